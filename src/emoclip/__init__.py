@@ -1,0 +1,25 @@
+"""What a face in a video expresses, in your own words.
+
+The output says how an expression reads to a viewer, not what a person feels.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Classification", "EmoCLIP", "EmoclipError", "__version__"]
+
+if TYPE_CHECKING:
+    from emoclip.engine import EmoCLIP
+    from emoclip.errors import EmoclipError
+    from emoclip.results import Classification
+
+_HOMES = {"EmoCLIP": "emoclip.engine", "EmoclipError": "emoclip.errors", "Classification": "emoclip.results"}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use, so that `import emoclip` costs nothing.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'emoclip' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

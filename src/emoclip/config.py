@@ -1,0 +1,54 @@
+"""Settings as small frozen dataclasses, checked on creation."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from emoclip.errors import ConfigError
+
+FaceMode = Literal["largest", "all", "full"]
+FACE_MODES: tuple[FaceMode, ...] = ("largest", "all", "full")
+DETECTORS = ("haar", "yunet")
+
+
+@dataclass(frozen=True)
+class FaceConfig:
+    """How faces are found and followed.
+
+    mode: `largest` keeps the most prominent track, `all` every track, `full` takes frames as crops already.
+    """
+
+    mode: FaceMode = "largest"
+    detector: str = "haar"
+    detect_every: int = 6  # frames between detections; followed in between
+    min_face_px: int = 40  # side of the smallest face, in pixels of the frame
+    min_score: float = 0.5  # detection score in [0, 1]
+    max_faces: int = 10  # tracks followed at once
+    bridge_s: float = 1.0  # a face gone for no longer keeps its track_id
+
+    def __post_init__(self) -> None:
+        if self.mode not in FACE_MODES:
+            raise ConfigError(f"faces={self.mode!r} is not one of {', '.join(FACE_MODES)}")
+        if self.detector not in DETECTORS:
+            raise ConfigError(f"detector={self.detector!r} is not one of {', '.join(DETECTORS)}")
+        if self.detect_every < 1:
+            raise ConfigError(f"detect_every={self.detect_every} must be at least 1 frame")
+        if self.min_face_px < 8:
+            raise ConfigError(f"min_face_px={self.min_face_px} must be at least 8 pixels")
+        if not 0 <= self.min_score <= 1:
+            raise ConfigError(f"min_score={self.min_score} must be in [0, 1]")
+        if self.max_faces < 1:
+            raise ConfigError(f"max_faces={self.max_faces} must be at least 1")
+        if self.bridge_s < 0:
+            raise ConfigError(f"bridge_s={self.bridge_s} must not be negative")
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """Sliding windows over a track, in seconds."""
+
+    length_s: float = 2.0  # seconds of video per prediction
+    step_s: float = 0.5  # seconds between window starts
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step_s <= self.length_s:
+            raise ConfigError(f"step_s={self.step_s} must be in (0, length_s={self.length_s}]")

@@ -1,0 +1,21 @@
+"""What can go wrong, in the user's words: every message is one line with a name, a reason and a remedy."""
+
+
+class EmoclipError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InputError(EmoclipError):
+    """A video, picture, folder, manifest or label that cannot be used."""
+
+
+class ConfigError(EmoclipError):
+    """A setting outside its range, or two that exclude each other."""
+
+
+class PackageError(EmoclipError):
+    """A model package that is missing, damaged or foreign."""
+
+
+class OutputError(EmoclipError):
+    """An output that cannot be written, or would overwrite something."""

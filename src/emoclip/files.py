@@ -1,0 +1,51 @@
+"""Files written whole or not at all."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from emoclip.errors import OutputError
+
+
+@contextmanager
+def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `target` that becomes `target` when the block ends without an error.
+
+    Raises OutputError if `target` exists and `force` is not set, or if its folder cannot be written.
+    """
+    target = Path(target)
+    check_writable(target, force=force)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part{target.suffix}")
+    try:
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(target: Path, *, force: bool = False) -> None:
+    """Raise OutputError now for what would only fail after the work is done."""
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder; name a file in it")
+    if target.exists() and not force:
+        raise OutputError(f"{target}: exists already; pass --force to replace it, or name another file")
+    if not target.parent.is_dir():
+        raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"{target}: the folder {target.parent} cannot be written")
+
+
+def write_text(target: str | Path, text: str, *, force: bool = False) -> None:
+    """Write `text` as UTF-8 to `target`, whole or not at all.  Raises OutputError."""
+    with atomic_path(target, force=force) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
