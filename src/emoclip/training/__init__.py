@@ -1,0 +1,1 @@
+"""Training, import of checkpoints and export to packages: the only part of emoclip that needs torch (extra ``train``)."""
