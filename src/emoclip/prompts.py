@@ -1,0 +1,158 @@
+"""Label sets, descriptions, templates and compound emotions: from what users type to sentences."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from emoclip.errors import InputError
+
+MAX_LABEL_CHARS = 1000
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One label and its sentences.
+
+    parts: one tuple of sentences per part of a compound label (`happy+surprised` has two), one part otherwise.
+    The label's text embedding is the mean over parts of the mean over a part's sentences (paper sec. III-C:
+    a compound emotion is the average of its components).
+    """
+
+    label: str
+    parts: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """At least two prompts with distinct labels, in the user's order."""
+
+    prompts: tuple[Prompt, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.prompts) < 2:
+            raise InputError(
+                f"labels: {len(self.prompts)} given, at least 2 are needed; "
+                'give several, e.g. --labels "smiling, crying", or a set: seven, eight, mafw11'
+            )
+        for prompt in self.prompts:
+            if len(prompt.label) > MAX_LABEL_CHARS:
+                raise InputError(
+                    f"labels: {prompt.label[:40]!r}... has {len(prompt.label)} characters, at most "
+                    f"{MAX_LABEL_CHARS} are allowed; shorten it, or put a long text into a prompt file"
+                )
+        seen: set[str] = set()
+        for label in self.labels:
+            if label.casefold() in seen:
+                raise InputError(f"labels: {label!r} is given twice; remove one")
+            seen.add(label.casefold())
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels in order."""
+        return [prompt.label for prompt in self.prompts]
+
+
+@cache
+def _assets() -> dict[str, Any]:
+    text = files("emoclip").joinpath("assets/label_sets.yaml").read_text(encoding="utf-8")
+    assets: dict[str, Any] = yaml.safe_load(text)
+    return assets
+
+
+def label_sets() -> dict[str, list[str]]:
+    """Return the named label sets, each in its documented order."""
+    return {name: list(labels) for name, labels in _assets()["sets"].items()}
+
+
+def canonical(label: str) -> str:
+    """Return the class name that `label` is another name of (`angry` -> `anger`), or `label` itself."""
+    key = label.strip().casefold()
+    return str(_assets()["aliases"].get(key, key if key in _assets()["descriptions"] else label.strip()))
+
+
+def description(label: str) -> tuple[str, ...] | None:
+    """Return our sentences for a class of the label sets (aliases allowed), or None for any other label."""
+    sentences = _assets()["descriptions"].get(canonical(label))
+    return tuple(sentences) if sentences else None
+
+
+def templated(label: str) -> tuple[str, ...]:
+    """Return a plain label put into every template; a label that is a sentence already stays as it is."""
+    if len(label.split()) > 6:
+        return (label,)
+    return tuple(template.replace("{}", label) for template in _assets()["templates"])
+
+
+def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str]]) -> PromptSet:
+    """Turn what a user gave as labels into prompts.
+
+    labels: a set's name (`seven`, `eight`, `mafw11`: our class sentences), a prompt file (.yaml, .yml or .json:
+    label -> one or more sentences), comma-separated text, a list of labels, or a mapping like the file's.
+    `a+b` is a compound of a and b.  Raises InputError.
+    """
+    if isinstance(labels, Mapping):
+        return _from_mapping(labels, "labels")
+    if isinstance(labels, Path) or (isinstance(labels, str) and re.search(r"\.(ya?ml|json)$", labels.strip(), re.I)):
+        return read_prompt_file(Path(labels))
+    if isinstance(labels, str):
+        if labels.strip() in _assets()["sets"]:
+            return class_prompts(_assets()["sets"][labels.strip()])
+        labels = labels.split(",")
+    if not all(isinstance(label, str) for label in labels):
+        raise InputError("labels: every label must be text; quote numbers and yes/no in a prompt file")
+    stripped = [label.strip() for label in labels]
+    return PromptSet(tuple(Prompt(label, _parts(label, templated)) for label in stripped if label))
+
+
+def class_prompts(labels: Sequence[str]) -> PromptSet:
+    """Return prompts that use our sentence for every class we have one for, templates for the others."""
+
+    def sentences(label: str) -> tuple[str, ...]:
+        return description(label) or templated(label)
+
+    return PromptSet(tuple(Prompt(label, _parts(label, sentences)) for label in labels))
+
+
+def read_prompt_file(path: Path) -> PromptSet:
+    """Read a YAML or JSON file of label -> one or more sentences.  Raises InputError naming the file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such prompt file; check the path") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: is not readable YAML or JSON in UTF-8 ({reason}); fix the file") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must map each label to one or more sentences, e.g. 'bored: a bored face'")
+    return _from_mapping(content, str(path))
+
+
+def _from_mapping(mapping: Mapping[Any, Any], name: str) -> PromptSet:
+    prompts = []
+    for label, value in mapping.items():
+        sentences = [value] if isinstance(value, str) else value
+        if not (isinstance(label, str) and label.strip()):
+            raise InputError(f"{name}: the label {label!r} is not text; put it in quotes")
+        if not isinstance(sentences, list | tuple) or not sentences:
+            raise InputError(f"{name}: the label {label!r} has no sentence; give one or a list of them")
+        if not all(isinstance(sentence, str) and sentence.strip() for sentence in sentences):
+            raise InputError(f"{name}: the label {label!r} has a sentence that is empty or not text")
+        prompts.append(Prompt(label.strip(), (tuple(sentence.strip() for sentence in sentences),)))
+    return PromptSet(tuple(prompts))
+
+
+def _parts(label: str, sentences: Any) -> tuple[tuple[str, ...], ...]:
+    names = [part.strip() for part in label.split("+")]
+    if len(names) > 1 and not all(names):
+        raise InputError(f"labels: the compound label {label!r} has an empty part; write it as 'happy+surprised'")
+    return tuple(sentences(name) for name in names)
