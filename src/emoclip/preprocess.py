@@ -1,0 +1,109 @@
+"""The one pixel path: face crops to the pixels an image tower takes, in inference, training and evaluation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+RESIZES = ("bilinear-antialias", "bicubic-antialias", "bicubic")
+_PILLOW = {"bilinear-antialias": Image.Resampling.BILINEAR, "bicubic-antialias": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class PixelSpec:
+    """What an image tower expects; the `image` part of a package's config.json.
+
+    resize: the antialias kinds are Pillow's, on 8-bit pixels, as open_clip prepares its pictures; `bicubic` is the
+    official EmoCLIP order: normalise, then bicubic (a = -0.75) without antialias on floats.  Either resizes the
+    short side to `size`, then crops the centre.
+    margin: share of the face box's side that is added on each side before the square crop.
+    """
+
+    size: int
+    colour: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: str
+    margin: float
+
+    def __post_init__(self) -> None:
+        channels = {"grey": 1, "rgb": 3}.get(self.colour)
+        if channels is None:
+            raise ValueError(f"image.colour={self.colour!r} must be grey or rgb")
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise ValueError(f"image.mean and image.std must have {channels} values for colour={self.colour}")
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"image.std={self.std} must be positive")
+        if self.resize not in RESIZES:
+            raise ValueError(f"image.resize={self.resize!r} must be one of {', '.join(RESIZES)}")
+        if not 8 <= self.size <= 1024:
+            raise ValueError(f"image.size={self.size} must be in [8, 1024] pixels")
+        if not 0 <= self.margin <= 2:
+            raise ValueError(f"image.margin={self.margin} must be in [0, 2]")
+
+    @classmethod
+    def from_config(cls, image: Mapping[str, Any]) -> "PixelSpec":
+        """Read the `image` part of config.json.  Raises KeyError, TypeError or ValueError."""
+        return cls(
+            size=int(image["size"]),
+            colour=str(image["colour"]),
+            mean=tuple(float(value) for value in image["mean"]),
+            std=tuple(float(value) for value in image["std"]),
+            resize=str(image["resize"]),
+            margin=float(image.get("margin", 0.0)),
+        )
+
+
+def prepare(crops: Sequence[NDArray[np.uint8]], spec: PixelSpec) -> NDArray[np.float32]:
+    """Turn crops of any size into the image tower's pixels.
+
+    crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, C, size, size) float32, normalised by mean and std.
+    Source: CLIP's preprocessing; `resize` = "bicubic" is the official EmoCLIP evaluation transform.
+    """
+    mean = np.asarray(spec.mean, np.float32)
+    std = np.asarray(spec.std, np.float32)
+    channels = len(spec.mean)
+    pixels = np.empty((len(crops), channels, spec.size, spec.size), np.float32)
+    for slot, crop in zip(pixels, crops, strict=True):
+        planes = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None] if channels == 1 else crop
+        if spec.resize == "bicubic":
+            # Mean and std come before the resize, as in the official transform; being affine, they commute with it.
+            resized = _resize_floats((planes.astype(np.float32) / 255.0 - mean) / std, spec.size)
+        else:
+            resized = (_resize_bytes(planes, spec) / np.float32(255.0) - mean) / std
+        slot[:] = resized.transpose(2, 0, 1)
+    return pixels
+
+
+def _resize_bytes(planes: NDArray[np.uint8], spec: PixelSpec) -> NDArray[np.float32]:
+    height, width = planes.shape[:2]
+    new_width, new_height = _short_side_to(spec.size, width, height)
+    picture = Image.fromarray(planes[..., 0] if planes.shape[2] == 1 else planes)
+    if (new_width, new_height) != (width, height):
+        picture = picture.resize((new_width, new_height), _PILLOW[spec.resize])
+    resized = np.asarray(picture, np.float32).reshape(new_height, new_width, -1)
+    return _centre(resized, spec.size)
+
+
+def _resize_floats(planes: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    height, width = planes.shape[:2]
+    new_width, new_height = _short_side_to(size, width, height)
+    resized = cv2.resize(planes, (new_width, new_height), interpolation=cv2.INTER_CUBIC)
+    return _centre(np.asarray(resized, np.float32).reshape(new_height, new_width, -1), size)
+
+
+def _short_side_to(size: int, width: int, height: int) -> tuple[int, int]:
+    # Truncation, not rounding, of the long side: torchvision's rule.
+    if width <= height:
+        return size, int(size * height / width)
+    return int(size * width / height), size
+
+
+def _centre(planes: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    top = round((planes.shape[0] - size) / 2)
+    left = round((planes.shape[1] - size) / 2)
+    return planes[top : top + size, left : left + size]
