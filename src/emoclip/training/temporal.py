@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import ConfigError, InputError
+from emoclip.errors import ConfigError, InputError
 
 
 @dataclass(frozen=True)
