@@ -1,0 +1,46 @@
+"""The `emoclip` command: thin commands, each in a file of its own, imported only when it runs."""
+
+import sys
+
+import typer
+
+from emoclip.cli import predict
+from emoclip.cli.console import fail
+
+app = typer.Typer(
+    name="emoclip",
+    help="What a face in a video expresses, in your own words. Offline; nothing leaves this machine.\n\n"
+    "The output says how an expression reads to a viewer, not what a person feels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("predict")(predict.predict)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    if version:
+        from emoclip import __version__
+
+        typer.echo(f"emoclip {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; every expected error is one line on stderr and exit code 1, Ctrl-C is 130."""
+    from emoclip.errors import EmoclipError
+
+    try:
+        status = app(standalone_mode=False)
+    except EmoclipError as error:
+        fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        fail("stopped", code=130)
+    except BrokenPipeError:
+        # The reader of our stdout went away (`| head`): nothing is left to say.
+        sys.stderr.close()
+        raise SystemExit(141) from None
+    else:
+        raise SystemExit(status if isinstance(status, int) else 0)

@@ -1,0 +1,220 @@
+"""The main path: frames, faces, embeddings, labels, probabilities."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip import package as packages
+from emoclip.config import FaceConfig
+from emoclip.faces import Face, FaceFollower, square_crop
+from emoclip.package import Package
+from emoclip.preprocess import prepare
+from emoclip.prompts import PromptSet, resolve
+from emoclip.results import Classification, FaceResult
+from emoclip.runtime import IMAGE_BATCH, Runtime, unit
+from emoclip.video import Frame, Video, open_video
+
+Labels = str | Path | Sequence[str] | Mapping[str, str | Sequence[str]] | PromptSet
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class SeenFace:
+    """A face in one frame; `embedding` (D,), not normalised, is None in frames that are not embedded."""
+
+    face: Face
+    embedding: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """What was seen in one frame, at `time_s` seconds; `faces` is empty where there is none."""
+
+    index: int
+    time_s: float
+    faces: list[SeenFace]
+
+
+class EmoCLIP:
+    """A model package ready to use.  Make one with `EmoCLIP.load()`."""
+
+    def __init__(self, package: Package, runtime: Runtime) -> None:
+        self.package = package
+        self.runtime = runtime
+
+    @classmethod
+    def load(cls, name: str = packages.BUNDLED, *, threads: int | None = None, provider: str = "CPU") -> "EmoCLIP":
+        """Load a package by bundled name, cache name, path or hub name.  Raises PackageError, ConfigError."""
+        package = packages.load(name)
+        return cls(package, Runtime(package, threads=threads, provider=provider))
+
+    def classify(
+        self,
+        source: Any,
+        labels: Labels,
+        *,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        faces: FaceConfig | str = "largest",
+        progress: Progress | None = None,
+    ) -> Classification:
+        """Say how the faces of one input read against labels.
+
+        source: a video or picture file, a folder of frames, an array (H, W, 3) or (T, H, W, 3) uint8 RGB, a list of
+        arrays or picture paths.  labels: whatever `prompts.resolve` takes.  faces: a FaceConfig, or its mode.
+        progress: called with the seconds of video done.  Raises InputError, ConfigError.
+        """
+        config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
+        prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
+        text = self.embed_text(prompts)
+        frames = 0
+        tracks: dict[int, _Track] = {}
+        with open_video(source, start_s=start_s, end_s=end_s) as video:
+            rate = self._sampling_rate(video, start_s, end_s)
+            for seen in self.watch(video, config, rate):
+                frames += 1
+                for item in seen.faces:
+                    tracks.setdefault(item.face.track_id, _Track(item.face.track_id)).add(seen.time_s, item)
+                if progress:
+                    progress(seen.time_s - start_s)
+            name, duration_s = video.name, video.duration_s
+        ranked = sorted((track for track in tracks.values() if track.embeddings), key=lambda track: -track.area)
+        if config.mode == "largest":
+            ranked = ranked[:1]
+        results = [self._result(track, prompts.labels, text, frames) for track in ranked]
+        return Classification(
+            input=name,
+            model=self.package.name,
+            labels=prompts.labels,
+            status="ok" if results else "no_face",
+            duration_s=round(duration_s or 0.0, 3),
+            faces=results,
+        )
+
+    def watch(self, video: Video, config: FaceConfig, rate: float) -> Iterator[SeenFrame]:
+        """Follow and embed the faces of a video: each frame is decoded, cropped and embedded once.
+
+        rate: frames per second of video that are embedded; faces are followed in all of them.
+        Yields one SeenFrame per frame, in order, as soon as its batch is full.
+        """
+        follower = FaceFollower(config)
+        waiting: list[tuple[int, float, list[Face], bool]] = []
+        crops: list[NDArray[np.uint8]] = []
+        due = -math.inf
+        for frame in video:
+            faces = [_whole(frame)] if config.mode == "full" else follower.update(frame)
+            # Half a millisecond of slack: container clocks round.
+            sampled = frame.time_s >= due - 5e-4
+            if sampled:
+                due = max(due + 1 / rate, frame.time_s + 0.5 / rate)
+                crops += [self._crop(frame, face, config) for face in faces]
+            waiting.append((frame.index, frame.time_s, faces, sampled))
+            if len(crops) >= IMAGE_BATCH or len(waiting) >= 16 * IMAGE_BATCH:
+                yield from self._embed_waiting(waiting, crops)
+                waiting, crops = [], []
+        yield from self._embed_waiting(waiting, crops)
+
+    def embed_text(self, labels: Labels) -> NDArray[np.float32]:
+        """Embed labels, (K, D) unit rows.
+
+        A label is the mean over its parts (compound emotions, paper sec. III-C) of the mean over their sentences.
+        """
+        prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
+        sentences = list(dict.fromkeys(s for prompt in prompts.prompts for part in prompt.parts for s in part))
+        vectors = dict(zip(sentences, unit(self.runtime.text(sentences)), strict=True))
+        rows = [
+            np.mean([unit(np.mean([vectors[s] for s in part], axis=0)) for part in prompt.parts], axis=0)
+            for prompt in prompts.prompts
+        ]
+        return unit(np.asarray(rows, np.float32))
+
+    def embed_frames(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, D) float32, not normalised."""
+        return self.runtime.image(prepare(crops, self.package.pixels))
+
+    def embed_clip(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed a clip of any length.  frames: (T, D) from `embed_frames`.  Returns (D,), length 1.
+
+        The temporal part sees `frames_per_clip` frames at a time: a shorter clip is stretched to that by repeating
+        frames evenly; a longer one is covered by the fewest evenly placed windows, whose unit embeddings are averaged.
+        """
+        length = self.package.frames_per_clip
+        if self.package.temporal == "mean":
+            windows = frames[None]
+        elif len(frames) <= length:
+            windows = frames[(np.arange(length) * len(frames)) // length][None]
+        else:
+            starts = np.linspace(0, len(frames) - length, math.ceil(len(frames) / length)).round().astype(int)
+            windows = np.stack([frames[start : start + length] for start in starts])
+        clip: NDArray[np.float32] = unit(unit(self.runtime.temporal(windows)).mean(axis=0))
+        return clip
+
+    def probabilities(self, clips: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Softmax of scaled cosines.  clips: (..., D) unit; text: (K, D) unit.  Returns (..., K), sums to 1."""
+        logits = self.package.logit_scale * (clips.astype(np.float64) @ text.T.astype(np.float64))
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+        return shares
+
+    def _sampling_rate(self, video: Video, start_s: float, end_s: float | None) -> float:
+        # A short input is sampled more densely, so that it fills one clip where it has the frames.
+        known = [limit for limit in (end_s, video.duration_s) if limit is not None]
+        span = min(known) - start_s if known else math.inf
+        return max(self.package.sample_fps, self.package.frames_per_clip / max(span, 1e-3))
+
+    def _crop(self, frame: Frame, face: Face, config: FaceConfig) -> NDArray[np.uint8]:
+        if config.mode == "full":
+            return frame.image
+        return square_crop(frame.image, face.box, self.package.pixels.margin)
+
+    def _embed_waiting(
+        self, waiting: list[tuple[int, float, list[Face], bool]], crops: list[NDArray[np.uint8]]
+    ) -> Iterator[SeenFrame]:
+        embeddings = iter(self.embed_frames(crops))
+        for index, time_s, faces, sampled in waiting:
+            seen = [SeenFace(face, next(embeddings) if sampled else None) for face in faces]
+            yield SeenFrame(index, time_s, seen)
+
+    def _result(
+        self, track: "_Track", labels: list[str], text: NDArray[np.float32], frames: int
+    ) -> FaceResult:
+        shares = self.probabilities(self.embed_clip(np.stack(track.embeddings)), text)
+        probs = {label: round(float(share), 6) for label, share in zip(labels, shares, strict=True)}
+        return FaceResult(
+            track_id=track.track_id,
+            start_s=round(track.start_s, 3),
+            end_s=round(track.end_s, 3),
+            frames=track.frames,
+            coverage=round(track.frames / frames, 4),
+            probs=probs,
+            top=labels[int(shares.argmax())],
+        )
+
+
+class _Track:
+    """What `classify` keeps of one person: embeddings and sums, no pictures."""
+
+    def __init__(self, track_id: int) -> None:
+        self.track_id = track_id
+        self.embeddings: list[NDArray[np.float32]] = []
+        self.frames = 0
+        self.area = 0.0
+        self.start_s = math.inf
+        self.end_s = -math.inf
+
+    def add(self, time_s: float, seen: SeenFace) -> None:
+        x0, y0, x1, y1 = seen.face.box
+        self.frames += 1
+        self.area += (x1 - x0) * (y1 - y0)
+        self.start_s, self.end_s = min(self.start_s, time_s), max(self.end_s, time_s)
+        if seen.embedding is not None:
+            self.embeddings.append(seen.embedding)
+
+
+def _whole(frame: Frame) -> Face:
+    return Face(track_id=0, box=(0.0, 0.0, float(frame.width), float(frame.height)), score=1.0)
