@@ -193,6 +193,8 @@ class EmoCLIP:
             coverage=round(track.frames / frames, 4),
             probs=probs,
             top=labels[int(shares.argmax())],
+            seen_at_s=track.largest[1],
+            box=track.largest[2],
         )
 
 
@@ -204,13 +206,17 @@ class _Track:
         self.embeddings: list[NDArray[np.float32]] = []
         self.frames = 0
         self.area = 0.0
+        self.largest = (0.0, 0.0, (0.0, 0.0, 0.0, 0.0))  # area, time, box
         self.start_s = math.inf
         self.end_s = -math.inf
 
     def add(self, time_s: float, seen: SeenFace) -> None:
         x0, y0, x1, y1 = seen.face.box
+        area = (x1 - x0) * (y1 - y0)
         self.frames += 1
-        self.area += (x1 - x0) * (y1 - y0)
+        self.area += area
+        if area > self.largest[0]:
+            self.largest = (area, time_s, seen.face.box)
         self.start_s, self.end_s = min(self.start_s, time_s), max(self.end_s, time_s)
         if seen.embedding is not None:
             self.embeddings.append(seen.embedding)

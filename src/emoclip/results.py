@@ -12,6 +12,7 @@ class FaceResult:
 
     start_s, end_s: seconds from the container's clock.  frames: frames in which the face was seen.
     coverage: share in [0, 1] of the read frames that show this face.  probs: label -> probability, sums to 1.
+    seen_at_s, box: when the face was largest, and its box (x0, y0, x1, y1) in pixels of that frame (not in the record).
     """
 
     track_id: int
@@ -21,6 +22,8 @@ class FaceResult:
     coverage: float
     probs: dict[str, float]
     top: str
+    seen_at_s: float = field(default=0.0, compare=False)
+    box: tuple[float, float, float, float] = field(default=(0.0, 0.0, 0.0, 0.0), compare=False)
 
 
 @dataclass(frozen=True)
@@ -40,4 +43,7 @@ class Classification:
 
     def record(self) -> dict[str, Any]:
         """Return the documented JSON object, its keys in the documented order."""
-        return asdict(self)
+        record = asdict(self)
+        for face in record["faces"]:
+            del face["seen_at_s"], face["box"]
+        return record

@@ -1,0 +1,154 @@
+"""`emoclip predict`: how the faces in videos and pictures read against any labels."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emoclip.cli.console import fail, progress_bars, warn
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from emoclip.config import FaceConfig
+    from emoclip.engine import EmoCLIP
+    from emoclip.prompts import PromptSet
+    from emoclip.results import Classification
+
+
+def predict(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Videos, pictures, folders of frames or of videos, or globs.", show_default=False),
+    ],
+    labels: Annotated[
+        str,
+        typer.Option(
+            "--labels", "-l",
+            help='Your words, e.g. "laughing, crying, worried, bored" (a+b is a compound); a set: seven, eight, mafw11; '
+            "or a .yaml/.json file of label: sentences.",
+        ),
+    ] = "seven",
+    model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
+    faces: Annotated[
+        str, typer.Option("--faces", help="largest: the most prominent person; all; full: the frames are face crops already.")
+    ] = "largest",
+    start: Annotated[float, typer.Option("--start", min=0, help="Start at this second.")] = 0.0,
+    end: Annotated[float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the results as JSON; - for stdout.", show_default=False)
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Write a picture of the result (PNG; one input).", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
+    detector: Annotated[
+        str, typer.Option("--detector", help="haar, or yunet (better, fetched once on demand).")
+    ] = "haar",
+    min_face: Annotated[int, typer.Option("--min-face", min=8, help="Side of the smallest face, in pixels.")] = 40,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")] = None,
+    provider: Annotated[str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")] = "CPU",
+) -> int:
+    """Say how the faces in videos and pictures read against any labels.
+
+    The output is how an expression reads to a viewer, not what a person feels.
+    """
+    from emoclip.config import FaceConfig
+    from emoclip.engine import EmoCLIP
+    from emoclip.files import check_writable, write_text
+    from emoclip.prompts import resolve
+    from emoclip.video import expand_inputs
+
+    to_stdout = str(json_file) == "-"
+    for output in (None if to_stdout else json_file, picture):
+        if output:
+            check_writable(output, force=force)
+    if end is not None and end <= start:
+        fail(f"--end {end:g} must be after --start {start:g}")
+    config = FaceConfig(mode=faces, detector=detector, min_face_px=min_face)  # type: ignore[arg-type]
+    prompts = resolve(labels)
+    sources = expand_inputs(inputs)
+    if picture and len(sources) != 1:
+        fail(f"--picture shows one input, {len(sources)} are given; name one")
+    loaded = EmoCLIP.load(model, threads=threads, provider=provider)
+
+    results = []
+    with progress_bars() as bars:
+        for source in sources:
+            results.append(_classify(loaded, source, prompts, config, start, end, bars))
+    alone = len(inputs) == 1 and sources == inputs
+    if json_file:
+        records = [result.record() for result in results]
+        text = json.dumps(records[0] if alone else records, ensure_ascii=False, indent=2) + "\n"
+        if to_stdout:
+            typer.echo(text, nl=False)
+        else:
+            write_text(json_file, text, force=force)
+    if not to_stdout:
+        _print(results)
+    if picture and results[0].status != "error":
+        from emoclip.drawing import draw
+
+        draw(results[0], sources[0], picture, force=force)
+    for result in results:
+        if result.status == "error":
+            warn(str(result.error))
+    return 1 if any(result.status == "error" for result in results) else 0
+
+
+def _classify(
+    model: "EmoCLIP",
+    source: str,
+    prompts: "PromptSet",
+    config: "FaceConfig",
+    start: float,
+    end: float | None,
+    bars: "Progress",
+) -> "Classification":
+    from emoclip.errors import InputError
+    from emoclip.results import Classification
+    from emoclip.video import open_video
+
+    task = bars.add_task(Path(source).name, total=None)
+    try:
+        if not bars.disable:
+            with open_video(source, start_s=start, end_s=end) as video:
+                known = [limit for limit in (end, video.duration_s) if limit is not None]
+                bars.update(task, total=max(min(known) - start, 0.01) if known else None)
+        return model.classify(
+            source, prompts, start_s=start, end_s=end, faces=config,
+            progress=lambda seconds: bars.update(task, completed=seconds),
+        )
+    except InputError as error:
+        return Classification(source, model.package.name, prompts.labels, "error", " ".join(str(error).split()))
+    finally:
+        bars.remove_task(task)
+
+
+def _print(results: "list[Classification]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for result in results:
+        if result.status == "error":
+            continue
+        title = Text(f"{result.input}  {result.duration_s:.1f} s  model {result.model}", style="bold")
+        console.print(title)
+        if result.status == "no_face":
+            console.print("  no face found (if the frames are face crops already, pass --faces full)\n")
+            continue
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for heading in ("face", "seconds", "in view", "label", "probability"):
+            table.add_column(heading, overflow="fold")
+        for face in result.faces:
+            ranked = sorted(face.probs.items(), key=lambda item: -item[1])
+            for at, (label, share) in enumerate(ranked):
+                cells: list[Any] = [f"{face.track_id}", f"{face.start_s:.1f}-{face.end_s:.1f}", f"{face.coverage:.0%}"]
+                style = "bold" if label == face.top else ""
+                bar = Text("█" * round(share * 30), style="green" if label == face.top else "bright_black")
+                table.add_row(*(cells if at == 0 else [""] * 3), Text(label, style=style), bar.append(f" {share:.2f}", style=style))
+        console.print(table)
+        console.print()

@@ -1,0 +1,105 @@
+"""Labels as users type them."""
+
+import json
+
+import pytest
+
+from emoclip.errors import InputError
+from emoclip.prompts import canonical, class_prompts, description, label_sets, resolve
+
+
+def test_sets_have_the_orders_their_data_sets_document():
+    sets = label_sets()
+    assert set(sets) == {"seven", "eight", "mafw11"}
+    assert len(sets["seven"]) == 7
+    assert set(sets["eight"]) - set(sets["seven"]) == {"contempt"}
+    # datasets.md: MAFW's eleven single classes in the official order
+    expected = "anger disgust fear happiness neutral sadness surprise contempt anxiety helplessness disappointment"
+    assert sets["mafw11"] == expected.split()
+    assert all(description(label) for labels in sets.values() for label in labels)
+
+
+def test_a_set_uses_the_class_sentences():
+    prompts = resolve("eight")
+    assert prompts.labels == label_sets()["eight"]
+    assert prompts.prompts[1].parts == (description("contempt"),)
+
+
+def test_free_labels_are_put_into_every_template():
+    (first, second) = resolve("laughing, about to cry").prompts
+    assert first.label == "laughing"
+    assert all("laughing" in sentence for part in first.parts for sentence in part)
+    assert len(first.parts[0]) > 1
+    assert second.label == "about to cry"
+
+
+def test_a_whole_sentence_is_left_alone():
+    sentence = "a man who is trying very hard not to laugh"
+    assert resolve([sentence, "calm"]).prompts[0].parts == ((sentence,),)
+
+
+def test_braces_in_a_label_are_plain_text():
+    assert any("{x}" in sentence for sentence in resolve(["{x}", "y{}"]).prompts[0].parts[0])
+
+
+def test_a_compound_keeps_its_parts_apart():
+    compound = resolve("happy+surprised, sad").prompts[0]
+    assert compound.label == "happy+surprised"
+    assert len(compound.parts) == 2
+    assert class_prompts(["anger+disgust", "fear"]).prompts[0].parts == (description("anger"), description("disgust"))
+
+
+def test_data_set_names_find_their_class():
+    assert canonical("Angry") == "anger"
+    assert canonical("happy") == "happiness"
+    assert canonical("bored") == "bored"
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json"])
+def test_prompt_files(tmp_path, suffix):
+    path = tmp_path / f"prompts{suffix}"
+    content = {"bored": ["a bored face", "eyes half shut"], "alert": "wide awake"}
+    path.write_text(json.dumps(content), encoding="utf-8-sig")  # JSON is YAML too; Windows editors leave the mark
+    prompts = resolve(str(path))
+    assert prompts.labels == ["bored", "alert"]
+    assert prompts.prompts[0].parts == (("a bored face", "eyes half shut"),)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("", "at least 2"),
+        ("smiling", "at least 2"),
+        (" , ,", "at least 2"),
+        ("sad, happy, Sad", "twice"),
+        (["x" * 5000, "y"], "5000 characters"),
+        ("happy+, sad", "empty part"),
+        ("missing.yaml", "missing.yaml"),
+    ],
+)
+def test_bad_labels_are_one_clear_line(labels, said):
+    with pytest.raises(InputError, match=said) as caught:
+        resolve(labels)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("just words", "must map"),
+        ("a: []\nb: x", "no sentence"),
+        ("yes: x\nb: y", "not text"),
+        ("a: [1]\nb: y", "not text"),
+        ("a: {", "YAML"),
+    ],
+)
+def test_bad_prompt_files_name_the_file(tmp_path, text, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said) as caught:
+        resolve(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_label_in_another_script_is_fine():
+    assert resolve("诧异, سعيد, грустный").labels == ["诧异", "سعيد", "грустный"]
