@@ -1,0 +1,134 @@
+"""The main path, on tiny packages for its rules and on the bundled model for its sense."""
+
+import numpy as np
+import pytest
+from packages import tiny_package
+
+from emoclip import EmoCLIP
+from emoclip.config import FaceConfig
+from emoclip.errors import ConfigError, InputError
+from emoclip.prompts import resolve
+from emoclip.runtime import unit
+
+LABELS = ["smiling", "sad", "surprised"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return EmoCLIP.load(str(tiny_package(tmp_path_factory.mktemp("tiny") / "p", frames_per_clip=4)))
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return EmoCLIP.load()
+
+
+def frames(count: int, seed: int = 0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 40, 32, 3), np.uint8)
+
+
+def test_probabilities_are_the_softmax_of_scaled_cosines(tiny):
+    clip = unit(np.array([1, 2] + [0] * 14, np.float32))
+    text = unit(np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32))
+    logits = np.exp(tiny.package.logit_scale * (text.astype(float) @ clip.astype(float)))
+    np.testing.assert_allclose(tiny.probabilities(clip, text), logits / logits.sum())
+
+
+def test_a_compound_is_the_average_of_its_parts(tiny):
+    happy, surprised, both = tiny.embed_text(resolve("happy, surprised, happy+surprised"))
+    np.testing.assert_allclose(both, unit((happy + surprised) / 2), atol=1e-6)
+
+
+def test_a_label_is_the_average_of_its_sentences(tiny):
+    one, two, both = tiny.embed_text({"one": "a slight smile", "two": "laughing", "both": ["a slight smile", "laughing"]})
+    np.testing.assert_allclose(both, unit((one + two) / 2), atol=1e-6)
+
+
+def test_short_clips_are_stretched_and_long_ones_covered(tiny):
+    clip = tiny.embed_frames(list(frames(10)))
+    stretched = unit(tiny.runtime.temporal(clip[[0, 0, 1, 1]][None])[0])
+    np.testing.assert_allclose(tiny.embed_clip(clip[:2]), stretched, atol=1e-6)
+    windows = unit(tiny.runtime.temporal(np.stack([clip[0:4], clip[3:7], clip[6:10]])))
+    np.testing.assert_allclose(tiny.embed_clip(clip), unit(windows.mean(axis=0)), atol=1e-6)
+
+
+def test_full_frames_need_no_face(tiny):
+    result = tiny.classify(frames(6), LABELS, faces="full")
+    assert result.status == "ok"
+    (face,) = result.faces
+    assert (face.track_id, face.frames, face.coverage) == (0, 6, 1.0)
+    assert sum(face.probs.values()) == pytest.approx(1, abs=1e-5)
+    assert face.top == max(face.probs, key=face.probs.get)
+
+
+def test_every_input_form_gives_the_same_answer(tiny, tmp_path):
+    from PIL import Image
+
+    pictures = frames(5)
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f"{index}.png")
+    by_array = tiny.classify(pictures, LABELS, faces="full").faces[0].probs
+    by_list = tiny.classify(list(pictures), LABELS, faces="full").faces[0].probs
+    by_folder = tiny.classify(str(folder), LABELS, faces="full").faces[0].probs
+    assert by_array == by_list == by_folder
+
+
+def test_a_picture_without_a_face_is_a_result(tiny):
+    result = tiny.classify(np.full((120, 160, 3), 127, np.uint8), LABELS)
+    assert (result.status, result.faces) == ("no_face", [])
+
+
+def test_two_runs_are_identical(tiny):
+    assert tiny.classify(frames(9), LABELS, faces="full") == tiny.classify(frames(9), LABELS, faces="full")
+
+
+def test_progress_reaches_the_end(tiny):
+    seen = []
+    tiny.classify(frames(50), LABELS, faces="full", progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(49 / 25, abs=0.01)
+
+
+def test_watch_embeds_at_the_asked_rate_and_yields_every_frame(tiny):
+    from emoclip.video import open_video
+
+    with open_video(frames(50)) as video:  # 2 s at 25 frames a second
+        seen = list(tiny.watch(video, FaceConfig(mode="full"), rate=5.0))
+    assert len(seen) == 50
+    embedded = [frame.time_s for frame in seen if frame.faces[0].embedding is not None]
+    np.testing.assert_allclose(embedded, np.arange(10) / 5, atol=1e-6)
+
+
+def test_unknown_modes_and_labels_are_refused(tiny):
+    with pytest.raises(ConfigError, match="largest, all, full"):
+        tiny.classify(frames(1), LABELS, faces="some")
+    with pytest.raises(InputError, match="at least 2"):
+        tiny.classify(frames(1), ["one"])
+    with pytest.raises(InputError, match=r"nowhere\.mp4"):
+        tiny.classify("nowhere.mp4", LABELS)
+
+
+@pytest.mark.parametrize(("start", "end", "top"), [(12, 19, "smiling or laughing"), (1, 6, "crying or sad")])
+def test_the_bundled_model_reads_a_real_video(mini, media, start, end, top):
+    labels = ["smiling or laughing", "crying or sad"]
+    result = mini.classify(media / "WolfgangLanger_Pexels.mp4", labels, start_s=start, end_s=end)
+    assert result.status == "ok"
+    (face,) = result.faces
+    assert face.top == top
+    assert start <= face.start_s <= face.end_s <= end
+    assert face.coverage >= 0.97
+
+
+def test_all_faces_are_ranked_by_size(mini, media):
+    result = mini.classify(media / "multi_face.jpg", "smiling, sad, angry", faces="all")
+    assert len(result.faces) >= 4
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (face.box for face in result.faces)]
+    assert areas == sorted(areas, reverse=True)
+    assert sum(face.top == "smiling" for face in result.faces) >= 4
+    assert len(mini.classify(media / "multi_face.jpg", "smiling, sad", faces="largest").faces) == 1
+
+
+def test_no_face_in_a_video_without_one(mini, media):
+    assert mini.classify(media / "no_face.mp4", "seven").status == "no_face"

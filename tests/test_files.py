@@ -1,0 +1,54 @@
+"""Files are written whole or not at all."""
+
+import hashlib
+import os
+
+import pytest
+
+from emoclip.errors import OutputError
+from emoclip.files import atomic_path, sha256, write_text
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    target = tmp_path / "out.json"
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_rewrite_keeps_the_old(tmp_path):
+    target = tmp_path / "out.json"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(target, force=True) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+
+
+def test_nothing_is_replaced_without_force(tmp_path):
+    target = tmp_path / "out.json"
+    write_text(target, "one")
+    with pytest.raises(OutputError, match="--force"):
+        write_text(target, "two")
+    write_text(target, "two", force=True)
+    assert target.read_text() == "two"
+
+
+def test_unwritable_places_are_named(tmp_path):
+    with pytest.raises(OutputError, match="does not exist"):
+        write_text(tmp_path / "no" / "out.json", "x")
+    with pytest.raises(OutputError, match="is a folder"):
+        write_text(tmp_path, "x")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    if os.access(closed, os.W_OK):
+        pytest.skip("this user may write anywhere")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_text(closed / "out.json", "x")
+
+
+def test_sha256_is_hashlibs(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"emoclip" * 100_000)
+    assert sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
