@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,32 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
         raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: str | Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `target` that becomes `target` when the block ends without an error.
+
+    Raises OutputError if `target` exists and `force` is not set, or if it cannot be written (a full disk, say).
+    """
+    target = Path(target)
+    if target.exists() and not force:
+        raise OutputError(f"{target}: exists already; pass --force to replace it, or name another folder")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if target.exists():
+            target.rename(replaced)
+        temporary.rename(target)
+    except OSError as error:
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def check_writable(target: Path, *, force: bool = False) -> None:
