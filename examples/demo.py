@@ -36,7 +36,9 @@ def hand_held(picture, share: float):
     zoom = 1.0 + 0.5 * share
     centre_x, centre_y = 222 + 5 * np.sin(7 * share), 130 + 4 * np.cos(9 * share)
     matrix = np.float32([[zoom, 0, 256 - zoom * centre_x], [0, zoom, 200 - zoom * centre_y]])
-    moved = cv2.warpAffine(picture, matrix, (512, 512), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.warpAffine(
+        picture, matrix, (512, 512), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     light = 0.75 + 0.25 * np.cos(2 * np.pi * share)
     return np.uint8(moved * light)
 

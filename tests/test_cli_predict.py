@@ -152,7 +152,17 @@ def test_ctrl_c_is_one_line(tiny, tmp_path):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     out = tmp_path / "out.json"
-    command = [sys.executable, "-m", "emoclip", "predict", *([str(path)] * 20), "--model", tiny, "--json", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "emoclip",
+        "predict",
+        *([str(path)] * 20),
+        "--model",
+        tiny,
+        "--json",
+        str(out),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     time.sleep(3)
     os.kill(process.pid, signal.SIGINT)

@@ -40,7 +40,9 @@ def test_a_compound_is_the_average_of_its_parts(tiny):
 
 
 def test_a_label_is_the_average_of_its_sentences(tiny):
-    one, two, both = tiny.embed_text({"one": "a slight smile", "two": "laughing", "both": ["a slight smile", "laughing"]})
+    one, two, both = tiny.embed_text(
+        {"one": "a slight smile", "two": "laughing", "both": ["a slight smile", "laughing"]}
+    )
     np.testing.assert_allclose(both, unit((one + two) / 2), atol=1e-6)
 
 

@@ -9,20 +9,24 @@ from emoclip.errors import OutputError
 from emoclip.files import atomic_path, sha256, write_text
 
 
-def test_a_failed_write_leaves_nothing(tmp_path):
-    target = tmp_path / "out.json"
-    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+def write_half(target):
+    with atomic_path(target, force=True) as temporary:
         temporary.write_text("half")
         raise RuntimeError
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    target = tmp_path / "out.json"
+    with pytest.raises(RuntimeError):
+        write_half(target)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_rewrite_keeps_the_old(tmp_path):
     target = tmp_path / "out.json"
     target.write_text("old")
-    with pytest.raises(RuntimeError), atomic_path(target, force=True) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        write_half(target)
     assert target.read_text() == "old"
 
 

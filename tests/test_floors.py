@@ -54,7 +54,12 @@ def test_imports_run_downwards(path: Path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_torch_stays_under_training(path: Path):
-    heavy = {name.split(".")[0] for name in imports(path)} & {"torch", "torchvision", "open_clip", "lightning"}
+    heavy = {name.split(".")[0] for name in imports(path)} & {
+        "torch",
+        "torchvision",
+        "open_clip",
+        "lightning",
+    }
     assert part(path) == "training" or not heavy
 
 

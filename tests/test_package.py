@@ -57,7 +57,7 @@ def test_one_changed_byte_is_noticed(copy, name):
 
 def test_a_missing_file_is_named(copy):
     (copy / "text.onnx").unlink()
-    with pytest.raises(PackageError, match="text.onnx: is missing"):
+    with pytest.raises(PackageError, match=r"text\.onnx: is missing"):
         package.load(str(copy))
 
 

@@ -6,7 +6,14 @@ from PIL import Image
 
 from emoclip.preprocess import PixelSpec, prepare
 
-GREY = {"size": 48, "colour": "grey", "mean": [0.5], "std": [0.25], "resize": "bilinear-antialias", "margin": 0.1}
+GREY = {
+    "size": 48,
+    "colour": "grey",
+    "mean": [0.5],
+    "std": [0.25],
+    "resize": "bilinear-antialias",
+    "margin": 0.1,
+}
 CLIP = {
     "size": 224,
     "colour": "rgb",
@@ -62,7 +69,14 @@ def test_every_crop_is_prepared_alone():
 
 @pytest.mark.parametrize(
     "change",
-    [{"colour": "sepia"}, {"mean": [0.5, 0.5]}, {"std": [0.0]}, {"resize": "nearest"}, {"size": 0}, {"margin": -1}],
+    [
+        {"colour": "sepia"},
+        {"mean": [0.5, 0.5]},
+        {"std": [0.0]},
+        {"resize": "nearest"},
+        {"size": 0},
+        {"margin": -1},
+    ],
 )
 def test_an_impossible_spec_is_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):

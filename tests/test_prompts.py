@@ -14,7 +14,9 @@ def test_sets_have_the_orders_their_data_sets_document():
     assert len(sets["seven"]) == 7
     assert set(sets["eight"]) - set(sets["seven"]) == {"contempt"}
     # datasets.md: MAFW's eleven single classes in the official order
-    expected = "anger disgust fear happiness neutral sadness surprise contempt anxiety helplessness disappointment"
+    expected = (
+        "anger disgust fear happiness neutral sadness surprise contempt anxiety helplessness disappointment"
+    )
     assert sets["mafw11"] == expected.split()
     assert all(description(label) for labels in sets.values() for label in labels)
 
@@ -46,7 +48,10 @@ def test_a_compound_keeps_its_parts_apart():
     compound = resolve("happy+surprised, sad").prompts[0]
     assert compound.label == "happy+surprised"
     assert len(compound.parts) == 2
-    assert class_prompts(["anger+disgust", "fear"]).prompts[0].parts == (description("anger"), description("disgust"))
+    assert class_prompts(["anger+disgust", "fear"]).prompts[0].parts == (
+        description("anger"),
+        description("disgust"),
+    )
 
 
 def test_data_set_names_find_their_class():
@@ -59,7 +64,9 @@ def test_data_set_names_find_their_class():
 def test_prompt_files(tmp_path, suffix):
     path = tmp_path / f"prompts{suffix}"
     content = {"bored": ["a bored face", "eyes half shut"], "alert": "wide awake"}
-    path.write_text(json.dumps(content), encoding="utf-8-sig")  # JSON is YAML too; Windows editors leave the mark
+    path.write_text(
+        json.dumps(content), encoding="utf-8-sig"
+    )  # JSON is YAML too; Windows editors leave the mark
     prompts = resolve(str(path))
     assert prompts.labels == ["bored", "alert"]
     assert prompts.prompts[0].parts == (("a bored face", "eyes half shut"),)

@@ -46,7 +46,12 @@ def draw(result: Classification, source: Any, target: str | Path, *, force: bool
 
 
 def _bars(pen: ImageDraw.ImageDraw, face: FaceResult, colour: str, left: int, top: int, bottom: int) -> int:
-    pen.text((left, top), f"face {face.track_id}: {face.start_s:.1f}-{face.end_s:.1f} s", font=_font(14), fill=colour)
+    pen.text(
+        (left, top),
+        f"face {face.track_id}: {face.start_s:.1f}-{face.end_s:.1f} s",
+        font=_font(14),
+        fill=colour,
+    )
     top += 24
     for label, share in sorted(face.probs.items(), key=lambda item: -item[1])[:MAX_LABELS]:
         if top + 26 > bottom:

@@ -92,7 +92,9 @@ def load(name: str) -> Package:
             config=config,
         )
     except KeyError as error:
-        raise PackageError(f"{folder}/config.json: has no {error.args[0]!r}; export the package again") from None
+        raise PackageError(
+            f"{folder}/config.json: has no {error.args[0]!r}; export the package again"
+        ) from None
     except (TypeError, ValueError) as error:
         raise PackageError(f"{folder}/config.json: {error}; export the package again") from None
     _check_ranges(package)
@@ -105,7 +107,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise PackageError(f"{folder}: is not a model package (no config.json); name a package's folder") from None
+        raise PackageError(
+            f"{folder}: is not a model package (no config.json); name a package's folder"
+        ) from None
     except (OSError, ValueError) as error:
         raise PackageError(f"{path}: cannot be read ({error}); fetch or export the package again") from None
     if not isinstance(config, dict) or "format" not in config or not isinstance(config.get("files"), dict):
@@ -134,7 +138,9 @@ def _verify(package: Package) -> None:
     for name, expected in listed.items():
         path = package.path / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise PackageError(f"{package.path}: config.json lists {name!r}, outside the package; do not trust it")
+            raise PackageError(
+                f"{package.path}: config.json lists {name!r}, outside the package; do not trust it"
+            )
         if not path.is_file():
             raise PackageError(f"{path}: is missing from the package; fetch or export it again")
         if sha256(path) != expected:

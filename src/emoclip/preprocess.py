@@ -69,7 +69,9 @@ def prepare(crops: Sequence[NDArray[np.uint8]], spec: PixelSpec) -> NDArray[np.f
     channels = len(spec.mean)
     pixels = np.empty((len(crops), channels, spec.size, spec.size), np.float32)
     for slot, crop in zip(pixels, crops, strict=True):
-        planes = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None] if channels == 1 else crop
+        planes = (
+            np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.uint8)[..., None] if channels == 1 else crop
+        )
         if spec.resize == "bicubic":
             # Mean and std come before the resize, as in the official transform; being affine, they commute with it.
             resized = _resize_floats((planes.astype(np.float32) / 255.0 - mean) / std, spec.size)

@@ -99,7 +99,9 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
     """
     if isinstance(labels, Mapping):
         return _from_mapping(labels, "labels")
-    if isinstance(labels, Path) or (isinstance(labels, str) and re.search(r"\.(ya?ml|json)$", labels.strip(), re.I)):
+    if isinstance(labels, Path) or (
+        isinstance(labels, str) and re.search(r"\.(ya?ml|json)$", labels.strip(), re.I)
+    ):
         return read_prompt_file(Path(labels))
     if isinstance(labels, str):
         if labels.strip() in _assets()["sets"]:
@@ -154,5 +156,7 @@ def _from_mapping(mapping: Mapping[Any, Any], name: str) -> PromptSet:
 def _parts(label: str, sentences: Any) -> tuple[tuple[str, ...], ...]:
     names = [part.strip() for part in label.split("+")]
     if len(names) > 1 and not all(names):
-        raise InputError(f"labels: the compound label {label!r} has an empty part; write it as 'happy+surprised'")
+        raise InputError(
+            f"labels: the compound label {label!r} has an empty part; write it as 'happy+surprised'"
+        )
     return tuple(sentences(name) for name in names)

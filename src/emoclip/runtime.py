@@ -29,7 +29,9 @@ class Runtime:
         if threads is not None and threads < 1:
             raise ConfigError(f"threads={threads} must be at least 1")
         self.package = package
-        self.threads = threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+        self.threads = threads or len(
+            os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+        )
         self._providers = [f"{provider}ExecutionProvider"]
 
     def image(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -55,7 +57,9 @@ class Runtime:
 
     def text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
         """Embed sentences; overlong ones are truncated.  Returns (N, D) float32, not normalised."""
-        tokens = np.array([encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))], np.int64)
+        tokens = np.array(
+            [encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))], np.int64
+        )
         output: NDArray[np.float32] = self._text.run(None, {"tokens": tokens})[0]
         return output
 
@@ -84,7 +88,9 @@ class Runtime:
             return ort.InferenceSession(str(path), options, providers=self._providers)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated kinds
             reason = str(error).splitlines()[0]
-            raise PackageError(f"{path}: ONNX Runtime cannot load it ({reason}); export the package again") from None
+            raise PackageError(
+                f"{path}: ONNX Runtime cannot load it ({reason}); export the package again"
+            ) from None
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -36,6 +36,10 @@ def main() -> None:
         status = app(standalone_mode=False)
     except EmoclipError as error:
         fail(str(error))
+    except typer.BadParameter.__bases__[
+        0
+    ] as error:  # a usage error: typer brings its own click, or uses yours
+        fail(f"{error.format_message()} (--help shows what there is)", code=2)
     except (KeyboardInterrupt, typer.Abort):
         fail("stopped", code=130)
     except BrokenPipeError:

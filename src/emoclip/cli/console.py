@@ -24,7 +24,14 @@ def warn(message: str) -> None:
 def progress_bars(*, show: bool = True) -> Iterator["Progress"]:
     """Yield rich progress bars on stderr with share done, time spent and time left; gone when the work is done."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     columns = (
@@ -35,5 +42,7 @@ def progress_bars(*, show: bool = True) -> Iterator["Progress"]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not (show and console.is_terminal)) as bars:
+    with Progress(
+        *columns, console=console, transient=True, disable=not (show and console.is_terminal)
+    ) as bars:
         yield bars

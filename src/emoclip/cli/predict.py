@@ -20,35 +20,54 @@ if TYPE_CHECKING:
 def predict(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Videos, pictures, folders of frames or of videos, or globs.", show_default=False),
+        typer.Argument(
+            metavar="INPUT...",
+            help="Videos, pictures, folders of frames or of videos, or globs.",
+            show_default=False,
+        ),
     ],
     labels: Annotated[
         str,
         typer.Option(
-            "--labels", "-l",
-            help='Your words, e.g. "laughing, crying, worried, bored" (a+b is a compound); a set: seven, eight, mafw11; '
-            "or a .yaml/.json file of label: sentences.",
+            "--labels",
+            "-l",
+            help='Your words, e.g. "laughing, crying, worried, bored" (a+b is a compound); '
+            "a set: seven, eight, mafw11; or a .yaml/.json file of label: sentences.",
         ),
     ] = "seven",
     model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
     faces: Annotated[
-        str, typer.Option("--faces", help="largest: the most prominent person; all; full: the frames are face crops already.")
+        str,
+        typer.Option(
+            "--faces",
+            help="largest: the most prominent person; all; full: the frames are face crops already.",
+        ),
     ] = "largest",
     start: Annotated[float, typer.Option("--start", min=0, help="Start at this second.")] = 0.0,
-    end: Annotated[float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")] = None,
+    end: Annotated[
+        float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")
+    ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the results as JSON; - for stdout.", show_default=False)
+        Path | None,
+        typer.Option("--json", help="Write the results as JSON; - for stdout.", show_default=False),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="Write a picture of the result (PNG; one input).", show_default=False)
+        Path | None,
+        typer.Option("--picture", help="Write a picture of the result (PNG; one input).", show_default=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
     detector: Annotated[
         str, typer.Option("--detector", help="haar, or yunet (better, fetched once on demand).")
     ] = "haar",
-    min_face: Annotated[int, typer.Option("--min-face", min=8, help="Side of the smallest face, in pixels.")] = 40,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")] = None,
-    provider: Annotated[str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")] = "CPU",
+    min_face: Annotated[
+        int, typer.Option("--min-face", min=8, help="Side of the smallest face, in pixels.")
+    ] = 40,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
+    ] = None,
+    provider: Annotated[
+        str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
+    ] = "CPU",
 ) -> int:
     """Say how the faces in videos and pictures read against any labels.
 
@@ -117,11 +136,17 @@ def _classify(
                 known = [limit for limit in (end, video.duration_s) if limit is not None]
                 bars.update(task, total=max(min(known) - start, 0.01) if known else None)
         return model.classify(
-            source, prompts, start_s=start, end_s=end, faces=config,
+            source,
+            prompts,
+            start_s=start,
+            end_s=end,
+            faces=config,
             progress=lambda seconds: bars.update(task, completed=seconds),
         )
     except InputError as error:
-        return Classification(source, model.package.name, prompts.labels, "error", " ".join(str(error).split()))
+        return Classification(
+            source, model.package.name, prompts.labels, "error", " ".join(str(error).split())
+        )
     finally:
         bars.remove_task(task)
 
@@ -146,9 +171,17 @@ def _print(results: "list[Classification]") -> None:
         for face in result.faces:
             ranked = sorted(face.probs.items(), key=lambda item: -item[1])
             for at, (label, share) in enumerate(ranked):
-                cells: list[Any] = [f"{face.track_id}", f"{face.start_s:.1f}-{face.end_s:.1f}", f"{face.coverage:.0%}"]
+                cells: list[Any] = [
+                    f"{face.track_id}",
+                    f"{face.start_s:.1f}-{face.end_s:.1f}",
+                    f"{face.coverage:.0%}",
+                ]
                 style = "bold" if label == face.top else ""
                 bar = Text("█" * round(share * 30), style="green" if label == face.top else "bright_black")
-                table.add_row(*(cells if at == 0 else [""] * 3), Text(label, style=style), bar.append(f" {share:.2f}", style=style))
+                table.add_row(
+                    *(cells if at == 0 else [""] * 3),
+                    Text(label, style=style),
+                    bar.append(f" {share:.2f}", style=style),
+                )
         console.print(table)
         console.print()
