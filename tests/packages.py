@@ -30,8 +30,8 @@ def tiny_package(
 ) -> Path:
     """Write a whole, valid package into `folder` (made if absent) and return `folder`.
 
-    The image tower pools the picture into 4 x 4 cells and mixes them; the temporal part adds how much the frames
-    differ to their mean; the text tower averages one vector per character.  All weights come from `seed`.
+    The image tower pools the picture into 4 x 4 cells and mixes them; the temporal part adds the
+    frames' spread to their mean; the text tower averages one vector per character.  All weights come from `seed`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -70,11 +70,11 @@ def tiny_package(
 
 
 def _image(rng: np.random.Generator, channels: int, size: int, width: int) -> onnx.GraphProto:
-    cell = size // 4
+    cell = [size // 4, size // 4]
     mix = rng.normal(size=(channels * 16, width)).astype(np.float32)
     return _graph(
         [
-            helper.make_node("AveragePool", ["pixels"], ["cells"], kernel_shape=[cell, cell], strides=[cell, cell]),
+            helper.make_node("AveragePool", ["pixels"], ["cells"], kernel_shape=cell, strides=cell),
             helper.make_node("Flatten", ["cells"], ["flat"]),
             helper.make_node("MatMul", ["flat", "mix"], ["mixed"]),
             helper.make_node("Tanh", ["mixed"], ["embedding"]),
@@ -86,7 +86,7 @@ def _image(rng: np.random.Generator, channels: int, size: int, width: int) -> on
 
 
 def _temporal(rng: np.random.Generator, width: int) -> onnx.GraphProto:
-    # Frames count by how they differ from the clip's mean, so that a clip is more than the mean of its frames.
+    # The spread makes a clip more than the mean of its frames.
     return _graph(
         [
             helper.make_node("ReduceMean", ["frames"], ["centre"], axes=[1], keepdims=1),

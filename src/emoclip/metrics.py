@@ -1,0 +1,233 @@
+"""Scores of predictions: WAR, UAR, confusion, calibration, agreement of ratings, and bootstrap intervals."""
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Interval = tuple[float, float]
+
+LEVEL = 0.95
+DRAWS = 2000
+
+
+class AbsentClassWarning(UserWarning):
+    """A declared class has no sample, so a mean over classes leaves it out."""
+
+
+def war(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Weighted average recall: the share of samples right, in [0, 1].
+
+    truth, predicted: N class indices.  Raises ValueError if they are empty or differ in length.
+    """
+    truths, predictions = _pair(truth, predicted)
+    return float(np.mean(truths == predictions))
+
+
+def uar(truth: ArrayLike, predicted: ArrayLike, classes: int) -> float:
+    """Unweighted average recall, in [0, 1]: the mean of the recalls of the `classes` declared classes.
+
+    A declared class without a sample has no recall; the mean is over the others, and an AbsentClassWarning says so.
+    """
+    recall = recalls(truth, predicted, classes)
+    absent = np.flatnonzero(np.isnan(recall))
+    if len(absent):
+        warnings.warn(
+            f"UAR is the mean over {classes - len(absent)} of {classes} declared classes: "
+            f"there is no sample of class {', '.join(map(str, absent))}",
+            AbsentClassWarning,
+            stacklevel=2,
+        )
+    return float(np.nanmean(recall))
+
+
+def recalls(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Floats:
+    """Recall per declared class, (classes,) in [0, 1]; NaN for a class without a sample."""
+    counts = confusion(truth, predicted, classes)
+    samples = counts.sum(axis=1)
+    recall: Floats = np.full(classes, np.nan)
+    return np.divide(counts.diagonal(), samples, out=recall, where=samples > 0)
+
+
+def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """Count samples by true class (rows) and predicted class (columns): (classes, classes).
+
+    Raises ValueError for an index outside [0, classes).
+    """
+    truths, predictions = _pair(truth, predicted)
+    if min(truths.min(), predictions.min()) < 0 or max(truths.max(), predictions.max()) >= classes:
+        raise ValueError(f"class indices must be in [0, {classes})")
+    return np.bincount(truths * classes + predictions, minlength=classes**2).reshape(classes, classes)
+
+
+def ece(truth: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error, in [0, 1]: the gap between confidence and accuracy, averaged over equal bins.
+
+    truth: N class indices.  probabilities: (N, K), rows sum to 1.  Source: Guo et al., ICML 2017.
+    """
+    shares = np.asarray(probabilities, np.float64)
+    confidence = shares.max(axis=1)
+    right = shares.argmax(axis=1) == np.asarray(truth)
+    # Bins are (low, high], as in the paper.
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(place, right, bins) - np.bincount(place, confidence, bins)
+    return float(np.abs(gaps).sum() / len(right))
+
+
+def bootstrap(
+    truth: ArrayLike, right: ArrayLike, classes: int, *, draws: int = DRAWS, seed: int = 0
+) -> tuple[Interval, Interval]:
+    """95 % percentile intervals of WAR and of UAR, from resampling the samples.
+
+    truth: N class indices.  right: N values in [0, 1], 1 for a sample that was right (a mean over seeds may lie
+    between).  Returns ((low, high) of WAR, (low, high) of UAR).
+    """
+    wars, uars = resampled_scores(truth, np.asarray(right, np.float64)[:, None], classes, draws=draws, seed=seed)
+    return _interval(wars[:, 0]), _interval(uars[:, 0])
+
+
+def paired_bootstrap(
+    truth: ArrayLike, right_a: ArrayLike, right_b: ArrayLike, classes: int, *, draws: int = DRAWS, seed: int = 0
+) -> dict[str, dict[str, float | Interval]]:
+    """Compare two models on the same samples: for `war` and `uar` the difference a - b, its interval and a p value.
+
+    p is two-sided: twice the share of resamples in which the difference is zero or has the other sign, at most 1.
+    Source: Berg-Kirkpatrick et al., EMNLP 2012.
+    """
+    truths = np.asarray(truth)
+    rights = np.stack([np.asarray(right_a, np.float64), np.asarray(right_b, np.float64)], axis=1)
+    found = {}
+    for name, drawn in zip(
+        ("war", "uar"), resampled_scores(truths, rights, classes, draws=draws, seed=seed), strict=True
+    ):
+        seen = rights.mean(axis=0) if name == "war" else _mean_recall(truths, rights, classes)
+        differences = drawn[:, 0] - drawn[:, 1]
+        p = 2 * min(np.mean(differences <= 0), np.mean(differences >= 0))
+        entry: dict[str, float | Interval] = {
+            "difference": float(seen[0] - seen[1]),
+            "ci95": _interval(differences),
+            "p": min(1.0, float(p)),
+        }
+        found[name] = entry
+    return found
+
+
+def resampled_scores(
+    truth: ArrayLike, right: NDArray[np.float64], classes: int, *, draws: int, seed: int
+) -> tuple[Floats, Floats]:
+    """WAR and UAR of `draws` resamples, of M models at once: two arrays (draws, M).  right: (N, M) in [0, 1].
+
+    Samples that share class and outcome are exchangeable, so drawing N samples with replacement is drawing how
+    often each (class, outcome) cell occurs: one multinomial, the same distribution, at no cost in N.
+    """
+    truths = np.asarray(truth)
+    cells, counts = np.unique(np.column_stack([truths, right]), axis=0, return_counts=True)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(truths), counts / len(truths), size=draws).astype(np.float64)
+    hits = cells[:, 1:]
+    wars = drawn @ hits / len(truths)
+    belongs = (cells[:, :1] == np.arange(classes)).astype(np.float64)
+    samples = drawn @ belongs
+    per_class = np.stack([drawn @ (belongs * hits[:, [model]]) for model in range(hits.shape[1])], axis=2)
+    present = (samples > 0)[:, :, None]
+    recall = np.divide(per_class, samples[:, :, None], out=np.zeros_like(per_class), where=present)
+    return wars, recall.sum(axis=1) / present.sum(axis=1)
+
+
+def pcc(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Pearson's correlation, in [-1, 1]; NaN where either side is constant."""
+    truths, predictions = _ratings(truth, predicted)
+    return _ratio(_covariance(truths, predictions), float(np.sqrt(truths.var() * predictions.var())))
+
+
+def ccc(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Concordance correlation, in [-1, 1] (Lin 1989): correlation that also pays for shift and scale."""
+    truths, predictions = _ratings(truth, predicted)
+    spread = truths.var() + predictions.var() + (truths.mean() - predictions.mean()) ** 2
+    return _ratio(2 * _covariance(truths, predictions), float(spread))
+
+
+def icc(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """ICC(2,1): two-way random effects, absolute agreement, single rater (Shrout and Fleiss 1979)."""
+    ratings = np.column_stack(_ratings(truth, predicted))
+    subjects, raters = ratings.shape
+    if subjects < 2:
+        return float("nan")
+    centre = ratings.mean()
+    between_subjects = raters * ((ratings.mean(axis=1) - centre) ** 2).sum() / (subjects - 1)
+    between_raters = subjects * ((ratings.mean(axis=0) - centre) ** 2).sum() / (raters - 1)
+    rest = ratings - ratings.mean(axis=1, keepdims=True) - ratings.mean(axis=0) + centre
+    error = (rest**2).sum() / ((subjects - 1) * (raters - 1))
+    total = between_subjects + (raters - 1) * error + raters * (between_raters - error) / subjects
+    return _ratio(float(between_subjects - error), float(total))
+
+
+def mae(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean absolute error, in the ratings' unit."""
+    truths, predictions = _ratings(truth, predicted)
+    return float(np.abs(truths - predictions).mean())
+
+
+def rmse(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Root mean squared error, in the ratings' unit."""
+    truths, predictions = _ratings(truth, predicted)
+    return float(np.sqrt(((truths - predictions) ** 2).mean()))
+
+
+def bootstrap_ratings(
+    metric: Callable[[Floats, Floats], float],
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    groups: Sequence[object] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Interval:
+    """95 % percentile interval of a metric of ratings.
+
+    groups: one per sample (a subject); whole groups are drawn, since samples of one subject are not independent.
+    """
+    truths, predictions = _ratings(truth, predicted)
+    names = np.arange(len(truths)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    members = [np.flatnonzero(names == name) for name in range(int(names.max()) + 1)]
+    rng = np.random.default_rng(seed)
+    scores = []
+    for _ in range(draws):
+        chosen = np.concatenate([members[group] for group in rng.integers(len(members), size=len(members))])
+        scores.append(metric(truths[chosen], predictions[chosen]))
+    return _interval(np.asarray(scores))
+
+
+def _pair(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    truths, predictions = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
+    if truths.shape != predictions.shape or truths.ndim != 1 or not len(truths):
+        raise ValueError(f"truth {truths.shape} and predicted {predictions.shape} must be equally long, not empty")
+    return truths, predictions
+
+
+def _ratings(truth: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
+    truths, predictions = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
+    if truths.shape != predictions.shape or truths.ndim != 1 or not len(truths):
+        raise ValueError(f"truth {truths.shape} and predicted {predictions.shape} must be equally long, not empty")
+    return truths, predictions
+
+
+def _mean_recall(truths: NDArray[np.int64], rights: Floats, classes: int) -> Floats:
+    present = [truths == name for name in range(classes) if (truths == name).any()]
+    return np.asarray(np.mean([rights[members].mean(axis=0) for members in present], axis=0))
+
+
+def _covariance(truths: Floats, predictions: Floats) -> float:
+    return float(((truths - truths.mean()) * (predictions - predictions.mean())).mean())
+
+
+def _ratio(above: float, below: float) -> float:
+    return above / below if below > 0 else float("nan")
+
+
+def _interval(values: Floats) -> Interval:
+    tail = (1 - LEVEL) / 2
+    low, high = np.nanquantile(values, [tail, 1 - tail])
+    return float(low), float(high)
