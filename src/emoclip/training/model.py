@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emoclip.errors import ConfigError
+from emoclip.preprocess import PixelSpec
 from emoclip.training.temporal import TemporalConfig, TemporalTransformer
 
 HEAD_WIDTH = 64  # of every published CLIP, in both towers
@@ -75,18 +76,22 @@ def build_backbone(name: str) -> nn.Module:
     return backbone
 
 
-def image_settings(backbone: nn.Module, *, resize: str = "bicubic-antialias", margin: float = 0.1) -> dict[str, Any]:
-    """Return the "image" entry of a package's config.json that suits an open_clip model."""
-    size = backbone.visual.image_size  # type: ignore[union-attr]
-    pixels = getattr(backbone.visual, "preprocess_cfg", {})
-    return {
-        "size": int(size[0] if isinstance(size, tuple) else size),  # type: ignore[arg-type]
-        "colour": "rgb",
-        "mean": list(pixels.get("mean", open_clip.OPENAI_DATASET_MEAN)),
-        "std": list(pixels.get("std", open_clip.OPENAI_DATASET_STD)),
-        "resize": resize,
-        "margin": margin,
-    }
+def image_settings(backbone: nn.Module, *, resize: str = "bicubic-antialias", margin: float = 0.1) -> PixelSpec:
+    """Return what an open_clip model expects of its pixels.
+
+    resize: "bicubic-antialias" is open_clip's, "bicubic" the official EmoCLIP order; see `PixelSpec`.
+    """
+    visual: Any = backbone.visual
+    size = visual.image_size
+    prepared = getattr(visual, "preprocess_cfg", {})
+    return PixelSpec(
+        size=int(size[0] if isinstance(size, tuple) else size),
+        colour="rgb",
+        mean=tuple(prepared.get("mean", open_clip.OPENAI_DATASET_MEAN)),
+        std=tuple(prepared.get("std", open_clip.OPENAI_DATASET_STD)),
+        resize=resize,
+        margin=margin,
+    )
 
 
 class VideoTextModel(nn.Module):

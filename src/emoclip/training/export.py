@@ -1,0 +1,232 @@
+"""Towers to a model package: ONNX graphs, tokenizer, card, config; declared good only after a check against torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from emoclip import package as packages
+from emoclip.errors import ConfigError, OutputError, PackageError
+from emoclip.files import atomic_folder, sha256
+from emoclip.preprocess import PixelSpec
+from emoclip.runtime import Runtime, unit
+from emoclip.training.graphs import save_graph
+from emoclip.training.model import VideoTextModel
+
+Precision = Literal["fp32", "fp16"]
+AGREEMENT = {"fp32": 0.99999, "fp16": 0.999}  # least cosine between runtime and torch
+_SENTENCES = ("a face", "the brows are drawn together and the lips pressed tight, as if something is about to go wrong.")
+
+
+@dataclass(frozen=True)
+class Towers:
+    """What a package is made of, as torch modules in evaluation mode on the CPU.
+
+    image: (N, C, S, S) -> (N, D).  temporal: (B, T, D) -> (B, D), None for the mean of unit frame embeddings.
+    text: (N, L) int64 -> (N, D).  logit_scale: the multiplier itself, exp already applied.
+    longest: frames the temporal part has places for.
+    """
+
+    image: nn.Module
+    temporal: nn.Module | None
+    text: nn.Module
+    logit_scale: float
+    longest: int = 1023
+
+    @classmethod
+    def of(cls, model: VideoTextModel) -> Towers:
+        """Take the towers of a video-text model."""
+        temporal = model.temporal
+        return cls(
+            image=_Method(model, "encode_image"),
+            temporal=temporal,
+            text=_Method(model, "encode_text"),
+            logit_scale=float(model.logit_scale.detach().exp()),
+            longest=temporal.config.positions - 1 if temporal else 1023,
+        )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a package's config.json and card say of it.
+
+    training_data: in words.  sample_fps: frames per second of video that are embedded.
+    notes: paragraphs of Markdown for the card.
+    """
+
+    name: str
+    licence: str
+    source: str
+    training_data: str
+    pixels: PixelSpec
+    frames_per_clip: int = 32
+    sample_fps: float = 7.5
+    notes: str = ""
+
+
+def export_package(
+    folder: str | Path,
+    towers: Towers,
+    tokenizer: Tokenizer,
+    description: Description,
+    *,
+    precision: Precision = "fp32",
+    force: bool = False,
+    progress: Callable[[float], None] = lambda share: None,
+) -> dict[str, float]:
+    """Write a model package and check it, whole or not at all.
+
+    tokenizer: with padding and truncation set inside.  precision: how weights are stored; the arithmetic is fp32.
+    progress: called with the share done, 0 to 1.  Returns the least cosine between runtime and torch per tower,
+    on random clips and sentences.  Raises OutputError (target exists, disk full), PackageError (the check failed).
+    """
+    if precision not in AGREEMENT:
+        raise ConfigError(f"precision={precision!r} is not one of {', '.join(AGREEMENT)}")
+    folder = Path(folder)
+    _check_target(folder, towers, precision, force=force)
+    examples = _examples(towers, tokenizer, description, seed=0, clips=2, frames=description.frames_per_clip)
+    width = int(examples["frames"].shape[-1])
+    with atomic_folder(folder, force=force) as part:
+        # Shares of the work as they fell on ViT-B/32: tracing and writing each tower, then the check.
+        save_graph(towers.image, examples["pixels"], part / "image.onnx", {0: (1, None)}, precision)
+        progress(0.45)
+        if towers.temporal is not None:
+            dynamic = {0: (1, None), 1: (1, towers.longest)}
+            save_graph(towers.temporal, examples["frames"], part / "temporal.onnx", dynamic, precision)
+        progress(0.55)
+        save_graph(towers.text, examples["tokens"], part / "text.onnx", {0: (1, None)}, precision)
+        progress(0.85)
+        tokenizer.save(str(part / "tokenizer.json"), pretty=False)
+        _write_config(part, towers, description, precision, width, {})
+        figures = _check(part, towers, tokenizer, description, precision)
+        progress(0.95)
+        (part / "README.md").write_text(_card(description, towers, precision, width, figures), encoding="utf-8")
+        _write_config(part, towers, description, precision, width, figures)
+    progress(1.0)
+    return figures
+
+
+class _Method(nn.Module):
+    """One tower of an open_clip model as a module of its own."""
+
+    def __init__(self, model: VideoTextModel, method: str) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.method = method
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = getattr(self.backbone, self.method)(x)
+        return output
+
+
+def _check_target(folder: Path, towers: Towers, precision: Precision, *, force: bool) -> None:
+    if folder.exists() and not (folder.is_dir() and (folder / "config.json").is_file()):
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise OutputError(f"{folder}: exists and is not a model package; name another folder")
+    elif folder.exists() and not force:
+        raise OutputError(f"{folder}: holds a model package already; pass --force to replace it")
+    parameters = {id(p): p.numel() for tower in (towers.image, towers.temporal, towers.text) if tower for p in tower.parameters()}
+    need = sum(parameters.values()) * (4 if precision == "fp32" else 2)
+    home = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    if (free := shutil.disk_usage(home).free) < need:
+        raise OutputError(f"{folder}: needs {need / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left; make room or export elsewhere")
+
+
+def _examples(
+    towers: Towers, tokenizer: Tokenizer, description: Description, *, seed: int, clips: int, frames: int
+) -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    pixels = description.pixels
+    images = torch.randn(clips, len(pixels.mean), pixels.size, pixels.size, generator=random)
+    with torch.inference_mode():
+        embedded = towers.image(images)
+    # Frames of one clip are alike: an embedding and small changes of it.
+    changes = torch.randn(clips, frames, embedded.shape[-1], generator=random) * embedded.std()
+    tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(_SENTENCES))])
+    return {"pixels": images, "frames": (embedded[:, None] + changes).clone(), "tokens": tokens}
+
+
+def _write_config(
+    part: Path, towers: Towers, description: Description, precision: Precision, width: int, figures: dict[str, float]
+) -> None:
+    config = {
+        "format": packages.FORMAT,
+        "name": description.name,
+        "licence": description.licence,
+        "source": description.source,
+        "training_data": description.training_data,
+        "image": asdict(description.pixels),
+        "frames_per_clip": description.frames_per_clip,
+        "sample_fps": description.sample_fps,
+        "width": width,
+        "logit_scale": towers.logit_scale,
+        "temporal": "mean" if towers.temporal is None else "transformer",
+        "precision": precision,
+        "cosine_to_torch": figures,
+        "files": {path.name: sha256(path) for path in sorted(part.iterdir()) if path.name != "config.json"},
+    }
+    (part / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _check(
+    part: Path, towers: Towers, tokenizer: Tokenizer, description: Description, precision: Precision
+) -> dict[str, float]:
+    """Run the written package as users will, on other clips and lengths than it was traced with."""
+    runtime = Runtime(packages.load(str(part)))
+    figures = {}
+    examples = _examples(towers, tokenizer, description, seed=1, clips=3, frames=max(1, description.frames_per_clip - 3))
+    towers_run: list[tuple[str, nn.Module | None, Tensor, Callable[[], NDArray[np.float32]]]] = [
+        ("image", towers.image, examples["pixels"], lambda: runtime.image(examples["pixels"].numpy())),
+        ("temporal", towers.temporal, examples["frames"], lambda: runtime.temporal(examples["frames"].numpy())),
+        ("text", towers.text, examples["tokens"], lambda: runtime.text(_SENTENCES)),
+    ]
+    for name, tower, given, run in towers_run:
+        if tower is None:
+            continue
+        with torch.inference_mode():
+            expected = tower(given).numpy()
+        cosine = float((unit(run()) * unit(expected)).sum(axis=-1).min())
+        if not cosine >= AGREEMENT[precision]:  # NaN fails too
+            raise PackageError(
+                f"{part.name}: the {name} tower on ONNX Runtime differs from torch (cosine {cosine:.6f}, at least "
+                f"{AGREEMENT[precision]} is asked for); nothing was written, try --precision fp32"
+            )
+        figures[name] = round(min(cosine, 1.0), 7)
+    return figures
+
+
+def _card(
+    description: Description, towers: Towers, precision: Precision, width: int, figures: dict[str, float]
+) -> str:
+    kind = "temporal transformer" if towers.temporal is not None else "mean of unit frame embeddings"
+    pixels = description.pixels
+    agreement = ", ".join(f"{name} {cosine:.6f}" for name, cosine in figures.items())
+    return f"""# {description.name}
+
+A model package for emoclip: `emoclip predict VIDEO --model FOLDER`.
+
+| | |
+|---|---|
+| Licence | {description.licence} |
+| Source | {description.source} |
+| Training data | {description.training_data} |
+| Input | {pixels.size} x {pixels.size} pixels, {pixels.colour}, {pixels.resize} |
+| Clips | {description.frames_per_clip} frames at {description.sample_fps:g} per second, {kind} |
+| Embeddings | {width} numbers, logit scale {towers.logit_scale:.4g} |
+| Weights | stored as {precision}, computed in fp32 |
+| Cosine to the torch model | {agreement} (least, on random clips and sentences) |
+
+{description.notes}
+
+The output says how an expression reads to a viewer, not what a person feels.
+"""
