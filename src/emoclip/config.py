@@ -44,11 +44,41 @@ class FaceConfig:
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """Sliding windows over a track, in seconds."""
+    """Sliding windows over a track, in seconds, and what makes one readable."""
 
     length_s: float = 2.0  # seconds of video per prediction
     step_s: float = 0.5  # seconds between window starts
+    min_coverage: float = 0.5  # share of a window's frames that must show the face
+    min_sharpness: float = 0.02  # see timeline.sharpness; 0 reads blurred faces too
 
     def __post_init__(self) -> None:
         if not 0 < self.step_s <= self.length_s:
             raise ConfigError(f"step_s={self.step_s} must be in (0, length_s={self.length_s}]")
+        if not 0.05 <= self.length_s <= 3600:
+            raise ConfigError(f"length_s={self.length_s} must be in [0.05, 3600] seconds")
+        if not 0 <= self.min_coverage <= 1:
+            raise ConfigError(f"min_coverage={self.min_coverage} must be in [0, 1]")
+        if not self.min_sharpness >= 0:
+            raise ConfigError(f"min_sharpness={self.min_sharpness} must not be negative")
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """How windows become segments.
+
+    Thresholds count in chance levels, 1 / number of labels, so that they mean the same for two labels and for ten;
+    they are capped halfway to certainty where few labels would put them out of reach.
+    """
+
+    enter: float = 1.5  # a segment begins where the top label has this many times chance
+    leave: float = 1.1  # and ends where it falls below this, or another label leads by the difference
+    bridge_s: float = 1.0  # an unreadable stretch no longer than this does not end it
+    min_s: float = 0.0  # shorter segments are dropped
+    smooth_s: float = 0.0  # width of the centred mean over each track's probabilities; 0: none
+
+    def __post_init__(self) -> None:
+        if not 0 < self.leave <= self.enter:
+            raise ConfigError(f"leave={self.leave} must be in (0, enter={self.enter}]")
+        for name in ("bridge_s", "min_s", "smooth_s"):
+            if not 0 <= getattr(self, name) <= 3600:
+                raise ConfigError(f"{name}={getattr(self, name)} must be in [0, 3600] seconds")

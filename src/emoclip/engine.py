@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoclip import package as packages
-from emoclip.config import FaceConfig
+from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.faces import Face, FaceFollower, square_crop
 from emoclip.package import Package
 from emoclip.preprocess import prepare
@@ -19,16 +19,26 @@ from emoclip.results import Classification, FaceResult
 from emoclip.runtime import IMAGE_BATCH, Runtime, unit
 from emoclip.video import Frame, Video, open_video
 
+if TYPE_CHECKING:
+    from emoclip.timeline import TimelineStream
+
+CLIP_BATCH = 64  # clips through the temporal part at once
+
 Labels = str | Path | Sequence[str] | Mapping[str, str | Sequence[str]] | PromptSet
 Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class SeenFace:
-    """A face in one frame; `embedding` (D,), not normalised, is None in frames that are not embedded."""
+    """A face in one frame.
+
+    embedding: (D,), not normalised.  crop: (h, w, 3) uint8 RGB, what was embedded.  Both are None in frames that
+    are not embedded.
+    """
 
     face: Face
     embedding: NDArray[np.float32] | None
+    crop: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,9 @@ class EmoCLIP:
         self.runtime = runtime
 
     @classmethod
-    def load(cls, name: str = packages.BUNDLED, *, threads: int | None = None, provider: str = "CPU") -> "EmoCLIP":
+    def load(
+        cls, name: str = packages.BUNDLED, *, threads: int | None = None, provider: str = "CPU"
+    ) -> "EmoCLIP":
         """Load a package by bundled name, cache name, path or hub name.  Raises PackageError, ConfigError."""
         package = packages.load(name)
         return cls(package, Runtime(package, threads=threads, provider=provider))
@@ -83,7 +95,9 @@ class EmoCLIP:
                 if progress:
                     progress(seen.time_s - start_s)
             name, duration_s = video.name, video.duration_s
-        ranked = sorted((track for track in tracks.values() if track.embeddings), key=lambda track: -track.area)
+        ranked = sorted(
+            (track for track in tracks.values() if track.embeddings), key=lambda track: -track.area
+        )
         if config.mode == "largest":
             ranked = ranked[:1]
         results = [self._result(track, prompts.labels, text, frames) for track in ranked]
@@ -96,10 +110,48 @@ class EmoCLIP:
             faces=results,
         )
 
-    def watch(self, video: Video, config: FaceConfig, rate: float) -> Iterator[SeenFrame]:
+    def timeline(
+        self,
+        source: Any,
+        labels: Labels,
+        *,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        faces: FaceConfig | str = "all",
+        windows: WindowConfig | None = None,
+        segments: SegmentConfig | None = None,
+        keep_pictures: bool = False,
+        progress: Progress | None = None,
+    ) -> "TimelineStream":
+        """Say how each face reads over time: iterate for windows while the video runs, or `.read()` the whole.
+
+        source, labels, start_s, end_s, faces and progress as in `classify`; a stream or camera may go on for ever.
+        keep_pictures: keep a small picture of each track's strongest moment per label.
+        Raises InputError, ConfigError.
+        """
+        from emoclip.timeline import TimelineStream
+
+        config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
+        return TimelineStream(
+            self,
+            source,
+            labels if isinstance(labels, PromptSet) else resolve(labels),
+            start_s=start_s,
+            end_s=end_s,
+            faces=config,
+            windows=windows or WindowConfig(),
+            segments=segments or SegmentConfig(),
+            keep_pictures=keep_pictures,
+            progress=progress,
+        )
+
+    def watch(
+        self, video: Video, config: FaceConfig, rate: float, *, batch: int = IMAGE_BATCH
+    ) -> Iterator[SeenFrame]:
         """Follow and embed the faces of a video: each frame is decoded, cropped and embedded once.
 
         rate: frames per second of video that are embedded; faces are followed in all of them.
+        batch: crops embedded at once; small where waiting for more is worse than computing slower.
         Yields one SeenFrame per frame, in order, as soon as its batch is full.
         """
         follower = FaceFollower(config)
@@ -114,7 +166,7 @@ class EmoCLIP:
                 due = max(due + 1 / rate, frame.time_s + 0.5 / rate)
                 crops += [self._crop(frame, face, config) for face in faces]
             waiting.append((frame.index, frame.time_s, faces, sampled))
-            if len(crops) >= IMAGE_BATCH or len(waiting) >= 16 * IMAGE_BATCH:
+            if len(crops) >= batch or len(waiting) >= 16 * batch:
                 yield from self._embed_waiting(waiting, crops)
                 waiting, crops = [], []
         yield from self._embed_waiting(waiting, crops)
@@ -125,7 +177,9 @@ class EmoCLIP:
         A label is the mean over its parts (compound emotions, paper sec. III-C) of the mean over their sentences.
         """
         prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
-        sentences = list(dict.fromkeys(s for prompt in prompts.prompts for part in prompt.parts for s in part))
+        sentences = list(
+            dict.fromkeys(s for prompt in prompts.prompts for part in prompt.parts for s in part)
+        )
         vectors = dict(zip(sentences, unit(self.runtime.text(sentences)), strict=True))
         rows = [
             np.mean([unit(np.mean([vectors[s] for s in part], axis=0)) for part in prompt.parts], axis=0)
@@ -143,16 +197,31 @@ class EmoCLIP:
         The temporal part sees `frames_per_clip` frames at a time: a shorter clip is stretched to that by repeating
         frames evenly; a longer one is covered by the fewest evenly placed windows, whose unit embeddings are averaged.
         """
-        length = self.package.frames_per_clip
+        return self.embed_clips([frames])[0]
+
+    def embed_clips(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Embed N clips as `embed_clip` does, in batches.  clips: N arrays (T, D).  Returns (N, D), unit rows."""
         if self.package.temporal == "mean":
-            windows = frames[None]
-        elif len(frames) <= length:
-            windows = frames[(np.arange(length) * len(frames)) // length][None]
-        else:
-            starts = np.linspace(0, len(frames) - length, math.ceil(len(frames) / length)).round().astype(int)
-            windows = np.stack([frames[start : start + length] for start in starts])
-        clip: NDArray[np.float32] = unit(unit(self.runtime.temporal(windows)).mean(axis=0))
-        return clip
+            means = [self.runtime.temporal(frames[None])[0] for frames in clips]
+            return unit(np.reshape(means, (len(clips), self.package.width)))
+        spans = [self._spans(frames) for frames in clips]
+        flat = (
+            np.concatenate(spans)
+            if spans
+            else np.empty((0, self.package.frames_per_clip, self.package.width))
+        )
+        batches = [flat[at : at + CLIP_BATCH] for at in range(0, len(flat), CLIP_BATCH)]
+        embedded = iter([row for batch in batches for row in unit(self.runtime.temporal(batch))])
+        rows = [np.mean([next(embedded) for _ in span], axis=0) for span in spans]
+        return unit(np.reshape(rows, (len(clips), self.package.width)))
+
+    def _spans(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The (n, frames_per_clip, D) the temporal part sees of a clip (T, D)."""
+        length = self.package.frames_per_clip
+        if len(frames) <= length:
+            return frames[(np.arange(length) * len(frames)) // length][None]
+        starts = np.linspace(0, len(frames) - length, math.ceil(len(frames) / length)).round().astype(int)
+        return np.stack([frames[start : start + length] for start in starts])
 
     def probabilities(self, clips: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float64]:
         """Softmax of scaled cosines.  clips: (..., D) unit; text: (K, D) unit.  Returns (..., K), sums to 1."""
@@ -175,9 +244,9 @@ class EmoCLIP:
     def _embed_waiting(
         self, waiting: list[tuple[int, float, list[Face], bool]], crops: list[NDArray[np.uint8]]
     ) -> Iterator[SeenFrame]:
-        embeddings = iter(self.embed_frames(crops))
+        embedded = zip(self.embed_frames(crops), crops, strict=True)
         for index, time_s, faces, sampled in waiting:
-            seen = [SeenFace(face, next(embeddings) if sampled else None) for face in faces]
+            seen = [SeenFace(face, *(next(embedded) if sampled else (None, None))) for face in faces]
             yield SeenFrame(index, time_s, seen)
 
     def _result(

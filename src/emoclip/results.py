@@ -1,5 +1,6 @@
 """What a user gets back."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -47,3 +48,137 @@ class Classification:
         for face in record["faces"]:
             del face["seen_at_s"], face["box"]
         return record
+
+
+WindowStatus = Literal["ok", "no_face", "too_small", "low_coverage", "blurred"]
+NO_TRACK = -1  # track_id of a window in which nobody was seen
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How one person's face reads in one window of video.
+
+    track_id: NO_TRACK (-1) if nobody was seen.  start_s, end_s: timestamps of the window's first and last frame,
+    seconds on the container's clock.  coverage: share in [0, 1] of its frames that show this face.  score: mean
+    detection score in [0, 1] of those, NaN if there are none.  top: "" and probs all NaN unless status is `ok`.
+    """
+
+    track_id: int
+    start_s: float
+    end_s: float
+    status: WindowStatus
+    coverage: float
+    score: float
+    top: str
+    probs: dict[str, float]
+
+    @property
+    def centre_s(self) -> float:
+        """The middle of the window, the moment its probabilities stand for."""
+        return (self.start_s + self.end_s) / 2
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of time in which a face reads as one label; those of one track never overlap.
+
+    onset_s, offset_s, peak_s: seconds.  peak, mean: the label's highest and mean probability in it.
+    """
+
+    track_id: int
+    label: str
+    onset_s: float
+    offset_s: float
+    peak_s: float
+    peak: float
+    mean: float
+
+    @property
+    def duration_s(self) -> float:
+        """How long it lasts, in seconds."""
+        return self.offset_s - self.onset_s
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person followed through the video.
+
+    windows: rows of this track; read: those of them with status `ok`; statuses: how many of each kind.
+    coverage: mean over its windows.
+    """
+
+    track_id: int
+    start_s: float
+    end_s: float
+    windows: int
+    read: int
+    coverage: float
+    statuses: dict[str, int]
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """How much of a label one track shows.
+
+    share: of the track's readable time, in [0, 1], NaN if there is none.  episodes: number of segments.
+    longest_s: its longest segment.  latency_s: from the track's start to its first segment, None without one.
+    mean: mean probability over readable windows.
+    """
+
+    track_id: int
+    label: str
+    share: float
+    episodes: int
+    longest_s: float
+    latency_s: float | None
+    mean: float
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The moment in which a track reads most strongly as a label; picture: JPEG bytes of the face, if kept."""
+
+    track_id: int
+    label: str
+    time_s: float
+    prob: float
+    picture: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Who showed what when in one input; windows in order of time, segments by track and time.
+
+    duration_s: None for a stream.  warnings: what was met on the way that did not stop the reading.
+    """
+
+    input: str
+    model: str
+    labels: list[str]
+    duration_s: float | None
+    windows: list[Window]
+    segments: list[Segment]
+    tracks: list[Track]
+    summary: list[LabelSummary]
+    peaks: list[Peak] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def columns(self) -> list[str]:
+        """Names of the table's columns, as CSV and Parquet have them."""
+        fixed = ["input", "track_id", "start_s", "end_s", "status", "coverage", "score", "top"]
+        return fixed + [f"prob:{label}" for label in self.labels]
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Yield one row per window, in the order of `columns`; times to the microsecond."""
+        for window in self.windows:
+            yield (
+                self.input,
+                window.track_id,
+                round(window.start_s, 6),
+                round(window.end_s, 6),
+                window.status,
+                round(window.coverage, 4),
+                round(window.score, 4),
+                window.top,
+                *(round(window.probs[label], 6) for label in self.labels),
+            )

@@ -1,0 +1,151 @@
+"""Windows of a track -> smoothed windows, segments with onset, offset and peak, and what they amount to."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import groupby, pairwise
+
+import numpy as np
+
+from emoclip.config import SegmentConfig
+from emoclip.results import NO_TRACK, LabelSummary, Segment, Track, Window
+
+Span = tuple[float, float]
+
+
+def smooth(windows: Sequence[Window], width_s: float) -> list[Window]:
+    """Replace probabilities by their mean over the track's readable windows centred within `width_s` / 2 seconds.
+
+    Centred, so that nothing is delayed; unreadable windows stay unreadable and do not count.
+    """
+    smoothed = list(windows)
+    for places in _by_track(windows).values():
+        read = [place for place in places if windows[place].status == "ok"]
+        if not read or width_s <= 0:
+            continue
+        labels = list(windows[read[0]].probs)
+        centres = np.array([windows[place].centre_s for place in read])
+        sums = np.cumsum([[0.0] * len(labels)] + [list(windows[place].probs.values()) for place in read], axis=0)
+        first = np.searchsorted(centres, centres - width_s / 2 - 1e-6)
+        after = np.searchsorted(centres, centres + width_s / 2 + 1e-6)
+        means = (sums[after] - sums[first]) / (after - first)[:, None]
+        for place, mean in zip(read, means, strict=True):
+            probs = dict(zip(labels, mean.tolist(), strict=True))
+            smoothed[place] = replace(windows[place], probs=probs, top=max(probs, key=probs.__getitem__))
+    return smoothed
+
+
+def find_segments(windows: Sequence[Window], labels: Sequence[str], config: SegmentConfig) -> list[Segment]:
+    """Return each track's stretches of one label, by hysteresis, in order of track and time.
+
+    With chance = 1 / number of labels: a segment begins at a readable window whose top label has at least
+    `enter` x chance.  It ends before a window where its label has less than `leave` x chance, or another label leads
+    it by the difference of the two, or after an unreadable stretch longer than `bridge_s`.
+    A window speaks for the time around its centre, halfway to its neighbours, so segments meet without overlap.
+    """
+    chance = 1 / len(labels)
+    enter = min(config.enter * chance, (1 + chance) / 2)
+    leave = min(config.leave * chance, enter)
+    found: list[Segment] = []
+    for track_id, places in sorted(_by_track(windows).items()):
+        rows = [windows[place] for place in places]
+        spans = _spans(rows)
+        members: list[int] = []  # rows of the segment that is open
+        label = ""
+        for at, row in enumerate(rows):
+            if row.status != "ok":
+                continue
+            if members:
+                away = spans[at][0] - spans[members[-1]][1] > config.bridge_s + 1e-6
+                faded = row.probs[label] < leave
+                overtaken = row.top != label and row.probs[row.top] - row.probs[label] >= enter - leave
+                if not (away or faded or overtaken):
+                    members.append(at)
+                    continue
+                found.append(_segment(track_id, label, members, rows, spans))
+                members = []
+            if row.probs[row.top] >= enter:
+                members, label = [at], row.top
+        if members:
+            found.append(_segment(track_id, label, members, rows, spans))
+    return [segment for segment in found if segment.duration_s >= config.min_s]
+
+
+def summarise(
+    windows: Sequence[Window], segments: Sequence[Segment], labels: Sequence[str]
+) -> tuple[list[Track], list[LabelSummary]]:
+    """Return one Track per track, and one LabelSummary per track and label; windows without a track count nowhere."""
+    tracks: list[Track] = []
+    summary: list[LabelSummary] = []
+    for track_id, places in sorted(_by_track(windows).items()):
+        rows = [windows[place] for place in places]
+        read = [(row, end - start) for row, (start, end) in zip(rows, _spans(rows), strict=True) if row.status == "ok"]
+        track = Track(
+            track_id=track_id,
+            start_s=rows[0].start_s,
+            end_s=rows[-1].end_s,
+            windows=len(rows),
+            read=len(read),
+            coverage=sum(row.coverage for row in rows) / len(rows),
+            statuses=dict(Counter(row.status for row in rows)),
+        )
+        tracks.append(track)
+        mine = [segment for segment in segments if segment.track_id == track_id]
+        summary += [_label_summary(track, label, read, mine) for label in labels]
+    return tracks, summary
+
+
+def _label_summary(
+    track: Track, label: str, read: list[tuple[Window, float]], segments: Iterable[Segment]
+) -> LabelSummary:
+    episodes = [segment for segment in segments if segment.label == label]
+    readable_s = sum(span_s for _, span_s in read)
+    # Bridged stretches inside a segment are nobody's time, so readable windows are counted, not seconds of segments.
+    starts = np.array([segment.onset_s for segment in episodes])
+    ends = np.array([segment.offset_s for segment in episodes])
+    shown_s = 0.0
+    for row, span_s in read:
+        at = int(np.searchsorted(starts, row.centre_s, side="right")) - 1
+        shown_s += span_s if at >= 0 and row.centre_s <= ends[at] else 0.0
+    return LabelSummary(
+        track_id=track.track_id,
+        label=label,
+        share=shown_s / readable_s if readable_s else math.nan,
+        episodes=len(episodes),
+        longest_s=max((segment.duration_s for segment in episodes), default=0.0),
+        latency_s=episodes[0].onset_s - track.start_s if episodes else None,
+        mean=sum(row.probs[label] for row, _ in read) / len(read) if read else math.nan,
+    )
+
+
+def _by_track(windows: Sequence[Window]) -> dict[int, list[int]]:
+    """Places of each track's windows, in order of time."""
+    order = sorted(
+        (place for place, window in enumerate(windows) if window.track_id != NO_TRACK),
+        key=lambda place: windows[place].track_id,
+    )
+    return {track_id: list(places) for track_id, places in groupby(order, lambda place: windows[place].track_id)}
+
+
+def _spans(rows: Sequence[Window]) -> list[Span]:
+    """The time each window speaks for: halfway to its neighbours' centres, to its own edge where it has none."""
+    middles = [(left.centre_s + right.centre_s) / 2 for left, right in pairwise(rows)]
+    starts = [rows[0].start_s] + [max(row.start_s, middle) for row, middle in zip(rows[1:], middles, strict=True)]
+    ends = [min(row.end_s, middle) for row, middle in zip(rows[:-1], middles, strict=True)] + [rows[-1].end_s]
+    return list(zip(starts, ends, strict=True))
+
+
+def _segment(
+    track_id: int, label: str, members: Sequence[int], rows: Sequence[Window], spans: Sequence[Span]
+) -> Segment:
+    peak = max((rows[at] for at in members), key=lambda row: row.probs[label])
+    return Segment(
+        track_id=track_id,
+        label=label,
+        onset_s=spans[members[0]][0],
+        offset_s=spans[members[-1]][1],
+        peak_s=peak.centre_s,
+        peak=peak.probs[label],
+        mean=sum(rows[at].probs[label] for at in members) / len(members),
+    )
