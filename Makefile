@@ -5,7 +5,7 @@ VIDEO ?=
 LABELS ?= smiling, sad, surprised, angry, neutral
 WORKERS ?= auto
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint clean constraints
 
 demo: .venv/.demo  ## How a face in a short clip reads: a table, and a picture in demo/result.png
 	$(BIN)/python examples/demo.py --labels "$(LABELS)" $(if $(VIDEO),--video "$(VIDEO)")
@@ -27,10 +27,17 @@ clean:
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/.demo: .venv/.python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo]"
+.venv/.demo: .venv/.python pyproject.toml constraints/demo.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r constraints/demo.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-.venv/.dev: .venv/.python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+.venv/.dev: .venv/.python pyproject.toml constraints/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r constraints/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@ .venv/.demo
+
+constraints: .venv/.python  ## Renew the pinned versions and hashes from pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	for extra in demo dev; do $(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --upgrade \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o constraints/$$extra.txt; done
