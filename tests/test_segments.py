@@ -36,7 +36,11 @@ def test_segments_meet_halfway_between_window_centres_and_reach_the_ends_of_the_
     # Centres at 1, 1.5, 2, 2.5, 3 s; calm for two windows, joy for three.
     found = find_segments(windows([0.1, 0.1, 0.9, 0.95, 0.8]), LABELS, HYSTERESIS)
     assert spans(found) == [("calm", 0.0, 1.75), ("joy", 1.75, 4.0)]
-    assert (found[1].peak_s, found[1].peak, found[1].mean) == (2.5, 0.95, pytest.approx((0.9 + 0.95 + 0.8) / 3))
+    assert (found[1].peak_s, found[1].peak, found[1].mean) == (
+        2.5,
+        0.95,
+        pytest.approx((0.9 + 0.95 + 0.8) / 3),
+    )
 
 
 def test_a_segment_lasts_through_a_dip_above_the_lower_threshold_only():
@@ -59,7 +63,10 @@ def test_unreadable_stretches_are_bridged_up_to_bridge_s():
 def test_short_segments_are_dropped_below_min_s():
     rows = windows([0.1, 0.9, 0.1, 0.1])
     assert len(find_segments(rows, LABELS, SegmentConfig())) == 3
-    assert [segment.label for segment in find_segments(rows, LABELS, SegmentConfig(min_s=0.6))] == ["calm", "calm"]
+    assert [segment.label for segment in find_segments(rows, LABELS, SegmentConfig(min_s=0.6))] == [
+        "calm",
+        "calm",
+    ]
 
 
 def test_tracks_are_told_apart_and_windows_without_a_track_count_nowhere():
@@ -107,7 +114,9 @@ def test_many_labels_need_less_than_two_to_enter():
     assert [segment.label for segment in find_segments([row], labels, SegmentConfig())] == ["3"]
 
 
-@pytest.mark.parametrize("settings", [{"enter": 1.0, "leave": 1.2}, {"leave": 0.0}, {"min_s": -1}, {"smooth_s": math.nan}])
+@pytest.mark.parametrize(
+    "settings", [{"enter": 1.0, "leave": 1.2}, {"leave": 0.0}, {"min_s": -1}, {"smooth_s": math.nan}]
+)
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError):
         SegmentConfig(**settings)

@@ -134,7 +134,10 @@ def test_sharpness_falls_with_blur_but_not_with_light(media):
     assert sharpness(np.full((50, 50, 3), 99, np.uint8)) == 0.0
 
 
-@pytest.mark.parametrize(("length_s", "step_s"), [(2.0, 0.0), (2.0, -1.0), (1.0, 1.5), (math.nan, 0.5), (math.inf, 0.5), (0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("length_s", "step_s"),
+    [(2.0, 0.0), (2.0, -1.0), (1.0, 1.5), (math.nan, 0.5), (math.inf, 0.5), (0.0, 0.0)],
+)
 def test_windows_that_cannot_be_are_refused(length_s, step_s):
     with pytest.raises(ConfigError):
         WindowConfig(length_s=length_s, step_s=step_s)

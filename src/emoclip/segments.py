@@ -26,7 +26,9 @@ def smooth(windows: Sequence[Window], width_s: float) -> list[Window]:
             continue
         labels = list(windows[read[0]].probs)
         centres = np.array([windows[place].centre_s for place in read])
-        sums = np.cumsum([[0.0] * len(labels)] + [list(windows[place].probs.values()) for place in read], axis=0)
+        sums = np.cumsum(
+            [[0.0] * len(labels)] + [list(windows[place].probs.values()) for place in read], axis=0
+        )
         first = np.searchsorted(centres, centres - width_s / 2 - 1e-6)
         after = np.searchsorted(centres, centres + width_s / 2 + 1e-6)
         means = (sums[after] - sums[first]) / (after - first)[:, None]
@@ -80,7 +82,11 @@ def summarise(
     summary: list[LabelSummary] = []
     for track_id, places in sorted(_by_track(windows).items()):
         rows = [windows[place] for place in places]
-        read = [(row, end - start) for row, (start, end) in zip(rows, _spans(rows), strict=True) if row.status == "ok"]
+        read = [
+            (row, end - start)
+            for row, (start, end) in zip(rows, _spans(rows), strict=True)
+            if row.status == "ok"
+        ]
         track = Track(
             track_id=track_id,
             start_s=rows[0].start_s,
@@ -125,13 +131,17 @@ def _by_track(windows: Sequence[Window]) -> dict[int, list[int]]:
         (place for place, window in enumerate(windows) if window.track_id != NO_TRACK),
         key=lambda place: windows[place].track_id,
     )
-    return {track_id: list(places) for track_id, places in groupby(order, lambda place: windows[place].track_id)}
+    return {
+        track_id: list(places) for track_id, places in groupby(order, lambda place: windows[place].track_id)
+    }
 
 
 def _spans(rows: Sequence[Window]) -> list[Span]:
     """The time each window speaks for: halfway to its neighbours' centres, to its own edge where it has none."""
     middles = [(left.centre_s + right.centre_s) / 2 for left, right in pairwise(rows)]
-    starts = [rows[0].start_s] + [max(row.start_s, middle) for row, middle in zip(rows[1:], middles, strict=True)]
+    starts = [rows[0].start_s] + [
+        max(row.start_s, middle) for row, middle in zip(rows[1:], middles, strict=True)
+    ]
     ends = [min(row.end_s, middle) for row, middle in zip(rows[:-1], middles, strict=True)] + [rows[-1].end_s]
     return list(zip(starts, ends, strict=True))
 

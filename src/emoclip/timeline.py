@@ -121,7 +121,14 @@ class TimelineStream:
             probs = dict(zip(self.labels, next(shares), strict=True)) if draft.status == "ok" else unread
             top = max(probs, key=probs.__getitem__) if draft.status == "ok" else ""
             window = Window(
-                draft.track_id, draft.start_s, draft.end_s, draft.status, draft.coverage, draft.score, top, probs
+                draft.track_id,
+                draft.start_s,
+                draft.end_s,
+                draft.status,
+                draft.coverage,
+                draft.score,
+                top,
+                probs,
             )
             if top:
                 self._keep_peak(window, draft.picture)
@@ -272,5 +279,7 @@ def _draft(
 def _jpeg(picture: NDArray[np.uint8] | None) -> bytes | None:
     if picture is None:
         return None
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80]
+    )
     return bytes(data) if done else None

@@ -1,0 +1,227 @@
+"""A timeline written for people's tools: tables, and events for ELAN, players, BORIS and BIDS."""
+
+import csv
+import json
+import math
+import mimetypes
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from emoclip.errors import ConfigError
+from emoclip.results import Segment, Timeline, Window
+
+# Control characters that XML 1.0 cannot hold, and halves of surrogate pairs, which no encoding can.
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+BORIS_COLUMNS = (
+    *("Observation id", "Observation date", "Description", "Observation type", "Source", "Time offset (s)"),
+    *("Coding duration", "Media duration (s)", "FPS (frame/s)", "Subject"),
+    *("Observation duration by subject by observation", "Behavior", "Behavioral category", "Behavior type"),
+    *("Start (s)", "Stop (s)", "Duration (s)", "Media file name", "Image index start", "Image index stop"),
+    *("Image file path start", "Image file path stop", "Comment start", "Comment stop"),
+)
+
+
+def write_csv(timeline: Timeline, path: Path) -> None:
+    """Write the table of windows; text is quoted where it must be, a missing number is NaN."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(timeline.columns())
+        for row in timeline.rows():
+            writer.writerow("NaN" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row)
+
+
+def write_parquet(timeline: Timeline, path: Path) -> None:
+    """Write the table of windows as Parquet, with the CSV's columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"track_id": pa.int32(), **dict.fromkeys(("input", "status", "top"), pa.string())}
+    schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in timeline.columns()])
+    columns = list(zip(*timeline.rows(), strict=True)) or [()] * len(schema)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
+
+
+def write_jsonl(timeline: Timeline, path: Path) -> None:
+    """Write one JSON object per window."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json_line(timeline.input, window) + "\n" for window in timeline.windows)
+
+
+def json_line(name: str, window: Window) -> str:
+    """Return a window of the input `name` as JSON on one line; what was not read is null."""
+    record = {
+        "input": name,
+        "track_id": window.track_id,
+        "start_s": round(window.start_s, 6),
+        "end_s": round(window.end_s, 6),
+        "status": window.status,
+        "coverage": round(window.coverage, 4),
+        "score": _number(window.score, 4),
+        "top": window.top or None,
+        "probs": {label: _number(share, 6) for label, share in window.probs.items()},
+    }
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)
+
+
+def write_eaf(timeline: Timeline, path: Path) -> None:
+    """Write segments as an ELAN document, one tier per track, linked to the video beside it."""
+    from pympi.Elan import Eaf
+
+    document = Eaf(author="emoclip")
+    document.remove_tier("default")
+    kind = mimetypes.guess_type(timeline.input)[0] or "unknown"
+    place = (
+        Path(os.path.relpath(timeline.input, path.parent)).as_posix() if Path(timeline.input).exists() else ""
+    )
+    document.add_linked_file(place or timeline.input, relpath=place or None, mimetype=kind)
+    for track in timeline.tracks:
+        document.add_tier(_track(track.track_id))
+    for segment in timeline.segments:
+        start, end = _milliseconds(segment)
+        document.add_annotation(_track(segment.track_id), start, end, _NOT_XML.sub("", segment.label))
+    document.to_file(path)
+
+
+def write_vtt(timeline: Timeline, path: Path) -> None:
+    """Write segments as WebVTT subtitles, for any player."""
+    cues = [f"WEBVTT\n\nNOTE {_escaped(_line(timeline.input))}: how each face reads, by emoclip\n"]
+    for segment in sorted(timeline.segments, key=lambda segment: (segment.onset_s, segment.track_id)):
+        start, end = map(_clock, _milliseconds(segment))
+        cues.append(f"{start} --> {end}\n{_track(segment.track_id)}: {_escaped(_line(segment.label))}\n")
+    path.write_text("\n".join(cues), encoding="utf-8", newline="\n")
+
+
+def write_boris(timeline: Timeline, path: Path) -> None:
+    """Write segments in the columns of BORIS's aggregated events, tab-separated; a track is a subject."""
+    name = _line(timeline.input)
+    duration = f"{timeline.duration_s:.3f}" if timeline.duration_s is not None else "NA"
+    fixed = {
+        "Observation id": Path(name).stem,
+        "Observation type": "Media file",
+        "Source": f"player #1:{name}",
+        "Time offset (s)": "0",
+        "Coding duration": duration,
+        "Media duration (s)": duration,
+        "FPS (frame/s)": "NA",
+        "Observation duration by subject by observation": duration,
+        "Behavior type": "STATE",
+        "Media file name": name,
+        "Image index start": "NA",
+        "Image index stop": "NA",
+    }
+    rows = []
+    for segment in timeline.segments:
+        cells = fixed | {
+            "Subject": _track(segment.track_id),
+            "Behavior": _line(segment.label),
+            "Start (s)": f"{segment.onset_s:.3f}",
+            "Stop (s)": f"{segment.offset_s:.3f}",
+            "Duration (s)": f"{segment.duration_s:.3f}",
+            "Comment start": f"peak {segment.peak:.3f} at {segment.peak_s:.3f} s, mean {segment.mean:.3f}",
+        }
+        rows.append([cells.get(column, "") for column in BORIS_COLUMNS])
+    _write_tsv(path, BORIS_COLUMNS, rows)
+
+
+def write_bids(timeline: Timeline, path: Path) -> None:
+    """Write segments as a BIDS events table, sorted by onset."""
+    columns = (
+        "onset",
+        "duration",
+        "trial_type",
+        "track_id",
+        "peak_time",
+        "peak_probability",
+        "mean_probability",
+    )
+    rows = []
+    for segment in sorted(timeline.segments, key=lambda segment: (segment.onset_s, segment.track_id)):
+        before, after = (segment.onset_s, segment.duration_s), (segment.peak_s, segment.peak, segment.mean)
+        middle = [_line(segment.label) or "n/a", str(segment.track_id)]
+        rows.append([*(f"{part:.3f}" for part in before), *middle, *(f"{part:.3f}" for part in after)])
+    _write_tsv(path, columns, rows)
+
+
+def write_bids_sidecar(timeline: Timeline, path: Path) -> None:
+    """Write the data dictionary that BIDS asks for beside an events table."""
+    shown = "A face reads as this label from onset on; how it reads to a viewer, not what the person feels."
+    columns: dict[str, Any] = {
+        "onset": {"Description": "Begin of the segment on the video's clock", "Units": "s"},
+        "duration": {"Description": "Length of the segment", "Units": "s"},
+        "trial_type": {
+            "LongName": "Expression",
+            "Description": shown,
+            "Levels": {
+                _line(label) or "n/a": f"The face reads as: {_line(label)}" for label in timeline.labels
+            },
+        },
+        "track_id": {"Description": "Which person; one number per face followed through the video"},
+        "peak_time": {"Description": "When the label's probability is highest in the segment", "Units": "s"},
+        "peak_probability": {"Description": "The label's highest probability in the segment, in [0, 1]"},
+        "mean_probability": {"Description": "The label's mean probability over the segment, in [0, 1]"},
+    }
+    path.write_text(json.dumps(columns, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+# What --formats names: the files each makes, by what follows the input's stem.
+Writer = Callable[[Timeline, Path], None]
+WRITERS: dict[str, dict[str, Writer]] = {
+    "csv": {".csv": write_csv},
+    "parquet": {".parquet": write_parquet},
+    "jsonl": {".jsonl": write_jsonl},
+    "eaf": {".eaf": write_eaf},
+    "vtt": {".vtt": write_vtt},
+    "boris": {".boris.tsv": write_boris},
+    "bids": {"_events.tsv": write_bids, "_events.json": write_bids_sidecar},
+}
+_LIBRARIES = {"parquet": ("pyarrow", "pyarrow"), "eaf": ("pympi", "pympi-ling")}
+
+
+def check_installed(formats: Iterable[str]) -> None:
+    """Raise ConfigError now if a format needs a library that is not installed."""
+    from importlib.util import find_spec
+
+    for name in formats:
+        module, package = _LIBRARIES.get(name, ("emoclip", ""))
+        if find_spec(module) is None:
+            raise ConfigError(
+                f"formats: {name} needs {package}; install it with: pip install 'emoclip[formats]'"
+            )
+
+
+def _write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    # Neither BIDS nor BORIS has quotes: cells are made by `_line`, which leaves no tab or line end in them.
+    lines = ["\t".join(row) + "\n" for row in (columns, *rows)]
+    path.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def _milliseconds(segment: Segment) -> tuple[int, int]:
+    # A segment of one single frame lasts 0 s, which neither ELAN nor WebVTT allows.
+    start, end = round(segment.onset_s * 1000), round(segment.offset_s * 1000)
+    return start, max(end, start + 1)
+
+
+def _clock(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:03d}"
+
+
+def _track(track_id: int) -> str:
+    return f"track {track_id}"
+
+
+def _line(text: str) -> str:
+    return " ".join(_NOT_XML.sub(" ", text).split())
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _number(value: float, digits: int) -> float | None:
+    return None if math.isnan(value) else round(value, digits)
