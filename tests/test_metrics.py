@@ -31,7 +31,9 @@ def test_scores_equal_scikit_learn_with_absent_classes(seed):
         warnings.simplefilter("ignore")
         ours = metrics.uar(truth, predicted, classes)
     present = sorted(set(truth))
-    assert ours == pytest.approx(sk.recall_score(truth, predicted, labels=present, average="macro", zero_division=0))
+    assert ours == pytest.approx(
+        sk.recall_score(truth, predicted, labels=present, average="macro", zero_division=0)
+    )
 
 
 def test_an_absent_class_is_said_aloud_and_left_out_of_the_mean():

@@ -48,7 +48,8 @@ def recalls(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Floats:
     counts = confusion(truth, predicted, classes)
     samples = counts.sum(axis=1)
     recall: Floats = np.full(classes, np.nan)
-    return np.divide(counts.diagonal(), samples, out=recall, where=samples > 0)
+    np.divide(counts.diagonal(), samples, out=recall, where=samples > 0)
+    return recall
 
 
 def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
@@ -84,12 +85,20 @@ def bootstrap(
     truth: N class indices.  right: N values in [0, 1], 1 for a sample that was right (a mean over seeds may lie
     between).  Returns ((low, high) of WAR, (low, high) of UAR).
     """
-    wars, uars = resampled_scores(truth, np.asarray(right, np.float64)[:, None], classes, draws=draws, seed=seed)
+    wars, uars = resampled_scores(
+        truth, np.asarray(right, np.float64)[:, None], classes, draws=draws, seed=seed
+    )
     return _interval(wars[:, 0]), _interval(uars[:, 0])
 
 
 def paired_bootstrap(
-    truth: ArrayLike, right_a: ArrayLike, right_b: ArrayLike, classes: int, *, draws: int = DRAWS, seed: int = 0
+    truth: ArrayLike,
+    right_a: ArrayLike,
+    right_b: ArrayLike,
+    classes: int,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> dict[str, dict[str, float | Interval]]:
     """Compare two models on the same samples: for `war` and `uar` the difference a - b, its interval and a p value.
 
@@ -190,7 +199,9 @@ def bootstrap_ratings(
     groups: one per sample (a subject); whole groups are drawn, since samples of one subject are not independent.
     """
     truths, predictions = _ratings(truth, predicted)
-    names = np.arange(len(truths)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    names = (
+        np.arange(len(truths)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    )
     members = [np.flatnonzero(names == name) for name in range(int(names.max()) + 1)]
     rng = np.random.default_rng(seed)
     scores = []
@@ -203,14 +214,18 @@ def bootstrap_ratings(
 def _pair(truth: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     truths, predictions = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
     if truths.shape != predictions.shape or truths.ndim != 1 or not len(truths):
-        raise ValueError(f"truth {truths.shape} and predicted {predictions.shape} must be equally long, not empty")
+        raise ValueError(
+            f"truth {truths.shape} and predicted {predictions.shape} must be equally long, not empty"
+        )
     return truths, predictions
 
 
 def _ratings(truth: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
     truths, predictions = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
     if truths.shape != predictions.shape or truths.ndim != 1 or not len(truths):
-        raise ValueError(f"truth {truths.shape} and predicted {predictions.shape} must be equally long, not empty")
+        raise ValueError(
+            f"truth {truths.shape} and predicted {predictions.shape} must be equally long, not empty"
+        )
     return truths, predictions
 
 

@@ -1,0 +1,73 @@
+"""What every reader returns: the clips of a data set, and what was understood of its folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emoclip.errors import InputError
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of a list: a clip in one fold and split.  A five-fold set has the same clip in five of them.
+
+    id: its path relative to the data set's root, in forward slashes; what predictions.csv calls `path`.
+    path: a video, a folder of frames or a picture; it need not exist.
+    label: one of the data set's classes.  caption: English.  fold: 1 to 5.  split: train, val or test.
+    frames: how many frames the list says the clip has.  image: an encoded picture that stands for the file.
+    """
+
+    id: str
+    path: Path
+    label: str | None = None
+    caption: str | None = None
+    fold: int | None = None
+    split: str | None = None
+    subject: str | None = None
+    frames: int | None = None
+    image: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The clips of a data set and what the reader makes of its folder.
+
+    layout: which of the known layouts this is, in words.  classes: declared classes, in the set's own order.
+    cropped: the frames are face crops already.  compound: a class may be joined of several, `anger_disgust`.
+    test_split: the split that scores are reported on.  published: split (or `all`) -> published number of clips.
+    notes: what was assumed or found on the way, one line each.
+    """
+
+    name: str
+    root: Path
+    layout: str
+    classes: tuple[str, ...]
+    clips: tuple[Clip, ...]
+    cropped: bool = True
+    compound: bool = False
+    test_split: str | None = "test"
+    published: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that occur, in order of appearance."""
+        return list(dict.fromkeys(clip.split for clip in self.clips if clip.split is not None))
+
+    @property
+    def folds(self) -> list[int]:
+        """The folds that occur, sorted."""
+        return sorted({clip.fold for clip in self.clips if clip.fold is not None})
+
+    def select(self, split: str | None = None, fold: int | None = None) -> list[Clip]:
+        """Return the clips of one split and fold; None means all.  Raises InputError if there are none."""
+        if split is not None and split not in self.splits:
+            has = f"has {', '.join(self.splits)}" if self.splits else "has no splits"
+            raise InputError(f"{self.root}: no split {split!r}; {self.name} {has}")
+        if fold is not None and fold not in self.folds:
+            has = f"has {', '.join(map(str, self.folds))}" if self.folds else "has no folds"
+            raise InputError(f"{self.root}: no fold {fold}; {self.name} {has} here")
+        chosen = [clip for clip in self.clips if split in (None, clip.split) and fold in (None, clip.fold)]
+        if not chosen:
+            raise InputError(f"{self.root}: no clip in split {split!r} of fold {fold}; check the lists")
+        return chosen

@@ -1,0 +1,165 @@
+"""The neutral manifest, CSV or Parquet: `path,label[,caption][,fold][,split][,subject]`, paths relative to the file.
+
+A path names a video, a folder of frames or a picture.  A Parquet manifest may carry the pictures themselves, encoded,
+in a column `image` (bytes, or the {bytes, path} of Hugging Face data sets).
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from emoclip.datasets import rows
+from emoclip.datasets.clips import Clip, Dataset
+from emoclip.errors import ConfigError, InputError
+from emoclip.files import atomic_path
+
+COLUMNS = ("path", "label", "caption", "fold", "split", "subject")
+
+
+def read(path: Path) -> Dataset:
+    """Read a manifest.  Its classes are the labels that occur in the whole file, sorted, under their own names.
+
+    Raises InputError that names the line: for a duplicate within one split, a path that is absolute or leaves the
+    manifest's folder, a missing column or a fold that is no number.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such manifest; --root names a .csv or .parquet file with columns path,label"
+        )
+    parquet = path.suffix.lower() == ".parquet"
+    found = _parquet_rows(path) if parquet else _csv_rows(path)
+    clips: list[Clip] = []
+    seen: dict[tuple[str, str | None, int | None], str] = {}
+    for place, row in found:
+        clip = _clip(path, place, row)
+        key = (clip.id, clip.split, clip.fold)
+        if key in seen:
+            raise InputError(f"{place}: {clip.id} is there twice, first in {seen[key]}; remove one of them")
+        seen[key] = place
+        clips.append(clip)
+    if not clips:
+        raise InputError(f"{path}: the manifest has no rows; list at least one clip")
+    classes = sorted({clip.label for clip in clips if clip.label}, key=str.casefold)
+    splits = {clip.split for clip in clips}
+    return Dataset(
+        name="manifest",
+        root=path,
+        layout="Parquet manifest" if parquet else "CSV manifest",
+        classes=tuple(classes),
+        clips=tuple(clips),
+        test_split="test" if "test" in splits else None,
+        notes=("pictures are read from the manifest's image column",) if clips[0].image is not None else (),
+    )
+
+
+def write(clips: Iterable[Clip], target: Path, *, force: bool = False) -> None:
+    """Write clips as a manifest, CSV or Parquet by the name's ending.  Raises OutputError, InputError.
+
+    Paths are relative to the target's folder, so the target must lie in or above the folder of the clips.
+    """
+    folder = target.parent.resolve()
+    records = []
+    for clip in clips:
+        if clip.image is not None:
+            raise InputError(f"{clip.id}: is a picture inside a Parquet manifest, it has no file to list")
+        if not clip.path.resolve().is_relative_to(folder):
+            raise InputError(
+                f"{target}: must lie in or above the folder of the clips; {clip.path} is elsewhere"
+            )
+        record = {"path": clip.path.resolve().relative_to(folder).as_posix()}
+        for name in COLUMNS[1:]:
+            record[name] = getattr(clip, name)
+        records.append(record)
+    with atomic_path(target, force=force) as temporary:
+        if target.suffix.lower() == ".parquet":
+            pyarrow = _pyarrow(target)
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), temporary)
+            return
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(records)
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    # Rejoined lines: a caption in quotes may hold a line break.
+    listed = list(rows.lines(path))
+    reader = csv.DictReader([line + "\n" for _, line in listed], skipinitialspace=True)
+    _check_columns(path, [name.strip() for name in reader.fieldnames or []])
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+    for row in reader:
+        place = listed[min(reader.line_num, len(listed)) - 1][0]
+        if None in row:
+            raise InputError(f"{place}: has more fields than the header; quote a caption that holds a comma")
+        yield place, row
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    pyarrow = _pyarrow(path)
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path}: is no readable Parquet file ({str(error).splitlines()[0]})") from None
+    _check_columns(path, table.column_names)
+    wanted = [name for name in (*COLUMNS, "image") if name in table.column_names]
+    for number, row in enumerate(table.select(wanted).to_pylist(), start=1):
+        yield f"{path}, row {number}", row
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    missing = [name for name in ("path", "label") if name not in columns]
+    if missing:
+        raise InputError(
+            f"{path}: has no column {' and '.join(missing)}, only {', '.join(columns) or 'an empty line'}; "
+            f"a manifest's first line is path,label[,caption][,fold][,split][,subject]"
+        )
+
+
+def _clip(manifest: Path, place: str, row: dict[str, Any]) -> Clip:
+    values = {name: _text(row.get(name)) for name in COLUMNS}
+    written = (values["path"] or "").replace("\\", "/")
+    parts = PurePosixPath(written).parts
+    if not written:
+        raise InputError(f"{place}: has no path; name a video, a folder of frames or a picture")
+    if written.startswith("/") or re.match(r"[A-Za-z]:", written):
+        raise InputError(f"{place}: the path {written} is absolute; write it relative to the manifest")
+    if ".." in parts:
+        raise InputError(
+            f"{place}: the path {written} leaves the manifest's folder; move the manifest above the clips"
+        )
+    fold = values["fold"]
+    if fold is not None and not re.fullmatch(r"\d+(\.0)?", fold):
+        raise InputError(f"{place}: fold {fold!r} is no number; folds are 1, 2, ...")
+    image = row.get("image")
+    if isinstance(image, dict):
+        image = image.get("bytes")
+    if image is not None and not isinstance(image, bytes):
+        raise InputError(
+            f"{place}: the image column holds no encoded pictures; drop it, or store JPEG or PNG bytes"
+        )
+    return Clip(
+        id=PurePosixPath(written).as_posix(),
+        path=manifest.parent / PurePosixPath(written),
+        label=values["label"],
+        caption=values["caption"],
+        fold=int(float(fold)) if fold else None,
+        split=values["split"],
+        subject=values["subject"],
+        image=image,
+    )
+
+
+def _text(value: Any) -> str | None:
+    text = "" if value is None else str(value).strip()
+    return text or None
+
+
+def _pyarrow(path: Path) -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ConfigError(f"{path}: Parquet needs pyarrow: pip install 'emoclip[data]', or use CSV") from None
+    return pyarrow

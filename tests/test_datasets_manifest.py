@@ -1,0 +1,106 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import trees
+
+from emoclip import datasets
+from emoclip.datasets import manifest
+from emoclip.errors import InputError, OutputError
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_csv_manifest(tmp_path, end):
+    text = end.join(
+        [
+            "path,label,caption,fold,split,subject",
+            'a/clip.mp4,happy,"smiles, then ""laughs""",1,test,s1',
+            "b\\frames,sad,,2,train,",
+            "c.jpg,Bored,,,test,s2",
+        ]
+    )
+    dataset = datasets.read("manifest", trees.write(tmp_path / "m.csv", text, "utf-8-sig"))
+    first, second, third = dataset.clips
+    assert (first.path, first.caption, first.fold, first.subject) == (
+        *(tmp_path / "a/clip.mp4", 'smiles, then "laughs"', 1, "s1"),
+    )
+    assert (second.id, second.caption, second.split) == ("b/frames", None, "train")
+    assert dataset.classes == ("Bored", "happy", "sad")
+    assert third.fold is None
+
+
+def test_parquet_manifest_with_pictures_in_it(tmp_path):
+    path = tmp_path / "m.parquet"
+    columns = {"path": ["a.jpg", "b.jpg"], "label": ["happy", "sad"], "split": ["val", "val"]}
+    pq.write_table(pa.table({**columns, "image": [b"one", b"two"]}), path)
+    assert [clip.image for clip in datasets.read("manifest", path).clips] == [b"one", b"two"]
+    hub = [{"bytes": b"one", "path": "a.jpg"}, {"bytes": b"two", "path": "b.jpg"}]
+    pq.write_table(pa.table({**columns, "image": hub}), path)
+    assert [clip.image for clip in datasets.read("manifest", path).clips] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("a.mp4,happy", r"m.csv:3: a.mp4 is there twice, first in .*m.csv:2"),
+        ("./a.mp4,happy", "a.mp4 is there twice"),
+        ("/abs/a.mp4,happy", "the path /abs/a.mp4 is absolute"),
+        ("C:\\clips\\a.mp4,happy", "the path C:/clips/a.mp4 is absolute"),
+        ("../a.mp4,happy", r"the path ../a.mp4 leaves the manifest's folder"),
+        ("x/../../a.mp4,happy", "leaves the manifest's folder"),
+        (",happy", "has no path"),
+        ("b.mp4,happy,with, comma", "more fields than the header"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, line, match):
+    path = trees.write(tmp_path / "m.csv", f"path,label\na.mp4,sad\n{line}\n")
+    with pytest.raises(InputError, match=match):
+        datasets.read("manifest", path)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("file,label\na,b\n", "has no column path, only file, label"),
+        ("", "has no column path and label, only an empty line"),
+        ("path,label\n", "has no rows"),
+        ("path,label,fold\na,b,two\n", "fold 'two' is no number"),
+    ],
+)
+def test_bad_manifests_are_named(tmp_path, text, match):
+    with pytest.raises(InputError, match=match):
+        datasets.read("manifest", trees.write(tmp_path / "m.csv", text))
+
+
+def test_no_parquet_and_no_file(tmp_path):
+    with pytest.raises(InputError, match="is no readable Parquet file"):
+        datasets.read("manifest", trees.write(tmp_path / "m.parquet", "path,label"))
+    with pytest.raises(InputError, match="no such manifest"):
+        datasets.read("manifest", tmp_path / "absent.csv")
+
+
+def test_the_same_clip_may_be_in_several_folds_but_not_twice_in_one(tmp_path):
+    rows = "path,label,fold,split\na,x,1,test\na,x,2,train\n"
+    assert datasets.read("manifest", trees.write(tmp_path / "m.csv", rows)).folds == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_any_data_set_becomes_a_manifest_that_reads_back(tmp_path, name):
+    source = datasets.read("mafw", trees.mafw_emoclip(tmp_path))
+    manifest.write(source.clips, tmp_path / name)
+    back = datasets.read("manifest", tmp_path / name)
+    for ours, theirs in zip(source.clips, back.clips, strict=True):
+        assert (ours.id, ours.label, ours.caption, ours.fold, ours.split) == (
+            *(theirs.id, theirs.label, theirs.caption, theirs.fold, theirs.split),
+        )
+    with pytest.raises(OutputError, match="--force"):
+        manifest.write(source.clips, tmp_path / name)
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(InputError, match="must lie in or above the folder of the clips"):
+        manifest.write(source.clips, tmp_path / "elsewhere" / name)
+
+
+def test_real_crops(shared):
+    dataset = datasets.read("manifest", shared / "faces/fer2013_trainval.parquet")
+    assert len(dataset.select("val")) == 3266
+    assert dataset.classes == ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    assert dataset.clips[0].image[:2] == b"\xff\xd8"
