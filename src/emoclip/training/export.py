@@ -25,7 +25,10 @@ from emoclip.training.model import VideoTextModel
 
 Precision = Literal["fp32", "fp16"]
 AGREEMENT = {"fp32": 0.99999, "fp16": 0.999}  # least cosine between runtime and torch
-_SENTENCES = ("a face", "the brows are drawn together and the lips pressed tight, as if something is about to go wrong.")
+_SENTENCES = (
+    "a face",
+    "the brows are drawn together and the lips pressed tight, as if something is about to go wrong.",
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,9 @@ def export_package(
         _write_config(part, towers, description, precision, width, {})
         figures = _check(part, towers, tokenizer, description, precision)
         progress(0.95)
-        (part / "README.md").write_text(_card(description, towers, precision, width, figures), encoding="utf-8")
+        (part / "README.md").write_text(
+            _card(description, towers, precision, width, figures), encoding="utf-8"
+        )
         _write_config(part, towers, description, precision, width, figures)
     progress(1.0)
     return figures
@@ -135,11 +140,18 @@ def _check_target(folder: Path, towers: Towers, precision: Precision, *, force: 
             raise OutputError(f"{folder}: exists and is not a model package; name another folder")
     elif folder.exists() and not force:
         raise OutputError(f"{folder}: holds a model package already; pass --force to replace it")
-    parameters = {id(p): p.numel() for tower in (towers.image, towers.temporal, towers.text) if tower for p in tower.parameters()}
+    parameters = {
+        id(p): p.numel()
+        for tower in (towers.image, towers.temporal, towers.text)
+        if tower
+        for p in tower.parameters()
+    }
     need = sum(parameters.values()) * (4 if precision == "fp32" else 2)
     home = next(parent for parent in folder.absolute().parents if parent.is_dir())
     if (free := shutil.disk_usage(home).free) < need:
-        raise OutputError(f"{folder}: needs {need / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left; make room or export elsewhere")
+        raise OutputError(
+            f"{folder}: needs {need / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left; make room or export elsewhere"
+        )
 
 
 def _examples(
@@ -157,7 +169,12 @@ def _examples(
 
 
 def _write_config(
-    part: Path, towers: Towers, description: Description, precision: Precision, width: int, figures: dict[str, float]
+    part: Path,
+    towers: Towers,
+    description: Description,
+    precision: Precision,
+    width: int,
+    figures: dict[str, float],
 ) -> None:
     config = {
         "format": packages.FORMAT,
@@ -175,7 +192,9 @@ def _write_config(
         "cosine_to_torch": figures,
         "files": {path.name: sha256(path) for path in sorted(part.iterdir()) if path.name != "config.json"},
     }
-    (part / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (part / "config.json").write_text(
+        json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def _check(
@@ -184,10 +203,17 @@ def _check(
     """Run the written package as users will, on other clips and lengths than it was traced with."""
     runtime = Runtime(packages.load(str(part)))
     figures = {}
-    examples = _examples(towers, tokenizer, description, seed=1, clips=3, frames=max(1, description.frames_per_clip - 3))
+    examples = _examples(
+        towers, tokenizer, description, seed=1, clips=3, frames=max(1, description.frames_per_clip - 3)
+    )
     towers_run: list[tuple[str, nn.Module | None, Tensor, Callable[[], NDArray[np.float32]]]] = [
         ("image", towers.image, examples["pixels"], lambda: runtime.image(examples["pixels"].numpy())),
-        ("temporal", towers.temporal, examples["frames"], lambda: runtime.temporal(examples["frames"].numpy())),
+        (
+            "temporal",
+            towers.temporal,
+            examples["frames"],
+            lambda: runtime.temporal(examples["frames"].numpy()),
+        ),
         ("text", towers.text, examples["tokens"], lambda: runtime.text(_SENTENCES)),
     ]
     for name, tower, given, run in towers_run:

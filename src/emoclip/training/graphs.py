@@ -18,7 +18,11 @@ INPUTS = {"image.onnx": "pixels", "temporal.onnx": "frames", "text.onnx": "token
 
 
 def save_graph(
-    tower: nn.Module, example: Tensor, path: Path, dynamic: Mapping[int, tuple[int, int | None]], precision: str
+    tower: nn.Module,
+    example: Tensor,
+    path: Path,
+    dynamic: Mapping[int, tuple[int, int | None]],
+    precision: str,
 ) -> None:
     """Trace a tower and write it as ONNX with one input, named for the file, and one output, "embedding".
 
@@ -30,7 +34,12 @@ def save_graph(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            tower.eval(), (example,), input_names=[INPUTS[path.name]], dynamic_shapes=(dims,), dynamo=True, verbose=False
+            tower.eval(),
+            (example,),
+            input_names=[INPUTS[path.name]],
+            dynamic_shapes=(dims,),
+            dynamo=True,
+            verbose=False,
         )
     assert program is not None
     model: ir.Model = program.model
@@ -39,7 +48,11 @@ def save_graph(
     ir.passes.common.ClearMetadataAndDocStringPass()(model)
     if precision == "fp16":
         _store_half(model.graph)
-    size = sum(tensor.const_value.nbytes for tensor in model.graph.initializers.values() if tensor.const_value is not None)
+    size = sum(
+        value.const_value.nbytes
+        for value in model.graph.initializers.values()
+        if value.const_value is not None
+    )
     external = f"{path.name}.data" if size > EXTERNAL_FROM_BYTES else None
     ir.save(model, path, external_data=external)
 
@@ -67,7 +80,7 @@ def _store_half(graph: ir.Graph) -> None:
         half.const_value = ir.tensor(torch.from_numpy(tensor.numpy().copy()).half().numpy(), name=half.name)
         for node in dict.fromkeys(use.node for use in value.uses()):
             _widen(graph, node, value, half)
-        del graph.initializers[value.name]
+        del graph.initializers[str(value.name)]
         graph.register_initializer(half)
         graph.inputs.append(half)
 

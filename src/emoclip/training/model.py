@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import open_clip
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,12 +31,16 @@ class ClipSizes:
     transformer_heads: int = 8
     transformer_layers: int = 12
     vision_heads: int = 12
-    quick_gelu: bool = True  # OpenAI's and FaRL's weights want x * sigmoid(1.702 x); most of LAION's the exact GELU
+    quick_gelu: bool = (
+        True  # OpenAI's and FaRL's weights want x * sigmoid(1.702 x); most of LAION's the exact GELU
+    )
 
     def __post_init__(self) -> None:
         for width, heads in (("vision_width", "vision_heads"), ("transformer_width", "transformer_heads")):
             if getattr(self, width) % getattr(self, heads):
-                raise ConfigError(f"{width}={getattr(self, width)} is no multiple of {heads}={getattr(self, heads)}")
+                raise ConfigError(
+                    f"{width}={getattr(self, width)} is no multiple of {heads}={getattr(self, heads)}"
+                )
         if self.image_resolution % self.vision_patch_size:
             raise ConfigError(
                 f"image_resolution={self.image_resolution} is no multiple of vision_patch_size={self.vision_patch_size}"
@@ -70,13 +73,18 @@ def build_backbone(name: str) -> nn.Module:
     if name not in open_clip.list_models():
         from difflib import get_close_matches
 
-        near = ", ".join(get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4)) or "see open_clip's list"
+        near = (
+            ", ".join(get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4))
+            or "see open_clip's list"
+        )
         raise ConfigError(f"{name}: open_clip has no architecture of this name; near ones: {near}")
     backbone: nn.Module = open_clip.create_model(name, pretrained=None, load_weights=False)
     return backbone
 
 
-def image_settings(backbone: nn.Module, *, resize: str = "bicubic-antialias", margin: float = 0.1) -> PixelSpec:
+def image_settings(
+    backbone: nn.Module, *, resize: str = "bicubic-antialias", margin: float = 0.1
+) -> PixelSpec:
     """Return what an open_clip model expects of its pixels.
 
     resize: "bicubic-antialias" is open_clip's, "bicubic" the official EmoCLIP order; see `PixelSpec`.
@@ -128,7 +136,7 @@ class VideoTextModel(nn.Module):
         """Embed frames.  pixels: (..., C, H, W) as `preprocess` gives them.  Returns (..., D), not normalised."""
         leading = pixels.shape[:-3]
         embeddings: Tensor = self.backbone.encode_image(pixels.flatten(0, -4))  # type: ignore[operator]
-        return embeddings.unflatten(0, leading)
+        return embeddings.reshape(*leading, -1)
 
     def encode_clips(self, frames: Tensor) -> Tensor:
         """Embed clips.  frames: (B, T, D) frame embeddings, not normalised.  Returns (B, D), not normalised."""
@@ -154,5 +162,3 @@ class VideoTextModel(nn.Module):
         clips = functional.normalize(self.encode_video(video), dim=-1)
         texts = functional.normalize(self.encode_text(tokens), dim=-1)
         return clips, texts, self.logit_scale.exp()
-
-

@@ -27,7 +27,9 @@ class TemporalConfig:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"temporal {name}={value!r} must be a whole number above 0")
         if self.positions < 2:
-            raise ConfigError(f"temporal positions={self.positions} leaves no room for a frame beside the class token")
+            raise ConfigError(
+                f"temporal positions={self.positions} leaves no room for a frame beside the class token"
+            )
 
     @classmethod
     def paper(cls, width: int = 512) -> TemporalConfig:
@@ -53,6 +55,7 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(inner, config.width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
         query, key, value = (
             part.unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)
             for part in self.to_qkv(x).chunk(3, dim=-1)
@@ -76,27 +79,34 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
         out: Tensor = self.net(x)
         return out
 
 
 class PreNorm(nn.Module):
+    """A block on normalised input."""
+
     def __init__(self, width: int, fn: nn.Module) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.fn = fn
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
         out: Tensor = self.fn(self.norm(x))
         return out
 
 
 class Residual(nn.Module):
+    """A block beside a shortcut."""
+
     def __init__(self, fn: nn.Module) -> None:
         super().__init__()
         self.fn = fn
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
         out: Tensor = self.fn(x) + x
         return out
 
@@ -107,11 +117,14 @@ class Transformer(nn.Module):
     def __init__(self, config: TemporalConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.ModuleList(Residual(PreNorm(config.width, fn)) for fn in (Attention(config), FeedForward(config)))
+            nn.ModuleList(
+                Residual(PreNorm(config.width, fn)) for fn in (Attention(config), FeedForward(config))
+            )
             for _ in range(config.depth)
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
         for layer in self.layers:
             for block in layer:  # type: ignore[attr-defined]  # a ModuleList, which nn.Module does not tell
                 x = block(x)
@@ -144,4 +157,5 @@ class TemporalTransformer(nn.Module):
             )
         x = torch.cat([self.cls_token.expand(frames.shape[0], -1, -1), frames], dim=1)
         x = self.temporal_transformer(x + self.pos_embedding[:, : x.shape[1]])
-        return x[:, 0]
+        clips: Tensor = x[:, 0]
+        return clips

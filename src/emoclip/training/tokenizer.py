@@ -13,7 +13,15 @@ START, END = "<start_of_text>", "<end_of_text>"
 VOCABULARY_SIZE = 49408
 _SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 # html.unescape knows 2,231 names; these are the ones that survive in captions.
-_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&apos;": "'", "&nbsp;": " ", "&amp;": "&"}
+_ENTITIES = {
+    "&lt;": "<",
+    "&gt;": ">",
+    "&quot;": '"',
+    "&#39;": "'",
+    "&apos;": "'",
+    "&nbsp;": " ",
+    "&amp;": "&",
+}
 
 
 def clip_tokenizer(context_length: int = 77) -> Tokenizer:
@@ -24,11 +32,21 @@ def clip_tokenizer(context_length: int = 77) -> Tokenizer:
     """
     merges = _merges(Path(default_bpe()))
     symbols = list(bytes_to_unicode().values())
-    words = [*symbols, *(f"{symbol}</w>" for symbol in symbols), *("".join(pair) for pair in merges), START, END]
+    words = [
+        *symbols,
+        *(f"{symbol}</w>" for symbol in symbols),
+        *("".join(pair) for pair in merges),
+        START,
+        END,
+    ]
     vocabulary = {word: index for index, word in enumerate(words)}
     tokenizer = Tokenizer(
         models.BPE(
-            vocab=vocabulary, merges=merges, unk_token=END, continuing_subword_prefix="", end_of_word_suffix="</w>"
+            vocab=vocabulary,
+            merges=merges,
+            unk_token=END,
+            continuing_subword_prefix="",
+            end_of_word_suffix="</w>",
         )
     )
     tokenizer.normalizer = _cleaning()
