@@ -161,5 +161,5 @@ def _pyarrow(path: Path) -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise ConfigError(f"{path}: Parquet needs pyarrow: pip install 'emoclip[data]', or use CSV") from None
+        raise ConfigError(f"{path}: Parquet needs pyarrow: pip install 'emoclip[eval]', or use CSV") from None
     return pyarrow

@@ -1,0 +1,59 @@
+import re
+from html.parser import HTMLParser
+
+from emoclip import page
+
+
+class Outline(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.texts, self.requests = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+        self.requests += [
+            v for k, v in attributes if k in ("src", "href") and not v.startswith(("data:", "#"))
+        ]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def outline(text):
+    parser = Outline()
+    parser.feed(text)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def test_a_page_is_well_formed_and_asks_for_nothing():
+    text = page.page(
+        "Scores & <names>",
+        [
+            page.heading("Part"),
+            page.paragraph("a < b", soft=True),
+            page.bullets(["one", "two"]),
+            page.table(["who", "WAR"], [["x<y", 51.234], ["z", None]], ours=[0]),
+            page.group("pictures", [page.figure(b"\x89PNG....", 'a "quoted" picture', "caption")]),
+            page.figure("<svg></svg>", "drawn"),
+        ],
+        script="let a = 1;",
+    )
+    found = outline(text)
+    assert found.requests == []
+    assert "http:" not in text
+    assert "https:" not in text
+    assert {"x<y", "51.23", "–", "a < b"} <= set(found.texts)
+    assert "default-src 'none'" in text
+    assert re.search(r'alt="a &quot;quoted&quot; picture"', text)
+
+
+def test_only_what_is_marked_as_html_is_not_escaped():
+    assert page.paragraph("<b>") == "<p>&lt;b&gt;</p>"
+    assert page.paragraph(page.Html("<b>x</b>")) == "<p><b>x</b></p>"
+    assert "&lt;script&gt;" in page.page("<script>", [])
