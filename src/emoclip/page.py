@@ -60,7 +60,8 @@ def heading(text: str, level: int = 2) -> Html:
 
 def paragraph(text: str, *, soft: bool = False) -> Html:
     """Return a paragraph; plain text is escaped.  soft: less prominent."""
-    return Html(f"<p{' class="soft"' if soft else ''}>{html(text)}</p>")
+    kind = ' class="soft"' if soft else ""
+    return Html(f"<p{kind}>{html(text)}</p>")
 
 
 def bullets(lines: Iterable[str]) -> Html:
@@ -87,7 +88,7 @@ def table(
 
     head = "".join(cell("th", at, name) for at, name in enumerate(headings))
     body = "".join(
-        f"<tr{' class="ours"' if number in ours else ''}>"
+        ('<tr class="ours">' if number in ours else "<tr>")
         + "".join(cell("td", at, value) for at, value in enumerate(row))
         + "</tr>\n"
         for number, row in enumerate(rows)
