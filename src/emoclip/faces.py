@@ -1,0 +1,234 @@
+"""Faces through a video: found every few frames, followed in between, cut out square."""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import cv2
+import numpy as np
+
+from emoclip.config import FaceConfig
+from emoclip.detection import TILT, WINDOW, Box, Detection, HaarDetector, overlap
+from emoclip.frames import Frame
+from emoclip.pictures import Pixels
+from emoclip.tracks import Track, follow, likeness, look_of
+
+ROUTINE_SIDE = 384  # longer side in pixels of the grey picture that faces are followed and looked for in
+DEEP_SIDE = 640  # the same for the look at a new scene and the occasional one for small faces
+SEARCH_EVERY = 4  # looks; the others only check the faces already followed
+LOOK_AGAIN_S = 0.25  # seconds after which to look, however few frames went by
+HOLD_S = 0.7  # a face that is followed but not seen by the detector is reported for so long
+SURE = 0.8  # score at which a face that turns up in mid-scene needs no second detection
+TILTED_MIN = 0.7  # score that a tilted find must have to start a track
+APART = 0.1  # overlap below which two faces are apart
+CROSSED = 0.35  # overlap above which one face hides the other
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in one frame.
+
+    track_id: the same for one person as long as they are followed, from 0.
+    box: x0, y0, x1, y1 in pixels of the frame, square, may reach beyond its border.
+    score: in [0, 1], how face-like the detector found it lately (see `detection.HaarDetector`).
+    """
+
+    track_id: int
+    box: Box
+    score: float
+
+
+class FaceFollower:
+    """Finds and follows the faces of one video; feed it every frame, in order.
+
+    A face keeps its track_id while it is followed, through gaps up to `bridge_s`, and through crossings.
+    A cut ends every track.  Faces from about 1/16 of the picture's longer side are found (1/27 in a new scene),
+    and none smaller than `min_face_px`.
+    """
+
+    def __init__(self, config: FaceConfig) -> None:
+        self.config = config
+        self._detector = HaarDetector()
+        self._tracks: list[Track] = []
+        self._next_id = 0
+        self._grey: Pixels | None = None
+        self._scene: Pixels | None = None
+        self._time_s = 0.0
+        self._look_s = 0.0
+        self._look_index = 0
+        self._looks = 0
+
+    def update(self, frame: Frame) -> list[Face]:
+        """Return the faces of the next frame, largest first; at most `max_faces`."""
+        grey = frame.grey(ROUTINE_SIDE)
+        step_s, self._time_s = frame.time_s - self._time_s, frame.time_s
+        scene = np.asarray(cv2.resize(grey, (32, 18), interpolation=cv2.INTER_AREA), np.uint8)
+        new_scene = self._grey is None or self._grey.shape != grey.shape or _is_cut(self._scene, scene)
+        if new_scene:
+            self._tracks, self._looks = [], 0
+        elif self._grey is not None:
+            follow([track for track in self._tracks if not track.lost], self._grey, grey, step_s)
+            for track in self._tracks:
+                if track.lost:
+                    track.guess(step_s)
+        self._grey, self._scene = grey, scene
+        self._look(frame, grey)
+        self._part(grey)
+        self._drop(grey)
+        scale = frame.width / grey.shape[1]
+        shown = [track for track in self._tracks if self._reported(track, scale)]
+        shown.sort(key=lambda track: -track.side)
+        return [Face(track.id, _scaled(track.box, scale), track.score) for track in shown]
+
+    def _look(self, frame: Frame, grey: Pixels) -> None:
+        """Check the faces followed where they should be, and now and then search the whole picture."""
+        now_s = frame.time_s
+        due = (
+            self._looks == 0
+            or frame.index - self._look_index >= self.config.detect_every
+            or now_s - self._look_s >= LOOK_AGAIN_S
+        )
+        for track in self._tracks:
+            if not track.lost and (due or track.doubtful or not track.sure):
+                self._check(track, grey, now_s)
+        if not due:
+            return
+        self._look_index, self._look_s = frame.index, now_s
+        turn, self._looks = self._looks % SEARCH_EVERY, self._looks + 1
+        if self._looks == 1:
+            found = self._search(frame, grey, DEEP_SIDE, (0.0, -TILT, TILT))
+        elif turn == 0:
+            found = self._search(frame, grey, DEEP_SIDE, (0.0,))
+        elif not self._tracks or any(track.lost for track in self._tracks):
+            found = self._search(frame, grey, ROUTINE_SIDE, ((0.0, -TILT, 0.0, TILT)[turn],))
+        else:
+            return
+        self._match(found, grey, now_s, new_scene=self._looks == 1)
+
+    def _check(self, track: Track, grey: Pixels, now_s: float) -> None:
+        for tilt in (track.tilt, *(tilt for tilt in (0.0, -TILT, TILT) if tilt != track.tilt)):
+            found = self._detector.check(grey, track.box, tilt)
+            if found and found.score >= self.config.min_score and overlap(found.box, track.box) > 0.3:
+                track.see(found, now_s)
+                return
+        track.lost = track.doubtful
+
+    def _search(self, frame: Frame, grey: Pixels, side: int, tilts: tuple[float, ...]) -> list[Detection]:
+        """Search at the resolution where the smallest face asked for is as small as the detector can see."""
+        longest = max(frame.width, frame.height)
+        side = min(side, max(WINDOW * 2, round(longest * WINDOW / self.config.min_face_px)))
+        picture = frame.grey(side)
+        scale = grey.shape[1] / picture.shape[1]
+        found: list[Detection] = []
+        for tilt in tilts:
+            for one in self._detector.search(picture, tilt=tilt, limit=self.config.max_faces):
+                box = _scaled(one.box, scale)
+                good = one.score >= max(self.config.min_score, TILTED_MIN if tilt else 0.0)
+                if good and all(overlap(box, other.box) < 0.3 for other in found):
+                    found.append(Detection(box, one.score, tilt))
+        return found
+
+    def _match(self, found: list[Detection], grey: Pixels, now_s: float, *, new_scene: bool) -> None:
+        """Give the detections to the faces lost, the likeliest pair first; what is left over is new."""
+        alive = [track for track in self._tracks if not track.lost]
+        fresh = [one for one in found if all(overlap(one.box, track.box) < 0.3 for track in alive)]
+        looks = [look_of(grey, one.box) for one in fresh]
+        pairs = []
+        for track in self._tracks:
+            for i, one in enumerate(fresh):
+                fit = _fit(track, one, likeness(track.look, looks[i])) if track.lost else None
+                if fit is not None:
+                    pairs.append((fit, track.id, i, track))
+        given: set[int] = set()
+        for _, _, i, track in sorted(pairs, key=lambda pair: -pair[0]):
+            if track.lost and i not in given:
+                track.see(fresh[i], now_s, jump=True)
+                given.add(i)
+        for i, one in enumerate(fresh):
+            if i not in given and len(self._tracks) < self.config.max_faces:
+                sure = new_scene or one.score >= SURE
+                self._tracks.append(Track(self._next_id, one.box, one.score, one.tilt, now_s, looks[i], sure))
+                self._next_id += 1
+
+    def _part(self, grey: Pixels) -> None:
+        """Keep people apart who cross: the hidden one waits, and afterwards each is who they looked like before."""
+        alive = [track for track in self._tracks if not track.lost]
+        for a, b in combinations(alive, 2):
+            shared = overlap(a.box, b.box)
+            if shared > APART:
+                a.met.add(b.id)
+                b.met.add(a.id)
+            if shared > CROSSED:
+                hidden = min(a, b, key=lambda track: likeness(track.look, look_of(grey, track.box)))
+                hidden.lost = True
+            elif shared == 0 and b.id in a.met and a.seen_s == b.seen_s == self._time_s:
+                a.met.discard(b.id)
+                b.met.discard(a.id)
+                here, there = look_of(grey, a.box), look_of(grey, b.box)
+                kept = likeness(a.look, here) + likeness(b.look, there)
+                if likeness(a.look, there) + likeness(b.look, here) > kept + 0.1:
+                    a.id, b.id, a.look, b.look = b.id, a.id, b.look, a.look
+        for track in alive:
+            if track.seen_s == self._time_s and not track.met:
+                track.look = track.look * 0.8 + look_of(grey, track.box) * 0.2
+
+    def _drop(self, grey: Pixels) -> None:
+        height, width = grey.shape
+        kept = []
+        for track in self._tracks:
+            x, y = (track.box[0] + track.box[2]) / 2, (track.box[1] + track.box[3]) / 2
+            inside = 0 <= x < width and 0 <= y < height
+            hidden = any(
+                other.id in track.met and not other.lost and overlap(other.box, track.box) > 0
+                for other in self._tracks
+            )
+            patience_s = self.config.bridge_s * (3 if track.lost and hidden else 1)
+            if self._time_s - track.seen_s <= patience_s and (inside or track.lost):
+                kept.append(track)
+        self._tracks = kept
+
+    def _reported(self, track: Track, scale: float) -> bool:
+        fresh = self._time_s - track.seen_s <= HOLD_S
+        return track.sure and not track.lost and fresh and track.side * scale >= self.config.min_face_px
+
+
+def square_crop(image: Pixels, box: Box, margin: float) -> Pixels:
+    """Cut a square around `box`, with `margin` times its longer side added on each side.
+
+    image: (H, W, 3) uint8.  Returns (S, S, 3) uint8; what lies beyond the border repeats the border.
+    """
+    side = max(box[2] - box[0], box[3] - box[1])
+    size = max(1, round(side * (1 + 2 * margin)))
+    x = round((box[0] + box[2]) / 2 - size / 2)
+    y = round((box[1] + box[3]) / 2 - size / 2)
+    height, width = image.shape[:2]
+    columns = np.clip(np.arange(x, x + size), 0, width - 1)
+    rows = np.clip(np.arange(y, y + size), 0, height - 1)
+    if x >= 0 and y >= 0 and x + size <= width and y + size <= height:
+        return np.ascontiguousarray(image[y : y + size, x : x + size])
+    return image[rows[:, None], columns]
+
+
+def _is_cut(before: Pixels | None, now: Pixels) -> bool:
+    """True if two pictures, (18, 32) grey, show different scenes: neither like in layout nor in brightness."""
+    if before is None:
+        return True
+    a, b = before.astype(np.float32), now.astype(np.float32)
+    if np.abs(a - b).mean() < 8:
+        return False
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum()) < 0.5 * float(np.linalg.norm(a) * np.linalg.norm(b)) + 1e-6
+
+
+def _fit(track: Track, one: Detection, like: float) -> float | None:
+    """How well a detection fits a lost face, or None if it cannot be it."""
+    x = (one.box[0] + one.box[2] - track.box[0] - track.box[2]) / 2
+    y = (one.box[1] + one.box[3] - track.box[1] - track.box[3]) / 2
+    away = float(np.hypot(x, y)) / track.side
+    larger = (one.box[2] - one.box[0]) / track.side
+    if away > 1.5 or not 0.6 < larger < 1.7 or like < 0.3:
+        return None
+    return 2 * like - away
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    return (box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale)
