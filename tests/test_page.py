@@ -32,18 +32,15 @@ def outline(text):
 
 
 def test_a_page_is_well_formed_and_asks_for_nothing():
-    text = page.page(
-        "Scores & <names>",
-        [
-            page.heading("Part"),
-            page.paragraph("a < b", soft=True),
-            page.bullets(["one", "two"]),
-            page.table(["who", "WAR"], [["x<y", 51.234], ["z", None]], ours=[0]),
-            page.group("pictures", [page.figure(b"\x89PNG....", 'a "quoted" picture', "caption")]),
-            page.figure("<svg></svg>", "drawn"),
-        ],
-        script="let a = 1;",
-    )
+    parts = [
+        page.heading("Part"),
+        page.paragraph("a < b", faint=True),
+        page.bullets(["one", "two"]),
+        page.table(["who", "WAR"], [["x<y", 51.234], ["z", None]], ours=[0]),
+        page.group("pictures", [page.figure(b"\x89PNG....", 'a "quoted" picture', "caption")]),
+        page.inline_data("numbers", {"a": "</script>"}),
+    ]
+    text = page.page("Scores & <names>", "\n".join(parts), script="let a = 1;")
     found = outline(text)
     assert found.requests == []
     assert "http:" not in text
@@ -56,4 +53,4 @@ def test_a_page_is_well_formed_and_asks_for_nothing():
 def test_only_what_is_marked_as_html_is_not_escaped():
     assert page.paragraph("<b>") == "<p>&lt;b&gt;</p>"
     assert page.paragraph(page.Html("<b>x</b>")) == "<p><b>x</b></p>"
-    assert "&lt;script&gt;" in page.page("<script>", [])
+    assert "&lt;script&gt;" in page.page("<script>", "")
