@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -43,10 +43,10 @@ def natural_order(paths: Iterable[Path]) -> list[Path]:
     )
 
 
-def read_picture(path: str | Path) -> Pixels:
+def read_picture(path: str | Path | IO[bytes]) -> Pixels:
     """Read one picture upright (EXIF orientation applied), transparency laid over white.
 
-    Returns (H, W, 3) uint8 RGB.  Raises InputError if the file is missing or no picture.
+    path: a file, or an open one.  Returns (H, W, 3) uint8 RGB.  Raises InputError if the file is missing or no picture.
     """
     from PIL import Image, ImageOps
 

@@ -1,0 +1,258 @@
+"""Clip and frame embeddings of a data set: computed once per content, model and sampling, kept on disk."""
+
+import hashlib
+import json
+import re
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip import __version__
+from emoclip.config import FaceConfig
+from emoclip.datasets import Clip
+from emoclip.engine import EmoCLIP
+from emoclip.errors import InputError, OutputError
+from emoclip.package import Package, cache_folder
+from emoclip.pictures import is_picture, natural_order
+from emoclip.preprocess import prepare
+from emoclip.sampling import Sampling, read_clip
+
+DECODERS = 2
+AHEAD = 8  # clips decoded ahead of the image tower; at 32 frames of 224 px each is 19 MB
+FLUSH_S = 2.0  # a killed run loses at most this much work
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS clips (key TEXT PRIMARY KEY, frames BLOB, clip BLOB, warnings TEXT);
+CREATE TABLE IF NOT EXISTS contents (path TEXT PRIMARY KEY, stamp TEXT, digest TEXT);
+"""
+
+
+@dataclass
+class Embeddings:
+    """Embeddings of N clips.
+
+    vectors: (N, D) float32 of length 1; NaN for a clip that could not be read.
+    missing: clip's place -> one-line reason.  warnings: clip's place -> what was odd in it, though it was read.
+    computed: clips that were not in the cache; frames: their frames; seconds: the time they took.
+    busy: share of that time in which the image tower ran.
+    """
+
+    vectors: NDArray[np.float32]
+    missing: dict[int, str] = field(default_factory=dict)
+    warnings: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    computed: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+    busy: float | None = None
+
+
+class Store:
+    """Embeddings of one model in one SQLite file, shared by threads and by processes."""
+
+    def __init__(self, path: Path | None) -> None:
+        """path: made with its folder if absent; None keeps everything in memory.  Raises OutputError."""
+        self._lock = threading.Lock()
+        self._flushed = time.monotonic()
+        try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(str(path or ":memory:"), timeout=60, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.executescript(_TABLES)
+        except (sqlite3.Error, OSError) as error:
+            raise OutputError(
+                f"{path}: the cache of embeddings cannot be used ({error}); delete it, or pass --no-cache"
+            ) from None
+
+    def clip(self, key: str) -> tuple[NDArray[np.float32], tuple[str, ...]] | None:
+        """Return a clip's embedding (D,) and its warnings, or None."""
+        with self._lock:
+            row = self._database.execute("SELECT clip, warnings FROM clips WHERE key = ?", (key,)).fetchone()
+        return None if row is None else (np.frombuffer(row[0], np.float32), tuple(json.loads(row[1])))
+
+    def frames(self, key: str, width: int) -> NDArray[np.float32] | None:
+        """Return the embeddings (T, D) of a clip's picked frames, in order and not normalised, or None."""
+        with self._lock:
+            row = self._database.execute("SELECT frames FROM clips WHERE key = ?", (key,)).fetchone()
+        return None if row is None else np.frombuffer(row[0], np.float32).reshape(-1, width)
+
+    def add(
+        self, key: str, frames: NDArray[np.float32], clip: NDArray[np.float32], warnings: tuple[str, ...]
+    ) -> None:
+        """Keep a clip's embeddings; they are on disk within a few seconds."""
+        row = (key, frames.tobytes(), clip.tobytes(), json.dumps(warnings))
+        with self._lock:
+            self._database.execute("INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)", row)
+            if time.monotonic() - self._flushed > FLUSH_S:
+                self._flush()
+
+    def content(self, clip: Clip) -> str:
+        """Return the SHA-256 of what the clip shows: its file's bytes, or its frames' names and bytes.
+
+        Files are hashed once and again only when size or time of change differ.  Raises InputError.
+        """
+        if clip.image is not None:
+            return hashlib.sha256(clip.image).hexdigest()
+        files = natural_order(filter(is_picture, clip.path.iterdir())) if clip.path.is_dir() else [clip.path]
+        try:
+            stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
+            stamp = hashlib.sha256(repr(stats).encode()).hexdigest()
+            path = str(clip.path.resolve())
+            with self._lock:
+                row = self._database.execute(
+                    "SELECT stamp, digest FROM contents WHERE path = ?", (path,)
+                ).fetchone()
+            if row is not None and row[0] == stamp:
+                return str(row[1])
+            digest = hashlib.sha256()
+            for file in files:
+                digest.update(f"{file.name}:{file.stat().st_size}:".encode() + file.read_bytes())
+        except FileNotFoundError:
+            raise InputError(f"{clip.id}: is not there; extract the archive again") from None
+        except OSError as error:
+            raise InputError(f"{clip.id}: cannot be read ({error.strerror})") from None
+        with self._lock:
+            row = (path, stamp, digest.hexdigest())
+            self._database.execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", row)
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Write what is left and let go of the file."""
+        with self._lock:
+            self._flush()
+            self._database.close()
+
+    def _flush(self) -> None:
+        self._database.commit()
+        self._flushed = time.monotonic()
+
+
+@contextmanager
+def open_store(package: Package, folder: Path | None) -> Iterator[Store]:
+    """Open the store of a model in `folder`; None keeps the embeddings in memory only."""
+    store = Store(
+        None if folder is None else folder / f"{_safe(package.name)}-{model_digest(package)[:12]}.sqlite"
+    )
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def default_folder() -> Path:
+    """Return the folder in which embeddings are kept if the user names none."""
+    return cache_folder() / "embeddings"
+
+
+def model_digest(package: Package) -> str:
+    """Return a SHA-256 of everything that makes a package: its config, which has the hashes of all its files."""
+    return hashlib.sha256(json.dumps(dict(package.config), sort_keys=True).encode()).hexdigest()
+
+
+def embed(
+    model: EmoCLIP,
+    clips: Sequence[Clip],
+    sampling: Sampling,
+    faces: FaceConfig,
+    store: Store,
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Embeddings:
+    """Embed clips, from the store where it has them.
+
+    Every clip's frames go through the towers alone, so that its embedding does not depend on which other clips are in
+    the run, nor on their order.  Decoding, cropping and resizing run in the background while the image tower works.
+    progress: called with the number of clips done.
+    """
+    result = Embeddings(np.full((len(clips), model.package.width), np.nan, np.float32))
+    setting = "|".join((__version__, model_digest(model.package), sampling.name, repr(faces)))
+    started = tower_s = 0.0
+
+    def finish(place: int, item: _Fetched, frames: NDArray[np.float32]) -> None:
+        result.vectors[place] = model.embed_clip(frames)
+        store.add(item.key, frames, result.vectors[place], item.warnings)
+
+    with ThreadPoolExecutor(DECODERS) as decoders, ThreadPoolExecutor(1) as finisher:
+        finishing = []
+        fetching = _ahead(decoders, lambda clip: _fetch(model, clip, sampling, faces, store, setting), clips)
+        for place, future in enumerate(fetching):
+            try:
+                item = future.result()
+            except InputError as error:
+                result.missing[place] = " ".join(str(error).split())
+                progress(place + 1)
+                continue
+            if item.warnings:
+                result.warnings[place] = item.warnings
+            if item.vector is not None:
+                result.vectors[place] = item.vector
+            else:
+                if not result.computed:
+                    model.runtime.image(item.pixels)  # opens the session, which is no work on clips
+                    started = time.perf_counter()
+                before = time.perf_counter()
+                frames = model.runtime.image(item.pixels)
+                tower_s += time.perf_counter() - before
+                result.computed += 1
+                result.frames += len(frames)
+                finishing.append(finisher.submit(finish, place, item, frames[item.order]))
+            progress(place + 1)
+        for finished in finishing:
+            finished.result()
+    if result.computed:
+        result.seconds = time.perf_counter() - started
+        result.busy = tower_s / result.seconds
+    return result
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """A clip's embedding from the store, or the pixels (T, C, S, S) it is to be made of and their order."""
+
+    key: str
+    vector: NDArray[np.float32] | None
+    pixels: NDArray[np.float32]
+    order: NDArray[np.int64]
+    warnings: tuple[str, ...]
+
+
+def _fetch(
+    model: EmoCLIP, clip: Clip, sampling: Sampling, faces: FaceConfig, store: Store, setting: str
+) -> _Fetched:
+    content = store.content(clip)
+    key = hashlib.sha256(f"{setting}|{content}".encode()).hexdigest()
+    if kept := store.clip(key):
+        return _Fetched(key, kept[0], np.empty(0, np.float32), np.empty(0, np.int64), kept[1])
+    spec = model.package.pixels
+    sampled = read_clip(clip, sampling, content, faces, spec.margin)
+    return _Fetched(key, None, prepare(sampled.crops, spec), sampled.order, sampled.warnings)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Clip], _Fetched], clips: Sequence[Clip]
+) -> Iterator[Future[_Fetched]]:
+    """Yield function(clip) of every clip as futures, in order; at most AHEAD are begun before they are asked for."""
+    waiting: deque[Future[_Fetched]] = deque()
+    try:
+        for clip in clips:
+            waiting.append(pool.submit(function, clip))
+            if len(waiting) >= AHEAD:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", name)
