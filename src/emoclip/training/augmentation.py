@@ -1,0 +1,220 @@
+"""What video does to a face crop, applied to whole batches: framing, light, blur, compression, hands.
+
+Everything works on (N, 1, S, S) float tensors in [0, 1], on any device, and draws from torch's default generator.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+# Rows of the geometry file's key points: outer eye corners and lip corners (mesh points 33, 263, 61, 291).
+_EYE_RIGHT, _EYE_LEFT, _LIP_RIGHT, _LIP_LEFT = 0, 8, 46, 47
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Strengths; every `p_` is the share of crops that meet the effect."""
+
+    rotation_deg: float = 18.0
+    scale: float = 0.22  # zoom from 1/(1+scale) to 1+scale
+    shift: float = 0.10  # of the crop's side
+    aspect: float = 0.08
+    p_flip: float = 0.5
+    p_light: float = 0.4
+    p_blur: float = 0.2
+    p_small: float = 0.15
+    p_blocks: float = 0.15
+    p_noise: float = 0.2
+    p_occlude: float = 0.3
+
+
+@dataclass
+class Framing:
+    """How each crop was framed: matrix (N, 2, 3) from output to input positions (-1..1), and who was flipped."""
+
+    matrix: Tensor
+    flipped: Tensor
+
+    def move(self, points: Tensor, mirror: Tensor) -> Tensor:
+        """Carry points (N, P, 2), -1..1 over the input crop, into the output crop.  mirror: partner indices (P,)."""
+        points = torch.where(self.flipped[:, None, None], points[:, mirror], points)
+        linear, shift = self.matrix[:, :, :2], self.matrix[:, :, 2]
+        return torch.linalg.solve(linear, (points - shift[:, None]).transpose(1, 2)).transpose(1, 2)
+
+
+def _uniform(n: int, low: float, high: float, like: Tensor) -> Tensor:
+    return torch.empty(n, device=like.device).uniform_(low, high)
+
+
+def _some(n: int, share: float, like: Tensor) -> Tensor:
+    return torch.rand(n, device=like.device) < share
+
+
+def frame(pixels: Tensor, config: AugmentConfig) -> tuple[Tensor, Framing]:
+    """Rotate, zoom, shift and flip; what lies outside repeats the border, reflects, or is black."""
+    n = len(pixels)
+    angle = _uniform(n, -1, 1, pixels) * math.radians(config.rotation_deg)
+    zoom = torch.exp(_uniform(n, -1, 1, pixels) * math.log1p(config.scale))
+    stretch = torch.exp(_uniform(n, -1, 1, pixels) * math.log1p(config.aspect))
+    shift = torch.stack([_uniform(n, -2, 2, pixels), _uniform(n, -2, 2, pixels)], 1) * config.shift
+    flipped = _some(n, config.p_flip, pixels)
+    mirror = torch.where(flipped, -1.0, 1.0)
+    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    matrix = torch.stack(
+        [
+            torch.stack([mirror * cos * stretch, -mirror * sin, shift[:, 0]], 1),
+            torch.stack([sin, cos / stretch, shift[:, 1]], 1),
+        ],
+        1,
+    )
+    grid = F.affine_grid(matrix, list(pixels.shape), align_corners=False)
+    padding = ("border", "reflection", "zeros")[int(torch.randint(0, 3, ()))]
+    moved = F.grid_sample(pixels, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    return moved, Framing(matrix, flipped)
+
+
+def light(pixels: Tensor, share: float) -> Tensor:
+    """Dim or bright, flat or harsh, lit from one side."""
+    n, _, height, width = pixels.shape
+    gamma = torch.exp(_uniform(n, -0.7, 0.7, pixels))[:, None, None, None]
+    gain = torch.exp(_uniform(n, -1.2, 0.3, pixels))[:, None, None, None]
+    lift = _uniform(n, -0.1, 0.15, pixels)[:, None, None, None]
+    rows = torch.linspace(-1, 1, height, device=pixels.device)[None, None, :, None]
+    columns = torch.linspace(-1, 1, width, device=pixels.device)[None, None, None, :]
+    slope_y = _uniform(n, -0.5, 0.5, pixels)[:, None, None, None]
+    slope_x = _uniform(n, -0.5, 0.5, pixels)[:, None, None, None]
+    lit = pixels.clamp(1e-4, 1).pow(gamma) * gain * (1 + slope_y * rows + slope_x * columns) + lift
+    return torch.where(_some(n, share, pixels)[:, None, None, None], lit.clamp(0, 1), pixels)
+
+
+def _gaussian(pixels: Tensor, sigma: float) -> Tensor:
+    radius = max(1, math.ceil(2.5 * sigma))
+    offsets = torch.arange(-radius, radius + 1, device=pixels.device, dtype=pixels.dtype)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    padded = F.pad(pixels, (radius,) * 4, mode="reflect")
+    return F.conv2d(F.conv2d(padded, kernel[None, None, None]), kernel[None, None, :, None])
+
+
+def blur(pixels: Tensor, share: float) -> Tensor:
+    """Blur some crops; one strength per batch."""
+    chosen = _some(len(pixels), share, pixels)
+    if chosen.any():
+        pixels = pixels.clone()
+        pixels[chosen] = _gaussian(pixels[chosen], 0.5 + 1.3 * float(torch.rand(())))
+    return pixels
+
+
+def small(pixels: Tensor, share: float) -> Tensor:
+    """Make some crops as coarse as small faces are: down to 16-36 pixels and up again."""
+    chosen = _some(len(pixels), share, pixels)
+    if chosen.any():
+        side = int(torch.randint(16, 37, ()))
+        reduced = F.interpolate(pixels[chosen], size=(side, side), mode="bilinear", antialias=True)
+        pixels = pixels.clone()
+        pixels[chosen] = F.interpolate(reduced, size=pixels.shape[2:], mode="bilinear").clamp(0, 1)
+    return pixels
+
+
+def _cosine_basis(like: Tensor) -> Tensor:
+    k = torch.arange(8, device=like.device, dtype=like.dtype)
+    basis = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) * 0.5
+    basis[0] *= 2**-0.5
+    return basis
+
+
+def blocks(pixels: Tensor, share: float, strength: float | None = None) -> Tensor:
+    """Quantise 8x8 cosine blocks of some crops, as JPEG and video codecs do."""
+    chosen = _some(len(pixels), share, pixels)
+    if chosen.any():
+        strength = 0.03 + 0.09 * float(torch.rand(())) if strength is None else strength
+        basis = _cosine_basis(pixels)
+        n, side = int(chosen.sum()), pixels.shape[2]
+        tiles = pixels[chosen].reshape(n, side // 8, 8, side // 8, 8).transpose(2, 3)
+        spectrum = basis @ tiles @ basis.T
+        k = torch.arange(8, device=pixels.device, dtype=pixels.dtype)
+        step = strength * (1 + 0.5 * (k[:, None] + k[None]))
+        restored = basis.T @ (torch.round(spectrum / step) * step) @ basis
+        pixels = pixels.clone()
+        pixels[chosen] = restored.transpose(2, 3).reshape(n, 1, side, side).clamp(0, 1)
+    return pixels
+
+
+def noise(pixels: Tensor, share: float) -> Tensor:
+    """Sensor noise of some crops."""
+    amount = _uniform(len(pixels), 0.01, 0.08, pixels) * _some(len(pixels), share, pixels)
+    return (pixels + amount[:, None, None, None] * torch.randn_like(pixels)).clamp(0, 1)
+
+
+def occlude(pixels: Tensor, share: float) -> Tensor:
+    """Lay up to three finger-like bars, or one box, of skin-like, dark or foreign texture over some crops."""
+    n, _, side, _ = pixels.shape
+    axis = torch.linspace(-1, 1, side, device=pixels.device)
+    y, x = axis[None, :, None], axis[None, None, :]
+    covered = torch.zeros(n, side, side, dtype=torch.bool, device=pixels.device)
+    angle = _uniform(n, 0, math.pi, pixels)
+    cx, cy = _uniform(n, -0.9, 0.9, pixels), _uniform(n, -0.6, 1.0, pixels)
+    length, thick = _uniform(n, 0.3, 0.8, pixels), _uniform(n, 0.08, 0.22, pixels)
+    bars = torch.randint(1, 4, (n,), device=pixels.device)
+    for bar in range(3):
+        ax = cx - bar * 2.1 * thick * angle.sin()
+        ay = cy + bar * 2.1 * thick * angle.cos()
+        dx, dy = x - ax[:, None, None], y - ay[:, None, None]
+        cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+        along, across = dx * cos + dy * sin, dy * cos - dx * sin
+        beyond = (along.abs() - length[:, None, None]).clamp(min=0)
+        inside = beyond**2 + across**2 < thick[:, None, None] ** 2
+        covered |= inside & (bars > bar)[:, None, None]
+    covered &= _some(n, share, pixels)[:, None, None]
+    mean = pixels.mean(dim=(1, 2, 3))
+    tone = (mean * torch.exp(_uniform(n, -0.6, 0.35, pixels))).clamp(0, 1)[:, None, None, None]
+    flat = tone * (1 + 0.15 * x[:, None] * angle.cos()[:, None, None, None])
+    foreign = pixels.roll(1, 0)
+    fill = torch.where(_some(n, 0.3, pixels)[:, None, None, None], foreign, flat.expand_as(pixels))
+    return torch.where(covered[:, None], fill, pixels)
+
+
+def raise_one_corner(pixels: Tensor, points: Tensor, chosen: Tensor) -> Tensor:
+    """Raise and tighten one lip corner of the chosen faces: the cue of contempt (Ekman & Friesen 1986).
+
+    points: (N, P, 2) mesh points, -1..1 over the crop.  The skin around the corner moves with it, smoothly.
+    """
+    if not chosen.any():
+        return pixels
+    n, side = int(chosen.sum()), pixels.shape[2]
+    points = points[chosen]
+    eyes = (points[:, _EYE_LEFT] - points[:, _EYE_RIGHT]).norm(dim=1)
+    left = _some(n, 0.5, pixels)
+    corner = torch.where(left[:, None], points[:, _LIP_LEFT], points[:, _LIP_RIGHT])
+    outward = F.normalize(corner - (points[:, _LIP_LEFT] + points[:, _LIP_RIGHT]) / 2, dim=1)
+    amount = _uniform(n, 0.05, 0.14, pixels) * eyes
+    up = torch.tensor([0.0, -1.0], device=pixels.device)
+    move = amount[:, None] * (up + outward * _uniform(n, 0.1, 0.8, pixels)[:, None])
+    identity = torch.eye(2, 3, device=pixels.device).expand(n, 2, 3)
+    grid = F.affine_grid(identity, [n, 1, side, side], align_corners=False)
+    distance = ((grid - (corner + move)[:, None, None]) ** 2).sum(-1)
+    pull = torch.exp(-distance / (2 * (0.2 * eyes[:, None, None]) ** 2))
+    warped = F.grid_sample(
+        pixels[chosen], grid - pull[..., None] * move[:, None, None], padding_mode="border", align_corners=False
+    )
+    pixels = pixels.clone()
+    pixels[chosen] = warped
+    return pixels
+
+
+def augment(pixels: Tensor, config: AugmentConfig) -> tuple[Tensor, Framing]:
+    """Return degraded crops and how they were framed (for whatever was measured on them)."""
+    pixels, framing = frame(pixels, config)
+    pixels = occlude(pixels, config.p_occlude)
+    pixels = blur(pixels, config.p_blur)
+    pixels = small(pixels, config.p_small)
+    pixels = light(pixels, config.p_light)
+    pixels = noise(pixels, config.p_noise)
+    pixels = blocks(pixels, config.p_blocks)
+    return pixels, framing

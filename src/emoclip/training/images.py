@@ -1,0 +1,303 @@
+"""Train the image tower: face-mesh geometry, sample-level descriptions and class sentences together.
+
+The text side of this step is the frozen sentence encoder's embeddings of the captions (made by `captions.py`)
+and a small trained head on them, so the tower and the head agree on one joint space.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from emoclip.training.augmentation import AugmentConfig, augment, raise_one_corner
+from emoclip.training.state import (
+    average_into,
+    load_weights,
+    restore_state,
+    save_weights,
+    training_state,
+)
+from emoclip.training.compact import GeometryHead, ImageTower, ImageTowerConfig, TextHead
+from emoclip.training.faces import CLASSES, Faces, mirrored_measures, mirrored_order
+from emoclip.training.losses import LogitScale, contrastive_loss
+
+SENTENCE_WIDTH = 384  # of the sentence encoder
+NEUTRAL, CONTEMPT = CLASSES.index("neutral"), len(CLASSES)
+
+
+@dataclass(frozen=True)
+class ImageRecipe:
+    """One run of the image tower.  A weight of 0 leaves that loss out, with all it would have seen."""
+
+    epochs: int = 40
+    batch: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_epochs: float = 1.0
+    average: float = 0.998  # decay of the running average of weights, per step
+    geometry: float = 1.0
+    descriptions: float = 0.0
+    classes: float = 0.0
+    words: float = 0.0  # lexicon words against class sentences, states against their cues
+    contempt: float = 0.0  # share of neutral crops whose one lip corner is raised, to show contempt
+    distil: float = 0.0  # weight of an earlier tower's class probabilities
+    label_smoothing: float = 0.1
+    mixup: float = 0.0  # share of batches that are mixed
+    class_exponent: float = 0.5  # class weights are frequency ** -exponent
+    compile: bool = True
+    seed: int = 0
+    tower: ImageTowerConfig = field(default_factory=ImageTowerConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Sentence embeddings (unit rows) of what this step trains on.
+
+    described (N, M, 384): M descriptions of every crop, and mirrored (N, M, 384): of its mirror image;
+    classes: per class, contempt last, (V, 384): its sentence and then the words that name it.
+    states, cues: per further state (bored, confused ...) what it is called (V, 384) and what is seen (U, 384).
+    """
+
+    described: Tensor
+    mirrored: Tensor
+    classes: list[Tensor]
+    states: dict[str, Tensor]
+    cues: dict[str, Tensor]
+
+
+class ImageModel(nn.Module):
+    """The tower and what learns beside it."""
+
+    def __init__(self, config: ImageTowerConfig, points: int) -> None:
+        super().__init__()
+        self.tower = ImageTower(config)
+        self.geometry = GeometryHead(config.channels[-1], (config.size // 16) ** 2, 22, points)
+        self.text_head = TextHead(SENTENCE_WIDTH, config.width)
+        self.class_scale = LogitScale()
+        self.description_scale = LogitScale()
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.tower.feature_map(pixels)
+        measures, points = self.geometry(features)
+        embedding = self.tower.head(self.tower.dropout(features.mean(dim=(2, 3))))
+        return embedding, measures, points
+
+
+class Targets:
+    """What the crops are trained towards, as tensors: measures as z-scores, points -1..1, labels."""
+
+    def __init__(self, faces: Faces) -> None:
+        self.pixels = torch.from_numpy(faces.images)[:, None]
+        self.labels = torch.from_numpy(faces.labels)
+        self.has_mesh = torch.from_numpy(np.isfinite(faces.measures).all(1))
+        self.measures = torch.from_numpy(_z_scores(faces.measures, faces.measures))
+        self.mirrored = torch.from_numpy(_z_scores(mirrored_measures(faces.measures), faces.measures))
+        points = np.nan_to_num((faces.points + 0.5) / (faces.images.shape[1] / 2) - 1)
+        self.points = torch.from_numpy(points.astype(np.float32))
+        self.partner = torch.from_numpy(mirrored_order(faces.points))
+
+
+def _z_scores(values: NDArray[np.float32], population: NDArray[np.float32]) -> NDArray[np.float32]:
+    middle = np.nanmedian(population, axis=0)
+    spread = (np.nanpercentile(population, 84, axis=0) - np.nanpercentile(population, 16, axis=0)) / 2
+    return np.nan_to_num(np.clip((values - middle) / spread, -3, 3)).astype(np.float32)
+
+
+def geometry_loss(model_out: tuple[Tensor, Tensor], measures: Tensor, points: Tensor, has_mesh: Tensor) -> Tensor:
+    """Huber losses of measures (z-scores) and points (tenths of the crop), over crops whose mesh was found."""
+    weight = has_mesh.float() / has_mesh.float().sum().clamp(min=1)
+    of_measures = F.smooth_l1_loss(model_out[0], measures, reduction="none").mean(1)
+    of_points = F.smooth_l1_loss(model_out[1] * 10, points * 10, reduction="none").mean((1, 2))
+    return ((of_measures + of_points) * weight).sum()
+
+
+def class_logits(model: ImageModel, embedding: Tensor, captions: Captions, draw: bool) -> Tensor:
+    """Logits (N, 8): scaled cosines with one text per class, its sentence or a drawn mix of its captions."""
+    rows = []
+    for bank in captions.classes:
+        if draw:
+            chosen = torch.randint(0, len(bank), (2,))
+            chosen[0] = 0 if float(torch.rand(())) < 0.5 else chosen[0]
+            rows.append(bank[chosen[: 1 + int(torch.randint(0, 2, ()))]].mean(0))
+        else:
+            rows.append(bank[0])
+    text = F.normalize(model.text_head(torch.stack(rows)), dim=-1)
+    return model.class_scale() * F.normalize(embedding, dim=-1) @ text.T
+
+
+def train_images(
+    recipe: ImageRecipe,
+    faces: Faces,
+    held: Faces,
+    captions: Captions | None,
+    out: Path,
+    initial: Path | None = None,
+    teacher: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Train and return the averaged weights; checkpoints and a log line per epoch go to `out`.
+
+    teacher: (N, 2, K) class probabilities of an earlier tower for every crop and its mirror image.
+    A run that was cut off goes on from its last epoch when called again with the same `out`.
+    """
+    torch.manual_seed(recipe.seed)
+    data = Targets(faces)
+    model = ImageModel(recipe.tower, data.points.shape[1])
+    if initial is not None:
+        model.load_state_dict(load_weights(initial))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    decays = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+    )
+    per_epoch = len(data.labels) // recipe.batch
+    step, checkpoint = 0, out / "state.safetensors"
+    if checkpoint.is_file():
+        step = restore_state(load_weights(checkpoint), model, average, optimizer)
+    network = torch.compile(model) if recipe.compile else model
+    counts = torch.bincount(data.labels, minlength=CONTEMPT + 1).float()
+    counts[CONTEMPT] = max(1.0, float(counts[NEUTRAL]) * recipe.contempt)
+    class_weight = (counts / counts.mean()) ** -recipe.class_exponent
+    log_prior = (counts / counts.sum()).log() * (1 - recipe.class_exponent)
+    while step < recipe.epochs * per_epoch:
+        epoch, started, total = step // per_epoch, time.time(), 0.0
+        torch.manual_seed(recipe.seed + 1000 * (epoch + 1))
+        model.train()
+        for rows in torch.randperm(len(data.labels))[: per_epoch * recipe.batch].split(recipe.batch):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * _schedule(step / per_epoch, recipe)
+            loss = _loss(recipe, network, model, data, rows, captions, class_weight, log_prior, teacher)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+            step += 1
+            average_into(average, model, min(recipe.average, (1 + step) / (10 + step)))
+            total += float(loss.detach())
+        save_weights(checkpoint, training_state(model, average, optimizer, step))
+        scores = evaluate(average, recipe, held, captions)
+        line = f"epoch {epoch + 1} loss {total / per_epoch:.4f} {scores} {time.time() - started:.0f}s"
+        print(line, flush=True)
+        with (out / "log.txt").open("a") as log:
+            log.write(line + "\n")
+    save_weights(out / "model.safetensors", average)
+    return average
+
+
+def _schedule(epoch: float, recipe: ImageRecipe) -> float:
+    if epoch < recipe.warmup_epochs:
+        return 0.05 + 0.95 * epoch / recipe.warmup_epochs
+    progress = (epoch - recipe.warmup_epochs) / max(1e-6, recipe.epochs - recipe.warmup_epochs)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def _loss(
+    recipe: ImageRecipe,
+    network: nn.Module,
+    model: ImageModel,
+    data: Targets,
+    rows: Tensor,
+    captions: Captions | None,
+    class_weight: Tensor,
+    log_prior: Tensor,
+    teacher: Tensor | None,
+) -> Tensor:
+    pixels, labels, has_mesh = data.pixels[rows].float() / 255, data.labels[rows], data.has_mesh[rows]
+    if recipe.contempt:
+        smirking = (labels == NEUTRAL) & has_mesh & (torch.rand(len(rows)) < recipe.contempt)
+        pixels = raise_one_corner(pixels, data.points[rows], smirking)
+        labels, has_mesh = labels.masked_fill(smirking, CONTEMPT), has_mesh & ~smirking
+    pixels, framing = augment(pixels, recipe.augment)
+    classes = F.one_hot(labels, CONTEMPT + 1).float()
+    if teacher is not None and recipe.distil:
+        soft = F.pad(teacher[rows, framing.flipped.long()], (0, 1))
+        weight = recipe.distil * (labels != CONTEMPT).float()[:, None]
+        classes = (1 - weight) * classes + weight * soft
+    classes = classes * (1 - recipe.label_smoothing) + recipe.label_smoothing / classes.shape[1]
+    mixed = float(torch.rand(())) < recipe.mixup
+    if mixed:
+        other, share = torch.randperm(len(rows)), float(torch.distributions.Beta(0.4, 0.4).sample())
+        pixels = share * pixels + (1 - share) * pixels[other]
+        classes = share * classes + (1 - share) * classes[other]
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(pixels.device.type, torch.bfloat16):
+        embedding, measures, points = network(pixels)
+    embedding, loss = embedding.float(), torch.zeros(())
+    if recipe.geometry and not mixed:
+        wanted = torch.where(framing.flipped[:, None], data.mirrored[rows], data.measures[rows])
+        moved = framing.move(data.points[rows], data.partner)
+        loss = loss + recipe.geometry * geometry_loss(
+            (measures.float(), points.float()), wanted, moved, has_mesh
+        )
+    if recipe.descriptions and captions is not None and not mixed:
+        loss = loss + recipe.descriptions * description_loss(
+            model, embedding[has_mesh], captions, rows[has_mesh], framing.flipped[has_mesh]
+        )
+    if recipe.classes and captions is not None:
+        # Logit adjustment (Menon et al. 2021): the prior is learned here and left out when predicting.
+        logits = class_logits(model, embedding, captions, draw=True) + log_prior
+        weights = classes @ class_weight
+        loss = loss + recipe.classes * (F.cross_entropy(logits, classes, reduction="none") * weights).mean()
+    if recipe.words and captions is not None:
+        loss = loss + recipe.words * word_loss(model, captions)
+    return loss
+
+
+def word_loss(model: ImageModel, captions: Captions) -> Tensor:
+    """Texts among themselves: a word goes with its class sentence, a state's name with what is seen in it."""
+
+    def draw(bank: Tensor, count: int) -> Tensor:
+        return bank[torch.randint(0, len(bank), (count,))]
+
+    each = 6
+    sentences = F.normalize(model.text_head(torch.stack([bank[0] for bank in captions.classes])), dim=-1)
+    words = F.normalize(model.text_head(torch.cat([draw(bank, each) for bank in captions.classes])), dim=-1)
+    own = torch.arange(len(captions.classes)).repeat_interleave(each)
+    of_classes = F.cross_entropy(model.class_scale() * words @ sentences.T, own, label_smoothing=0.05)
+    names = model.text_head(torch.cat([draw(bank, 1) for bank in captions.states.values()]))
+    cues = model.text_head(torch.cat([draw(bank, 1) for bank in captions.cues.values()]))
+    return of_classes + contrastive_loss(names, cues, model.description_scale())
+
+
+def description_loss(
+    model: ImageModel, embedding: Tensor, captions: Captions, rows: Tensor, flipped: Tensor
+) -> Tensor:
+    """Contrastive loss of crops and their own descriptions; descriptions that say nearly the same share targets."""
+    variant = torch.randint(0, captions.described.shape[1], (len(rows),))
+    sentences = torch.where(
+        flipped[:, None], captions.mirrored[rows, variant], captions.described[rows, variant]
+    ).float()
+    with torch.no_grad():
+        alike = F.softmax((sentences @ sentences.T - 1) / 0.03, dim=1)
+    text = model.text_head(sentences)
+    return contrastive_loss(embedding, text, model.description_scale(), alike)
+
+
+@torch.no_grad()
+def evaluate(weights: dict[str, Tensor], recipe: ImageRecipe, held: Faces, captions: Captions | None) -> str:
+    """One line on held-out crops: WAR and UAR with the class sentences, and how well measures are read."""
+    data = Targets(held)
+    model = ImageModel(recipe.tower, data.points.shape[1])
+    model.load_state_dict(weights)
+    model.eval()
+    outs = [model(batch.float() / 255) for batch in data.pixels.split(512)]
+    embedding, measures = torch.cat([o[0] for o in outs]), torch.cat([o[1] for o in outs])
+    unexplained = ((measures - data.measures)[data.has_mesh] ** 2).mean()
+    text = f"measures r2 {1 - float(unexplained / data.measures[data.has_mesh].var(0).mean()):.3f}"
+    if captions is not None:
+        logits = class_logits(model, embedding, captions, draw=False)[:, : len(CLASSES)]
+        right = logits.argmax(1) == data.labels
+        recalls = [float(right[data.labels == c].float().mean()) for c in range(len(CLASSES))]
+        text += f" WAR {float(right.float().mean()):.4f} UAR {np.mean(recalls):.4f}"
+    return text
