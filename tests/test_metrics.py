@@ -93,6 +93,14 @@ def test_paired_bootstrap_sees_what_unpaired_intervals_hide():
     assert same["uar"] == {"difference": 0.0, "ci95": (0.0, 0.0), "p": 1.0}
 
 
+def test_folds_are_resampled_one_by_one_and_averaged():
+    # Fold 1 is all right, fold 2 all wrong: whatever is drawn, the mean over folds is one half.
+    folds, right = np.repeat([1, 2], [300, 50]), np.repeat([1, 0], [300, 50])
+    assert metrics.bootstrap(np.zeros(350, int), right, 1, folds=folds) == ((0.5, 0.5), (0.5, 0.5))
+    compared = metrics.paired_bootstrap(np.zeros(350, int), right, np.zeros(350), 1, folds=folds)
+    assert compared["war"]["difference"] == 0.5
+
+
 def test_ratings_agree_with_outside_truth():
     rng = np.random.default_rng(2)
     truth = rng.normal(size=50)

@@ -78,16 +78,22 @@ def ece(truth: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
 
 
 def bootstrap(
-    truth: ArrayLike, right: ArrayLike, classes: int, *, draws: int = DRAWS, seed: int = 0
+    truth: ArrayLike,
+    right: ArrayLike,
+    classes: int,
+    *,
+    folds: ArrayLike | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> tuple[Interval, Interval]:
     """95 % percentile intervals of WAR and of UAR, from resampling the samples.
 
     truth: N class indices.  right: N values in [0, 1], 1 for a sample that was right (a mean over seeds may lie
-    between).  Returns ((low, high) of WAR, (low, high) of UAR).
+    between).  folds: N fold numbers; each fold is resampled by itself and scores are the mean over folds.
+    Returns ((low, high) of WAR, (low, high) of UAR).
     """
-    wars, uars = resampled_scores(
-        truth, np.asarray(right, np.float64)[:, None], classes, draws=draws, seed=seed
-    )
+    rights = np.asarray(right, np.float64)[:, None]
+    wars, uars = _resampled_folds(np.asarray(truth), rights, classes, folds, draws, seed)
     return _interval(wars[:, 0]), _interval(uars[:, 0])
 
 
@@ -97,30 +103,53 @@ def paired_bootstrap(
     right_b: ArrayLike,
     classes: int,
     *,
+    folds: ArrayLike | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, dict[str, float | Interval]]:
     """Compare two models on the same samples: for `war` and `uar` the difference a - b, its interval and a p value.
 
     p is two-sided: twice the share of resamples in which the difference is zero or has the other sign, at most 1.
-    Source: Berg-Kirkpatrick et al., EMNLP 2012.
+    Arguments as for `bootstrap`.  Source: Berg-Kirkpatrick et al., EMNLP 2012.
     """
     truths = np.asarray(truth)
     rights = np.stack([np.asarray(right_a, np.float64), np.asarray(right_b, np.float64)], axis=1)
-    found = {}
-    for name, drawn in zip(
-        ("war", "uar"), resampled_scores(truths, rights, classes, draws=draws, seed=seed), strict=True
-    ):
-        seen = rights.mean(axis=0) if name == "war" else _mean_recall(truths, rights, classes)
-        differences = drawn[:, 0] - drawn[:, 1]
+    drawn = _resampled_folds(truths, rights, classes, folds, draws, seed)
+    seen = np.mean(
+        [mean_scores(truths[fold], rights[fold], classes) for fold in _members(truths, folds)], axis=0
+    )
+    compared: dict[str, dict[str, float | Interval]] = {}
+    for name, scores, observed in zip(("war", "uar"), drawn, seen, strict=True):
+        differences = scores[:, 0] - scores[:, 1]
         p = 2 * min(np.mean(differences <= 0), np.mean(differences >= 0))
-        entry: dict[str, float | Interval] = {
-            "difference": float(seen[0] - seen[1]),
+        compared[name] = {
+            "difference": float(observed[0] - observed[1]),
             "ci95": _interval(differences),
             "p": min(1.0, float(p)),
         }
-        found[name] = entry
-    return found
+    return compared
+
+
+def mean_scores(truth: ArrayLike, right: Floats, classes: int) -> tuple[Floats, Floats]:
+    """WAR and UAR, each (M,), of M models at once.  truth: N class indices.  right: (N, M) in [0, 1]."""
+    truths = np.asarray(truth)
+    per_class = [right[truths == name].mean(axis=0) for name in range(classes) if (truths == name).any()]
+    return right.mean(axis=0), np.asarray(np.mean(per_class, axis=0))
+
+
+def _resampled_folds(
+    truths: NDArray[np.int64], rights: Floats, classes: int, folds: ArrayLike | None, draws: int, seed: int
+) -> tuple[Floats, Floats]:
+    drawn = [
+        resampled_scores(truths[fold], rights[fold], classes, draws=draws, seed=seed + number)
+        for number, fold in enumerate(_members(truths, folds))
+    ]
+    return np.mean([wars for wars, _ in drawn], axis=0), np.mean([uars for _, uars in drawn], axis=0)
+
+
+def _members(truths: NDArray[np.int64], folds: ArrayLike | None) -> list[NDArray[np.int64]]:
+    numbers = np.zeros(len(truths), int) if folds is None else np.asarray(folds)
+    return [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
 
 
 def resampled_scores(
@@ -227,11 +256,6 @@ def _ratings(truth: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
             f"truth {truths.shape} and predicted {predictions.shape} must be equally long, not empty"
         )
     return truths, predictions
-
-
-def _mean_recall(truths: NDArray[np.int64], rights: Floats, classes: int) -> Floats:
-    present = [truths == name for name in range(classes) if (truths == name).any()]
-    return np.asarray(np.mean([rights[members].mean(axis=0) for members in present], axis=0))
 
 
 def _covariance(truths: Floats, predictions: Floats) -> float:

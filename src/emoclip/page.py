@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1c2126; --faint: #5b6670; --line: #d9dee3; --paper: #fff; --panel: #f5f7f9; --link: #0072b2 }
+:root { color-scheme: light dark; --ink: #1c2126; --faint: #5b6670; --line: #d9dee3;
+  --paper: #fff; --panel: #f5f7f9; --link: #0072b2 }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e8ebee; --faint: #9aa5af; --line: #3a424a; --paper: #14181c; --panel: #1d2328; --link: #56b4e9 }
 }
@@ -30,7 +31,8 @@ figcaption { color: var(--faint); font-size: .9rem }
 .pictures figure { flex: 1 1 22rem; min-width: 0 }
 .thumbs figure { width: 9rem }
 .thumbs img { width: 100% }
-footer { margin-top: 2rem; padding-top: .6rem; border-top: 1px solid var(--line); color: var(--faint); font-size: .85rem }
+footer { margin-top: 2rem; padding-top: .6rem; border-top: 1px solid var(--line);
+  color: var(--faint); font-size: .85rem }
 """
 
 # The browser itself refuses whatever the page might try to load or send.
