@@ -17,7 +17,8 @@ class KnownModel:
     """A model that `emoclip models` knows.
 
     size_mb: of the package, fp32.  weights_repository, weights_file: on the Hugging Face hub, what it is made from;
-    a model with a file but no repository is made from a file that the user downloads.  page: where people find it.
+    a model with a file but no repository is made from a file that the user downloads.
+    openai_file: the same weights as OpenAI published them.  backbone: open_clip's name of the architecture.
     """
 
     name: str
@@ -28,6 +29,7 @@ class KnownModel:
     weights_file: str = ""
     weights_repository: str = ""
     openai_file: str = ""
+    backbone: str = ""
 
 
 _CLIP = "CLIP's image and text towers, mean of unit frame embeddings: the paper's CLIP row"
@@ -44,6 +46,7 @@ KNOWN = {
             "open_clip_model.safetensors",
             "timm/vit_base_patch32_clip_224.openai",
             "ViT-B-32.pt",
+            "ViT-B-32-quickgelu",
         ),
         KnownModel(
             "clip-vit-b-16",
@@ -54,6 +57,7 @@ KNOWN = {
             "open_clip_model.safetensors",
             "timm/vit_base_patch16_clip_224.openai",
             "ViT-B-16.pt",
+            "ViT-B-16-quickgelu",
         ),
         KnownModel(
             "clip-vit-l-14",
@@ -64,6 +68,7 @@ KNOWN = {
             "open_clip_model.safetensors",
             "timm/vit_large_patch14_clip_224.openai",
             "ViT-L-14.pt",
+            "ViT-L-14-quickgelu",
         ),
         KnownModel(
             "emoclip-mafw",
@@ -165,6 +170,8 @@ def _hub_errors(name: str, by_hand: str) -> Iterator[None]:
         raise PackageError(
             f"{name}: is on the hub, but lacks a file that makes an emoclip model; check the name"
         ) from None
+    except errors.HFValidationError:
+        raise PackageError(f"{name}: is no name on the hub, which are ORGANISATION/NAME; check it") from None
     except Exception as error:  # three clients below the hub's, each with kinds of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if isinstance(error, OSError) and error.errno in (

@@ -1,0 +1,161 @@
+"""`emoclip models`: what models there are, what one is, and getting one."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from emoclip.cli.console import fail, progress_bars
+
+if TYPE_CHECKING:
+    from emoclip.package import Package
+
+app = typer.Typer(help="List, show and fetch models.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write it as JSON instead; - for stdout.", show_default=False),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing JSON file.")]
+
+
+@app.command("list")
+def list_(json_file: JsonFile = None, force: Force = False) -> None:
+    """List the models that are here, and those that can be fetched or made."""
+    rows = _rows()
+    if json_file:
+        return _write_json(rows, json_file, force=force)
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("name", "state", "MB", "licence", "source"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "MB" else "left")
+    for row in rows:
+        table.add_row(row["name"], row["state"], f"{row['size_mb']:.0f}", row["licence"], row["source"])
+    Console().print(table)
+    return None
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A model's name, or a package's folder.", show_default=False)],
+    json_file: JsonFile = None,
+    force: Force = False,
+) -> None:
+    """Show what a model is, verified, or how to get one that is not here."""
+    from emoclip import catalogue, package
+
+    found = next((row for row in _rows() if row["name"] == name), None)
+    if found and found["state"] == "not here":
+        facts = {**found, "about": catalogue.KNOWN[name].about, "get it": f"emoclip models fetch {name}"}
+    else:
+        facts = _facts(package.load(name))
+    if json_file:
+        return _write_json(facts, json_file, force=force)
+    for fact, value in facts.items():
+        typer.echo(f"{fact:16} {value}")
+    return None
+
+
+@app.command()
+def fetch(
+    name: Annotated[
+        str,
+        typer.Argument(help="A name from the list, or a hub name: ORGANISATION/NAME.", show_default=False),
+    ],
+    precision: Annotated[
+        Literal["fp32", "fp16"], typer.Option(help="How weights are stored; fp16 is half the size.")
+    ] = "fp32",
+) -> None:
+    """Fetch a model into the cache, or make it there from its published weights.
+
+    The weights are downloaded once, go on where an interrupted download stopped, and are verified.
+    """
+    from emoclip import catalogue, package
+
+    if name in catalogue.KNOWN:
+        home = next((row["path"] for row in _rows() if row["name"] == name and row["path"]), None)
+        if home:
+            folder = Path(home)
+            package.load(str(folder))
+        else:
+            from emoclip.cli.importing import training_module
+
+            importing = training_module("importing")
+            with progress_bars() as bars:
+                task = bars.add_task(f"make {name}", total=1.0)
+                folder = importing.make_known(
+                    name, precision=precision, progress=lambda share: bars.update(task, completed=share)
+                )
+    elif name.count("/") == 1:
+        folder = catalogue.fetch(name)
+    else:
+        fail(f"{name}: is no known model ({', '.join(catalogue.KNOWN)}) and no ORGANISATION/NAME on the hub")
+    typer.echo(f"{name}: ready in {folder}")
+
+
+def _rows() -> list[dict[str, Any]]:
+    """Every bundled, cached and known model once, in that order."""
+    from emoclip import catalogue, package
+
+    rows: dict[str, dict[str, Any]] = {}
+    for state, home in (("bundled", package.bundled_folder()), ("cached", package.cache_folder())):
+        for config in sorted([*home.glob("*/config.json"), *home.glob("*/*/config.json")]):
+            folder = config.parent
+            name = folder.relative_to(home).as_posix()
+            if not any(part.startswith(".") for part in folder.relative_to(home).parts):
+                rows.setdefault(name, _row(name, state, folder))
+    for model in catalogue.KNOWN.values():
+        row = {"name": model.name, "state": "not here", "size_mb": model.size_mb, "licence": model.licence}
+        rows.setdefault(model.name, row | {"source": model.source, "path": None})
+    return list(rows.values())
+
+
+def _row(name: str, state: str, folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        licence, source = str(config["licence"]), str(config["source"])
+    except (OSError, ValueError, KeyError, TypeError):
+        state, licence, source = "damaged", "?", "?"
+    return {
+        "name": name,
+        "state": state,
+        "size_mb": _size_mb(folder),
+        "licence": licence,
+        "source": source,
+        "path": str(folder),
+    }
+
+
+def _size_mb(folder: Path) -> float:
+    return round(sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) / 1e6, 1)
+
+
+def _facts(package: "Package") -> dict[str, Any]:
+    pixels = package.pixels
+    return {
+        "name": package.name,
+        "path": str(package.path),
+        "size_mb": _size_mb(package.path),
+        "licence": package.config.get("licence", "?"),
+        "source": package.config.get("source", "?"),
+        "training_data": package.config.get("training_data", "?"),
+        "input": f"{pixels.size} x {pixels.size} pixels, {pixels.colour}, {pixels.resize}",
+        "clips": f"{package.frames_per_clip} frames at {package.sample_fps:g} per second, {package.temporal}",
+        "width": package.width,
+        "logit_scale": round(package.logit_scale, 4),
+        "precision": package.precision,
+        "verified": "every file by SHA-256",
+    }
+
+
+def _write_json(value: Any, path: Path, *, force: bool) -> None:
+    from emoclip.files import write_text
+
+    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    if str(path) == "-":
+        typer.echo(text, nl=False)
+    else:
+        write_text(path, text, force=force)
