@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -96,7 +96,7 @@ class TimelineStream:
         # As densely as `classify` samples a clip of this length, so that both say the same of it.
         rate = max(package.sample_fps, package.frames_per_clip / self.windows.length_s)
         live = video.duration_s is None
-        seen = self.model.watch(video, self.faces, rate, **({"batch": LIVE_BATCH} if live else {}))
+        seen = self.model.watch(video, watched(self.faces), rate, **({"batch": LIVE_BATCH} if live else {}))
         waiting: list[_Draft] = []
         for draft in cut(self._looks(seen), self.faces, self.windows):
             waiting.append(draft)
@@ -138,6 +138,11 @@ class TimelineStream:
         key, prob = (window.track_id, window.top), window.probs[window.top]
         if key not in self._peaks or prob > self._peaks[key].prob:
             self._peaks[key] = Peak(*key, time_s=window.centre_s, prob=prob, picture=_jpeg(picture))
+
+
+def watched(faces: FaceConfig) -> FaceConfig:
+    """Return how faces are followed: down to two thirds of the size asked for, so as to say `too_small` of them."""
+    return replace(faces, min_face_px=max(8, faces.min_face_px * 2 // 3))
 
 
 @dataclass(slots=True)

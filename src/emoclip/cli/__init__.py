@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from emoclip.cli import predict
+from emoclip.cli import predict, timeline
 from emoclip.cli.console import fail
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("predict")(predict.predict)
+app.command("timeline")(timeline.timeline)
 
 
 @app.callback(invoke_without_command=True)

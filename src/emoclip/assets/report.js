@@ -1,0 +1,292 @@
+"use strict";
+// Charts of a timeline: one canvas per face, all on one time axis.  No library, so that the page stays small.
+(() => {
+  const data = JSON.parse(document.getElementById("timeline").textContent);
+  // Okabe and Ito's colours with a dash of its own each: told apart without colour vision, and in print.
+  const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c"];
+  const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [14, 4], [3, 6]];
+  const style = (at) => ({
+    colour: COLOURS[at % COLOURS.length],
+    dash: DASHES[(at + Math.floor(at / COLOURS.length)) % DASHES.length],
+  });
+  const shown = data.labels.map(() => true);
+  const whole = [data.start, Math.max(data.end, data.start + 0.04)];
+  let view = [...whole];
+  let cursor = null; // seconds under the pointer, on every chart
+  let picked = null; // [from, to] while a range is dragged
+  const charts = [];
+
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const clock = (seconds, digits = 1) => {
+    const sign = seconds < 0 ? "-" : "";
+    seconds = Math.abs(Number(seconds.toFixed(digits)));
+    const hours = Math.floor(seconds / 3600), minutes = Math.floor(seconds / 60) % 60;
+    const rest = (seconds % 60).toFixed(digits).padStart(digits ? 3 + digits : 2, "0");
+    return `${sign}${hours ? `${hours}:${String(minutes).padStart(2, "0")}` : minutes}:${rest}`;
+  };
+
+  function setView(from, to) {
+    const least = Math.min(0.5, whole[1] - whole[0]);
+    const span = Math.min(Math.max(to - from, least), whole[1] - whole[0]);
+    from = Math.min(Math.max((from + to - span) / 2, whole[0]), whole[1] - span);
+    view = [from, from + span];
+    document.querySelector(".range").textContent = `${clock(view[0])} – ${clock(view[1])}`;
+    draw();
+  }
+  function zoom(factor, around = (view[0] + view[1]) / 2) {
+    setView(around - (around - view[0]) * factor, around + (view[1] - around) * factor);
+  }
+  function pan(share) {
+    const by = (view[1] - view[0]) * share;
+    const from = Math.min(Math.max(view[0] + by, whole[0]), whole[1] - (view[1] - view[0]));
+    setView(from, from + view[1] - view[0]);
+  }
+
+  // The row whose centre is nearest to a time, by halving.
+  function nearest(track, time) {
+    let low = 0, high = track.centre.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (track.centre[middle] < time) low = middle + 1; else high = middle;
+    }
+    return low > 0 && time - track.centre[low - 1] < track.centre[low] - time ? low - 1 : low;
+  }
+
+  const LEFT = 34, RIGHT = 8, TOP = 8, AXIS = 18, BAND = 22, STRIP = 8, GAP = 4;
+
+  function draw() { for (const chart of charts) paint(chart); }
+
+  function paint({ canvas, track, tip }) {
+    const ratio = window.devicePixelRatio || 1;
+    const width = canvas.clientWidth, height = canvas.clientHeight;
+    if (!width) return;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+    }
+    const pen = canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    const ink = css("--ink"), faint = css("--faint"), line = css("--line");
+    const bottom = height - AXIS - STRIP - BAND - 2 * GAP;
+    const x = (time) => LEFT + (time - view[0]) / (view[1] - view[0]) * (width - LEFT - RIGHT);
+    const y = (share) => bottom - share * (bottom - TOP);
+    pen.font = "11px system-ui, sans-serif";
+    pen.textBaseline = "middle";
+    pen.lineWidth = 1;
+
+    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+      pen.strokeStyle = line;
+      pen.beginPath(); pen.moveTo(LEFT, y(share)); pen.lineTo(width - RIGHT, y(share)); pen.stroke();
+      pen.fillStyle = faint; pen.textAlign = "right";
+      if (share * 2 % 1 === 0) pen.fillText(share.toFixed(1), LEFT - 5, y(share));
+    }
+    const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
+    const step = steps.find((size) => (view[1] - view[0]) / size <= width / 70) || 7200;
+    pen.textAlign = "center"; pen.fillStyle = faint;
+    for (let time = Math.ceil(view[0] / step) * step; time <= view[1] + 1e-9; time += step) {
+      const at = x(time);
+      pen.strokeStyle = line;
+      pen.beginPath(); pen.moveTo(at, TOP); pen.lineTo(at, height - AXIS); pen.stroke();
+      if (at > LEFT + 8 && at < width - 16) pen.fillText(clock(time, step < 1 ? 1 : 0), at, height - AXIS / 2);
+    }
+
+    pen.save();
+    pen.beginPath(); pen.rect(LEFT, 0, width - LEFT - RIGHT, height); pen.clip();
+    const first = Math.max(nearest(track, view[0]) - 1, 0);
+    const last = Math.min(nearest(track, view[1]) + 1, track.centre.length - 1);
+    data.labels.forEach((_, label) => {
+      if (!shown[label]) return;
+      const { colour, dash } = style(label);
+      pen.strokeStyle = colour; pen.fillStyle = colour; pen.lineWidth = 1.8; pen.setLineDash(dash);
+      pen.beginPath();
+      let open = false;
+      for (let at = first; at <= last; at++) {
+        const share = track.probs[label][at];
+        if (share === null) { open = false; continue; }
+        const alone = !open && (at === track.centre.length - 1 || track.probs[label][at + 1] === null);
+        if (alone) pen.fillRect(x(track.centre[at]) - 2, y(share / 1000) - 2, 4, 4);
+        if (open) pen.lineTo(x(track.centre[at]), y(share / 1000));
+        else pen.moveTo(x(track.centre[at]), y(share / 1000));
+        open = true;
+      }
+      pen.stroke();
+    });
+    pen.setLineDash([]);
+
+    // Segments: a bar each, with its label where there is room for it.
+    const band = bottom + GAP;
+    for (const [label, from, to] of track.segments) {
+      const left = Math.max(x(from), LEFT), right = Math.min(x(to), width - RIGHT);
+      if (right < LEFT || left > width - RIGHT) continue;
+      const { colour } = style(label);
+      pen.globalAlpha = shown[label] ? 0.28 : 0.08; pen.fillStyle = colour;
+      pen.fillRect(left, band, Math.max(right - left, 1), BAND);
+      pen.globalAlpha = shown[label] ? 1 : 0.3;
+      pen.fillRect(left, band, 2, BAND);
+      const text = data.labels[label], room = right - left - 8;
+      if (room > 18) {
+        pen.fillStyle = ink; pen.textAlign = "left";
+        let fit = text;
+        while (fit.length > 1 && pen.measureText(fit + (fit === text ? "" : "…")).width > room) fit = fit.slice(0, -1);
+        if (fit.length > 2 || fit === text) pen.fillText(fit + (fit === text ? "" : "…"), left + 5, band + BAND / 2);
+      }
+      pen.globalAlpha = 1;
+    }
+
+    // Where nothing could be read: hatched.
+    const strip = band + BAND + GAP;
+    pen.strokeStyle = faint; pen.lineWidth = 1;
+    let from = -1;
+    for (let at = first; at <= last + 1; at++) {
+      const bad = at <= last && track.status[at] !== 0;
+      if (bad && from < 0) from = at;
+      if (!bad && from >= 0) {
+        const left = Math.max(x(from ? (track.centre[from - 1] + track.centre[from]) / 2 : track.start[0]), LEFT);
+        const right = x(at < track.centre.length ? (track.centre[at - 1] + track.centre[at]) / 2 : track.end[at - 1]);
+        pen.strokeRect(left, strip, right - left, STRIP - 1);
+        pen.beginPath();
+        for (let slash = left; slash < Math.min(right, width); slash += 5) {
+          pen.moveTo(slash, strip + STRIP - 1); pen.lineTo(Math.min(slash + 5, right), strip);
+        }
+        pen.stroke();
+        from = -1;
+      }
+    }
+
+    if (picked) {
+      pen.globalAlpha = 0.15; pen.fillStyle = css("--link");
+      pen.fillRect(x(picked[0]), TOP, x(picked[1]) - x(picked[0]), height - AXIS - TOP);
+      pen.globalAlpha = 1;
+    }
+    if (cursor !== null) {
+      pen.strokeStyle = ink;
+      pen.beginPath(); pen.moveTo(x(cursor), TOP); pen.lineTo(x(cursor), height - AXIS); pen.stroke();
+    }
+    pen.restore();
+    point(track, tip, cursor === null ? null : x(cursor), width);
+  }
+
+  // What the row under the cursor says; built from text nodes, so that no label is ever read as HTML.
+  function point(track, tip, at, width) {
+    const row = cursor === null ? -1 : nearest(track, cursor);
+    tip.hidden = row < 0 || cursor < track.start[row] - 0.5 || cursor > track.end[row] + 0.5;
+    if (tip.hidden) return;
+    tip.replaceChildren();
+    const add = (text, colour) => {
+      const entry = document.createElement("div");
+      if (colour) entry.appendChild(document.createElement("i")).style.background = colour;
+      entry.append(text);
+      tip.appendChild(entry);
+    };
+    add(`${clock(track.start[row], 2)} – ${clock(track.end[row], 2)}`);
+    if (track.status[row] !== 0) add(`not read: ${data.statuses[track.status[row]].replace("_", " ")}`);
+    else data.labels
+      .map((label, place) => [track.probs[place][row], label, place])
+      .filter(([, , place]) => shown[place])
+      .sort((one, other) => other[0] - one[0])
+      .slice(0, 8)
+      .forEach(([share, label, place]) => add(`${(share / 1000).toFixed(2)} ${label}`, style(place).colour));
+    tip.style.left = at < width / 2 ? `${at + 10}px` : "auto";
+    tip.style.right = at < width / 2 ? "auto" : `${width - at + 10}px`;
+  }
+
+  function listen({ canvas, track }) {
+    const timeAt = (event) => {
+      const box = canvas.getBoundingClientRect();
+      const share = (event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT);
+      return view[0] + Math.min(Math.max(share, 0), 1) * (view[1] - view[0]);
+    };
+    const fingers = new Map();
+    let pinch = null;
+    canvas.addEventListener("pointerdown", (event) => {
+      fingers.set(event.pointerId, event.clientX);
+      if (event.pointerType === "mouse" && event.button === 0) picked = [timeAt(event), timeAt(event)];
+      if (fingers.size === 2) pinch = { view: [...view], xs: [...fingers.values()] };
+      cursor = timeAt(event);
+      draw();
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (fingers.has(event.pointerId)) fingers.set(event.pointerId, event.clientX);
+      if (fingers.size === 2 && pinch) {
+        const [one, two] = [...fingers.values()], box = canvas.getBoundingClientRect();
+        const span = pinch.view[1] - pinch.view[0], size = box.width - LEFT - RIGHT;
+        const factor = Math.abs(pinch.xs[0] - pinch.xs[1]) / Math.max(Math.abs(one - two), 10);
+        const middle = pinch.view[0] + ((pinch.xs[0] + pinch.xs[1]) / 2 - box.left - LEFT) / size * span;
+        const from = middle - ((one + two) / 2 - box.left - LEFT) / size * span * factor;
+        setView(from, from + span * factor);
+        return;
+      }
+      cursor = timeAt(event);
+      if (picked) picked[1] = cursor;
+      draw();
+    });
+    const lift = (event) => {
+      fingers.delete(event.pointerId);
+      pinch = null;
+      const range = picked && [Math.min(...picked), Math.max(...picked)];
+      picked = null;
+      // A click wobbles by a few pixels; a range is dragged.
+      if (range && event.type === "pointerup" && range[1] - range[0] > (view[1] - view[0]) * 0.01) setView(...range);
+      else draw();
+    };
+    canvas.addEventListener("pointerup", lift);
+    canvas.addEventListener("pointercancel", lift);
+    canvas.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") cursor = null; lift(event); });
+    canvas.addEventListener("dblclick", () => setView(...whole));
+    canvas.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey && !event.metaKey) return; // the plain wheel scrolls the page
+      event.preventDefault();
+      zoom(event.deltaY > 0 ? 1.25 : 0.8, timeAt(event));
+    }, { passive: false });
+    canvas.addEventListener("keydown", (event) => {
+      const row = cursor === null ? nearest(track, view[0]) : nearest(track, cursor);
+      const moves = { ArrowRight: 1, ArrowLeft: -1 };
+      if (event.key in moves) {
+        cursor = track.centre[Math.min(Math.max(row + (cursor === null ? 0 : moves[event.key]), 0), track.centre.length - 1)];
+        if (cursor < view[0] || cursor > view[1]) pan((cursor - (view[0] + view[1]) / 2) / (view[1] - view[0]));
+      } else if (event.key === "+") zoom(0.5, cursor ?? undefined);
+      else if (event.key === "-") zoom(2, cursor ?? undefined);
+      else if (event.key === "0") setView(...whole);
+      else if (event.key === "Escape") cursor = null;
+      else return;
+      event.preventDefault();
+      draw();
+    });
+  }
+
+  const legend = document.querySelector(".legend");
+  data.labels.forEach((label, at) => {
+    const button = legend.appendChild(document.createElement("button"));
+    button.setAttribute("aria-pressed", "true");
+    const { colour, dash } = style(at);
+    button.innerHTML = `<svg aria-hidden="true"><line x1="0" y1="6" x2="36" y2="6" stroke="${colour}" stroke-width="3" stroke-dasharray="${dash}"/></svg>`;
+    button.append(label);
+    button.addEventListener("click", () => {
+      shown[at] = !shown[at];
+      button.setAttribute("aria-pressed", String(shown[at]));
+      draw();
+    });
+  });
+  const actions = { in: () => zoom(0.5), out: () => zoom(2), back: () => pan(-0.5), on: () => pan(0.5), all: () => setView(...whole) };
+  for (const button of document.querySelectorAll("[data-action]")) {
+    button.addEventListener("click", actions[button.dataset.action]);
+  }
+  for (const button of document.querySelectorAll("[data-time]")) {
+    button.addEventListener("click", () => {
+      cursor = Number(button.dataset.time);
+      setView(cursor - 10, cursor + 10);
+      document.getElementById(button.dataset.chart).scrollIntoView({ block: "center", behavior: "smooth" });
+    });
+  }
+  for (const track of data.tracks) {
+    track.centre = track.start.map((start, at) => (start + track.end[at]) / 2);
+    const chart = document.getElementById(`chart-${track.id}`);
+    charts.push({ canvas: chart.querySelector("canvas"), tip: chart.querySelector(".tip"), track });
+    listen(charts.at(-1));
+  }
+  window.addEventListener("resize", draw);
+  window.addEventListener("beforeprint", draw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  setView(...whole);
+})();

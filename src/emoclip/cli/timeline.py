@@ -1,0 +1,186 @@
+"""`emoclip timeline`: who showed what when, in the formats of people's tools."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emoclip.cli.console import fail, progress_bars, warn
+
+if TYPE_CHECKING:
+    from emoclip.batch import Outcome, Settings
+
+
+def timeline(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[VIDEO]...",
+            help="Videos, folders of them, globs, addresses (rtsp://...), or - for a pipe.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        str,
+        typer.Option(
+            "--labels", "-l", help="Your words, a set (seven, eight, mafw11), or a .yaml/.json prompt file."
+        ),
+    ] = "seven",
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="Folder for the results; - streams JSON lines to stdout.")
+    ] = "timelines",
+    formats: Annotated[
+        str,
+        typer.Option("--formats", "-f", help="Of csv, parquet, jsonl, eaf, vtt, boris, bids, html, overlay."),
+    ] = "csv,html",
+    window: Annotated[float, typer.Option("--window", help="Seconds of video per row.")] = 2.0,
+    step: Annotated[float, typer.Option("--step", help="Seconds between the starts of rows.")] = 0.5,
+    start: Annotated[float, typer.Option("--start", min=0, help="Start at this second.")] = 0.0,
+    end: Annotated[
+        float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")
+    ] = None,
+    camera: Annotated[
+        int | None, typer.Option("--camera", min=0, help="Read this camera until Ctrl-C.", show_default=False)
+    ] = None,
+    smooth: Annotated[float, typer.Option("--smooth", help="Mean over this many seconds; 0: none.")] = 0.0,
+    enter: Annotated[
+        float, typer.Option("--enter", help="A segment begins at this many times chance.")
+    ] = 1.5,
+    leave: Annotated[float, typer.Option("--leave", help="And ends below this many times chance.")] = 1.1,
+    min_segment: Annotated[
+        float, typer.Option("--min-segment", help="Drop segments shorter than this.")
+    ] = 0.0,
+    faces: Annotated[
+        str, typer.Option("--faces", help="all, largest, or full (frames are face crops).")
+    ] = "all",
+    max_faces: Annotated[int, typer.Option("--max-faces", min=1, help="Faces followed at once.")] = 10,
+    min_face: Annotated[
+        int, typer.Option("--min-face", min=8, help="Side of the smallest face read, in px.")
+    ] = 40,
+    min_coverage: Annotated[
+        float, typer.Option("--min-coverage", min=0, max=1, help="Share of a window that must show the face.")
+    ] = 0.5,
+    min_sharpness: Annotated[
+        float | None,
+        typer.Option("--min-sharpness", min=0, help="Below is `blurred`.", show_default="see docs"),
+    ] = None,
+    detector: Annotated[
+        str, typer.Option("--detector", help="haar, or yunet (fetched once on demand).")
+    ] = "haar",
+    model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Videos at once.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Cores per video.", show_default="all")
+    ] = None,
+    provider: Annotated[
+        str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
+    ] = "CPU",
+    embeddings_only: Annotated[
+        bool, typer.Option("--embeddings-only", help="Keep no picture of anybody in any output.")
+    ] = False,
+    blur: Annotated[bool, typer.Option("--blur", help="Hide the faces in the overlay.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing results.")] = False,
+) -> int:
+    """Say how each face reads over time: a row per face and window, segments, and a page to look at.
+
+    The output is how an expression reads to a viewer, not what a person feels.
+    A run that was stopped goes on where it was: inputs whose results are whole are skipped.
+    """
+    from emoclip.batch import Settings, plan
+    from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+    from emoclip.prompts import resolve
+    from emoclip.video import expand_inputs
+
+    if end is not None and end <= start:
+        fail(f"--end {end:g} must be after --start {start:g}")
+    sources: list[str | int] = list(expand_inputs(inputs or []))
+    if camera is not None:
+        sources.append(camera)
+    if not sources:
+        fail("name a video, a folder of videos, or --camera 0")
+    sharpness = {} if min_sharpness is None else {"min_sharpness": min_sharpness}
+    settings = Settings(
+        out=Path(out),
+        prompts=resolve(labels),
+        model=model,
+        formats=tuple(dict.fromkeys(name.strip() for name in formats.split(",") if name.strip())),
+        faces=FaceConfig(mode=faces, detector=detector, min_face_px=min_face, max_faces=max_faces),  # type: ignore[arg-type]
+        windows=WindowConfig(length_s=window, step_s=step, min_coverage=min_coverage, **sharpness),
+        segments=SegmentConfig(enter=enter, leave=leave, min_s=min_segment, smooth_s=smooth),
+        start_s=start,
+        end_s=end,
+        pictures=not embeddings_only,
+        blur=blur,
+        force=force,
+        threads=threads,
+        provider=provider,
+        command=shlex.join(["emoclip", *sys.argv[1:]]),
+    )
+    if out == "-":
+        return _stream(sources, settings)
+    outcomes = _run(plan(sources, settings), settings, jobs)
+    _tell(outcomes, settings)
+    return 1 if any(outcome.state == "failed" for outcome in outcomes) else 0
+
+
+def _stream(sources: list[str | int], settings: "Settings") -> int:
+    """Write each window as a line of JSON as soon as it is read."""
+    from emoclip.engine import EmoCLIP
+    from emoclip.errors import InputError
+    from emoclip.formats import json_line
+
+    model = EmoCLIP.load(settings.model, threads=settings.threads, provider=settings.provider)
+    failed = False
+    for source in sources:
+        stream = model.timeline(
+            source,
+            settings.prompts,
+            start_s=settings.start_s,
+            end_s=settings.end_s,
+            faces=settings.faces,
+            windows=settings.windows,
+        )
+        try:
+            for row in stream:
+                print(json_line(stream.name, row), flush=True)
+        except InputError as error:
+            warn(str(error))
+            failed = True
+        for warning in stream.warnings:
+            warn(f"{source}: {warning}")
+    return 1 if failed else 0
+
+
+def _run(tasks: list, settings: "Settings", jobs: int) -> "list[Outcome]":  # type: ignore[type-arg]
+    from emoclip.batch import run
+
+    outcomes = []
+    with progress_bars() as bars:
+        bar = bars.add_task(tasks[0].name if len(tasks) == 1 else f"{len(tasks)} videos", total=len(tasks))
+        for outcome in run(
+            tasks, settings, jobs=jobs, progress=lambda share: bars.update(bar, completed=share)
+        ):
+            outcomes.append(outcome)
+            if outcome.state == "failed":
+                warn(outcome.message)
+            elif outcome.message and outcome.state == "done":
+                warn(f"{outcome.source}: {outcome.message}")
+    return outcomes
+
+
+def _tell(outcomes: "list[Outcome]", settings: "Settings") -> None:
+    done = [outcome for outcome in outcomes if outcome.state == "done"]
+    for outcome in done:
+        speed = f" ({outcome.video_s / outcome.spent_s:.1f}x real time)" if outcome.spent_s else ""
+        print(
+            f"{outcome.source}: {outcome.windows} windows, {outcome.segments} segments, "
+            f"{outcome.video_s:.1f} s in {outcome.spent_s:.1f} s{speed}"
+        )
+    counts = {
+        state: sum(outcome.state == state for outcome in outcomes) for state in ("done", "skipped", "failed")
+    }
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    skipped = " (results there already)" if counts["skipped"] else ""
+    print(f"{told}{skipped}; results in {settings.out}")
