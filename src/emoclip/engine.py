@@ -163,7 +163,8 @@ class EmoCLIP:
             # Half a millisecond of slack: container clocks round.
             sampled = frame.time_s >= due - 5e-4
             if sampled:
-                due = max(due + 1 / rate, frame.time_s + 0.5 / rate)
+                late = frame.time_s >= due + 1 / rate
+                due = (frame.time_s if late else due) + 1 / rate
                 crops += [self._crop(frame, face, config) for face in faces]
             waiting.append((frame.index, frame.time_s, faces, sampled))
             if len(crops) >= batch or len(waiting) >= 16 * batch:
