@@ -7,6 +7,9 @@ import typer
 from emoclip.cli import predict, timeline
 from emoclip.cli.console import fail
 
+UsageError = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
+INTERRUPTED = 130  # what shells report for Ctrl-C
+
 app = typer.Typer(
     name="emoclip",
     help="What a face in a video expresses, in your own words. Offline; nothing leaves this machine.\n\n"
@@ -37,15 +40,14 @@ def main() -> None:
         status = app(standalone_mode=False)
     except EmoclipError as error:
         fail(str(error))
-    except typer.BadParameter.__bases__[
-        0
-    ] as error:  # a usage error: typer brings its own click, or uses yours
-        fail(f"{error.format_message()} (--help shows what there is)", code=2)
+    except UsageError as error:
+        fail(f"{error} (--help shows what there is)", code=2)
     except (KeyboardInterrupt, typer.Abort):
-        fail("stopped", code=130)
+        status = INTERRUPTED
     except BrokenPipeError:
         # The reader of our stdout went away (`| head`): nothing is left to say.
         sys.stderr.close()
         raise SystemExit(141) from None
-    else:
-        raise SystemExit(status if isinstance(status, int) else 0)
+    if status == INTERRUPTED:  # typer itself turns Ctrl-C into this status
+        fail("stopped", code=INTERRUPTED)
+    raise SystemExit(status if isinstance(status, int) else 0)
