@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from emoclip import package as packages
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.faces import Face, FaceFollower, square_crop
+from emoclip.frames import Frame
 from emoclip.package import Package
 from emoclip.preprocess import prepare
 from emoclip.prompts import PromptSet, resolve
 from emoclip.results import Classification, FaceResult
 from emoclip.runtime import IMAGE_BATCH, Runtime, unit
-from emoclip.video import Frame, Video, open_video
+from emoclip.video import Video, open_video
 
 if TYPE_CHECKING:
     from emoclip.timeline import TimelineStream
@@ -206,11 +207,8 @@ class EmoCLIP:
             means = [self.runtime.temporal(frames[None])[0] for frames in clips]
             return unit(np.reshape(means, (len(clips), self.package.width)))
         spans = [self._spans(frames) for frames in clips]
-        flat = (
-            np.concatenate(spans)
-            if spans
-            else np.empty((0, self.package.frames_per_clip, self.package.width))
-        )
+        none = np.empty((0, self.package.frames_per_clip, self.package.width), np.float32)
+        flat: NDArray[np.float32] = np.concatenate([none, *spans])
         batches = [flat[at : at + CLIP_BATCH] for at in range(0, len(flat), CLIP_BATCH)]
         embedded = iter([row for batch in batches for row in unit(self.runtime.temporal(batch))])
         rows = [np.mean([next(embedded) for _ in span], axis=0) for span in spans]
@@ -220,7 +218,8 @@ class EmoCLIP:
         """The (n, frames_per_clip, D) the temporal part sees of a clip (T, D)."""
         length = self.package.frames_per_clip
         if len(frames) <= length:
-            return frames[(np.arange(length) * len(frames)) // length][None]
+            stretched: NDArray[np.float32] = frames[(np.arange(length) * len(frames)) // length][None]
+            return stretched
         starts = np.linspace(0, len(frames) - length, math.ceil(len(frames) / length)).round().astype(int)
         return np.stack([frames[start : start + length] for start in starts])
 

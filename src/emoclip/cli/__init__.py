@@ -1,13 +1,14 @@
 """The `emoclip` command: thin commands, each in a file of its own, imported only when it runs."""
 
 import sys
+from typing import Any
 
 import typer
 
 from emoclip.cli import predict, timeline
 from emoclip.cli.console import fail
 
-UsageError = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
+UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
 app = typer.Typer(
@@ -41,7 +42,7 @@ def main() -> None:
     except EmoclipError as error:
         fail(str(error))
     except UsageError as error:
-        fail(f"{error} (--help shows what there is)", code=2)
+        fail(f"{error.format_message()} (--help shows what there is)", code=2)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except BrokenPipeError:
