@@ -199,7 +199,8 @@ class EmoCLIP:
         The temporal part sees `frames_per_clip` frames at a time: a shorter clip is stretched to that by repeating
         frames evenly; a longer one is covered by the fewest evenly placed windows, whose unit embeddings are averaged.
         """
-        return self.embed_clips([frames])[0]
+        clip: NDArray[np.float32] = self.embed_clips([frames])[0]
+        return clip
 
     def embed_clips(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Embed N clips as `embed_clip` does, in batches.  clips: N arrays (T, D).  Returns (N, D), unit rows."""
