@@ -1,0 +1,158 @@
+"""From a recipe's [model] to what is trained: the model, its tokenizer and the pixels it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from torch import Tensor, nn
+
+from emoclip.errors import ConfigError, PackageError
+from emoclip.preprocess import PixelSpec
+from emoclip.training.checkpoint import import_checkpoint
+from emoclip.training.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
+from emoclip.training.model import VideoTextModel, build_backbone, image_settings
+from emoclip.training.recipe import ModelRecipe
+from emoclip.training.temporal import TemporalConfig
+from emoclip.training.tokenizer import clip_tokenizer
+
+COMPACT_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """tokenizer: with padding and truncation set inside.  width: D, of every embedding.
+
+    origin: in words, where the first weights are from.
+    """
+
+    model: VideoTextModel
+    tokenizer: Tokenizer
+    pixels: PixelSpec
+    width: int
+    origin: str
+
+
+class CompactBackbone(nn.Module):
+    """The compact towers under the names that open_clip gives to a CLIP's."""
+
+    def __init__(self, image: ImageTower, text: TextTower) -> None:
+        super().__init__()
+        self.visual = image
+        self.text = text
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # CLIP's first value
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Embed grey crops (N, 1, S, S).  Returns (N, D), not normalised."""
+        embeddings: Tensor = self.visual(pixels)
+        return embeddings
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Embed token ids (N, L).  Returns (N, D), not normalised."""
+        embeddings: Tensor = self.text(tokens)
+        return embeddings
+
+
+def assemble(recipe: ModelRecipe, sentences: Iterable[str], seed: int) -> Assembly:
+    """Build the model a recipe names, with the same random weights for the same seed.
+
+    sentences: what training will say; the compact text tower's vocabulary is made of their words.
+    Raises ConfigError, PackageError.
+    """
+    torch.manual_seed(seed)
+    if recipe.backbone == "compact":
+        if recipe.weights or recipe.start:
+            raise ConfigError(
+                "model.weights and model.start do not apply to compact, which starts from nothing"
+            )
+        return _compact(recipe, sentences)
+    if recipe.start:
+        imported = import_checkpoint(recipe.start, clip=recipe.weights or None)
+        model, origin = imported.model, f"{Path(recipe.start).name}. {' '.join(imported.notes)}".strip()
+        if model.temporal is None and recipe.temporal != "mean":
+            model = VideoTextModel(model.backbone, _temporal(recipe, _width(model.backbone)))
+    else:
+        backbone, origin = _clip(recipe)
+        model = VideoTextModel(backbone, _temporal(recipe, _width(backbone)))
+    model.train_towers(image=recipe.train_image, text=recipe.train_text)
+    length = int(model.backbone.context_length)  # type: ignore[arg-type]
+    return Assembly(
+        model, clip_tokenizer(length), image_settings(model.backbone), _width(model.backbone), origin
+    )
+
+
+def _clip(recipe: ModelRecipe) -> tuple[nn.Module, str]:
+    if not recipe.weights:
+        return build_backbone(recipe.backbone), f"{recipe.backbone} with random weights"
+    if recipe.weights == "openai":
+        return _openai(recipe.backbone), f"OpenAI's {recipe.backbone}"
+    imported = import_checkpoint(recipe.weights, backbone=recipe.backbone)
+    return imported.model.backbone, f"{recipe.backbone} from {Path(recipe.weights).name}"
+
+
+def _openai(name: str) -> nn.Module:
+    import open_clip
+
+    try:
+        model: nn.Module = open_clip.create_model(name, pretrained="openai")
+    except Exception as error:  # a dozen kinds, from no network to a missing file
+        raise PackageError(
+            f"{name}: OpenAI's weights cannot be fetched ({' '.join(str(error).split())[:120]}); "
+            "fetch them elsewhere and pass --set model.weights=FILE"
+        ) from None
+    return model
+
+
+def _width(backbone: nn.Module) -> int:
+    return int(backbone.visual.output_dim)  # type: ignore[union-attr,arg-type]
+
+
+def _temporal(recipe: ModelRecipe, width: int) -> TemporalConfig | None:
+    if recipe.temporal == "mean":
+        return None
+    if recipe.temporal == "lean":
+        return TemporalConfig.lean(width, recipe.depth)
+    paper = TemporalConfig.paper(width)
+    return TemporalConfig(width, recipe.depth, paper.heads, paper.head_width, paper.mlp_width)
+
+
+def _compact(recipe: ModelRecipe, sentences: Iterable[str]) -> Assembly:
+    tokenizer = word_tokenizer(sentences)
+    blocks = (1,) * len(recipe.channels)
+    image = ImageTower(ImageTowerConfig(channels=recipe.channels, blocks=blocks, width=recipe.width))
+    text = TextTower(
+        TextTowerConfig(
+            vocabulary=tokenizer.get_vocab_size(),
+            embedding=64,
+            hidden=128,
+            layers=1,
+            heads=4,
+            feed_forward=256,
+            length=COMPACT_TOKENS,
+            width=recipe.width,
+        )
+    )
+    model = VideoTextModel(CompactBackbone(image, text), _temporal(recipe, recipe.width))
+    model.train_towers(image=recipe.train_image, text=recipe.train_text)
+    pixels = PixelSpec(image.config.size, "grey", (0.0,), (1.0,), "bilinear-antialias", 0.1)
+    return Assembly(model, tokenizer, pixels, recipe.width, "random weights")
+
+
+def word_tokenizer(sentences: Iterable[str]) -> Tokenizer:
+    """Return a tokenizer of lower-cased whole words, those of `sentences`; any other is [UNK]."""
+    cleaning, splitting = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    words = {
+        word
+        for sentence in sentences
+        for word, _ in splitting.pre_tokenize_str(cleaning.normalize_str(sentence))
+    }
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", *sorted(words)])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = cleaning, splitting
+    tokenizer.enable_truncation(COMPACT_TOKENS)
+    tokenizer.enable_padding(length=COMPACT_TOKENS, pad_id=0, pad_token="[PAD]")
+    return tokenizer

@@ -1,0 +1,258 @@
+"""The training loop: batches, the contrastive loss over all processes, steps, checkpoints, selection.
+
+Every random draw is a function of seed, epoch and place, so that a run that was killed and resumed ends with the
+same weights as one that was not.  Devices, precision, processes and loggers are Lightning Fabric's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+
+from emoclip.errors import InputError
+from emoclip.training import resume
+from emoclip.training.data import Batch, EpochBatches, TrainingClips, batches
+from emoclip.training.embedding import Progress as Report
+from emoclip.training.losses import MAX_LOGIT_SCALE, contrastive_loss, same_text_targets
+from emoclip.training.model import VideoTextModel
+from emoclip.training.recipe import LossRecipe, OptimiserRecipe, Recipe
+from emoclip.training.samples import Samples
+from emoclip.training.selection import Scorer, usable_rule
+
+
+class Pairs(nn.Module):
+    """The model as training calls it: unit embeddings of clips and of their texts, and the logit scale."""
+
+    def __init__(self, model: VideoTextModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, video: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """video: pixels (B, T, C, S, S) or frame embeddings (B, T, D).  text: ids (B, L) or embeddings (B, D)."""
+        clips = self.model.encode_video(video)
+        texts = text if text.is_floating_point() else self.model.encode_text(text)
+        return (
+            functional.normalize(clips, dim=-1),
+            functional.normalize(texts, dim=-1),
+            self.model.logit_scale.exp(),
+        )
+
+
+def batch_loss(
+    fabric: Fabric, clips: Tensor, texts: Tensor, scale: Tensor, positives: Tensor, recipe: LossRecipe
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss of the whole batch, and the clips and texts (B, D) of all processes.
+
+    Embeddings are gathered with their gradients: each process computes the loss of the whole batch, and the mean of
+    their gradients is that of one process with the whole batch.
+    """
+    if fabric.world_size > 1:
+        clips = fabric.all_gather(clips, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
+        texts = fabric.all_gather(texts, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
+        positives = fabric.all_gather(positives).flatten(0, 1)  # type: ignore[union-attr]
+    if recipe.clamp:
+        scale = scale.clamp(max=MAX_LOGIT_SCALE)
+    targets = None if recipe.positives == "diagonal" else same_text_targets(positives)
+    return contrastive_loss(clips.float(), texts.float(), scale.float(), targets), clips, texts
+
+
+def make_optimizer(model: VideoTextModel, recipe: OptimiserRecipe) -> torch.optim.Optimizer:
+    """Return the optimiser of all that learns; CLIP's towers in a group of their own, at lr x tower_lr."""
+    groups: list[dict[str, Any]] = []
+    for tower, lr in ((False, recipe.lr), (True, recipe.lr * recipe.tower_lr)):
+        learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        parameters = [p for name, p in learning if name.startswith("backbone.") is tower]
+        if parameters:
+            groups.append({"params": parameters, "lr": lr, "base_lr": lr})
+    if recipe.kind == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+
+def lr_factor(recipe: OptimiserRecipe, at: float, epochs: int) -> float:
+    """Return what lr is multiplied by `at` epochs (with fraction) into a run."""
+    if at < recipe.warmup_epochs:
+        return (at + 1e-3) / recipe.warmup_epochs
+    if recipe.schedule == "steps":
+        return recipe.decay ** sum(at >= milestone for milestone in recipe.milestones)
+    share = (at - recipe.warmup_epochs) / max(1e-9, epochs - recipe.warmup_epochs)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, everything prepared.  folder: where checkpoints go."""
+
+    recipe: Recipe
+    samples: Samples
+    clips: TrainingClips
+    scorer: Scorer
+    fabric: Fabric
+    folder: Path
+    report: Report
+
+
+def fit(run: Run, *, going_on: bool = False) -> resume.Progress:
+    """Train; the model ends with the weights of the chosen epoch.  going_on: resume from the folder's last.ckpt.
+
+    Raises InputError for a loss that is not finite (naming the clips), OutputError for a checkpoint that cannot be
+    written; in both the last good checkpoint stays.
+    """
+    recipe, fabric, model = run.recipe, run.fabric, run.scorer.assembly.model
+    optimizer = make_optimizer(model, recipe.optimiser)
+    progress, scaler = (
+        resume.load_run(run.folder, recipe, model, optimizer) if going_on else (resume.Progress(), None)
+    )
+    pairs, optimizer = fabric.setup(Pairs(model), optimizer)
+    _scaler(fabric, scaler)
+    while progress.epoch < recipe.loop.epochs and not _patience_over(recipe, progress):
+        _epoch(run, pairs, optimizer, progress)
+        _select(run, progress)
+        if fabric.is_global_zero:
+            resume.save_run(run.folder, recipe, model, optimizer, progress, _scaler(fabric))
+    fabric.barrier()
+    resume.load_best(run.folder, model)
+    return progress
+
+
+def _epoch(run: Run, pairs: Any, optimizer: Any, progress: resume.Progress) -> None:
+    """Train from where `progress` is to the end of its epoch."""
+    recipe, fabric = run.recipe, run.fabric
+    order = EpochBatches(
+        [sample.label for sample in run.samples.train],
+        recipe,
+        progress.epoch,
+        first=progress.batch,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+    )
+    pairs.train()
+    total = len(order) + progress.batch
+    for group in _grouped(batches(run.clips, order), recipe.loop.accumulate):
+        for param_group in optimizer.param_groups:
+            at = progress.epoch + progress.batch / total
+            param_group["lr"] = param_group["base_lr"] * lr_factor(recipe.optimiser, at, recipe.loop.epochs)
+        loss = _step(run, pairs, optimizer, group, order, progress)
+        progress.loss_sum, progress.losses = progress.loss_sum + loss, progress.losses + 1
+        progress.batch, progress.step = progress.batch + len(group), progress.step + 1
+        every = recipe.loop.checkpoint_steps
+        if every and progress.step % every == 0 and fabric.is_global_zero:
+            resume.save_run(
+                run.folder, recipe, run.scorer.assembly.model, optimizer, progress, _scaler(fabric)
+            )
+        run.report(f"epoch {progress.epoch + 1}/{recipe.loop.epochs}, loss {loss:.3f}", progress.batch, total)
+
+
+def _step(
+    run: Run,
+    pairs: Any,
+    optimizer: Any,
+    group: Sequence[Batch],
+    order: EpochBatches,
+    progress: resume.Progress,
+) -> float:
+    """Make one optimiser step of one or more batches.  Returns their mean loss."""
+    fabric, recipe = run.fabric, run.recipe
+    # Dropout draws too: seeding every step makes it a function of the step and not of what came before.
+    torch.manual_seed((recipe.loop.seed * 2**32 + progress.step) * 1024 + fabric.global_rank)
+    total = 0.0
+    for number, batch in enumerate(group):
+        last = number == len(group) - 1
+        with fabric.no_backward_sync(pairs, enabled=not last) if fabric.world_size > 1 else nullcontext():
+            clips, texts, scale = pairs(batch.video.to(fabric.device), batch.text.to(fabric.device))
+            positives = batch.positives.to(fabric.device)
+            loss, clips, texts = batch_loss(fabric, clips, texts, scale, positives, recipe.loss)
+            if not torch.isfinite(loss):
+                _stop_at(run, clips, texts, order.names(progress.batch + number, run.samples.train), progress)
+            fabric.backward(loss / len(group))
+        total += float(loss.detach()) / len(group)
+    norm = fabric.clip_gradients(
+        pairs, optimizer, max_norm=recipe.optimiser.clip_norm or math.inf, error_if_nonfinite=False
+    )
+    # Half precision overflows now and then by design, and its scaler leaves such a step out.
+    if recipe.loop.precision != "16-mixed" and norm is not None and not torch.isfinite(norm):
+        _stop_at(run, clips, texts, order.names(progress.batch, run.samples.train), progress)
+    optimizer.step()
+    optimizer.zero_grad()
+    return total
+
+
+def _stop_at(run: Run, clips: Tensor, texts: Tensor, names: Sequence[str], progress: resume.Progress) -> None:
+    """Raise the InputError for a loss or gradient that is not finite."""
+    good = torch.isfinite(clips.detach()).all(dim=1) & torch.isfinite(texts.detach()).all(dim=1)
+    guilty = [name for name, fine in zip(names, good.tolist(), strict=True) if not fine]
+    if guilty and len(guilty) < len(names):
+        blame = (
+            f"the embeddings of {_some(guilty)} are not finite; look at those clips, or lower optimiser.lr"
+        )
+    else:
+        blame = f"in the batch of {_some(names)}; lower optimiser.lr, or set optimiser.clip_norm=1 or loss.clamp=true"
+    last = run.folder / resume.LAST
+    kept = f"the last good checkpoint is {last}" if last.is_file() else "no checkpoint was written yet"
+    raise InputError(
+        f"the loss is not a finite number at step {progress.step + 1} (epoch {progress.epoch + 1}): {blame}; {kept}"
+    )
+
+
+def _select(run: Run, progress: resume.Progress) -> None:
+    """End an epoch: score, keep the weights if they are the best so far, write the record."""
+    recipe, fabric, model = run.recipe, run.fabric, run.scorer.assembly.model
+    record: dict[str, Any] = {
+        "epoch": progress.epoch + 1,
+        "loss": progress.loss_sum / max(1, progress.losses),
+    }
+    record["logit_scale"] = float(model.logit_scale.detach().exp())
+    value = float(progress.epoch)  # of `last`
+    if fabric.is_global_zero and recipe.selection.select != "last":
+        on_test = recipe.selection.select == "test-war"
+        chosen = run.samples.test if on_test else run.samples.held
+        found = run.scorer.score(chosen)
+        part = "test" if on_test else "held_out"
+        record |= {f"{part}_war": found.war, f"{part}_uar": found.uar, f"{part}_loss": found.loss}
+        value = found.value(usable_rule(recipe.selection.select, chosen))
+    if math.isnan(value):  # nothing to score: the newest is the best
+        value = float(progress.epoch)
+    if fabric.is_global_zero and (progress.best is None or value > progress.best):
+        progress.best, progress.best_epoch = value, progress.epoch + 1
+        resume.save_best(run.folder, model)
+    progress.best, progress.best_epoch, record = fabric.broadcast(
+        (progress.best, progress.best_epoch, record)
+    )
+    progress.history.append(record)
+    fabric.log_dict(
+        {key: value for key, value in record.items() if not math.isnan(value)}, step=record["epoch"]
+    )
+    progress.epoch, progress.batch, progress.loss_sum, progress.losses = progress.epoch + 1, 0, 0.0, 0
+    run.report(", ".join(f"{key} {value:.4g}" for key, value in record.items()), 1, 1)
+
+
+def _patience_over(recipe: Recipe, progress: resume.Progress) -> bool:
+    patience = recipe.selection.patience
+    return bool(patience and progress.best_epoch and progress.epoch - progress.best_epoch >= patience)
+
+
+def _grouped(stream: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    while len(group := list(islice(stream, size))) == size:
+        yield group
+
+
+def _scaler(fabric: Fabric, state: Any = None) -> Any:
+    """Return the state of the loss scaler of half precision, or put it back; None for other precisions."""
+    precision = fabric.strategy.precision
+    if state:
+        precision.load_state_dict(state)
+    return precision.state_dict() or None
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,346 @@
+"""Recipes: everything a training run does, as one TOML file on frozen dataclasses.  Defaults are the paper's."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from emoclip.errors import ConfigError
+
+FORMAT = 1
+SHIPPED = Path(__file__).parent / "recipes"
+
+Text = Literal["captions", "classes", "mixed"]
+Select = Literal["held-out-war", "held-out-uar", "held-out-loss", "last", "test-war"]
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Which clips are kept, and where a clip's text comes from: the only difference between the modes.
+
+    text: `captions` sample-level descriptions (the paper's), `classes` its class's sentence, `mixed` either.
+    """
+
+    dataset: Literal["mafw", "dfew", "ferv39k", "afew", "manifest"] = "mafw"
+    file: str = ""  # a manifest under --root; "" if --root is the manifest itself
+    measures: str = ""  # face-mesh measures under --root, to make captions from
+    text: Text = "captions"
+    caption_share: float = 0.5  # of the draws in `mixed` that show the caption
+    fold: int = 1  # of a five-fold set
+    split: Literal["train", "all"] = "train"  # all: the test part too, for zero-shot use on other sets
+    leave_out: str = ""  # a class that is not trained on
+    labels: tuple[str, ...] = ()  # classes to score and to take sentences of; () is the data set's own
+    faces: Literal["full", "largest"] = "full"  # full: the frames are face crops already
+    limit: int = 0  # train on so many clips only, drawn by seed; 0: all
+    balance: float = (
+        0.0  # clips of a class are drawn frequency ** -balance as often; 0: every clip once an epoch
+    )
+
+    def __post_init__(self) -> None:
+        _within("data.caption_share", self.caption_share, 0, 1)
+        _within("data.balance", self.balance, 0, 1)
+        _within("data.fold", self.fold, 1, 100)
+        _within("data.limit", self.limit, 0, 10**9)
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """What is trained.  backbone: an open_clip architecture, or `compact`, the small grey-face towers.
+
+    weights: `openai` (fetched by open_clip), a CLIP checkpoint file, or "" for random ones.
+    start: a checkpoint of the authors or a run's best.safetensors to go on from, temporal part and all.
+    """
+
+    backbone: str = "ViT-B-32-quickgelu"
+    weights: str = "openai"
+    start: str = ""
+    temporal: Literal["paper", "lean", "mean"] = "paper"
+    depth: int = 2  # layers of the temporal part
+    train_image: bool = False
+    train_text: bool = False
+    channels: tuple[int, ...] = (16, 32, 64, 128)  # compact: per stage of the image tower
+    width: int = 128  # compact: of the embeddings
+
+    def __post_init__(self) -> None:
+        _within("model.depth", self.depth, 1, 48)
+        _within("model.width", self.width, 8, 4096)
+
+
+@dataclass(frozen=True)
+class ClipRecipe:
+    """How a clip becomes frames; augmentation is the same for all frames of a clip."""
+
+    frames: int = 32
+    stride: int = 4  # every stride-th frame is kept (the official code: 4, for MAFW 2)
+    rotation_deg: float = 6.0  # at most, to either side
+    flip: bool = True
+    views: int = 4  # augmented views in the cache of a frozen image tower; 0: the plain one only
+    sample_fps: float = 0.0  # frames a second that the package samples; 0: 30 / stride
+    jitter: float = 0.0  # a still picture as a clip: how far the camera drifts, as a share of its side
+
+    def __post_init__(self) -> None:
+        _within("clips.frames", self.frames, 1, 1023)
+        _within("clips.stride", self.stride, 1, 1000)
+        _within("clips.rotation_deg", self.rotation_deg, 0, 180)
+        _within("clips.views", self.views, 0, 64)
+        _within("clips.sample_fps", self.sample_fps, 0, 1000)
+        _within("clips.jitter", self.jitter, 0, 0.5)
+
+    @property
+    def augmented(self) -> bool:
+        """Whether training sees anything but the plain frames."""
+        return self.rotation_deg > 0 or self.flip or self.jitter > 0
+
+    @property
+    def cached_views(self) -> int:
+        """How many augmented views of a clip the cache holds beside the plain one."""
+        return self.views if self.augmented else 0
+
+
+@dataclass(frozen=True)
+class LossRecipe:
+    """positives: `diagonal` is the paper's; in the others clips of one text or class are no negatives."""
+
+    positives: Literal["diagonal", "same-text", "same-class"] = "diagonal"
+    clamp: bool = False  # logit scale at most 100 (CLIP sec. 2.5); the official code does not
+
+
+@dataclass(frozen=True)
+class OptimiserRecipe:
+    """Step sizes.  tower_lr: factor on lr for towers that learn (the official fine-tuning)."""
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    tower_lr: float = 1e-3
+    schedule: Literal["steps", "cosine"] = "steps"
+    milestones: tuple[int, ...] = (15, 35, 50)  # epochs after which lr is multiplied by decay
+    decay: float = 0.1
+    warmup_epochs: float = 0.0
+    clip_norm: float = 0.0  # of the gradient; 0: not clipped
+
+    def __post_init__(self) -> None:
+        _within("optimiser.lr", self.lr, 0, 100)
+        _within("optimiser.momentum", self.momentum, 0, 1)
+        _within("optimiser.weight_decay", self.weight_decay, 0, 10)
+        _within("optimiser.tower_lr", self.tower_lr, 0, 100)
+        _within("optimiser.clip_norm", self.clip_norm, 0, 1e9)
+
+
+@dataclass(frozen=True)
+class LoopRecipe:
+    """batch: clips that are negatives of each other, over all processes.  accumulate: batches per step."""
+
+    epochs: int = 30
+    batch: int = 128
+    accumulate: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    seed: int = 0
+    workers: int = 2  # processes that read clips; 0: this one
+    wandb: bool = False  # log to Weights & Biases, which sends the numbers to its servers
+    checkpoint_steps: int = 0  # also save every so many steps; 0: at the end of epochs only
+
+    def __post_init__(self) -> None:
+        _within("loop.epochs", self.epochs, 1, 100_000)
+        _within("loop.batch", self.batch, 2, 1_000_000)
+        _within("loop.accumulate", self.accumulate, 1, 10_000)
+        _within("loop.workers", self.workers, 0, 256)
+        _within("loop.checkpoint_steps", self.checkpoint_steps, 0, 10**9)
+
+
+@dataclass(frozen=True)
+class SelectionRecipe:
+    """Which epoch is kept.  `test-war` is the official rule: it looks at the test part, so its scores are flattered.
+
+    held_out: share of the training part that is not trained on; whole groups (a subject, near-duplicates) stay whole.
+    """
+
+    select: Select = "held-out-uar"
+    held_out: float = 0.1
+    patience: int = 0  # epochs without a better score before it stops; 0: never
+
+    def __post_init__(self) -> None:
+        _within("selection.held_out", self.held_out, 0, 0.9)
+        _within("selection.patience", self.patience, 0, 100_000)
+        if self.select.startswith("held-out") and self.held_out == 0:
+            raise ConfigError(f"selection.select={self.select!r} needs selection.held_out above 0, e.g. 0.1")
+
+    @property
+    def leaky(self) -> bool:
+        """Whether the test part chose the epoch that is reported on it."""
+        return self.select == "test-war"
+
+
+@dataclass(frozen=True)
+class LocoRecipe:
+    """Leave one class out: one run per text and class.  texts: () is no such run.  classes: () is every class."""
+
+    texts: tuple[Text, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run.  name: of the shipped recipe or the file, without its ending."""
+
+    name: str = "recipe"
+    data: DataRecipe = field(default_factory=DataRecipe)
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    clips: ClipRecipe = field(default_factory=ClipRecipe)
+    loss: LossRecipe = field(default_factory=LossRecipe)
+    optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
+    loop: LoopRecipe = field(default_factory=LoopRecipe)
+    selection: SelectionRecipe = field(default_factory=SelectionRecipe)
+    loco: LocoRecipe = field(default_factory=LocoRecipe)
+
+    def as_table(self) -> dict[str, Any]:
+        """Return the recipe as plain nested dictionaries, as its TOML file would be read."""
+        table = dataclasses.asdict(self)
+        del table["name"]
+        return {"format": FORMAT, **table}
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the recipes that come with emoclip."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by shipped name or path and apply `key=value` settings, e.g. `loop.epochs=3`.
+
+    Raises ConfigError for an unknown recipe or key (naming the nearest), a wrong value, or another format version.
+    """
+    path = find_recipe(name)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML ({error})") from None
+    _check_format(path, table.pop("format", None))
+    for setting in settings:
+        _apply(table, setting)
+    return recipe_from(table, path.stem, str(path))
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Return the file of a recipe.  Raises ConfigError that names the nearest shipped one."""
+    path = Path(name).expanduser()
+    if path.suffix == ".toml":
+        if path.is_file():
+            return path
+        raise ConfigError(f"{path}: no such recipe file; shipped recipes are {', '.join(shipped_names())}")
+    if (shipped := SHIPPED / f"{name}.toml").is_file():
+        return shipped
+    near = get_close_matches(str(name), shipped_names(), n=1)
+    hint = (
+        f"did you mean {near[0]}?"
+        if near
+        else f"there are {', '.join(shipped_names())}, or give a .toml file"
+    )
+    raise ConfigError(f"{name}: no recipe of this name; {hint}")
+
+
+def recipe_from(table: Mapping[str, Any], name: str, place: str = "recipe") -> Recipe:
+    """Make a recipe of nested tables.  Raises ConfigError, starting with `place`."""
+    sections = {item.name: item for item in dataclasses.fields(Recipe) if item.name != "name"}
+    kinds = typing.get_type_hints(Recipe)
+    made: dict[str, Any] = {}
+    try:
+        for section, content in table.items():
+            if section not in sections:
+                raise ConfigError(f"unknown key {section!r}{_nearest(section)}")
+            if not isinstance(content, Mapping):
+                raise ConfigError(f"{section} must be a table, [{section}]")
+            made[section] = _section(kinds[section], section, content)
+        return Recipe(name=name, **made)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
+
+
+def _section(kind: Any, section: str, content: Mapping[str, Any]) -> Any:
+    known = typing.get_type_hints(kind)
+    values = {}
+    for key, value in content.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {section}.{key}{_nearest(f'{section}.{key}')}")
+        values[key] = _value(f"{section}.{key}", known[key], value)
+    return kind(**values)
+
+
+def _value(key: str, kind: Any, value: Any) -> Any:
+    """Check a TOML value against a field's type; whole numbers pass for floats, lists become tuples."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            near = get_close_matches(str(value), get_args(kind), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{key}={value!r} is not one of {', '.join(get_args(kind))}{hint}")
+        return value
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{key}={value!r} must be a list")
+        return tuple(_value(key, get_args(kind)[0], item) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise ConfigError(f"{key}={value!r} must be {names[kind]}")
+    return value
+
+
+def _apply(table: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not equals or not dot:
+        raise ConfigError(
+            f"--set {setting}: must be section.key=value, e.g. loop.epochs=3{_nearest(key.strip())}"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a word without quotes
+    content = table.setdefault(section, {})
+    if isinstance(content, dict):
+        content[name] = value
+
+
+def _known_keys() -> Iterator[str]:
+    kinds = typing.get_type_hints(Recipe)
+    for section in dataclasses.fields(Recipe):
+        if section.name != "name":
+            yield section.name
+            yield from (f"{section.name}.{key.name}" for key in dataclasses.fields(kinds[section.name]))
+
+
+def _nearest(key: str) -> str:
+    """Name the known key that is nearest, by its last part too, since people forget the section."""
+    known = list(_known_keys())
+    last = {name.rpartition(".")[2]: name for name in known}
+    exact = last.get(key.rpartition(".")[2])
+    near = [exact] if exact else get_close_matches(key, known, n=1, cutoff=0.5)
+    if not near:
+        near = [last[name] for name in get_close_matches(key.rpartition(".")[2], list(last), n=1, cutoff=0.5)]
+    return f"; did you mean {near[0]}?" if near else f"; known keys are {', '.join(known)}"
+
+
+def _check_format(path: Path, version: Any) -> None:
+    if version == FORMAT:
+        return
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise ConfigError(f"{path}: says no recipe format; put `format = {FORMAT}` on its first line")
+    if version > FORMAT:
+        raise ConfigError(f"{path}: has recipe format {version}, this version reads {FORMAT}; update emoclip")
+    raise ConfigError(
+        f"{path}: has the older recipe format {version}, this version reads {FORMAT}; "
+        f"compare it with a shipped recipe, put `format = {FORMAT}` on its first line and mend what is named then"
+    )
+
+
+def _within(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{key}={value!r} must be in [{low}, {high}]")

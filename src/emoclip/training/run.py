@@ -1,0 +1,136 @@
+"""One training run from recipe to package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
+
+from emoclip.errors import ConfigError, OutputError
+from emoclip.training import resume
+from emoclip.training.assembly import Assembly, assemble
+from emoclip.training.data import TrainingClips, said
+from emoclip.training.embedding import Progress, cache_frames, cache_sentences
+from emoclip.training.loop import Run, fit
+from emoclip.training.recipe import Recipe
+from emoclip.training.samples import Samples, choose_samples
+from emoclip.training.selection import Scorer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run leaves: the model with the weights of the chosen epoch, and what led there."""
+
+    recipe: Recipe
+    samples: Samples
+    assembly: Assembly
+    scorer: Scorer
+    progress: resume.Progress
+    is_main: bool  # of several processes, the one that writes
+
+
+def train(
+    recipe: Recipe,
+    root: str | Path,
+    out: str | Path,
+    *,
+    cache: str | Path | None = None,
+    use_cache: bool = True,
+    going_on: bool = False,
+    force: bool = False,
+    report: Progress = lambda what, done, total: None,
+    note: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Train as the recipe says and choose the epoch.  Checkpoints, logs and, by default, the cache lie in `out`.
+
+    cache: where embeddings of frozen towers are kept; may be shared by runs.  use_cache: False runs frozen towers
+    anew in every epoch.  going_on: resume the run in `out`.  force: drop the run that is there.
+    report: called with what is done, how far, of how much.  note: called with each line the user should read.
+    Under `torchrun` every process calls this.  Raises InputError, ConfigError, PackageError, OutputError.
+    """
+    out = Path(out)
+    fabric = make_fabric(recipe, out)
+    if not fabric.is_global_zero:
+        report, note = (lambda what, done, total: None), (lambda line: None)
+    _check_folder(out, going_on=going_on, force=force)
+    samples = choose_samples(recipe, root)
+    for line in samples.notes:
+        note(line)
+    if recipe.selection.leaky:
+        note(
+            "selection.select=test-war: the test part chooses the epoch, so scores on it are flattered (a leak)"
+        )
+    words = said((*samples.train, *samples.held), samples.sentences, recipe)
+    assembly = assemble(recipe.model, words, recipe.loop.seed)
+    fabric.to_device(assembly.model)
+    frames = texts = None
+    for rank_first in (True, False):  # one process fills the caches, then the others read them
+        if fabric.is_global_zero is rank_first and use_cache:
+            folder = Path(cache) if cache else out / "cache"
+            if not recipe.model.train_image:
+                frames = cache_frames(assembly, recipe, samples, folder, report)
+            if not recipe.model.train_text:
+                texts = cache_sentences(assembly, recipe, samples, folder, report)
+        fabric.barrier()
+    scorer = Scorer(assembly, recipe, samples.sentences, frames, texts)
+    clips = TrainingClips(
+        samples.train, samples.sentences, recipe, assembly.pixels, assembly.tokenizer, frames, texts
+    )
+    progress = fit(Run(recipe, samples, clips, scorer, fabric, out, report), going_on=going_on)
+    assembly.model.cpu().eval()
+    return Outcome(recipe, samples, assembly, scorer, progress, fabric.is_global_zero)
+
+
+def make_fabric(recipe: Recipe, out: Path) -> Fabric:
+    """Return the started Fabric: one process, or all that `torchrun` started."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    # The others wait while one process fills the cache, which may take hours.
+    strategy: Any = DDPStrategy(timeout=timedelta(days=7)) if world > 1 else "auto"
+    fabric = Fabric(
+        accelerator="auto",
+        devices=local,
+        num_nodes=max(1, world // local),
+        strategy=strategy,
+        precision=recipe.loop.precision,
+        loggers=_loggers(recipe, out),
+    )
+    fabric.launch()
+    return fabric
+
+
+def _loggers(recipe: Recipe, out: Path) -> list[Any]:
+    loggers: list[Any] = []
+    if find_spec("tensorboard"):
+        from lightning.fabric.loggers import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(out, name="", version="tensorboard"))
+    if recipe.loop.wandb:
+        if not find_spec("wandb"):
+            raise ConfigError("loop.wandb=true needs wandb: pip install wandb, or leave it out")
+        from lightning.pytorch.loggers import WandbLogger
+
+        loggers.append(WandbLogger(name=recipe.name, project="emoclip", save_dir=str(out)))
+    return loggers
+
+
+def _check_folder(out: Path, *, going_on: bool, force: bool) -> None:
+    last = out / resume.LAST
+    if last.is_file() and not going_on and not force:
+        raise OutputError(
+            f"{out}: holds a run already; pass --resume to go on with it, or --force to start again"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be made ({error.strerror}); name another folder") from None
+    if force and not going_on:
+        for name in (resume.LAST, resume.BEST):
+            (out / name).unlink(missing_ok=True)

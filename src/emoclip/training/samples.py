@@ -1,0 +1,222 @@
+"""Which clips a run trains on, selects on and is tested on, and the words that go with each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip import datasets
+from emoclip.datasets import Clip, Dataset
+from emoclip.errors import ConfigError, InputError
+from emoclip.prompts import canonical, class_prompts
+from emoclip.training.describe import Population, describe
+from emoclip.training.faces import held_out, near_duplicates, read_geometry
+from emoclip.training.recipe import Recipe
+
+PHRASINGS = 4  # sentences made of one clip's measures
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip.  label: into `Samples.classes`, None if unknown.  captions: one or more ways to say what it shows."""
+
+    clip: Clip
+    label: int | None
+    captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The clips of one run; no clip is in two parts.
+
+    held: a part of the data set's training part that is not trained on.  sentences: per class, what is seen in it.
+    notes: what was left out and why, one line each.
+    """
+
+    train: tuple[Sample, ...]
+    held: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    classes: tuple[str, ...]
+    sentences: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
+    """Read the recipe's data set and split it.
+
+    Raises InputError where nothing is left to train on, one class only is left for class sentences, or the same
+    clip is in the training and the test part.
+    """
+    root = Path(root).expanduser()
+    place = root / recipe.data.file if recipe.data.dataset == "manifest" and recipe.data.file else root
+    dataset = datasets.read(recipe.data.dataset, place)
+    notes: list[str] = []
+    classes = recipe.data.labels or dataset.classes
+    train_clips, test_clips = _parts(recipe, dataset)
+    captions = _measured_captions(recipe, root, train_clips)
+
+    def samples(clips: Sequence[Clip]) -> list[Sample]:
+        return [_sample(clip, classes, captions) for clip in clips]
+
+    overlap = {clip.id for clip in train_clips} & {clip.id for clip in test_clips}
+    if overlap and recipe.data.split == "train":
+        raise InputError(
+            f"{place}: {len(overlap)} clips are in the training and the test part ({_some(overlap)}); "
+            f"`emoclip data check {recipe.data.dataset}` lists them, mend the lists first"
+        )
+    kept = _kept(recipe, classes, samples(_present(train_clips, place, notes)), place, notes)
+    kept = _limited(kept, recipe.data.limit, recipe.loop.seed)
+    held = _held_mask(recipe, kept)
+    tested = [sample for sample in samples(_present(test_clips, place, notes)) if sample.label is not None]
+    return Samples(
+        train=tuple(sample for sample, out in zip(kept, held, strict=True) if not out),
+        held=tuple(sample for sample, out in zip(kept, held, strict=True) if out),
+        test=tuple(tested),
+        classes=classes,
+        sentences=class_sentences(classes),
+        notes=tuple(notes),
+    )
+
+
+def class_sentences(classes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the sentences of each class: what class-level training learns and selection is scored with."""
+    if len(classes) < 2:
+        return tuple((name,) for name in classes)
+    return tuple(tuple(s for part in prompt.parts for s in part) for prompt in class_prompts(classes).prompts)
+
+
+def _parts(recipe: Recipe, dataset: Dataset) -> tuple[list[Clip], list[Clip]]:
+    fold = recipe.data.fold if dataset.folds else None
+    test_split = next((name for name in (dataset.test_split, "test", "val") if name in dataset.splits), None)
+    if "train" not in dataset.splits:  # a manifest without splits is all training
+        return dataset.select(None, fold), []
+    train = dataset.select("train", fold)
+    test = dataset.select(test_split, fold) if test_split else []
+    return (train + test if recipe.data.split == "all" else train), test
+
+
+def _present(clips: Sequence[Clip], place: Path, notes: list[str]) -> list[Clip]:
+    there = [clip for clip in clips if clip.image is not None or clip.path.exists()]
+    if len(there) < len(clips):
+        lost = {clip.id for clip in clips} - {clip.id for clip in there}
+        notes.append(f"{len(lost)} of {len(clips)} clips do not exist and are left out: {_some(lost)}")
+    if clips and not there:
+        raise InputError(
+            f"{place}: none of the {len(clips)} listed clips exists, the first is {clips[0].path}"
+        )
+    return there
+
+
+def _sample(clip: Clip, classes: Sequence[str], captions: dict[str, tuple[str, ...]]) -> Sample:
+    names = [canonical(name) for name in classes]
+    label = canonical(clip.label) if clip.label else None
+    own = (clip.caption.strip(),) if clip.caption and clip.caption.strip() else ()
+    return Sample(clip, names.index(label) if label in names else None, own or captions.get(clip.id, ()))
+
+
+def _kept(
+    recipe: Recipe, classes: Sequence[str], samples: list[Sample], place: Path, notes: list[str]
+) -> list[Sample]:
+    """Keep the samples that have the text this run trains on and are not of the class left out."""
+    text = recipe.data.text
+    usable = [
+        s
+        for s in samples
+        if (s.captions and text != "classes") or (s.label is not None and text != "captions")
+    ]
+    if len(usable) < len(samples):
+        lost = {s.clip.id for s in samples} - {s.clip.id for s in usable}
+        lacks = {"captions": "caption", "classes": "known label", "mixed": "caption and no known label"}[text]
+        notes.append(f"{len(lost)} of {len(samples)} clips have no {lacks} and are left out: {_some(lost)}")
+        if not usable:
+            other = "classes" if text == "captions" else "captions"
+            raise InputError(
+                f"{place}: no clip has a {lacks}; pass --set data.text={other}, or name other data"
+            )
+    if recipe.data.leave_out:
+        left_out = class_index(recipe.data.leave_out, classes)
+        usable = [sample for sample in usable if sample.label != left_out]
+    labels = {sample.label for sample in usable}
+    if text == "classes" and len(labels) < 2:
+        only = ", ".join(classes[label] for label in labels if label is not None) or "no class"
+        raise InputError(
+            f"{place}: every clip is of one class ({only}), so class sentences give nothing to tell apart; "
+            "add clips of other classes, or train on captions"
+        )
+    return usable
+
+
+def _limited(samples: list[Sample], limit: int, seed: int) -> list[Sample]:
+    if not 0 < limit < len(samples):
+        return samples
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(samples))[:limit])
+    return [samples[index] for index in chosen]
+
+
+def _held_mask(recipe: Recipe, samples: list[Sample]) -> NDArray[np.bool_]:
+    share = recipe.selection.held_out if recipe.selection.select.startswith("held-out") else 0.0
+    if not share:
+        return np.zeros(len(samples), bool)
+    labels = np.array([-1 if sample.label is None else sample.label for sample in samples], np.int64)
+    mask = held_out(labels, source_groups([sample.clip for sample in samples]), share, recipe.loop.seed)
+    if not mask.any() or mask.all():
+        raise InputError(
+            f"{len(samples)} clips are too few to hold {share:.0%} of them out for selection; "
+            "pass --set selection.select=last, or add clips"
+        )
+    return mask
+
+
+def source_groups(clips: Sequence[Clip]) -> NDArray[np.int64]:
+    """Return a group number per clip: alike for one subject, and for pictures that nearly are the same."""
+    if all(clip.image is not None for clip in clips) and clips:
+        return near_duplicates(np.stack([_thumbnail(clip) for clip in clips]))
+    names = [clip.subject or clip.id for clip in clips]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _thumbnail(clip: Clip) -> NDArray[np.uint8]:
+    picture = cv2.imdecode(np.frombuffer(clip.image or b"", np.uint8), cv2.IMREAD_GRAYSCALE)
+    if picture is None:
+        raise InputError(f"{clip.id}: its picture cannot be decoded; drop the row")
+    return np.asarray(cv2.resize(picture, (48, 48), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def class_index(name: str, classes: Sequence[str]) -> int:
+    """Return which class a name, or another name of the same class, means.  Raises ConfigError."""
+    names = [canonical(known) for known in classes]
+    if canonical(name) not in names:
+        raise ConfigError(f"class {name!r} is not one of this data's: {', '.join(classes)}")
+    return names.index(canonical(name))
+
+
+def class_counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
+    """Return how many samples each class has, in the order of the classes."""
+    counts = Counter(sample.label for sample in samples)
+    return {name: counts[index] for index, name in enumerate(classes)}
+
+
+def _measured_captions(recipe: Recipe, root: Path, clips: Sequence[Clip]) -> dict[str, tuple[str, ...]]:
+    """Describe what a face mesh measured on each clip; a clip without a mesh has no caption."""
+    if not recipe.data.measures:
+        return {}
+    path = root / recipe.data.measures
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of face-mesh measures; data.measures names one under --root")
+    measures, _ = read_geometry(path, [clip.id for clip in clips])
+    population = Population.of(measures)
+    return {
+        clip.id: tuple(describe(row, population, PHRASINGS, seed=index))
+        for index, (clip, row) in enumerate(zip(clips, measures, strict=True))
+    }
+
+
+def _some(names: set[str]) -> str:
+    shown = sorted(names)[:3]
+    return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
