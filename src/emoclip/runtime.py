@@ -65,21 +65,22 @@ class Runtime:
 
     @cached_property
     def _image(self) -> ort.InferenceSession:
-        return self._session("image.onnx")
+        return self.session("image.onnx")
 
     @cached_property
     def _temporal(self) -> ort.InferenceSession:
-        return self._session("temporal.onnx")
+        return self.session("temporal.onnx")
 
     @cached_property
     def _text(self) -> ort.InferenceSession:
-        return self._session("text.onnx")
+        return self.session("text.onnx")
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         return Tokenizer.from_file(str(self.package.path / "tokenizer.json"))
 
-    def _session(self, name: str) -> ort.InferenceSession:
+    def session(self, name: str) -> ort.InferenceSession:
+        """Open one graph of the package by its file name.  Raises PackageError if it cannot be loaded."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
