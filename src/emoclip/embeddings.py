@@ -140,7 +140,7 @@ class Store:
 def open_store(package: Package, folder: Path | None) -> Iterator[Store]:
     """Open the store of a model in `folder`; None keeps the embeddings in memory only."""
     store = Store(
-        None if folder is None else folder / f"{_safe(package.name)}-{model_digest(package)[:12]}.sqlite"
+        None if folder is None else folder / f"{safe_name(package.name)}-{model_digest(package)[:12]}.sqlite"
     )
     try:
         yield store
@@ -254,5 +254,6 @@ def _ahead(
             future.cancel()
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
+    """Return a model's name as it can name a file."""
     return re.sub(r"[^A-Za-z0-9.-]+", "_", name)

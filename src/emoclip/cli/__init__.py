@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from emoclip.cli import predict, timeline
+from emoclip.cli import data, evaluate, predict, prompts, timeline
 from emoclip.cli.console import fail
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
@@ -22,6 +22,9 @@ app = typer.Typer(
 )
 app.command("predict")(predict.predict)
 app.command("timeline")(timeline.timeline)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(data.app, name="data")
+app.add_typer(prompts.app, name="prompts")
 
 
 @app.callback(invoke_without_command=True)

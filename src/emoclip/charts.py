@@ -1,0 +1,132 @@
+"""Pictures of an evaluation: confusion matrix, recall per class, map of the embeddings.  Colour-blind-safe."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.errors import ConfigError
+
+# Okabe & Ito's palette without its yellow, which is too pale on white; markers tell apart what repeats.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+MARKERS = "osD^vPX*"
+MAP_POINTS = 3000
+
+
+def check_installed() -> None:
+    """Raise ConfigError with the remedy if matplotlib is absent."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "pictures need matplotlib: pip install 'emoclip[eval]', or pass --no-pictures"
+        ) from None
+
+
+def confusion_chart(counts: NDArray[np.int64], classes: Sequence[str]) -> bytes:
+    """Draw counts (K, K), rows true, columns predicted: shade and upper number are shares of the row.  Returns PNG."""
+    side = max(4.5, 0.62 * len(classes) + 1.8)
+    figure, axes = _figure(side + 0.8, side)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(
+        range(len(classes)), [f"{name} ({total})" for name, total in zip(classes, totals[:, 0], strict=True)]
+    )
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true (clips)")
+    if len(classes) <= 20:
+        for row, column in np.ndindex(counts.shape):
+            if counts[row, column]:
+                colour = "white" if shares[row, column] > 0.55 else "black"
+                text = f"{shares[row, column]:.0%}\n{counts[row, column]}"
+                axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
+    figure.colorbar(shown, ax=axes, fraction=0.046, label="share of the true class")
+    return _png(figure)
+
+
+def recall_chart(recalls: Sequence[float | None], classes: Sequence[str], war: float, uar: float) -> bytes:
+    """Draw recall per class as bars, with WAR and UAR as lines.  None: a class without a clip.  Returns PNG."""
+    figure, axes = _figure(6.4, max(2.4, 0.34 * len(classes) + 1.2))
+    places = np.arange(len(classes))[::-1]
+    axes.barh(places, [recall or 0.0 for recall in recalls], color=PALETTE[0], height=0.7)
+    for place, recall in zip(places, recalls, strict=True):
+        axes.text(
+            (recall or 0) + 0.01,
+            place,
+            "no clip" if recall is None else f"{recall:.2f}",
+            va="center",
+            fontsize=8,
+        )
+    axes.axvline(uar, color=PALETTE[3], linestyle="-", label=f"UAR {uar:.3f}")
+    axes.axvline(war, color="black", linestyle="--", label=f"WAR {war:.3f}")
+    axes.set_yticks(places, classes)
+    axes.set_xlim(0, 1.08)
+    axes.set_xlabel("recall")
+    axes.legend(loc="lower right", fontsize=8)
+    return _png(figure)
+
+
+def map_chart(
+    clips: NDArray[np.float32], truth: NDArray[np.int64], text: NDArray[np.float32], classes: Sequence[str]
+) -> bytes:
+    """Draw clips (N, D) and class prompts (K, D) on the first two principal axes of the clips.  Returns PNG.
+
+    Clips and prompts lie in two cones apart (the modality gap), so each kind is centred on its own mean first, and
+    the prompts are scaled to the clips' spread: their directions tell, their distances do not.
+    """
+    figure, axes = _figure(7.0, 5.6)
+    centred = (clips - clips.mean(axis=0)).astype(np.float64)
+    _, _, basis = np.linalg.svd(centred, full_matrices=False)
+    # The sign of a principal axis is arbitrary; fixed here, so that runs agree.
+    basis = (
+        basis[:2] * np.sign(basis[:2][np.arange(len(basis[:2])), np.abs(basis[:2]).argmax(axis=1)])[:, None]
+    )
+    points = centred @ basis.T
+    prompts = (text - text.mean(axis=0)) @ basis.T
+    prompts *= np.quantile(np.linalg.norm(points, axis=1), 0.9) / max(
+        np.linalg.norm(prompts, axis=1).max(), 1e-9
+    )
+    step = max(1, -(-len(points) // MAP_POINTS))
+    for k, name in enumerate(classes):
+        colour, marker = PALETTE[k % len(PALETTE)], MARKERS[k // len(PALETTE) % len(MARKERS)]
+        members = points[truth == k][::step]
+        axes.scatter(*members.T, s=9, color=colour, marker=marker, alpha=0.45, linewidths=0)
+        axes.scatter(
+            *prompts[k],
+            s=130,
+            color=colour,
+            marker=marker,
+            edgecolors="black",
+            linewidths=1.2,
+            label=name,
+            zorder=3,
+        )
+        axes.annotate(name, prompts[k], xytext=(7, 5), textcoords="offset points", fontsize=8, zorder=4)
+    axes.set_xlabel("first principal axis of the clips")
+    axes.set_ylabel("second")
+    if len(classes) <= 20:
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), title="large: prompt")
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    # Not pyplot: no global state, no window system.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    # Without the version of the library in it, so that equal results are equal bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,138 @@
+"""`emoclip data`: check a data set on disk, or write it as a neutral manifest."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emoclip.cli.console import progress_bars, warn
+from emoclip.cli.evaluate import ClassOrder, Compound, DatasetName, Frames, Layout, Root, read_dataset
+
+if TYPE_CHECKING:
+    from emoclip.datasets import Dataset
+    from emoclip.datasets.check import Report
+
+app = typer.Typer(help="Check data sets on disk; write them as neutral manifests.", no_args_is_help=True)
+
+
+@app.command("check")
+def check(
+    dataset: DatasetName,
+    root: Root,
+    compound: Compound = False,
+    layout: Layout = None,
+    frames: Frames = None,
+    class_order: ClassOrder = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Decode every frame, not only first and last ones.")
+    ] = False,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write what was found as JSON; - for stdout.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing --json file.")] = False,
+) -> int:
+    """Compare a data set's lists, files and published counts.  Exit code 1: something would spoil scores."""
+    from emoclip.datasets.check import check as check_dataset
+    from emoclip.files import check_writable, write_text
+
+    to_stdout = str(json_file) == "-"
+    if json_file and not to_stdout:
+        check_writable(json_file, force=force)
+    data = read_dataset(dataset, root, compound, layout, frames, class_order)
+    with progress_bars() as bars:
+        bar = bars.add_task("looking at clips", total=len({clip.id for clip in data.clips}))
+        report = check_dataset(
+            data, thorough=thorough, progress=lambda done: bars.update(bar, completed=done)
+        )
+    text = json.dumps(_record(data, report), indent=1, ensure_ascii=False) + "\n"
+    if to_stdout:
+        typer.echo(text, nl=False)
+    else:
+        if json_file:
+            write_text(json_file, text, force=force)
+        _print(data, report)
+    return 1 if report.problems else 0
+
+
+@app.command("manifest")
+def manifest(
+    dataset: DatasetName,
+    root: Root,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", help="A .csv or .parquet file in or above the clips' folder.", show_default=False
+        ),
+    ],
+    split: Annotated[str | None, typer.Option("--split", help="Only this split.", show_default="all")] = None,
+    fold: Annotated[int | None, typer.Option("--fold", help="Only this fold.", show_default="all")] = None,
+    compound: Compound = False,
+    layout: Layout = None,
+    frames: Frames = None,
+    class_order: ClassOrder = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a data set as a manifest: path, label, caption, fold, split, subject."""
+    from emoclip.datasets.manifest import write
+    from emoclip.errors import OutputError
+    from emoclip.files import check_writable
+
+    if out.suffix.lower() not in (".csv", ".parquet"):
+        raise OutputError(f"{out}: a manifest is a .csv or .parquet file; name it so")
+    check_writable(out, force=force)
+    data = read_dataset(dataset, root, compound, layout, frames, class_order)
+    clips = data.select(split, fold)
+    write(clips, out, force=force)
+    for note in data.notes:
+        warn(note)
+    typer.echo(f"{out}: {len(clips)} rows, {len({clip.id for clip in clips})} clips, {data.layout}")
+
+
+def _record(data: "Dataset", report: "Report") -> dict[str, Any]:
+    return {
+        "dataset": data.name,
+        "layout": data.layout,
+        "classes": list(data.classes),
+        "counts": [
+            {"fold": fold, "split": split, "clips": counter.total(), "per_class": dict(counter)}
+            for (fold, split), counter in report.counts.items()
+        ],
+        "published": dict(data.published),
+        "frame_sizes": dict(report.sizes.most_common()),
+        "frames_per_clip": report.frames,
+        "problems": report.problems,
+        "remarks": [*data.notes, *report.remarks],
+    }
+
+
+def _print(data: "Dataset", report: "Report") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    typer.echo(f"{data.name}: {data.layout}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    shown = [name for name in data.classes if "_" not in name]
+    for heading in ("fold", "split"):
+        table.add_column(heading)
+    for heading in ("clips", *shown, *(["compound"] if len(shown) < len(data.classes) else [])):
+        table.add_column(heading, justify="right", overflow="fold")
+    for (fold, split), counter in report.counts.items():
+        joined = sum(counter[name] for name in data.classes if "_" in name)
+        cells = [counter.total(), *(counter[name] for name in shown)]
+        if len(shown) < len(data.classes):
+            cells.append(joined)
+        table.add_row(str(fold or ""), split or "", *map(str, cells))
+    Console().print(table)
+    for line in [*data.notes, *report.remarks]:
+        typer.echo(f"note: {line}")
+    if report.frames:
+        typer.echo(
+            f"note: {report.frames[0]} to {report.frames[2]} frames per clip, middle {report.frames[1]:g}"
+        )
+    if len(report.sizes) == 1:
+        typer.echo(f"note: all frames are {next(iter(report.sizes))}")
+    for line in report.problems:
+        typer.echo(f"PROBLEM: {line}")
+    typer.echo(f"{len(report.problems)} problems" if report.problems else "no problem found")
