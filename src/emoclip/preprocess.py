@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -92,10 +93,29 @@ def _resize_bytes(planes: NDArray[np.uint8], spec: PixelSpec) -> NDArray[np.floa
 
 
 def _resize_floats(planes: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    height, width = planes.shape[:2]
-    new_width, new_height = _short_side_to(size, width, height)
-    resized = cv2.resize(planes, (new_width, new_height), interpolation=cv2.INTER_CUBIC)
-    return _centre(np.asarray(resized, np.float32).reshape(new_height, new_width, -1), size)
+    new_width, new_height = _short_side_to(size, planes.shape[1], planes.shape[0])
+    rows, shares = _cubic_taps(planes.shape[0], new_height)
+    resized = sum(planes[row] * share[:, None, None] for row, share in zip(rows, shares, strict=True))
+    columns, shares = _cubic_taps(planes.shape[1], new_width)
+    resized = sum(resized[:, column] * share[:, None] for column, share in zip(columns, shares, strict=True))
+    return _centre(np.asarray(resized, np.float32), size)
+
+
+@lru_cache(maxsize=16)
+def _cubic_taps(size: int, new_size: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Sources and weights, each (4, new_size), of a bicubic resize along one axis: a = -0.75, edges repeated.
+
+    Positions are rounded to float32 exactly as torch does: OpenCV rounds otherwise, by up to 2e-4 in the pixels.
+    """
+    scale = np.float64(np.float32(size) / np.float32(new_size))
+    place = np.asarray(scale * (np.arange(new_size) + 0.5) - 0.5, np.float32)
+    first = np.floor(place)
+    taps = np.arange(-1, 3)[:, None]
+    away = np.abs(place - first - taps.astype(np.float32))
+    near = (1.25 * away - 2.25) * away * away + 1
+    far = ((-0.75 * away + 3.75) * away - 6) * away + 3
+    sources = np.clip(first.astype(np.intp) + taps, 0, size - 1)
+    return sources, np.where(away <= 1, near, far).astype(np.float32)
 
 
 def _short_side_to(size: int, width: int, height: int) -> tuple[int, int]:
