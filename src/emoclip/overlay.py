@@ -60,7 +60,7 @@ def write_overlay(
         # H.264 in its usual form wants even sides.
         width, height = video.width + video.width % 2, video.height + video.height % 2
         stream = output.add_stream(
-            "libx264", rate=Fraction(video.fps).limit_denominator(1001), options={"crf": "23"}
+            "libx264", rate=Fraction(video.fps).limit_denominator(1001), options={"crf": "23", "preset": "veryfast"}
         )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS)

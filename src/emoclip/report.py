@@ -96,9 +96,8 @@ def _pictures(track_id: int, peaks: dict[str, Peak]) -> str:
 
 def _picture(peak: Peak) -> Html:
     when = _clock(peak.time_s)
-    return figure(
-        peak.picture or b"", f"Face {peak.track_id} at {when}", f"{peak.label}: {peak.prob:.2f} at {when}"
-    )
+    caption = f"{peak.label}: {peak.prob:.2f} at {when}"
+    return figure(peak.picture or b"", f"Face {peak.track_id} at {when}", caption, kind="jpeg")
 
 
 def _table(summary: list[LabelSummary], peaks: dict[str, Peak]) -> Html:
