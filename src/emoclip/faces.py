@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 
 from emoclip.config import FaceConfig
-from emoclip.detection import TILT, WINDOW, Box, Detection, HaarDetector, overlap
+from emoclip.detection import SAME, TILT, WINDOW, Box, Detection, HaarDetector, inside, overlap
 from emoclip.frames import Frame
 from emoclip.pictures import Pixels
 from emoclip.tracks import Track, follow, likeness, look_of
 
 ROUTINE_SIDE = 384  # longer side in pixels of the grey picture that faces are followed and looked for in
 DEEP_SIDE = 640  # the same for the look at a new scene and the occasional one for small faces
-SEARCH_EVERY = 4  # looks; the others only check the faces already followed
+THOROUGH_AGAIN_S = 0.5  # seconds between thorough searches of new scenes
 LOOK_AGAIN_S = 0.25  # seconds after which to look, however few frames went by
 HOLD_S = 0.7  # a face that is followed but not seen by the detector is reported for so long
 SURE = 0.8  # score at which a face that turns up in mid-scene needs no second detection
@@ -56,6 +56,7 @@ class FaceFollower:
         self._look_s = 0.0
         self._look_index = 0
         self._looks = 0
+        self._thorough_s = -THOROUGH_AGAIN_S
 
     def update(self, frame: Frame) -> list[Face]:
         """Return the faces of the next frame, largest first; at most `max_faces`."""
@@ -82,9 +83,11 @@ class FaceFollower:
     def _look(self, frame: Frame, grey: Pixels) -> None:
         """Check the faces followed where they should be, and now and then search the whole picture."""
         now_s = frame.time_s
+        missing = not self._tracks or any(track.lost for track in self._tracks)
+        every = self.config.detect_every // 2 if self._tracks and missing else self.config.detect_every
         due = (
             self._looks == 0
-            or frame.index - self._look_index >= self.config.detect_every
+            or frame.index - self._look_index >= every
             or now_s - self._look_s >= LOOK_AGAIN_S
         )
         for track in self._tracks:
@@ -93,16 +96,25 @@ class FaceFollower:
         if not due:
             return
         self._look_index, self._look_s = frame.index, now_s
-        turn, self._looks = self._looks % SEARCH_EVERY, self._looks + 1
-        if self._looks == 1:
-            found = self._search(frame, grey, DEEP_SIDE, (0.0, -TILT, TILT))
-        elif turn == 0:
+        look, self._looks = self._looks, self._looks + 1
+        if look == 0:
+            found = self._search(frame, grey, DEEP_SIDE, (0.0, -TILT, TILT), thorough=self._rested(now_s))
+        elif look % 8 == 0:
             found = self._search(frame, grey, DEEP_SIDE, (0.0,))
-        elif not self._tracks or any(track.lost for track in self._tracks):
-            found = self._search(frame, grey, ROUTINE_SIDE, ((0.0, -TILT, 0.0, TILT)[turn],))
+        elif missing:
+            found = self._search(frame, grey, ROUTINE_SIDE, ((0.0, -TILT, 0.0, TILT)[look % 4],))
+        elif look % 4 == 0:
+            found = self._search(frame, grey, ROUTINE_SIDE // 2, (0.0,))
         else:
             return
-        self._match(found, grey, now_s, new_scene=self._looks == 1)
+        self._match(found, grey, now_s, new_scene=look == 0)
+
+    def _rested(self, now_s: float) -> bool:
+        """True unless the last thorough search was just now, as where every frame looks like a cut."""
+        rested = now_s - self._thorough_s >= THOROUGH_AGAIN_S
+        if rested:
+            self._thorough_s = now_s
+        return rested
 
     def _check(self, track: Track, grey: Pixels, now_s: float) -> None:
         for tilt in (track.tilt, *(tilt for tilt in (0.0, -TILT, TILT) if tilt != track.tilt)):
@@ -112,7 +124,9 @@ class FaceFollower:
                 return
         track.lost = track.doubtful
 
-    def _search(self, frame: Frame, grey: Pixels, side: int, tilts: tuple[float, ...]) -> list[Detection]:
+    def _search(
+        self, frame: Frame, grey: Pixels, side: int, tilts: tuple[float, ...], *, thorough: bool = False
+    ) -> list[Detection]:
         """Search at the resolution where the smallest face asked for is as small as the detector can see."""
         longest = max(frame.width, frame.height)
         side = min(side, max(WINDOW * 2, round(longest * WINDOW / self.config.min_face_px)))
@@ -120,17 +134,19 @@ class FaceFollower:
         scale = grey.shape[1] / picture.shape[1]
         found: list[Detection] = []
         for tilt in tilts:
-            for one in self._detector.search(picture, tilt=tilt, limit=self.config.max_faces):
+            for one in self._detector.search(
+                picture, tilt=tilt, limit=self.config.max_faces, thorough=thorough
+            ):
                 box = _scaled(one.box, scale)
                 good = one.score >= max(self.config.min_score, TILTED_MIN if tilt else 0.0)
-                if good and all(overlap(box, other.box) < 0.3 for other in found):
+                if good and all(inside(box, other.box) < SAME for other in found):
                     found.append(Detection(box, one.score, tilt))
         return found
 
     def _match(self, found: list[Detection], grey: Pixels, now_s: float, *, new_scene: bool) -> None:
         """Give the detections to the faces lost, the likeliest pair first; what is left over is new."""
         alive = [track for track in self._tracks if not track.lost]
-        fresh = [one for one in found if all(overlap(one.box, track.box) < 0.3 for track in alive)]
+        fresh = [one for one in found if all(inside(one.box, track.box) < SAME for track in alive)]
         looks = [look_of(grey, one.box) for one in fresh]
         pairs = []
         for track in self._tracks:

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from emoclip.detection import Box, Detection
 from emoclip.pictures import Pixels
 
-GRID = 6  # points followed per side of a face
-SETTLE = 0.3  # share of a new detection that enters the box, once settled: Haar boxes jitter by some percent
+GRID = np.stack(np.meshgrid(*[np.linspace(0.15, 0.85, 6)] * 2), axis=-1).reshape(
+    -1, 2
+)  # points followed, in a unit face
+HALVE_FROM = 72  # side in pixels from which half the resolution is exact enough, at a third of the cost
+SETTLE = 0.4  # share of a new detection that enters the box, once settled: Haar boxes jitter by some percent
 LOOK_SIDE = 24  # side in pixels of the remembered look
 
 
@@ -67,26 +70,33 @@ def follow(tracks: list[Track], before: Pixels, now: Pixels, step_s: float) -> N
     """
     if not tracks:
         return
-    grid = np.stack(np.meshgrid(*[np.linspace(0.15, 0.85, GRID, dtype=np.float32)] * 2), axis=-1).reshape(
-        -1, 2
-    )
     starts = np.concatenate(
-        [(np.array(track.box[:2]) + grid * track.side).astype(np.float32) for track in tracks]
+        [(np.array(track.box[:2]) + GRID * track.side).astype(np.float32) for track in tracks]
     )
+    halve = min(track.side for track in tracks) >= HALVE_FROM
+    if halve:
+        before, now, starts = _halved(before), _halved(now), starts / 2
     ends, there = _flow(before, now, starts)
     again, back = _flow(now, before, ends)
+    if halve:
+        starts, ends, again = starts * 2, ends * 2, again * 2
     error = np.linalg.norm(again - starts, axis=1)
     well = there & back
     for i, track in enumerate(tracks):
-        own = slice(i * len(grid), (i + 1) * len(grid))
+        own = slice(i * len(GRID), (i + 1) * len(GRID))
         good = well[own] & (error[own] < max(0.5, 0.02 * track.side))
-        if good.sum() < len(grid) // 3:
+        if good.sum() < len(GRID) // 3:
             track.doubtful = True
             continue
-        old, new = starts[own][good], ends[own][good]
-        dx, dy = np.median(new - old, axis=0)
-        spread = [np.median(np.abs(part - np.median(part, axis=0)), axis=0).sum() for part in (old, new)]
-        scale = float(np.clip(spread[1] / spread[0], 0.95, 1.05)) if spread[0] > 0 else 1.0
+        moved = ends[own] - starts[own]
+        dx, dy = np.median(moved[good], axis=0)
+        # Size from pairs across the centre, whose distance a turn of the head leaves alone.
+        pairs = (good & good[::-1])[: len(GRID) // 2]
+        old, new = (
+            np.linalg.norm(part[own] - part[own][::-1], axis=1)[: len(pairs)][pairs]
+            for part in (starts, ends)
+        )
+        scale = float(np.clip(np.median(new / old), 0.97, 1.03)) if len(old) else 1.0
         track.shift(float(dx), float(dy), scale)
         if step_s > 0:
             track.speed = (
@@ -114,9 +124,13 @@ def _flow(before: Pixels, now: Pixels, points: NDArray[np.float32]) -> tuple[NDA
     """Where (N, 2) points went, and which of them could be followed."""
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 8, 0.05)
     ends, found, _ = cv2.calcOpticalFlowPyrLK(  # type: ignore[call-overload]
-        before, now, points, None, winSize=(11, 11), maxLevel=2, criteria=stop
+        before, now, points, None, winSize=(9, 9), maxLevel=2, criteria=stop
     )
     return ends, found.ravel() == 1
+
+
+def _halved(grey: Pixels) -> Pixels:
+    return np.asarray(cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _blend(old: Box, new: Box, share: float) -> Box:
