@@ -10,11 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "src" / "emoclip"
 FLOORS = {
     0: "errors config results metrics files",
-    1: "video containers frames pictures faces detection tracks preprocess prompts package catalogue datasets scales",
+    1: "video containers frames pictures faces detection tracks preprocess prompts package catalogue datasets scales "
+    "segments",
     2: "runtime",
     3: "engine timeline",
-    4: "formats report overlay drawing batch evaluate embeddings sampling charts page scorecard symptoms search "
-    "cohort interviews validation probe heads",
+    4: "formats report overlay drawing batch sidecar evaluate embeddings sampling charts page scorecard symptoms search "
+    "cohort interviews validation regression probe heads symptom_report",
     5: "cli server",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -1,15 +1,21 @@
 """Windows, on hand-made frames and on real recordings with a tiny random model."""
 
+import contextlib
 import math
+import os
+import threading
 
+import av
 import cv2
 import numpy as np
 import pytest
+from packages import tiny_package
 
-from emoclip.config import FaceConfig, WindowConfig
+from emoclip import EmoCLIP
+from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
 from emoclip.results import NO_TRACK
-from emoclip.timeline import Look, cut, sharpness
+from emoclip.timeline import Look, cut, sharpness, watched
 
 FACES = FaceConfig(mode="all", min_face_px=40, bridge_s=1.0)
 WINDOWS = WindowConfig(length_s=2.0, step_s=0.5, min_sharpness=0.1)
@@ -141,3 +147,133 @@ def test_sharpness_falls_with_blur_but_not_with_light(media):
 def test_windows_that_cannot_be_are_refused(length_s, step_s):
     with pytest.raises(ConfigError):
         WindowConfig(length_s=length_s, step_s=step_s)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return EmoCLIP.load(str(tiny_package(tmp_path_factory.mktemp("packages") / "tiny")))
+
+
+def pyav_times(path):
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+def test_rows_of_a_variable_frame_rate_carry_the_containers_own_times(model, media):
+    source = media / "face_noface.mov"
+    timeline = model.timeline(source, "calm, joyful").read()
+    times = pyav_times(source)
+    assert {window.start_s for window in timeline.windows} <= set(times)
+    assert {window.end_s for window in timeline.windows} <= set(times)
+    assert timeline.windows[0].start_s == times[0]
+    assert timeline.windows[-1].end_s == times[-1]
+    # The face is there until 2.40 s.
+    late = [window.status for window in timeline.windows if window.start_s > 2.5]
+    assert late == ["no_face"] * len(late)
+    assert len(late) == 5
+    assert timeline.windows[0].status == "ok"
+
+
+def test_start_gives_the_rows_of_that_part_on_the_same_clock(model, media):
+    source = media / "single_face.mp4"
+    times = pyav_times(source)
+    rows = (
+        model.timeline(source, "calm, joyful", start_s=0.7, end_s=1.5, windows=WindowConfig(0.5, 0.25))
+        .read()
+        .windows
+    )
+    assert rows[0].start_s == next(time_s for time_s in times if time_s >= 0.7)
+    assert rows[-1].end_s == [time_s for time_s in times if time_s < 1.5][-1]
+    assert {window.start_s for window in rows} <= set(times)
+
+
+def test_a_window_says_what_classify_says_of_the_same_span(model, media):
+    source, faces = media / "single_face.mp4", FaceConfig(mode="largest", min_face_px=45)
+    window = (
+        model.timeline(source, "calm, joyful", faces=faces, windows=WindowConfig(1.0, 0.5)).read().windows[0]
+    )
+    told = model.classify(source, "calm, joyful", end_s=1.0, faces=watched(faces)).faces[0]
+    assert window.probs == pytest.approx(told.probs, abs=1e-5)
+    assert window.top == told.top
+
+
+def test_each_frame_is_embedded_once_and_only_the_temporal_part_runs_per_window(model, media, monkeypatch):
+    counts = {"frames": 0, "windows": 0}
+    image, temporal = model.runtime.image, model.runtime.temporal
+
+    def counted(kind, run):
+        def wrapped(batch):
+            counts[kind] += len(batch)
+            return run(batch)
+
+        return wrapped
+
+    monkeypatch.setattr(model.runtime, "image", counted("frames", image))
+    monkeypatch.setattr(model.runtime, "temporal", counted("windows", temporal))
+    rows = list(model.timeline(media / "single_face.mp4", "calm, joyful", windows=WindowConfig(0.5, 0.1)))
+    assert len(rows) == 20
+    assert counts["windows"] == 20
+    assert counts["frames"] <= 20  # 2.4 s at 8 frames per second, though each is in five windows
+
+
+def test_windows_come_out_of_a_pipe_before_it_ends(model, media, tmp_path):
+    with av.open(str(media / "single_face.mp4")) as source, av.open(str(tmp_path / "a.ts"), "w") as target:
+        stream = target.add_stream("mpeg2video", rate=30)
+        stream.width, stream.height, stream.bit_rate = 640, 360, 8_000_000
+        pictures = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+        for picture in pictures * 5:
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        target.mux(stream.encode(None))
+    data = (tmp_path / "a.ts").read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    read = threading.Event()
+
+    def feed():
+        with open(tmp_path / "pipe", "wb") as pipe, contextlib.suppress(BrokenPipeError):
+            pipe.write(data[: len(data) * 2 // 3])
+            pipe.flush()
+            waited.append(read.wait(timeout=60))
+            pipe.write(data[len(data) * 2 // 3 :])
+
+    waited: list[bool] = []
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    stream = model.timeline(tmp_path / "pipe", "calm, joyful")
+    windows = iter(stream)
+    first = next(windows)
+    read.set()
+    rest = list(windows)
+    feeder.join()
+    assert waited == [True]
+    assert first.start_s == pytest.approx(0, abs=0.1)
+    assert rest[-1].end_s == pytest.approx(72 * 5 / 30, abs=0.2)
+    assert stream.duration_s is None
+
+
+def test_peaks_hold_a_small_picture_only_when_asked(model, media):
+    def peaks(keep):
+        source = media / "single_face.mp4"
+        return model.timeline(source, "calm, joyful", end_s=1.0, keep_pictures=keep).read().peaks
+
+    (peak,) = peaks(True)
+    picture = cv2.imdecode(np.frombuffer(peak.picture, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (96, 96, 3)
+    assert len(peak.picture) < 10_000
+    assert [peak.picture for peak in peaks(False)] == [None]
+
+
+def test_a_timeline_is_read_once(model, media):
+    stream = model.timeline(media / "no_face.mp4", "calm, joyful")
+    assert [window.status for window in stream.read().windows] == ["no_face"] * 5
+    with pytest.raises(RuntimeError, match="once"):
+        stream.read()
+
+
+def test_smoothing_applies_to_what_is_read_whole(model, media):
+    source, sizes = media / "single_face.mp4", WindowConfig(0.5, 0.25)
+    raw = model.timeline(source, "calm, joyful", windows=sizes).read()
+    smoothed = model.timeline(
+        source, "calm, joyful", windows=sizes, segments=SegmentConfig(smooth_s=10)
+    ).read()
+    mean = np.mean([window.probs["joyful"] for window in raw.windows])
+    assert [window.probs["joyful"] for window in smoothed.windows] == pytest.approx([mean] * len(raw.windows))
