@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from emoclip.cli import data, evaluate, predict, prompts, timeline
+from emoclip.cli import data, evaluate, predict, prompts, timeline, train
 from emoclip.cli.console import fail
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("predict")(predict.predict)
 app.command("timeline")(timeline.timeline)
 app.command("evaluate")(evaluate.evaluate)
+app.command("train")(train.train)
 app.add_typer(data.app, name="data")
 app.add_typer(prompts.app, name="prompts")
 

@@ -7,7 +7,7 @@ same weights as one that was not.  Devices, precision, processes and loggers are
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -91,7 +91,7 @@ def lr_factor(recipe: OptimiserRecipe, at: float, epochs: int) -> float:
 
 @dataclass(frozen=True)
 class Run:
-    """One training run, everything prepared.  folder: where checkpoints go."""
+    """One training run, everything prepared.  folder: where checkpoints go.  note: takes a line per epoch."""
 
     recipe: Recipe
     samples: Samples
@@ -100,6 +100,7 @@ class Run:
     fabric: Fabric
     folder: Path
     report: Report
+    note: Callable[[str], None]
 
 
 def fit(run: Run, *, going_on: bool = False) -> resume.Progress:
@@ -233,7 +234,7 @@ def _select(run: Run, progress: resume.Progress) -> None:
         {key: value for key, value in record.items() if not math.isnan(value)}, step=record["epoch"]
     )
     progress.epoch, progress.batch, progress.loss_sum, progress.losses = progress.epoch + 1, 0, 0.0, 0
-    run.report(", ".join(f"{key} {value:.4g}" for key, value in record.items()), 1, 1)
+    run.note(", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in record.items()))
 
 
 def _patience_over(recipe: Recipe, progress: resume.Progress) -> bool:

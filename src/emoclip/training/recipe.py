@@ -54,12 +54,14 @@ class ModelRecipe:
     """What is trained.  backbone: an open_clip architecture, or `compact`, the small grey-face towers.
 
     weights: `openai` (fetched by open_clip), a CLIP checkpoint file, or "" for random ones.
-    start: a checkpoint of the authors or a run's best.safetensors to go on from, temporal part and all.
+    start: a checkpoint of the authors or a run's model.safetensors to go on from, temporal part and all; sizes: a JSON
+    file of what its weights do not tell (`emoclip import --config`).
     """
 
     backbone: str = "ViT-B-32-quickgelu"
     weights: str = "openai"
     start: str = ""
+    sizes: str = ""
     temporal: Literal["paper", "lean", "mean"] = "paper"
     depth: int = 2  # layers of the temporal part
     train_image: bool = False

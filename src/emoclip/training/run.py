@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.strategies.ddp import DDPStrategy
 
 from emoclip.errors import ConfigError, OutputError
 from emoclip.training import resume
@@ -83,7 +83,7 @@ def train(
     clips = TrainingClips(
         samples.train, samples.sentences, recipe, assembly.pixels, assembly.tokenizer, frames, texts
     )
-    progress = fit(Run(recipe, samples, clips, scorer, fabric, out, report), going_on=going_on)
+    progress = fit(Run(recipe, samples, clips, scorer, fabric, out, report, note), going_on=going_on)
     assembly.model.cpu().eval()
     return Outcome(recipe, samples, assembly, scorer, progress, fabric.is_global_zero)
 
@@ -109,7 +109,7 @@ def make_fabric(recipe: Recipe, out: Path) -> Fabric:
 def _loggers(recipe: Recipe, out: Path) -> list[Any]:
     loggers: list[Any] = []
     if find_spec("tensorboard"):
-        from lightning.fabric.loggers import TensorBoardLogger
+        from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
         loggers.append(TensorBoardLogger(out, name="", version="tensorboard"))
     if recipe.loop.wandb:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,10 @@ class Samples:
     """The clips of one run; no clip is in two parts.
 
     held: a part of the data set's training part that is not trained on.  sentences: per class, what is seen in it.
-    notes: what was left out and why, one line each.
+    notes: what was left out and why, one line each.  dataset: what they were read from.
     """
 
+    dataset: Dataset
     train: tuple[Sample, ...]
     held: tuple[Sample, ...]
     test: tuple[Sample, ...]
@@ -57,12 +59,16 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     place = root / recipe.data.file if recipe.data.dataset == "manifest" and recipe.data.file else root
     dataset = datasets.read(recipe.data.dataset, place)
     notes: list[str] = []
-    classes = recipe.data.labels or dataset.classes
+    labels = recipe.data.labels or dataset.classes
+    classes = tuple(dataset.classes[class_index(label, dataset.classes)] for label in labels)
     train_clips, test_clips = _parts(recipe, dataset)
+    train_clips = _limited(_present(train_clips, place, notes), recipe)
     captions = _measured_captions(recipe, root, train_clips)
 
+    numbers = {canonical(name): number for number, name in enumerate(classes)}
+
     def samples(clips: Sequence[Clip]) -> list[Sample]:
-        return [_sample(clip, classes, captions) for clip in clips]
+        return [_sample(clip, numbers, captions) for clip in clips]
 
     overlap = {clip.id for clip in train_clips} & {clip.id for clip in test_clips}
     if overlap and recipe.data.split == "train":
@@ -70,11 +76,11 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
             f"{place}: {len(overlap)} clips are in the training and the test part ({_some(overlap)}); "
             f"`emoclip data check {recipe.data.dataset}` lists them, mend the lists first"
         )
-    kept = _kept(recipe, classes, samples(_present(train_clips, place, notes)), place, notes)
-    kept = _limited(kept, recipe.data.limit, recipe.loop.seed)
+    kept = _kept(recipe, classes, samples(train_clips), place, notes)
     held = _held_mask(recipe, kept)
     tested = [sample for sample in samples(_present(test_clips, place, notes)) if sample.label is not None]
     return Samples(
+        dataset=dataset,
         train=tuple(sample for sample, out in zip(kept, held, strict=True) if not out),
         held=tuple(sample for sample, out in zip(kept, held, strict=True) if out),
         test=tuple(tested),
@@ -113,11 +119,17 @@ def _present(clips: Sequence[Clip], place: Path, notes: list[str]) -> list[Clip]
     return there
 
 
-def _sample(clip: Clip, classes: Sequence[str], captions: dict[str, tuple[str, ...]]) -> Sample:
-    names = [canonical(name) for name in classes]
-    label = canonical(clip.label) if clip.label else None
+def _limited(clips: list[Clip], recipe: Recipe) -> list[Clip]:
+    if not 0 < recipe.data.limit < len(clips):
+        return clips
+    chosen = np.sort(np.random.default_rng(recipe.loop.seed).permutation(len(clips))[: recipe.data.limit])
+    return [clips[index] for index in chosen]
+
+
+def _sample(clip: Clip, numbers: Mapping[str, int], captions: Mapping[str, tuple[str, ...]]) -> Sample:
+    label = numbers.get(canonical(clip.label)) if clip.label else None
     own = (clip.caption.strip(),) if clip.caption and clip.caption.strip() else ()
-    return Sample(clip, names.index(label) if label in names else None, own or captions.get(clip.id, ()))
+    return Sample(clip, label, own or captions.get(clip.id, ()))
 
 
 def _kept(
@@ -150,13 +162,6 @@ def _kept(
             "add clips of other classes, or train on captions"
         )
     return usable
-
-
-def _limited(samples: list[Sample], limit: int, seed: int) -> list[Sample]:
-    if not 0 < limit < len(samples):
-        return samples
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(samples))[:limit])
-    return [samples[index] for index in chosen]
 
 
 def _held_mask(recipe: Recipe, samples: list[Sample]) -> NDArray[np.bool_]:
@@ -212,8 +217,8 @@ def _measured_captions(recipe: Recipe, root: Path, clips: Sequence[Clip]) -> dic
     measures, _ = read_geometry(path, [clip.id for clip in clips])
     population = Population.of(measures)
     return {
-        clip.id: tuple(describe(row, population, PHRASINGS, seed=index))
-        for index, (clip, row) in enumerate(zip(clips, measures, strict=True))
+        clip.id: tuple(describe(row, population, PHRASINGS, seed=zlib.crc32(clip.id.encode())))
+        for clip, row in zip(clips, measures, strict=True)
     }
 
 

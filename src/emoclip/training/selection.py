@@ -65,6 +65,12 @@ class Scorer:
             loss = self._caption_loss(samples, clips)
         return scores(samples, predicted, len(self.sentences), loss)
 
+    def predict(self, samples: Sequence[Sample]) -> NDArray[np.int64]:
+        """Return the class (N,) whose sentences are nearest to each clip.  Leaves the model in evaluation mode."""
+        self.assembly.model.eval()
+        with torch.no_grad():
+            return np.asarray((self.embed_clips(samples) @ self.embed_classes().T).argmax(dim=1).numpy())
+
     def embed_clips(self, samples: Sequence[Sample]) -> Tensor:
         """Return unit clip embeddings (N, D): the mean over windows that cover the clip."""
         model = self.assembly.model

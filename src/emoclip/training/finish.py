@@ -1,0 +1,162 @@
+"""What a run leaves: the package with a card filled from the run, whole weights to go on from, and its curves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emoclip import __version__
+from emoclip.files import atomic_path, sha256, write_text
+from emoclip.training.export import Description, Towers, export_package
+from emoclip.training.recipe import Recipe, SelectionRecipe
+from emoclip.training.run import Outcome
+from emoclip.training.samples import Samples, class_counts
+from emoclip.training.state import save_weights
+
+NATIVE_FPS = 30.0  # of the clips that stride counts in
+LEAK = (
+    "The test part chose the epoch (`select = test-war`, the official rule), so scores on it are flattered."
+)
+_TERMS = "trained on {}, whose terms apply to what is made of it"
+
+
+def finish(
+    outcome: Outcome, out: Path, command: str, progress: Callable[[float], None] = lambda share: None
+) -> Path:
+    """Write `package`, `model.safetensors`, `history.json` and `curves.png` into a run's folder.
+
+    command: what the user typed, for the card.  progress: called with the share done, 0 to 1.
+    Returns the package's folder.  Raises OutputError, PackageError.
+    """
+    recipe, assembly = outcome.recipe, outcome.assembly
+    history = outcome.progress.history
+    write_text(out / "history.json", json.dumps(history, indent=2) + "\n", force=True)
+    draw_curves(history, recipe.selection, out / "curves.png")
+    save_weights(out / "model.safetensors", assembly.model.state_dict())
+    description = Description(
+        name=recipe.name,
+        licence=_TERMS.format(
+            recipe.data.dataset if recipe.data.dataset != "manifest" else "its user's data"
+        ),
+        source=f"emoclip {__version__}, recipe {recipe.name}",
+        training_data=training_data(recipe, outcome.samples),
+        pixels=assembly.pixels,
+        frames_per_clip=recipe.clips.frames,
+        sample_fps=recipe.clips.sample_fps or NATIVE_FPS / recipe.clips.stride,
+        notes=card_notes(outcome, command),
+    )
+    package = out / "package"
+    export_package(
+        package, Towers.of(assembly.model), assembly.tokenizer, description, force=True, progress=progress
+    )
+    return package
+
+
+def training_data(recipe: Recipe, samples: Samples) -> str:
+    """Say in words what was trained on."""
+    text = {
+        "captions": "sample-level captions",
+        "classes": "class sentences",
+        "mixed": "sample-level captions and class sentences",
+    }[recipe.data.text]
+    if recipe.data.measures:
+        text += " (captions made from face-mesh measures)"
+    left_out = f", without the class {recipe.data.leave_out}" if recipe.data.leave_out else ""
+    fold = f", fold {recipe.data.fold}" if samples.dataset.folds else ""
+    return f"{samples.dataset.name}{fold}{left_out}: {len(samples.train)} clips with {text}"
+
+
+def card_notes(outcome: Outcome, command: str) -> str:
+    """Return the part of the model card that tells of the run, in Markdown."""
+    recipe, samples, progress = outcome.recipe, outcome.samples, outcome.progress
+    chosen = next((row for row in progress.history if row["epoch"] == progress.best_epoch), {})
+    figures = {key: value for key, value in chosen.items() if key != "epoch"}
+    counts = class_counts(samples.train, samples.classes)
+    lines = [
+        "## Training",
+        "",
+        f"`{command}`",
+        "",
+        f"Epoch {progress.best_epoch} of {progress.epoch}, chosen by `{recipe.selection.select}`; "
+        f"seed {recipe.loop.seed}; commit {commit() or 'unknown'}; first weights: {outcome.assembly.origin}.",
+        "",
+        *([f"**{LEAK}**", ""] if recipe.selection.leaky else []),
+        f"Clips: {len(samples.train)} trained on, {len(samples.held)} held out of the training part, "
+        f"{len(samples.test)} in the test part. Trained on per class: "
+        + ", ".join(f"{name} {count}" for name, count in counts.items())
+        + ".",
+        "",
+        *(f"- {note}" for note in samples.notes),
+        "",
+        table(figures),
+        "",
+        "## Recipe",
+        "",
+        "```json",
+        json.dumps(recipe.as_table(), indent=1),
+        "```",
+    ]
+    return "\n".join(lines)
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """Return figures as a Markdown table of two columns."""
+    rows = (f"| {name} | {value:.4g} |" for name, value in figures.items() if isinstance(value, int | float))
+    return "\n".join(["| of the chosen epoch | |", "|---|---|", *rows])
+
+
+def add_to_card(package: Path, text: str) -> None:
+    """Add a section to a package's card, and its new hash to the config.  Raises OutputError."""
+    card, config = package / "README.md", package / "config.json"
+    write_text(card, card.read_text(encoding="utf-8").rstrip() + f"\n\n{text}\n", force=True)
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content["files"][card.name] = sha256(card)
+    write_text(config, json.dumps(content, indent=2, ensure_ascii=False) + "\n", force=True)
+
+
+def draw_curves(history: Sequence[Mapping[str, Any]], selection: SelectionRecipe, path: Path) -> None:
+    """Write a picture of loss and recalls over the epochs.  Raises OutputError."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    for axes, endings in ((left, ("loss",)), (right, ("war", "uar"))):
+        for key in history[0] if history else ():
+            if key.endswith(endings):
+                axes.plot(
+                    epochs,
+                    [row[key] for row in history],
+                    marker="o",
+                    markersize=3,
+                    label=key.replace("_", " "),
+                )
+        axes.set_xlabel("epoch")
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("contrastive loss (nats)")
+    right.set_ylabel("recall")
+    right.set_ylim(0, 1)
+    if selection.leaky:
+        figure.suptitle("leaky selection: the test part chose the epoch", color="#D55E00")
+    with atomic_path(path, force=True) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def commit() -> str | None:
+    """Return the git commit of the emoclip that runs, if it runs from a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
