@@ -1,44 +1,131 @@
-"""The probe: a ridge regression or a small neural network on an interview's pooled embeddings.
-
-Both are closed over one spectral decomposition of the interviews' inner products, so that a study's nested
-cross-validation, repeated for every permutation, takes seconds.  Which of the two, and how strongly it is held back,
-is chosen within each training set.
-"""
+"""The probe: a regression on the mean and deviation of an interview's clip embeddings."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.validation import subject_folds
+from emoclip import regression
+from emoclip.errors import ConfigError
+from emoclip.regression import Regression
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Progress = Callable[[float], None]
 
-INNER_FOLDS = 4
-RIDGES = tuple(float(value) for value in np.logspace(-2, 3, 11))  # times the mean squared length of a row
-DECAYS = (0.01, 0.1)  # of the network's weights
-CELLS = 2_000_000  # inner products held at once, over permutations
-AXES, HIDDEN, STEPS, RATE = 12, 8, 120, 0.03  # principal axes in, tanh units, Adam steps, step size
+# The graph pools all clips in row 0 and, in the rows after it, all but one of them.
+_GRAPH = """<ir_version: 8, opset_import: ["": 17]>
+probe (float[N, WIDTH] clips) => (float[1, TARGETS] scores, float[N, TARGETS] influence, float[1, 1] distance) {
+  squares = Mul (clips, clips)
+  total = ReduceSum <keepdims = 1> (clips, rows)
+  total_squares = ReduceSum <keepdims = 1> (squares, rows)
+  shape = Shape <start = 0, end = 1> (clips)
+  count = Cast <to = 1> (shape)
+  fewer = Sub (count, one)
+  rest = Max (fewer, one)
+  mean_all = Div (total, count)
+  squares_all = Div (total_squares, count)
+  other = Sub (total, clips)
+  mean_rest = Div (other, rest)
+  other_squares = Sub (total_squares, squares)
+  squares_rest = Div (other_squares, rest)
+  mean = Concat <axis = 0> (mean_all, mean_rest)
+  mean_squares = Concat <axis = 0> (squares_all, squares_rest)
+  squared_mean = Mul (mean, mean)
+  difference = Sub (mean_squares, squared_mean)
+  variance = Relu (difference)
+  deviation = Sqrt (variance)
+  pooled = Concat <axis = 1> (mean, deviation)
+  LAYERS
+  values = Concat <axis = 1> (OUTPUTS)
+  scores = Slice (values, zero, one_int, zero)
+  without = Slice (values, one_int, end, zero)
+  influence = Sub (scores, without)
+  offset = Sub (mean_all, centre)
+  white = MatMul (offset, whitening)
+  distance = ReduceL2 <axes = [1], keepdims = 1> (white)
+}"""
 
 
-@dataclass(frozen=True)
-class Regression:
-    """A fitted regression: one or two affine layers with a tanh between.
+class Probe:
+    """Fits, validates and saves one regression per target.  Missing scores are left out target by target."""
 
-    layers: (weights (inputs, outputs), bias (outputs,)).  choice: what was chosen, in words.
-    """
+    name = "probe"
+    takes = "clips"
 
-    layers: tuple[tuple[Floats, Floats], ...]
-    choice: str
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
 
-    def __call__(self, features: Floats) -> Floats:
-        """Predict.  features: (n, p).  Returns (n,)."""
-        values = features
-        for at, (weights, bias) in enumerate(self.layers):
-            values = (np.tanh(values) if at else values) @ weights + bias
-        return values[:, 0]
+    def out_of_fold(
+        self,
+        inputs: Sequence[NDArray[np.float32]],
+        scores: Floats,
+        subjects: Sequence[str],
+        folds: Ints,
+        progress: Progress,
+    ) -> tuple[Floats, list[Floats]]:
+        """Predict every interview by a regression that never saw its subject.
+
+        inputs: n arrays of clip embeddings (N, D).  scores: (n, targets), NaN where missing.  folds: (n,).
+        Returns predictions (n, targets), and per interview the influence of its clips (N, targets).
+        """
+        pooled = np.stack([pool(clips) for clips in inputs])
+        predicted = np.full(scores.shape, np.nan)
+        influence = [np.full((len(clips), scores.shape[1]), np.nan) for clips in inputs]
+        kinds = np.unique(folds)
+        for done, fold in enumerate(kinds):
+            test = np.flatnonzero(folds == fold)
+            for column in range(scores.shape[1]):
+                fitted = self._fit(pooled, scores[:, column], subjects, folds != fold)
+                predicted[test, column] = fitted(pooled[test])
+                for at in test:
+                    without = fitted(pool_without_each(inputs[at]))
+                    influence[at][:, column] = predicted[at, column] - without
+            progress((done + 1) / len(kinds))
+        return predicted, influence
+
+    def permuted(
+        self,
+        inputs: Sequence[NDArray[np.float32]],
+        scores: Floats,
+        subjects: Sequence[str],
+        folds: Ints,
+        orders: Ints,
+        progress: Progress,
+    ) -> Floats:
+        """Out-of-fold predictions of one target, (B, n), refitted with the videos exchanged as `orders` says.
+
+        scores: (n,), none missing.
+        """
+        pooled = np.stack([pool(clips) for clips in inputs])
+        return regression.permuted(
+            _blocks(pooled), scores, subjects, folds, orders, seed=self.seed, progress=progress
+        )
+
+    def save(
+        self,
+        path: Path,
+        inputs: Sequence[NDArray[np.float32]],
+        scores: Floats,
+        subjects: Sequence[str],
+        novelty: tuple[Floats, Floats],
+        progress: Progress,
+    ) -> list[str]:
+        """Fit to all interviews and write the graph.  novelty: from `heads.whitening`.  Returns what was chosen."""
+        pooled = np.stack([pool(clips) for clips in inputs])
+        everybody = np.ones(len(scores), bool)
+        fitted = [self._fit(pooled, column, subjects, everybody) for column in scores.T]
+        save_graph(path, fitted, novelty)
+        progress(1.0)
+        return [item.choice for item in fitted]
+
+    def _fit(
+        self, pooled: Floats, scores: Floats, subjects: Sequence[str], train: NDArray[np.bool_]
+    ) -> Regression:
+        rows = np.flatnonzero(train & ~np.isnan(scores))
+        blocks = _blocks(pooled[rows])
+        return regression.fit(blocks, scores[rows], [subjects[int(at)] for at in rows], seed=self.seed)
 
 
 def pool(clips: NDArray[np.float32]) -> Floats:
@@ -48,7 +135,7 @@ def pool(clips: NDArray[np.float32]) -> Floats:
 
 
 def pool_without_each(clips: NDArray[np.float32]) -> Floats:
-    """Pool N clips (N, D) N times, each time without one of them: (N, 2 D)."""
+    """Pool N clips (N, D) N times, each time without one of them: (N, 2 D).  A single clip gives zeros."""
     wide = np.asarray(clips, np.float64)
     rest = max(len(wide) - 1, 1)
     means = (wide.sum(axis=0) - wide) / rest
@@ -56,177 +143,51 @@ def pool_without_each(clips: NDArray[np.float32]) -> Floats:
     return np.concatenate([means, np.sqrt(np.maximum(squares - means**2, 0.0))], axis=1)
 
 
-def fit(
-    blocks: Sequence[Floats], scores: Floats, subjects: Sequence[str], *, networks: bool = True, seed: int = 0
-) -> Regression:
-    """Choose a regression by cross-validation over subjects, and fit it to everything.
+def save_graph(path: Path, fitted: Sequence[Regression], novelty: tuple[Floats, Floats]) -> None:
+    """Write regressions on pooled clips as one ONNX graph (see `heads`).  novelty: mean (D,) and whitening (D, D)."""
+    check_installed()
+    import onnx
+    from onnx import numpy_helper
 
-    blocks: groups of features, each (n, p), which weigh the same however many or large they are.  scores: (n,).
-    networks: consider networks beside ridges.
-    """
-    same = np.arange(len(scores))[None]
-    grams = [block @ block.T for block in blocks]
-    best = int(_errors(grams, same, scores, subjects, same[0], networks, seed)[0].argmin())
-    centre = np.concatenate([block.mean(axis=0) for block in blocks])
-    scale = np.concatenate([np.full(block.shape[1], _scale(block)) for block in blocks]) / np.sqrt(
-        len(blocks)
-    )
-    scaled = (np.concatenate(blocks, axis=1) - centre) * scale
-    values, vectors, _ = _spectrum(grams, same, same[0][:0])
-    values, vectors, middle = values[0], vectors[0], scores.mean()
-    if best < len(RIDGES):
-        weights = (
-            scaled.T @ vectors @ ((vectors.T @ (scores - middle)) / (values + RIDGES[best] * len(scores)))
-        )
-        inner = [(weights[:, None], np.array([middle]))]
-        choice = f"ridge {RIDGES[best]:.3g}"
-    else:
-        axes = _axes(values)
-        basis = scaled.T @ vectors[:, axes] / np.sqrt(values[axes]) / np.sqrt(values[-1] / len(scores))
-        (first, bias), (second, last) = _train(
-            (scaled @ basis)[None], scores, DECAYS[best - len(RIDGES)], seed
-        )
-        inner = [(basis @ first[0], bias[0, 0]), (second[0], last[0, 0])]
-        choice = f"network, weight decay {DECAYS[best - len(RIDGES)]:g}"
-    weights, bias = inner[0][0] * scale[:, None], inner[0][1]
-    return Regression(((weights, bias - centre @ weights), *inner[1:]), choice)
-
-
-def permuted(
-    blocks: Sequence[Floats],
-    scores: Floats,
-    subjects: Sequence[str],
-    folds: Ints,
-    orders: Ints,
-    *,
-    networks: bool = True,
-    seed: int = 0,
-    progress: Callable[[float], None] = lambda share: None,
-) -> Floats:
-    """Out-of-fold predictions of the whole nested procedure, refitted with exchanged videos.
-
-    orders: (B, n), whose features stand in each place; scores and folds stay.  Returns (B, n) in the places' order.
-    """
-    grams = [block @ block.T for block in blocks]
-    found = np.empty(orders.shape)
-    kinds = np.unique(folds)
-    size = max(1, CELLS // len(scores) ** 2)
-    for start in range(0, len(orders), size):
-        some = orders[start : start + size]
-        for at, fold in enumerate(kinds):
-            train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            best = _errors(grams, some, scores, subjects, train, networks, seed).argmin(axis=1)
-            predicted = _candidates(grams, some, scores, train, test, networks, seed)
-            found[start : start + size, test] = predicted[best, np.arange(len(some))]
-            progress((start + len(some) * (at + 1) / len(kinds)) / len(orders))
-    return found
+    lines, outputs = [], []
+    constants: dict[str, NDArray[np.float32] | Ints] = {
+        "rows": np.array([0]),
+        "zero": np.array([0]),
+        "one_int": np.array([1]),
+        "end": np.array([np.iinfo(np.int64).max]),
+        "one": np.ones(1, np.float32),
+        "centre": novelty[0][None].astype(np.float32),
+        "whitening": novelty[1].astype(np.float32),
+    }
+    for number, item in enumerate(fitted):
+        value = "pooled"
+        for depth, (weights, bias) in enumerate(item.layers):
+            if depth:
+                lines.append(f"bent{number} = Tanh ({value})")
+                value = f"bent{number}"
+            name = f"layer{number}_{depth}"
+            constants |= {f"{name}_w": weights.astype(np.float32), f"{name}_b": bias.astype(np.float32)}
+            lines.append(f"{name} = Gemm ({value}, {name}_w, {name}_b)")
+            value = name
+        outputs.append(value)
+    text = _GRAPH.replace("WIDTH", str(len(novelty[0]))).replace("TARGETS", str(len(fitted)))
+    text = text.replace("LAYERS", "\n  ".join(lines)).replace("OUTPUTS", ", ".join(outputs))
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
 
 
-def _errors(
-    grams: Sequence[Floats],
-    orders: Ints,
-    scores: Floats,
-    subjects: Sequence[str],
-    train: Ints,
-    networks: bool,
-    seed: int,
-) -> Floats:
-    """Squared errors of every candidate over folds within the training rows: (B, candidates)."""
-    names = [subjects[at] for at in train]
-    count = min(INNER_FOLDS, len(set(names)))
-    if count < 2:
-        return np.zeros((len(orders), len(RIDGES)))
-    inner = subject_folds(names, scores[train], count, seed=seed)
-    total: Floats = np.zeros((len(orders), len(RIDGES) + len(DECAYS) * networks))
-    for fold in range(count):
-        held = train[inner == fold]
-        predicted = _candidates(grams, orders, scores, train[inner != fold], held, networks, seed)
-        total += ((predicted - scores[held]) ** 2).sum(axis=2).T
-    return total
+def check_installed() -> None:
+    """Raise ConfigError with the remedy if what fitting needs is absent."""
+    try:
+        import matplotlib  # noqa: F401
+        import onnx.parser  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"fitting severity needs {error.name}: pip install 'emoclip[symptoms]' (scoring does not)"
+        ) from None
 
 
-def _candidates(
-    grams: Sequence[Floats], orders: Ints, scores: Floats, fitted: Ints, held: Ints, networks: bool, seed: int
-) -> Floats:
-    """Predictions of every candidate, fitted to some rows, for others: (candidates, B, held)."""
-    values, vectors, cross = _spectrum(grams, orders[:, fitted], orders[:, held])
-    middle = scores[fitted].mean()
-    coordinates = np.einsum("bij,i->bj", vectors, scores[fitted] - middle)
-    projected = cross @ vectors
-    found = [
-        np.einsum("bhj,bj->bh", projected, coordinates / (values + ridge * len(fitted))) + middle
-        for ridge in RIDGES
-    ]
-    if networks:
-        axes = _axes(values[0])
-        roots = np.sqrt(np.maximum(values[:, axes], 1e-12))[:, None]
-        unit = np.sqrt(np.maximum(values[:, -1], 1e-12) / len(fitted))[:, None, None]
-        inputs, new = vectors[:, :, axes] * roots / unit, projected[:, :, axes] / roots / unit
-        for decay in DECAYS:
-            (first, bias), (second, last) = _train(inputs, scores[fitted], decay, seed)
-            found.append((np.tanh(new @ first + bias) @ second + last)[..., 0])
-    return np.stack(found)
-
-
-def _spectrum(grams: Sequence[Floats], fitted: Ints, held: Ints) -> tuple[Floats, Floats, Floats]:
-    """Eigenvalues (B, n), eigenvectors (B, n, n) of the fitted rows' inner products, and those with the held (B, h, n).
-
-    fitted, held: (B, n) and (B, h) rows.  Rows are centred by the fitted ones, and every block is scaled to the same
-    mean squared length.
-    """
-    held = np.broadcast_to(held, (len(fitted), held.shape[-1]))
-    inside: Floats = np.zeros((*fitted.shape, fitted.shape[1]))
-    cross: Floats = np.zeros((*held.shape, fitted.shape[1]))
-    for gram in grams:
-        own = gram[fitted[:, :, None], fitted[:, None, :]]
-        other = gram[held[:, :, None], fitted[:, None, :]]
-        means = own.mean(axis=1, keepdims=True)
-        grand = means.mean(axis=2, keepdims=True)
-        centred = own - means - means.transpose(0, 2, 1) + grand
-        length = np.maximum(np.trace(centred, axis1=1, axis2=2) / fitted.shape[1], 1e-12)[:, None, None]
-        inside += centred / length / len(grams)
-        if held.shape[1]:
-            cross += (other - means - other.mean(axis=2, keepdims=True) + grand) / length / len(grams)
-    values, vectors = np.linalg.eigh(inside)
-    return np.maximum(values, 0.0), vectors, cross
-
-
-def _scale(block: Floats) -> float:
-    return float(1 / np.sqrt(max(((block - block.mean(axis=0)) ** 2).sum() / len(block), 1e-12)))
-
-
-def _axes(values: Floats) -> slice:
-    """The leading principal axes; eigenvalues come in ascending order, and the last but n - 1 are zero."""
-    count = max(1, min(AXES, len(values) - 1, int((values > 1e-9 * values[-1]).sum())))
-    return slice(len(values) - count, len(values))
-
-
-def _train(inputs: Floats, scores: Floats, decay: float, seed: int) -> tuple[tuple[Floats, Floats], ...]:
-    """Train B networks of one hidden layer side by side.  inputs: (B, n, k).  Returns two (weights, bias)."""
-    rng = np.random.default_rng(seed)
-    batch, rows, width = inputs.shape
-    middle, spread = scores.mean(), max(scores.std(), 1e-12)
-    wanted = ((scores - middle) / spread)[None, :, None]
-    layers = [
-        np.tile(rng.normal(size=(1, width, HIDDEN)) / np.sqrt(width), (batch, 1, 1)),
-        np.zeros((batch, 1, HIDDEN)),
-        np.tile(rng.normal(size=(1, HIDDEN, 1)) / np.sqrt(HIDDEN), (batch, 1, 1)),
-        np.zeros((batch, 1, 1)),
-    ]
-    firsts, seconds = [np.zeros_like(layer) for layer in layers], [np.zeros_like(layer) for layer in layers]
-    for step in range(1, STEPS + 1):
-        hidden = np.tanh(inputs @ layers[0] + layers[1])
-        error = (hidden @ layers[2] + layers[3] - wanted) * (2 / rows)
-        back = (error @ layers[2].transpose(0, 2, 1)) * (1 - hidden**2)
-        slopes = [
-            inputs.transpose(0, 2, 1) @ back + 2 * decay * layers[0],
-            back.sum(axis=1, keepdims=True),
-            hidden.transpose(0, 2, 1) @ error + 2 * decay * layers[2],
-            error.sum(axis=1, keepdims=True),
-        ]
-        for layer, slope, first, second in zip(layers, slopes, firsts, seconds, strict=True):
-            first += 0.1 * (slope - first)
-            second += 0.001 * (slope**2 - second)
-            step_size = RATE / (1 - 0.9**step)
-            layer -= step_size * first / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
-    return (layers[0], layers[1]), (layers[2] * spread, layers[3] * spread + middle)
+def _blocks(pooled: Floats) -> list[Floats]:
+    return np.split(pooled, 2, axis=1)
