@@ -12,6 +12,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 START, END = "<start_of_text>", "<end_of_text>"
 VOCABULARY_SIZE = 49408
 _SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_CASED = r"[\p{Lu}\p{Ll}\p{Lt}]"
 # html.unescape knows 2,231 names; these are the ones that survive in captions.
 _ENTITIES = {
     "&lt;": "<",
@@ -90,7 +91,7 @@ def _cleaning() -> normalizers.Sequence:
         normalizers.Replace(Regex(r"\s+"), " "),
         normalizers.Strip(),
         # Lower-casing here is letter by letter; Python's knows the Greek sigma at the end of a word.
-        normalizers.Replace(Regex(r"(?<=\p{L})Σ(?!\p{L})"), "ς"),
+        normalizers.Replace(Regex(rf"(?<={_CASED})Σ(?!{_CASED})"), "ς"),
         normalizers.Lowercase(),
     ]
     return normalizers.Sequence(steps)
