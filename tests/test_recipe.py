@@ -1,0 +1,114 @@
+"""Recipes: TOML onto dataclasses, typos named, other versions refused."""
+
+import tomllib
+
+import pytest
+
+pytest.importorskip("torch")
+from emoclip.errors import ConfigError
+from emoclip.training.recipe import SHIPPED, Recipe, load_recipe, recipe_from, shipped_names
+
+
+def written(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_every_shipped_recipe_reads_and_says_how_to_run_it(name):
+    assert load_recipe(name).name == name
+    head = (SHIPPED / f"{name}.toml").read_text().split("format = 1")[0]
+    assert f"emoclip train {name} --root" in head
+    assert "Time:" in head
+    assert "Score:" in head
+
+
+def test_the_recipes_of_the_paper_are_there():
+    wanted = {"mafw-captions", "mafw-classes", "mafw-supervised", "dfew-classes", "dfew-supervised"}
+    wanted |= {"ferv39k-classes", "ferv39k-supervised", "loco", "finetune", "smoke"}
+    assert wanted <= set(shipped_names())
+
+
+def test_defaults_are_the_papers():
+    # shared/paper.md: "Recipes in the official code"
+    recipe = load_recipe("mafw-captions")
+    optimiser = recipe.optimiser
+    assert (optimiser.kind, optimiser.lr, optimiser.momentum, optimiser.weight_decay) == ("sgd", 1e-3, 0.9, 5e-4)
+    assert (optimiser.milestones, optimiser.decay) == ((15, 35, 50), 0.1)
+    assert (recipe.clips.frames, recipe.clips.stride, recipe.clips.rotation_deg, recipe.clips.flip) == (32, 2, 6.0, True)
+    assert Recipe().clips.stride == 4
+    assert (recipe.loop.epochs, recipe.loop.batch, recipe.data.text) == (30, 128, "captions")
+    assert (recipe.model.backbone, recipe.model.temporal) == ("ViT-B-32-quickgelu", "paper")
+    assert not recipe.model.train_image
+    assert not recipe.model.train_text
+    assert (recipe.loss.positives, recipe.loss.clamp) == ("diagonal", False)
+    assert not recipe.selection.leaky
+    assert load_recipe("ferv39k-supervised").loop.epochs == 50
+    assert load_recipe("mafw-supervised").optimiser.milestones == (25, 50)
+    tuned = load_recipe("finetune")
+    assert tuned.model.train_image
+    assert tuned.optimiser.tower_lr == 1e-3
+
+
+def test_settings_change_a_recipe():
+    changed = load_recipe("smoke", ["loop.epochs=2", "data.text=captions", "clips.flip=false", "optimiser.milestones=[1]"])
+    assert (changed.loop.epochs, changed.data.text, changed.clips.flip) == (2, "captions", False)
+    assert changed.optimiser.milestones == (1,)
+
+
+def test_a_recipe_survives_its_own_table(tmp_path):
+    recipe = load_recipe("smoke", ["loop.epochs=2"])
+    table = recipe.as_table()
+    assert table.pop("format") == 1
+    assert recipe_from(table, "smoke") == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("format = 1\n[loop]\nepoch = 3", "loop.epoch; did you mean loop.epochs?"),
+        ("format = 1\n[optimizer]\nlr = 3", "did you mean optimiser?"),
+        ("format = 1\n[loop]\nlr = 3", "did you mean optimiser.lr?"),
+        ("format = 1\n[loop]\nepochs = 'many'", "loop.epochs='many' must be a whole number"),
+        ("format = 1\n[loop]\nepochs = true", "must be a whole number"),
+        ("format = 1\n[data]\ntext = 'caption'", "did you mean captions?"),
+        ("format = 1\n[clips]\nframes = 0", "clips.frames=0 must be in [1, 1023]"),
+        ("format = 1\nloop = 3", "loop must be a table"),
+        ("[loop]\nepochs = 3", "put `format = 1` on its first line"),
+        ("format = 0", "older recipe format 0"),
+        ("format = 2", "update emoclip"),
+        ("format =", "cannot be read as TOML"),
+    ],
+)
+def test_a_faulty_recipe_is_told_in_one_line_with_its_file(tmp_path, text, named):
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path)
+    assert named in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", ["epochs=3", "loop.epoch=3", "loop.epochs"])
+def test_a_faulty_setting_names_the_key(setting):
+    with pytest.raises(ConfigError, match=r"loop\.epochs"):
+        load_recipe("smoke", [setting])
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean mafw-captions"):
+        load_recipe("mafw-caption")
+    with pytest.raises(ConfigError, match="no such recipe file"):
+        load_recipe("nowhere/mine.toml")
+
+
+def test_selection_on_test_is_leaky_and_held_out_needs_a_part():
+    assert load_recipe("smoke", ["selection.select=test-war"]).selection.leaky
+    with pytest.raises(ConfigError, match=r"selection\.held_out above 0"):
+        load_recipe("smoke", ["selection.held_out=0"])
+
+
+def test_shipped_recipes_are_plain_toml():
+    for name in shipped_names():
+        assert tomllib.loads((SHIPPED / f"{name}.toml").read_text())["format"] == 1
