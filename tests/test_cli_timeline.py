@@ -1,0 +1,220 @@
+"""`emoclip timeline` as a user runs it: files, resuming, exit codes, one-line errors, labels of every kind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+from packages import tiny_package
+
+from emoclip.cli import main
+
+NASTY = 'a, "b"\tc\nd <e> & f'
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return str(tiny_package(tmp_path_factory.mktemp("tiny") / "p"))
+
+
+def run(*arguments, stdin=None):
+    """Run it in a process of its own."""
+    command = [sys.executable, "-m", "emoclip", "timeline", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=stdin)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def timeline(tiny, tmp_path, monkeypatch, capfd):
+    """Return a function that runs it in this process, which is quicker."""
+
+    def call(*arguments, labels="calm, joyful"):
+        given = ["--model", tiny, "--labels", labels, "--out", tmp_path / "out", *arguments]
+        monkeypatch.setattr(sys, "argv", ["emoclip", "timeline", *map(str, given)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        told = capfd.readouterr()
+        return subprocess.CompletedProcess(given, stopped.value.code, told.out, told.err)
+
+    return call
+
+
+def fails(done, said):
+    assert done.returncode == 1
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert re.search(said, lines[0]), lines[0]
+
+
+def make_video(path, seconds=2.0, *, fps=10, size=(64, 48), codec="mpeg4"):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height = size
+        for at in range(round(seconds * fps)):
+            picture = np.full((size[1], size[0], 3), at % 200, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_by_default_a_table_a_page_and_a_sidecar_are_written(timeline, tmp_path):
+    done = timeline(make_video(tmp_path / "talk.mp4", 4.0))
+    assert done.returncode == 0
+    assert "1 done; results in" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "talk.csv",
+        "talk.html",
+        "talk.json",
+    ]
+    rows = pd.read_csv(tmp_path / "out" / "talk.csv")
+    assert ",".join(rows.columns[:8]) == "input,track_id,start_s,end_s,status,coverage,score,top"
+    assert list(rows.columns)[8:] == ["prob:calm", "prob:joyful"]
+    assert list(rows["start_s"]) == [0.0, 0.5, 1.0, 1.5, 2.0]
+    record = json.loads((tmp_path / "out" / "talk.json").read_text())
+    assert record["command"].startswith("emoclip timeline --model")
+    again = timeline(tmp_path / "talk.mp4")
+    assert again.returncode == 0
+    assert "1 skipped (results there already)" in again.stdout
+
+
+def test_labels_with_every_awkward_character_survive_every_format(timeline, tmp_path, media):
+    pytest.importorskip("pympi", reason="pympi-ling (extra formats) is not installed")
+    from pympi.Elan import Eaf
+
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps({NASTY: ["one"], "ordinary": ["a calm face"]}))
+    formats = "csv,parquet,jsonl,eaf,vtt,boris,bids,html,overlay"
+    source = media / "single_face.mp4"
+    done = timeline(
+        source, "--end", "0.7", "--formats", formats, "--enter", "0.1", "--leave", "0.1", labels=prompts
+    )
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out"
+    assert f"prob:{NASTY}" in pd.read_csv(out / "single_face.csv").columns
+    assert f"prob:{NASTY}" in pd.read_parquet(out / "single_face.parquet").columns
+    assert NASTY in json.loads((out / "single_face.jsonl").read_text().splitlines()[0])["probs"]
+    assert list(Eaf(out / "single_face.eaf").get_tier_names()) == ["track 0"]
+    assert NASTY in json.loads((out / "single_face.json").read_text())["labels"]
+
+
+def test_json_lines_stream_to_stdout_and_nothing_else(timeline, tmp_path):
+    done = timeline(make_video(tmp_path / "talk.mp4"), "--out", "-")
+    assert done.returncode == 0
+    assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["no_face"]
+
+
+def test_a_pipe_works_like_a_file(tiny, tmp_path):
+    make_video(tmp_path / "a.ts", 4.0, fps=25, codec="mpeg2video")
+    with open(tmp_path / "a.ts", "rb") as pipe:
+        done = run("-", "--model", tiny, "--out", tmp_path / "out", "--formats", "csv", stdin=pipe)
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(tmp_path / "out" / "stdin.csv")) == 5
+
+
+def test_one_bad_input_among_good_ones_is_told_and_the_rest_are_done(timeline, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video at all")
+    make_video(tmp_path / "good.mp4")
+    done = timeline(tmp_path / "text.mp4", tmp_path / "good.mp4", "--formats", "csv")
+    fails(done, r"text\.mp4")
+    assert "1 done, 1 failed" in done.stdout
+    assert (tmp_path / "out" / "good.csv").exists()
+    assert not (tmp_path / "out" / "text.csv").exists()
+
+
+def test_a_sound_file_has_no_video_stream(timeline, tmp_path):
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    fails(timeline(tmp_path / "sound.mp4"), "only sound")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--step", "0"], "step_s=0"),
+        (["--step", "3"], r"step_s=3.* length_s=2"),
+        (["--window", "nan"], "length_s=nan|step_s"),
+        (["--formats", "csv,docx"], "'docx' is none of"),
+        (["--formats", "overlay", "--embeddings-only"], "embeddings-only"),
+        (["--end", "1", "--start", "2"], "--end 1 must be after --start 2"),
+        (["--enter", "1", "--leave", "2"], "leave=2"),
+        (["--faces", "some"], "faces='some'"),
+        (["--labels", "one"], "at least 2"),
+        (["--start", "60"], "past the end"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(timeline, tmp_path, options, said):
+    fails(timeline(make_video(tmp_path / "talk.mp4"), *options), said)
+
+
+def test_nothing_to_read_is_one_line(timeline):
+    fails(timeline(), "name a video")
+
+
+def test_a_window_longer_than_the_video_gives_one_row(timeline, tmp_path):
+    done = timeline(make_video(tmp_path / "talk.mp4", 1.0), "--window", "60", "--formats", "csv")
+    assert done.returncode == 0
+    rows = pd.read_csv(tmp_path / "out" / "talk.csv")
+    assert list(zip(rows["start_s"], rows["end_s"], strict=True)) == [(0.0, 0.9)]
+
+
+def test_a_clock_that_jumps_back_is_mended_and_told(timeline, tmp_path):
+    part = make_video(tmp_path / "part.ts", 3.0, fps=25, codec="mpeg2video").read_bytes()
+    (tmp_path / "joined.ts").write_bytes(part + part)
+    done = timeline(tmp_path / "joined.ts", "--formats", "csv")
+    assert done.returncode == 0, done.stderr
+    assert "timestamps jump" in done.stderr
+    rows = pd.read_csv(tmp_path / "out" / "joined.csv")
+    assert rows["start_s"].is_monotonic_increasing
+    assert rows["end_s"].iloc[-1] == pytest.approx(6.0, abs=0.3)
+
+
+def test_other_peoples_files_in_the_output_folder_stay(timeline, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "talk.csv").write_text("mine")
+    make_video(tmp_path / "talk.mp4")
+    fails(timeline(tmp_path / "talk.mp4"), r"talk\.csv: exists already; pass --force")
+    assert (tmp_path / "out" / "talk.csv").read_text() == "mine"
+    assert timeline(tmp_path / "talk.mp4", "--force").returncode == 0
+
+
+def test_interrupted_it_leaves_nothing_half_done_and_goes_on_afterwards(tiny, tmp_path, media):
+    make_video(tmp_path / "in1.mp4")
+    slow = make_video(tmp_path / "in2.mp4", 120.0, fps=25, size=(320, 180))
+    arguments = [
+        "--model",
+        tiny,
+        "--labels",
+        "calm, joyful",
+        "--out",
+        str(tmp_path / "out"),
+        "--formats",
+        "csv",
+    ]
+    command = [sys.executable, "-m", "emoclip", "timeline", str(tmp_path / "in1.mp4"), str(slow), *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for _ in range(300):
+        time.sleep(0.1)
+        sidecar = tmp_path / "out" / "in1.json"
+        if sidecar.exists() and json.loads(sidecar.read_text())["complete"]:
+            break
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["in1.csv", "in1.json"]
+    done = run(tmp_path / "in1.mp4", slow, *arguments, "--end", "0.5")
+    assert done.returncode == 1  # other settings than before
+    assert "holds results of other settings" in done.stderr
+    assert "1 done, 1 failed" in done.stdout
