@@ -60,6 +60,8 @@ def recall_chart(recalls: Sequence[float | None], classes: Sequence[str], war: f
             "no clip" if recall is None else f"{recall:.2f}",
             va="center",
             fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            zorder=3,
         )
     axes.axvline(uar, color=PALETTE[3], linestyle="-", label=f"UAR {uar:.3f}")
     axes.axvline(war, color="black", linestyle="--", label=f"WAR {war:.3f}")
@@ -80,11 +82,9 @@ def map_chart(
     """
     figure, axes = _figure(7.0, 5.6)
     centred = (clips - clips.mean(axis=0)).astype(np.float64)
-    _, _, basis = np.linalg.svd(centred, full_matrices=False)
+    basis = np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1].T
     # The sign of a principal axis is arbitrary; fixed here, so that runs agree.
-    basis = (
-        basis[:2] * np.sign(basis[:2][np.arange(len(basis[:2])), np.abs(basis[:2]).argmax(axis=1)])[:, None]
-    )
+    basis = basis * np.sign(basis[[0, 1], np.abs(basis).argmax(axis=1)])[:, None]
     points = centred @ basis.T
     prompts = (text - text.mean(axis=0)) @ basis.T
     prompts *= np.quantile(np.linalg.norm(points, axis=1), 0.9) / max(

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -58,18 +59,18 @@ class Evaluation:
     text: NDArray[np.float32]
     probabilities: NDArray[np.float64]
 
-    @property
+    @cached_property
     def read(self) -> NDArray[np.bool_]:
         """(N,) whether a clip could be read for every seed."""
         return np.asarray(~np.isnan(self.probabilities).any(axis=(0, 2)))
 
-    @property
+    @cached_property
     def predicted(self) -> Indices:
         """(S, N) the likeliest class; -1 for a clip that could not be read."""
         likeliest = np.nan_to_num(self.probabilities, nan=-1.0).argmax(axis=2)
         return np.where(self.read, likeliest, -1)
 
-    @property
+    @cached_property
     def right(self) -> NDArray[np.float64]:
         """(N,) share of the seeds for which a clip was classified right; 0 for one that could not be read."""
         return np.asarray((self.predicted == self.task.truth).mean(axis=0), np.float64)

@@ -183,6 +183,12 @@ def _section(
                 f"UAR would be {wrong['uar']:.2%} and WAR {wrong['war']:.2%}."
             )
         )
+    if metrics["damaged"]:
+        parts.append(
+            page.paragraph(
+                f"{len(metrics['damaged'])} clips were read with warnings, listed in metrics.json."
+            )
+        )
     parts.append(
         page.table(
             ["class", "clips", "recall %"],

@@ -116,11 +116,12 @@ def evaluate(
     task = make_task(data, split, fold_number(fold))
     wording = class_prompts(data, prompts)
     config = face_config(data, faces)
+    names = dict.fromkeys(part.strip() for part in model.split(",") if part.strip())
+    models = [EmoCLIP.load(name, threads=threads, provider=provider) for name in names]
+    rules_of = [samplings(loaded, sampling, seed, every) for loaded in models]
     say_dataset(task)
     evaluations = []
-    for name in dict.fromkeys(part.strip() for part in model.split(",") if part.strip()):
-        loaded = EmoCLIP.load(name, threads=threads, provider=provider)
-        rules = samplings(loaded, sampling, seed, every)
+    for loaded, rules in zip(models, rules_of, strict=True):
         with open_store(loaded.package, store_folder(cache, no_cache)) as store:
             embeddings = embed_with_progress(loaded, task, rules, config, store)
         evaluations.append(classify(loaded, task, rules, config, embeddings, prompts, wording))

@@ -112,9 +112,9 @@ def compare(
     task = make_task(data, split, fold_number(fold))
     prompt_sets = [class_prompts(data, wording) for wording in wordings]
     config = face_config(data, faces)
-    say_dataset(task)
     loaded = EmoCLIP.load(model, threads=threads, provider=provider)
     rules = samplings(loaded, sampling, seed, every)
+    say_dataset(task)
     with open_store(loaded.package, store_folder(cache, no_cache)) as store:
         embeddings = embed_with_progress(loaded, task, rules, config, store)
     found = compare_wordings(

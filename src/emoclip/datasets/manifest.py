@@ -15,6 +15,8 @@ from emoclip.datasets.clips import Clip, Dataset
 from emoclip.errors import ConfigError, InputError
 from emoclip.files import atomic_path
 
+_ODD = re.compile(r"(^|/)\.(/|$)|//|/$")  # parts that say nothing: ./a, a//b, a/
+
 COLUMNS = ("path", "label", "caption", "fold", "split", "subject")
 
 
@@ -31,9 +33,10 @@ def read(path: Path) -> Dataset:
     parquet = path.suffix.lower() == ".parquet"
     found = _parquet_rows(path) if parquet else _csv_rows(path)
     clips: list[Clip] = []
+    folder = path.parent
     seen: dict[tuple[str, str | None, int | None], str] = {}
     for place, row in found:
-        clip = _clip(path, place, row)
+        clip = _clip(folder, place, row)
         key = (clip.id, clip.split, clip.fold)
         if key in seen:
             raise InputError(f"{place}: {clip.id} is there twice, first in {seen[key]}; remove one of them")
@@ -117,15 +120,16 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         )
 
 
-def _clip(manifest: Path, place: str, row: dict[str, Any]) -> Clip:
+def _clip(folder: Path, place: str, row: dict[str, Any]) -> Clip:
     values = {name: _text(row.get(name)) for name in COLUMNS}
     written = (values["path"] or "").replace("\\", "/")
-    parts = PurePosixPath(written).parts
     if not written:
         raise InputError(f"{place}: has no path; name a video, a folder of frames or a picture")
     if written.startswith("/") or re.match(r"[A-Za-z]:", written):
         raise InputError(f"{place}: the path {written} is absolute; write it relative to the manifest")
-    if ".." in parts:
+    if _ODD.search(written):
+        written = PurePosixPath(written).as_posix()
+    if written == ".." or written.startswith("../") or "/../" in written or written.endswith("/.."):
         raise InputError(
             f"{place}: the path {written} leaves the manifest's folder; move the manifest above the clips"
         )
@@ -140,8 +144,8 @@ def _clip(manifest: Path, place: str, row: dict[str, Any]) -> Clip:
             f"{place}: the image column holds no encoded pictures; drop it, or store JPEG or PNG bytes"
         )
     return Clip(
-        id=PurePosixPath(written).as_posix(),
-        path=manifest.parent / PurePosixPath(written),
+        id=written,
+        path=folder / written,
         label=values["label"],
         caption=values["caption"],
         fold=int(float(fold)) if fold else None,
