@@ -1,6 +1,7 @@
 """Models known by name: where each comes from, under which licence, and fetching what can be fetched."""
 
 import errno
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,22 +97,19 @@ def fetch(name: str) -> Path:
     folder = packages.cache_folder() / name
     if (folder / "config.json").is_file():
         return folder
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
-
     part = folder.with_name(f".{folder.name}.part")
     with _hub_errors(name, f"copy the package's files to {folder}"):
-        # One question without the client's patience of half a minute: is there a hub, and a package?
-        get_hf_file_metadata(hf_hub_url(name, "config.json"))
-        wanted = ["config.json", "README.md", "tokenizer.json", "*.onnx", "*.onnx.data"]
-        snapshot_download(name, local_dir=part, allow_patterns=wanted)
-    try:
-        packages.load(str(part))
-    except PackageError:
-        # Damaged files would be taken for finished ones the next time.
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    shutil.rmtree(part / ".cache", ignore_errors=True)
-    part.rename(folder)
+        _download(name, "config.json", part / "config.json", fresh=True)
+        for file in _listed(name, part / "config.json"):
+            if not (part / file).is_file():
+                _download(name, file, part / file)
+        try:
+            packages.load(str(part))
+        except PackageError:
+            # Damaged files would be taken for finished ones the next time.
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        part.rename(folder)
     return folder
 
 
@@ -134,7 +132,7 @@ def fetch_weights(name: str) -> Path:
             f"{name}: its weights are for you to download from {model.source}; "
             f"save the file as {weights_folder() / model.weights_file} and run this again"
         )
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
     if isinstance(cached := try_to_load_from_cache(model.weights_repository, model.weights_file), str):
         return Path(cached)
@@ -143,14 +141,49 @@ def fetch_weights(name: str) -> Path:
         f"{places[0]}, or OpenAI's {model.openai_file} as {places[-1]}"
     )
     with _hub_errors(name, by_hand):
-        published = get_hf_file_metadata(hf_hub_url(model.weights_repository, model.weights_file))
-        path = Path(hf_hub_download(model.weights_repository, model.weights_file))
+        _download(model.weights_repository, model.weights_file, places[0])
+    return places[0]
+
+
+def _listed(name: str, config: Path) -> list[str]:
+    try:
+        files = json.loads(config.read_text(encoding="utf-8"))["files"]
+        names = [str(file) for file in files]
+    except (ValueError, KeyError, TypeError):
+        raise PackageError(
+            f"{name}: its config.json is not that of an emoclip package; check the name"
+        ) from None
+    if strange := [file for file in names if Path(file).name != file or file.startswith(".")]:
+        raise PackageError(f"{name}: lists {strange[0]!r}, which is no plain file name; do not trust it")
+    return names
+
+
+def _download(repository: str, file: str, target: Path, *, fresh: bool = False) -> None:
+    """Download one file of the hub: on from where it stopped, verified, in place only when it is whole.
+
+    The hub's own functions start a file again in a new process, which hurts with weights of a gigabyte.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    url = hf_hub_url(repository, file)
+    # One question without the client's patience of half a minute: is there a hub, and the file?
+    published = get_hf_file_metadata(url)
+    part = target.with_name(f".{target.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        part.unlink(missing_ok=True)
+    with open(part, "ab") as content:
+        here = content.tell()
+        if shutil.disk_usage(part.parent).free < (published.size or 0) - here:
+            raise OSError(errno.ENOSPC, "No space left on device", str(part))
+        http_get(url, content, resume_size=here, headers=build_hf_headers(), expected_size=published.size)
     # The hub tags a large file with its SHA-256.
-    if len(published.etag or "") == 64 and sha256(path) != published.etag:
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
-        raise PackageError(f"{name}: {model.weights_file} arrived damaged and was removed; run this again")
-    return path
+    if len(published.etag or "") == 64 and sha256(part) != published.etag:
+        part.unlink()
+        raise PackageError(f"{repository}: {file} arrived damaged and was removed; run this again")
+    part.replace(target)
 
 
 @contextmanager
@@ -160,6 +193,8 @@ def _hub_errors(name: str, by_hand: str) -> Iterator[None]:
 
     try:
         yield
+    except PackageError:
+        raise
     except errors.GatedRepoError:
         raise PackageError(
             f"{name}: asks for a login on the hub; run `hf auth login` and try again"
@@ -182,6 +217,6 @@ def _hub_errors(name: str, by_hand: str) -> Iterator[None]:
         ):
             raise PackageError(
                 f"{name}: cannot be stored ({error.strerror}: {error.filename}); "
-                "make room, or set EMOCLIP_CACHE and HF_HOME to another disk"
+                "make room, or set EMOCLIP_CACHE to a folder on another disk"
             ) from None
         raise PackageError(f"{name}: the hub cannot be reached ({reason}); {by_hand}") from None
