@@ -179,7 +179,7 @@ def test_formats_that_cannot_be_are_refused(settings, changes, message):
 
 
 def test_an_overlay_of_a_camera_is_refused_before_it_is_recorded(settings):
-    with pytest.raises(ConfigError, match="twice"):
+    with pytest.raises(ConfigError, match="needs a video to read again"):
         plan([0], settings(formats=("overlay",)))
 
 

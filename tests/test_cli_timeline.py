@@ -191,7 +191,9 @@ def test_other_peoples_files_in_the_output_folder_stay(timeline, tmp_path):
 
 def test_interrupted_it_leaves_nothing_half_done_and_goes_on_afterwards(tiny, tmp_path, media):
     make_video(tmp_path / "in1.mp4")
-    slow = make_video(tmp_path / "in2.mp4", 120.0, fps=25, size=(320, 180))
+    part = make_video(tmp_path / "part.ts", 3.0, fps=25, codec="mpeg2video").read_bytes()
+    slow = tmp_path / "in2.ts"
+    slow.write_bytes(part * 2000)
     arguments = [
         "--model",
         tiny,

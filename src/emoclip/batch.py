@@ -22,6 +22,7 @@ from emoclip.files import atomic_path, check_writable, sha256, write_text
 from emoclip.formats import WRITERS, check_installed
 from emoclip.overlay import write_overlay
 from emoclip.prompts import PromptSet
+from emoclip.recording import Recording, is_recording
 from emoclip.report import write_report
 from emoclip.results import Timeline, Window
 from emoclip.video import is_address
@@ -30,6 +31,7 @@ from emoclip.video import is_address
 SUFFIXES = {name: tuple(files) for name, files in WRITERS.items()} | {
     "html": (".html",),
     "overlay": (".overlay.mp4",),
+    "npz": (".npz",),
 }
 DEFAULT_FORMATS = ("csv", "html")
 Progress = Callable[[float], None]
@@ -98,12 +100,15 @@ def plan(sources: Sequence[str | int], settings: Settings) -> list[Task]:
 
     Raises ConfigError if two outputs would still have one name, or a format cannot be made of an input.
     """
-    if "overlay" in settings.formats:
-        for source in sources:
-            if source == "-" or isinstance(source, int):
-                raise ConfigError(
-                    "formats: an overlay needs to read the video twice; leave it out for a camera or pipe"
-                )
+    for source in sources:
+        if "overlay" in settings.formats and (
+            source == "-" or isinstance(source, int) or is_recording(source)
+        ):
+            raise ConfigError(
+                f"formats: an overlay needs a video to read again, which {source!r} is not; leave it out"
+            )
+        if "npz" in settings.formats and is_recording(source):
+            raise ConfigError(f"formats: {source} is an npz already; leave npz out")
     paths = [_path(source) for source in sources]
     names = [path.name if path.is_dir() else path.stem for path in paths]
     for depth in range(1, max((len(path.parts) for path in paths), default=0)):
@@ -174,13 +179,16 @@ def _process(model: EmoCLIP, task: Task, settings: Settings, progress: Progress 
         for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.part*"):
             leftover.unlink()
 
-    timeline = _timeline(model, task, settings, progress)
+    timeline, recording = _timeline(model, task, settings, progress)
     record = sidecar.record(timeline, model.package, settings.prompts, choices, hashes, settings.command)
     write_text(told, sidecar.to_json(record | {"complete": False}), force=force)
     outputs = {}
     for target in targets:
         with atomic_path(target, force=force) as temporary:
-            _write(target.name.removeprefix(task.name), temporary, timeline, task, settings)
+            if recording and target.suffix == ".npz":
+                recording.write(temporary)
+            else:
+                _write(target.name.removeprefix(task.name), temporary, timeline, task, settings)
         outputs[target.name] = sha256(target)
     write_text(told, sidecar.to_json(record | {"complete": True, "outputs": outputs}), force=True)
     return Outcome(
@@ -194,7 +202,9 @@ def _process(model: EmoCLIP, task: Task, settings: Settings, progress: Progress 
     )
 
 
-def _timeline(model: EmoCLIP, task: Task, settings: Settings, progress: Progress | None) -> Timeline:
+def _timeline(
+    model: EmoCLIP, task: Task, settings: Settings, progress: Progress | None
+) -> tuple[Timeline, Recording | None]:
     stream = model.timeline(
         task.source,
         settings.prompts,
@@ -205,6 +215,7 @@ def _timeline(model: EmoCLIP, task: Task, settings: Settings, progress: Progress
         segments=settings.segments,
         keep_pictures=settings.pictures and "html" in settings.formats,
     )
+    recording = stream.record() if "npz" in settings.formats else None
     windows: list[Window] = []
     try:
         for window in stream:
@@ -215,7 +226,7 @@ def _timeline(model: EmoCLIP, task: Task, settings: Settings, progress: Progress
     except KeyboardInterrupt:
         if stream.duration_s is not None:
             raise  # half of a file is no result; a camera is stopped by hand
-    return stream.result(windows)
+    return stream.result(windows), recording
 
 
 def _write(suffix: str, path: Path, timeline: Timeline, task: Task, settings: Settings) -> None:

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -11,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+from emoclip.errors import InputError
+from emoclip.files import sha256
 from emoclip.prompts import PromptSet
+from emoclip.recording import Look, Recording, is_recording
 from emoclip.results import NO_TRACK, Peak, Timeline, Window, WindowStatus
 from emoclip.segments import find_segments, smooth, summarise
 from emoclip.video import Video, open_video
 
 if TYPE_CHECKING:
-    from emoclip.engine import EmoCLIP, SeenFace, SeenFrame
+    from emoclip.engine import EmoCLIP, SeenFace
 
 EDGE_S = 5e-4  # container clocks round: a frame this close before a window's edge is on it
 WINDOW_BATCH = 32  # windows that wait for one run of the temporal part
@@ -55,6 +59,7 @@ class TimelineStream:
         self.name = ""
         self.duration_s: float | None = None
         self.warnings: list[str] = []
+        self._recording: Recording | None = None
         self._peaks: dict[tuple[int, str], Peak] = {}
         self._began = False
 
@@ -62,12 +67,30 @@ class TimelineStream:
         if self._began:
             raise RuntimeError("a timeline can be read once; ask the model for another")
         self._began = True
+        if is_recording(self.source):
+            recording = Recording.read(Path(self.source))
+            if recording.model != self._model_hash():
+                name = self.model.package.name
+                raise InputError(
+                    f"{self.source}: was kept with another model than {name}; name that one with --model"
+                )
+            self.name, self.duration_s = recording.name, recording.duration_s
+            self.warnings = recording.warnings
+            end_s = math.inf if self.end_s is None else self.end_s
+            yield from self._windows(frame for frame in recording.frames if self.start_s <= frame[0] < end_s)
+            return
         with open_video(self.source, start_s=self.start_s, end_s=self.end_s) as video:
             self.name, self.duration_s = video.name, video.duration_s
+            looks = self._looks(video)
             try:
-                yield from self._windows(video)
+                yield from self._windows(self._recording.listen(looks) if self._recording else looks)
             finally:
                 self.warnings = video.warnings
+
+    def record(self) -> Recording:
+        """Keep what will be seen, without pictures; it is whole, but for name and warnings, when the stream is."""
+        self._recording = Recording("", None, self._model_hash(), self.model.package.width)
+        return self._recording
 
     def read(self) -> Timeline:
         """Read to the end: windows (smoothed if asked), segments, tracks, summary and peaks."""
@@ -75,6 +98,9 @@ class TimelineStream:
 
     def result(self, windows: Sequence[Window]) -> Timeline:
         """Make a Timeline of the windows that came so far."""
+        if self._recording:
+            self._recording.name, self._recording.duration_s = self.name, self.duration_s
+            self._recording.warnings = self.warnings
         windows = smooth(windows, self.segments.smooth_s)
         segments = find_segments(windows, self.labels, self.segments)
         tracks, summary = summarise(windows, segments, self.labels)
@@ -91,25 +117,28 @@ class TimelineStream:
             warnings=self.warnings,
         )
 
-    def _windows(self, video: Video) -> Iterator[Window]:
-        package = self.model.package
-        # As densely as `classify` samples a clip of this length, so that both say the same of it.
-        rate = max(package.sample_fps, package.frames_per_clip / self.windows.length_s)
-        live = video.duration_s is None
-        seen = self.model.watch(video, watched(self.faces), rate, **({"batch": LIVE_BATCH} if live else {}))
+    def _windows(self, frames: Iterator[tuple[float, list[Look]]]) -> Iterator[Window]:
+        live = self.duration_s is None
         waiting: list[_Draft] = []
-        for draft in cut(self._looks(seen), self.faces, self.windows):
+        for draft in cut(frames, self.faces, self.windows):
             waiting.append(draft)
             if live or len(waiting) >= WINDOW_BATCH:
                 yield from self._rows(waiting)
                 waiting = []
         yield from self._rows(waiting)
 
-    def _looks(self, frames: "Iterator[SeenFrame]") -> "Iterator[tuple[float, list[Look]]]":
-        for frame in frames:
+    def _looks(self, video: Video) -> Iterator[tuple[float, list[Look]]]:
+        package = self.model.package
+        # As densely as `classify` samples a clip of this length, so that both say the same of it.
+        rate = max(package.sample_fps, package.frames_per_clip / self.windows.length_s)
+        batch = {"batch": LIVE_BATCH} if video.duration_s is None else {}
+        for frame in self.model.watch(video, watched(self.faces), rate, **batch):
             if self.progress:
                 self.progress(frame.time_s - self.start_s)
             yield frame.time_s, [look(face, self.keep_pictures) for face in frame.faces]
+
+    def _model_hash(self) -> str:
+        return sha256(self.model.package.path / "config.json")
 
     def _rows(self, drafts: "list[_Draft]") -> Iterator[Window]:
         """Run the temporal part over the readable windows and yield all, in order."""
@@ -143,21 +172,6 @@ class TimelineStream:
 def watched(faces: FaceConfig) -> FaceConfig:
     """Return how faces are followed: down to two thirds of the size asked for, so as to say `too_small` of them."""
     return replace(faces, min_face_px=max(8, faces.min_face_px * 2 // 3))
-
-
-@dataclass(slots=True)
-class Look:
-    """What a window needs to know of one face in one frame.
-
-    side: of its box, in pixels.  sharpness, picture: None in frames that are not embedded.
-    """
-
-    track_id: int
-    side: float
-    score: float
-    embedding: NDArray[np.float32] | None
-    sharpness: float | None
-    picture: NDArray[np.uint8] | None
 
 
 @dataclass(slots=True)

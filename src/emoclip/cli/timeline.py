@@ -18,7 +18,7 @@ def timeline(
         list[str] | None,
         typer.Argument(
             metavar="[VIDEO]...",
-            help="Videos, folders of them, globs, addresses (rtsp://...), or - for a pipe.",
+            help="Videos, folders of them, globs, addresses (rtsp://...), - for a pipe, or kept .npz files.",
             show_default=False,
         ),
     ] = None,
@@ -33,7 +33,9 @@ def timeline(
     ] = "timelines",
     formats: Annotated[
         str,
-        typer.Option("--formats", "-f", help="Of csv, parquet, jsonl, eaf, vtt, boris, bids, html, overlay."),
+        typer.Option(
+            "--formats", "-f", help="Of csv, parquet, jsonl, eaf, vtt, boris, bids, html, overlay, npz."
+        ),
     ] = "csv,html",
     window: Annotated[float, typer.Option("--window", help="Seconds of video per row.")] = 2.0,
     step: Annotated[float, typer.Option("--step", help="Seconds between the starts of rows.")] = 0.5,
@@ -78,7 +80,8 @@ def timeline(
         str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
     ] = "CPU",
     embeddings_only: Annotated[
-        bool, typer.Option("--embeddings-only", help="Keep no picture of anybody in any output.")
+        bool,
+        typer.Option("--embeddings-only", help="Keep no picture, but embeddings (.npz) to be read again."),
     ] = False,
     blur: Annotated[bool, typer.Option("--blur", help="Hide the faces in the overlay.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing results.")] = False,
@@ -100,12 +103,13 @@ def timeline(
         sources.append(camera)
     if not sources:
         fail("name a video, a folder of videos, or --camera 0")
+    chosen = [name.strip() for name in formats.split(",") if name.strip()] + ["npz"] * embeddings_only
     sharpness = {} if min_sharpness is None else {"min_sharpness": min_sharpness}
     settings = Settings(
         out=Path(out),
         prompts=resolve(labels),
         model=model,
-        formats=tuple(dict.fromkeys(name.strip() for name in formats.split(",") if name.strip())),
+        formats=tuple(dict.fromkeys(chosen)),
         faces=FaceConfig(mode=faces, detector=detector, min_face_px=min_face, max_faces=max_faces),  # type: ignore[arg-type]
         windows=WindowConfig(length_s=window, step_s=step, min_coverage=min_coverage, **sharpness),
         segments=SegmentConfig(enter=enter, leave=leave, min_s=min_segment, smooth_s=smooth),
