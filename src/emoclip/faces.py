@@ -20,6 +20,7 @@ HOLD_S = 0.7  # a face that is followed but not seen by the detector is reported
 SURE = 0.8  # score at which a face that turns up in mid-scene needs no second detection
 TILTED_MIN = 0.7  # score that a tilted find must have to start a track
 APART = 0.1  # overlap below which two faces are apart
+STRANGER = 0.3  # likeness to itself below which a face the detector does not see is no longer that face
 CROSSED = 0.35  # overlap above which one face hides the other
 
 
@@ -122,7 +123,8 @@ class FaceFollower:
             if found and found.score >= self.config.min_score and overlap(found.box, track.box) > 0.3:
                 track.see(found, now_s)
                 return
-        track.lost = track.doubtful
+        if track.doubtful or likeness(track.look, look_of(grey, track.box)) < STRANGER:
+            track.lose(now_s)
 
     def _search(
         self, frame: Frame, grey: Pixels, side: int, tilts: tuple[float, ...], *, thorough: bool = False
@@ -150,8 +152,10 @@ class FaceFollower:
         looks = [look_of(grey, one.box) for one in fresh]
         pairs = []
         for track in self._tracks:
+            # A face that comes out from behind another is found askew: where it was expected it is as good a witness.
+            there = likeness(track.look, look_of(grey, track.box)) if track.lost else 0.0
             for i, one in enumerate(fresh):
-                fit = _fit(track, one, likeness(track.look, looks[i])) if track.lost else None
+                fit = _fit(track, one, max(there, likeness(track.look, looks[i]))) if track.lost else None
                 if fit is not None:
                     pairs.append((fit, track.id, i, track))
         given: set[int] = set()
@@ -162,7 +166,10 @@ class FaceFollower:
         for i, one in enumerate(fresh):
             if i not in given and len(self._tracks) < self.config.max_faces:
                 sure = new_scene or one.score >= SURE
-                self._tracks.append(Track(self._next_id, one.box, one.score, one.tilt, now_s, looks[i], sure))
+                track = Track(
+                    self._next_id, one.box, one.score, one.tilt, now_s, looks[i], sure, seen_box=one.box
+                )
+                self._tracks.append(track)
                 self._next_id += 1
 
     def _part(self, grey: Pixels) -> None:
@@ -175,7 +182,7 @@ class FaceFollower:
                 b.met.add(a.id)
             if shared > CROSSED:
                 hidden = min(a, b, key=lambda track: likeness(track.look, look_of(grey, track.box)))
-                hidden.lost = True
+                hidden.lose(self._time_s)
             elif shared == 0 and b.id in a.met and a.seen_s == b.seen_s == self._time_s:
                 a.met.discard(b.id)
                 b.met.discard(a.id)
@@ -241,7 +248,7 @@ def _fit(track: Track, one: Detection, like: float) -> float | None:
     y = (one.box[1] + one.box[3] - track.box[1] - track.box[3]) / 2
     away = float(np.hypot(x, y)) / track.side
     larger = (one.box[2] - one.box[0]) / track.side
-    if away > 1.5 or not 0.6 < larger < 1.7 or like < 0.3:
+    if away > 1.5 or not 0.6 < larger < 1.7 or like < STRANGER:
         return None
     return 2 * like - away
 

@@ -33,6 +33,13 @@ class Track:
     doubtful: bool = False  # following is shaky: to be checked at once
     speed: tuple[float, float] = (0.0, 0.0)
     seen: int = 1
+    seen_box: Box = (
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )  # box and speed when a detector last saw it: what following did since
+    seen_speed: tuple[float, float] = (0.0, 0.0)  # may have been the face that came in front
     met: set[int] = field(default_factory=set)  # tracks it overlapped and has not been told apart from since
 
     @property
@@ -47,6 +54,7 @@ class Track:
         self.score += (found.score - self.score) * max(SETTLE, share)
         self.tilt, self.seen_s, self.seen = found.tilt, time_s, self.seen + 1
         self.sure, self.lost, self.doubtful = True, False, False
+        self.seen_box, self.seen_speed = self.box, self.speed
 
     def shift(self, dx: float, dy: float, scale: float = 1.0) -> None:
         """Move the box and scale it about its centre."""
@@ -56,6 +64,12 @@ class Track:
             self.side / 2 * scale,
         )
         self.box = (x - half, y - half, x + half, y + half)
+
+    def lose(self, time_s: float) -> None:
+        """Stop following; from now on the box is where the face would be had it gone on as when last seen."""
+        if not self.lost:
+            self.lost, self.box, self.speed = True, self.seen_box, self.seen_speed
+            self.guess(time_s - self.seen_s)
 
     def guess(self, step_s: float) -> None:
         """Move a lost face on as it went."""
