@@ -14,7 +14,7 @@ from PIL import Image
 
 from emoclip import batch
 from emoclip.batch import Settings, plan, run
-from emoclip.config import WindowConfig
+from emoclip.config import FaceConfig, WindowConfig
 from emoclip.errors import ConfigError, OutputError
 from emoclip.files import sha256
 from emoclip.prompts import resolve
@@ -223,3 +223,54 @@ def test_a_long_video_cut_short_says_so_and_keeps_what_could_be_read(media, sett
     rows = pd.read_csv(chosen.out / "cut.csv")
     assert rows["end_s"].max() > 3.5
     assert json.loads((chosen.out / "cut.json").read_text())["warnings"]
+
+
+class Camera:
+    """A camera that gives 40 frames a second apart by its own clock, then is stopped by hand or goes away."""
+
+    def __init__(self, stopped):
+        self.left, self.stopped = 40, stopped
+
+    def __call__(self, number):
+        assert number == 0
+        return self
+
+    def isOpened(self):  # noqa: N802
+        return True
+
+    def get(self, _):
+        return 30.0
+
+    def release(self):
+        self.left = 0
+
+    def read(self):
+        self.left -= 1
+        if self.left < 0 and self.stopped:
+            raise KeyboardInterrupt
+        return self.left >= 0, np.full((48, 64, 3), 90, np.uint8)
+
+
+@pytest.mark.parametrize("stopped", [True, False], ids=["stopped by hand", "unplugged"])
+def test_a_camera_gives_its_files_when_it_ends(settings, monkeypatch, stopped):
+    import cv2
+
+    ticks = iter(range(1000))
+    monkeypatch.setattr(cv2, "VideoCapture", Camera(stopped))
+    monkeypatch.setattr("emoclip.video.time.monotonic", lambda: next(ticks) * 0.1)
+    (outcome,) = run(plan([0], settings()), settings())
+    assert (outcome.state, outcome.message) == ("done", "")
+    rows = pd.read_csv(settings().out / "camera-0.csv")
+    assert rows["start_s"].iloc[0] == 0.0
+    assert len(rows) >= 4
+
+
+def test_two_hundred_faces_in_a_picture_are_followed_up_to_max_faces(media, settings, tmp_path):
+    face = Image.open(media / "single_face.jpg").convert("RGB").crop((120, 60, 480, 420)).resize((80, 80))
+    crowd = Image.new("RGB", (80 * 15, 80 * 14))
+    for at in range(15 * 14):
+        crowd.paste(face, (80 * (at % 15), 80 * (at // 15)))
+    crowd.save(tmp_path / "crowd.png")
+    chosen = settings(faces=FaceConfig(mode="all", max_faces=10, min_face_px=24), formats=("csv", "html"))
+    (outcome,) = run(plan([str(tmp_path / "crowd.png")], chosen), chosen)
+    assert (outcome.state, outcome.windows) == ("done", 10)

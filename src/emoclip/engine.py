@@ -168,7 +168,7 @@ class EmoCLIP:
                 due = (frame.time_s if late else due) + 1 / rate
                 crops += [self._crop(frame, face, config) for face in faces]
             waiting.append((frame.index, frame.time_s, faces, sampled))
-            if len(crops) >= batch or len(waiting) >= 16 * batch:
+            if not crops or len(crops) >= batch or len(waiting) >= 16 * batch:
                 yield from self._embed_waiting(waiting, crops)
                 waiting, crops = [], []
         yield from self._embed_waiting(waiting, crops)

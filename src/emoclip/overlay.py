@@ -60,11 +60,13 @@ def write_overlay(
         # H.264 in its usual form wants even sides.
         width, height = video.width + video.width % 2, video.height + video.height % 2
         stream = output.add_stream(
-            "libx264", rate=Fraction(video.fps).limit_denominator(1001), options={"crf": "23", "preset": "veryfast"}
+            "libx264",
+            rate=Fraction(video.fps).limit_denominator(1001),
+            options={"crf": "23", "preset": "veryfast"},
         )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS)
-        font = ImageFont.load_default(max(12, height // 28))
+        font = _font(max(12, height // 28))
         for frame in video:
             found = _found(frame, follower, faces)
             image = frame.image.copy()
@@ -84,6 +86,16 @@ def write_overlay(
             if progress:
                 progress(frame.time_s - start_s)
         output.mux(stream.encode(None))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    # Pillow's own font has Latin letters only; where the system has one with more, labels in other scripts show.
+    for name in ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf"):
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return ImageFont.load_default(size)
 
 
 def _found(frame: Frame, follower: FaceFollower, faces: FaceConfig) -> list[tuple[int, Box]]:
