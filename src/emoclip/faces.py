@@ -21,6 +21,7 @@ SURE = 0.8  # score at which a face that turns up in mid-scene needs no second d
 TILTED_MIN = 0.7  # score that a tilted find must have to start a track
 APART = 0.1  # overlap below which two faces are apart
 STRANGER = 0.3  # likeness to itself below which a face the detector does not see is no longer that face
+ITSELF = 0.6  # likeness to itself from which a lost face is looked for where it should be
 CROSSED = 0.35  # overlap above which one face hides the other
 
 
@@ -92,7 +93,8 @@ class FaceFollower:
             or now_s - self._look_s >= LOOK_AGAIN_S
         )
         for track in self._tracks:
-            if not track.lost and (due or track.doubtful or not track.sure):
+            back = track.lost and due and likeness(track.look, look_of(grey, track.box)) > ITSELF
+            if back or (not track.lost and (due or track.doubtful or not track.sure)):
                 self._check(track, grey, now_s)
         if not due:
             return
@@ -200,11 +202,8 @@ class FaceFollower:
         for track in self._tracks:
             x, y = (track.box[0] + track.box[2]) / 2, (track.box[1] + track.box[3]) / 2
             inside = 0 <= x < width and 0 <= y < height
-            hidden = any(
-                other.id in track.met and not other.lost and overlap(other.box, track.box) > 0
-                for other in self._tracks
-            )
-            patience_s = self.config.bridge_s * (3 if track.lost and hidden else 1)
+            # Behind somebody else a face may stay for longer than it would be gone for otherwise.
+            patience_s = self.config.bridge_s * (3 if track.lost and track.met else 1)
             if self._time_s - track.seen_s <= patience_s and (inside or track.lost):
                 kept.append(track)
         self._tracks = kept
