@@ -52,8 +52,10 @@ def embed_views(
 ) -> Iterator[tuple[Job, NDArray[np.float32]]]:
     """Yield the frame embeddings (n, D) of every kept frame of each view, in order.
 
-    Clips are read by worker processes.  Raises InputError for a clip that cannot be read.
+    Clips are read by worker processes.  Leaves the model in evaluation mode.
+    Raises InputError for a clip that cannot be read.
     """
+    model.eval()
     device = model.logit_scale.device
     loader = DataLoader(_Views(jobs, recipe, pixels), batch_size=None, num_workers=recipe.loop.workers)
     waiting: list[Tensor] = []
@@ -85,7 +87,8 @@ def embed_views(
 
 @torch.no_grad()
 def embed_sentences(model: VideoTextModel, tokenizer: Tokenizer, sentences: Sequence[str]) -> Tensor:
-    """Return text embeddings (N, D) on the CPU, not normalised."""
+    """Return text embeddings (N, D) on the CPU, not normalised.  Leaves the model in evaluation mode."""
+    model.eval()
     device = model.logit_scale.device
     parts = [sentences[at : at + SENTENCES_AT_ONCE] for at in range(0, len(sentences), SENTENCES_AT_ONCE)]
     tokens = [

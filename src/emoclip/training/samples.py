@@ -71,7 +71,7 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
         return [_sample(clip, numbers, captions) for clip in clips]
 
     overlap = {clip.id for clip in train_clips} & {clip.id for clip in test_clips}
-    if overlap and recipe.data.split == "train":
+    if overlap:
         raise InputError(
             f"{place}: {len(overlap)} clips are in the training and the test part ({_some(overlap)}); "
             f"`emoclip data check {recipe.data.dataset}` lists them, mend the lists first"
@@ -104,7 +104,9 @@ def _parts(recipe: Recipe, dataset: Dataset) -> tuple[list[Clip], list[Clip]]:
         return dataset.select(None, fold), []
     train = dataset.select("train", fold)
     test = dataset.select(test_split, fold) if test_split else []
-    return (train + test if recipe.data.split == "all" else train), test
+    if recipe.data.split == "all":  # nothing is left to test on
+        return train + test, []
+    return train, test
 
 
 def _present(clips: Sequence[Clip], place: Path, notes: list[str]) -> list[Clip]:

@@ -61,8 +61,10 @@ class Scorer:
         self.assembly.model.eval()
         with torch.no_grad():
             clips = self.embed_clips(samples)
-            predicted = (clips @ self.embed_classes().T).argmax(dim=1).numpy()
             loss = self._caption_loss(samples, clips)
+            if not self.sentences:  # clips without labels
+                return Scores(math.nan, math.nan, loss, (), len(samples))
+            predicted = (clips @ self.embed_classes().T).argmax(dim=1).numpy()
         return scores(samples, predicted, len(self.sentences), loss)
 
     def predict(self, samples: Sequence[Sample]) -> NDArray[np.int64]:

@@ -1,0 +1,145 @@
+"""The cache of embeddings: what is in it stays, and it refuses what it was not made for."""
+
+import os
+import resource
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from clips import TINY, make_clips  # noqa: E402
+
+from emoclip.datasets import Clip  # noqa: E402
+from emoclip.errors import InputError, OutputError  # noqa: E402
+from emoclip.training.assembly import assemble  # noqa: E402
+from emoclip.training.cache import EmbeddingCache, fingerprint, stamp  # noqa: E402
+from emoclip.training.data import said  # noqa: E402
+from emoclip.training.embedding import cache_frames, cache_sentences  # noqa: E402
+from emoclip.training.recipe import load_recipe  # noqa: E402
+from emoclip.training.samples import choose_samples  # noqa: E402
+
+
+def quiet(what, done, total):
+    pass
+
+
+def rows(count, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
+
+
+def test_rows_come_back_by_key_also_after_reopening(tmp_path):
+    cache = EmbeddingCache(tmp_path / "c", {"model": "a"}, 3)
+    cache.add("one", "s1", rows(2, 1))
+    cache.add("two", "s2", rows(5, 2))
+    np.testing.assert_array_equal(cache.rows("two"), rows(5, 2))
+    cache.add("three", "s3", rows(1, 3))  # while rows are mapped
+    cache.close()
+    again = EmbeddingCache(tmp_path / "c", {"model": "a"}, 3)
+    for key, count, seed in (("one", 2, 1), ("two", 5, 2), ("three", 1, 3)):
+        np.testing.assert_array_equal(again.rows(key), rows(count, seed))
+    assert isinstance(again.rows("one").base, np.memmap | np.ndarray)
+    assert again.holds("one", "s1")
+    assert not again.holds("four", "s4")
+
+
+def test_what_a_kill_cut_short_is_dropped_and_the_rest_kept(tmp_path):
+    cache = EmbeddingCache(tmp_path / "c", {}, 3)
+    cache.add("one", "s", rows(2))
+    cache.add("two", "s", rows(3))
+    cache.close()
+    index = tmp_path / "c" / "index.jsonl"
+    index.write_bytes(index.read_bytes()[:-4])  # half a line, its rows whole
+    with (tmp_path / "c" / "rows.f32").open("ab") as file:
+        file.write(b"half a row")
+    again = EmbeddingCache(tmp_path / "c", {}, 3)
+    assert list(again.entries) == ["one"]
+    again.add("two", "s", rows(3, 9))
+    again.close()
+    np.testing.assert_array_equal(EmbeddingCache(tmp_path / "c", {}, 3).rows("two"), rows(3, 9))
+
+
+def test_another_model_or_setting_is_refused_by_name(tmp_path):
+    EmbeddingCache(tmp_path / "c", {"image tower": "aaaa", "clips.stride": 4}, 3)
+    with pytest.raises(
+        InputError, match=r"made with image tower=aaaa, this run has image tower=bbbb.*--cache"
+    ):
+        EmbeddingCache(tmp_path / "c", {"image tower": "bbbb", "clips.stride": 4}, 3)
+    with pytest.raises(InputError, match=r"clips\.stride=4"):
+        EmbeddingCache(tmp_path / "c", {"image tower": "aaaa", "clips.stride": 2}, 3)
+    with pytest.raises(InputError, match="width"):
+        EmbeddingCache(tmp_path / "c", {"image tower": "aaaa", "clips.stride": 4}, 8)
+
+
+def test_a_changed_file_is_refused_by_name(tmp_path):
+    cache = EmbeddingCache(tmp_path / "c", {}, 3)
+    cache.add("clip7#0", "before", rows(2))
+    with pytest.raises(InputError, match=r"made when clip7#0 was another file"):
+        cache.holds("clip7#0", "after")
+
+
+def test_a_shortened_data_file_is_told(tmp_path):
+    cache = EmbeddingCache(tmp_path / "c", {}, 3)
+    cache.add("one", "s", rows(2))
+    cache.close()
+    os.truncate(tmp_path / "c" / "rows.f32", 10)
+    with pytest.raises(InputError, match="shorter than its index"):
+        EmbeddingCache(tmp_path / "c", {}, 3)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing_written_before(tmp_path):
+    cache = EmbeddingCache(tmp_path / "c", {}, 3)
+    cache.add("one", "s", rows(2))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot be written.*make room"):
+            cache.add("two", "s", rows(50))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    cache.close()
+    assert list(EmbeddingCache(tmp_path / "c", {}, 3).entries) == ["one"]
+
+
+def test_stamps_change_with_the_files(tmp_path):
+    make_clips(tmp_path, count=1)
+    clip = Clip("clip000", tmp_path / "clip000")
+    first = stamp(clip)
+    assert stamp(clip) == first
+    frame = tmp_path / "clip000" / "000.png"
+    frame.write_bytes(frame.read_bytes() + b"x")
+    assert stamp(clip) != first
+    assert stamp(Clip("a", tmp_path, image=b"1")) != stamp(Clip("a", tmp_path, image=b"2"))
+    with pytest.raises(InputError, match="cannot be read"):
+        stamp(Clip("gone", tmp_path / "gone"))
+
+
+def test_fingerprints_tell_models_apart():
+    layer = torch.nn.Linear(3, 2)
+    first = fingerprint(layer.state_dict())
+    assert fingerprint({k: v.clone() for k, v in layer.state_dict().items()}) == first
+    with torch.no_grad():
+        layer.bias[0] += 1e-6
+    assert fingerprint(layer.state_dict()) != first
+
+
+def test_towers_run_once_for_every_view_and_sentence(tmp_path):
+    manifest = make_clips(tmp_path / "data", count=12, test=3)
+    recipe = load_recipe("smoke", TINY + ("data.file=''", "data.measures=''", "model.train_image=false"))
+    samples = choose_samples(recipe, manifest)
+    assembly = assemble(recipe.model, said(samples.train, samples.sentences, recipe), 0)
+    seen = []
+    assembly.model.backbone.visual.register_forward_hook(lambda *args: seen.append(len(args[1][0])))
+    frames = cache_frames(assembly, recipe, samples, tmp_path / "cache", quiet)
+    once = sum(seen)
+    # 7 frames a clip; two augmented views to train on, the plain one to select and test on
+    assert once == 7 * (2 * len(samples.train) + len(samples.held) + len(samples.test))
+    again = cache_frames(assembly, recipe, samples, tmp_path / "cache", quiet)
+    assert sum(seen) == once
+    assert again.entries == frames.entries
+    texts = cache_sentences(assembly, recipe, samples, tmp_path / "cache", quiet)
+    captions = {s.captions[0] for part in (samples.train, samples.held, samples.test) for s in part}
+    assert set(texts.entries) == captions | {s for known in samples.sentences for s in known}
+    frame = samples.train[0].clip.path / "000.png"
+    frame.write_bytes(frame.read_bytes() + b"x")
+    with pytest.raises(InputError, match="another file than now"):
+        cache_frames(assembly, recipe, samples, tmp_path / "cache", quiet)
