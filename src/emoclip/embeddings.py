@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,37 +61,32 @@ class Store:
 
     def __init__(self, path: Path | None) -> None:
         """path: made with its folder if absent; None keeps everything in memory.  Raises OutputError."""
+        self._path = path
         self._lock = threading.Lock()
         self._flushed = time.monotonic()
-        try:
+        with self._access():
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(str(path or ":memory:"), timeout=60, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.executescript(_TABLES)
-        except (sqlite3.Error, OSError) as error:
-            raise OutputError(
-                f"{path}: the cache of embeddings cannot be used ({error}); delete it, or pass --no-cache"
-            ) from None
 
     def clip(self, key: str) -> tuple[NDArray[np.float32], tuple[str, ...]] | None:
         """Return a clip's embedding (D,) and its warnings, or None."""
-        with self._lock:
-            row = self._database.execute("SELECT clip, warnings FROM clips WHERE key = ?", (key,)).fetchone()
+        row = self._row("SELECT clip, warnings FROM clips WHERE key = ?", key)
         return None if row is None else (np.frombuffer(row[0], np.float32), tuple(json.loads(row[1])))
 
     def frames(self, key: str, width: int) -> NDArray[np.float32] | None:
         """Return the embeddings (T, D) of a clip's picked frames, in order and not normalised, or None."""
-        with self._lock:
-            row = self._database.execute("SELECT frames FROM clips WHERE key = ?", (key,)).fetchone()
+        row = self._row("SELECT frames FROM clips WHERE key = ?", key)
         return None if row is None else np.frombuffer(row[0], np.float32).reshape(-1, width)
 
     def add(
         self, key: str, frames: NDArray[np.float32], clip: NDArray[np.float32], warnings: tuple[str, ...]
     ) -> None:
-        """Keep a clip's embeddings; they are on disk within a few seconds."""
+        """Keep a clip's embeddings; they are on disk within a few seconds.  Raises OutputError (a full disk, say)."""
         row = (key, frames.tobytes(), clip.tobytes(), json.dumps(warnings))
-        with self._lock:
+        with self._access():
             self._database.execute("INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)", row)
             if time.monotonic() - self._flushed > FLUSH_S:
                 self._flush()
@@ -98,42 +94,56 @@ class Store:
     def content(self, clip: Clip) -> str:
         """Return the SHA-256 of what the clip shows: its file's bytes, or its frames' names and bytes.
 
-        Files are hashed once and again only when size or time of change differ.  Raises InputError.
+        Files are hashed once, and again only when size or time of change differ.  Raises InputError.
         """
         if clip.image is not None:
             return hashlib.sha256(clip.image).hexdigest()
-        files = natural_order(filter(is_picture, clip.path.iterdir())) if clip.path.is_dir() else [clip.path]
         try:
+            files = (
+                natural_order(filter(is_picture, clip.path.iterdir())) if clip.path.is_dir() else [clip.path]
+            )
             stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
             stamp = hashlib.sha256(repr(stats).encode()).hexdigest()
             path = str(clip.path.resolve())
-            with self._lock:
-                row = self._database.execute(
-                    "SELECT stamp, digest FROM contents WHERE path = ?", (path,)
-                ).fetchone()
-            if row is not None and row[0] == stamp:
-                return str(row[1])
+            row = self._row("SELECT digest, stamp FROM contents WHERE path = ?", path)
+            if row is not None and row[1] == stamp:
+                return str(row[0])
             digest = hashlib.sha256()
-            for file in files:
-                digest.update(f"{file.name}:{file.stat().st_size}:".encode() + file.read_bytes())
+            for file, (name, size, _) in zip(files, stats, strict=True):
+                digest.update(f"{name if len(files) > 1 else ''}:{size}:".encode() + file.read_bytes())
         except FileNotFoundError:
             raise InputError(f"{clip.id}: is not there; extract the archive again") from None
         except OSError as error:
             raise InputError(f"{clip.id}: cannot be read ({error.strerror})") from None
-        with self._lock:
-            row = (path, stamp, digest.hexdigest())
-            self._database.execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", row)
+        with self._access():
+            entry = (path, stamp, digest.hexdigest())
+            self._database.execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", entry)
         return digest.hexdigest()
 
     def close(self) -> None:
         """Write what is left and let go of the file."""
-        with self._lock:
+        with self._access():
             self._flush()
             self._database.close()
+
+    def _row(self, query: str, value: str) -> tuple[Any, ...] | None:
+        with self._access():
+            row: tuple[Any, ...] | None = self._database.execute(query, (value,)).fetchone()
+        return row
 
     def _flush(self) -> None:
         self._database.commit()
         self._flushed = time.monotonic()
+
+    @contextmanager
+    def _access(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        except (sqlite3.Error, OSError) as error:
+            raise OutputError(
+                f"{self._path}: the cache of embeddings cannot be used ({error}); delete it, or pass --no-cache"
+            ) from None
 
 
 @contextmanager

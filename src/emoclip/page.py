@@ -22,13 +22,13 @@ p { margin: .4rem 0 }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
-td.number, th.number { text-align: right }
+td.number, th.number { text-align: right; white-space: nowrap; overflow-wrap: normal }
 img { max-width: 100% }
 tr.ours td { background: var(--panel); font-weight: 600 }
 figure { margin: .5rem 0 }
 figcaption { color: var(--faint); font-size: .9rem }
 .pictures, .thumbs { display: flex; flex-wrap: wrap; gap: 1rem }
-.pictures figure { flex: 1 1 22rem; min-width: 0 }
+.pictures figure { flex: 1 1 22rem; min-width: 0; max-width: 44rem }
 .thumbs figure { width: 9rem }
 .thumbs img { width: 100% }
 footer { margin-top: 2rem; padding-top: .6rem; border-top: 1px solid var(--line);
