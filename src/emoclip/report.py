@@ -63,8 +63,9 @@ def report(timeline: Timeline) -> str:
 
 def _hints() -> Html:
     return paragraph(
-        "Drag over a chart or pinch to zoom, double-click for all of it; Ctrl and the wheel zoom too. The arrow keys "
-        "step through the windows. The bar below the lines names what the face reads as; hatched: not readable.",
+        "Drag over a chart or pinch to zoom, double-click for all of it; Ctrl and the wheel zoom too. Zoomed out, the "
+        "lines are means of several windows. The arrow keys step through the windows. The bar below the lines names "
+        "what the face reads as; hatched: not readable.",
         faint=True,
     )
 

@@ -52,6 +52,16 @@
     return low > 0 && time - track.centre[low - 1] < track.centre[low] - time ? low - 1 : low;
   }
 
+  // Mean time and share of the readable ones among rows `from` to before `to`; share is null if there are none.
+  function mean(track, label, from, to) {
+    let count = 0, time = 0, share = 0;
+    for (let at = from; at < Math.min(to, track.centre.length); at++) {
+      if (track.probs[label][at] === null) continue;
+      count++; time += track.centre[at]; share += track.probs[label][at];
+    }
+    return count ? [time / count, share / count / 1000] : [0, null];
+  }
+
   const LEFT = 34, RIGHT = 8, TOP = 8, AXIS = 18, BAND = 22, STRIP = 8, GAP = 4;
 
   function draw() { for (const chart of charts) paint(chart); }
@@ -95,19 +105,19 @@
     pen.beginPath(); pen.rect(LEFT, 0, width - LEFT - RIGHT, height); pen.clip();
     const first = Math.max(nearest(track, view[0]) - 1, 0);
     const last = Math.min(nearest(track, view[1]) + 1, track.centre.length - 1);
+    // Hours on one screen: a point is the mean of so many windows that the points stay three pixels apart.
+    const bin = Math.max(1, Math.ceil((last - first) * 3 / width));
     data.labels.forEach((_, label) => {
       if (!shown[label]) return;
       const { colour, dash } = style(label);
       pen.strokeStyle = colour; pen.fillStyle = colour; pen.lineWidth = 1.8; pen.setLineDash(dash);
       pen.beginPath();
       let open = false;
-      for (let at = first; at <= last; at++) {
-        const share = track.probs[label][at];
+      for (let at = first; at <= last; at += bin) {
+        const [time, share] = mean(track, label, at, Math.min(at + bin, last + 1));
         if (share === null) { open = false; continue; }
-        const alone = !open && (at === track.centre.length - 1 || track.probs[label][at + 1] === null);
-        if (alone) pen.fillRect(x(track.centre[at]) - 2, y(share / 1000) - 2, 4, 4);
-        if (open) pen.lineTo(x(track.centre[at]), y(share / 1000));
-        else pen.moveTo(x(track.centre[at]), y(share / 1000));
+        if (!open && mean(track, label, at + bin, at + 2 * bin)[1] === null) pen.fillRect(x(time) - 2, y(share) - 2, 4, 4);
+        if (open) pen.lineTo(x(time), y(share)); else pen.moveTo(x(time), y(share));
         open = true;
       }
       pen.stroke();
