@@ -22,17 +22,9 @@ from emoclip.config import FaceConfig
 from emoclip.datasets import Clip, Dataset
 from emoclip.embeddings import Embeddings, embed, open_store
 from emoclip.errors import ConfigError, InputError, OutputError
-from emoclip.evaluate import (
-    Evaluation,
-    class_prompts,
-    classify,
-    compare,
-    compare_wordings,
-    embed_task,
-    make_task,
-    scores,
-)
+from emoclip.evaluate import Evaluation, classify, compare, embed_task, make_task, scores
 from emoclip.sampling import Sampling
+from emoclip.wordings import class_prompts, compare_wordings
 
 FULL = FaceConfig(mode="full")
 EVEN = Sampling("even", 4)

@@ -14,7 +14,7 @@ FLOORS = {
     "segments recording",
     2: "runtime",
     3: "engine timeline",
-    4: "formats report overlay drawing batch sidecar evaluate embeddings sampling charts page scorecard symptoms "
+    4: "formats report overlay drawing batch sidecar evaluate embeddings sampling charts page scorecard wordings symptoms "
     "search cohort interviews validation regression probe heads symptom_report",
     5: "cli server",
 }

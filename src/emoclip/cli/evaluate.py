@@ -106,8 +106,9 @@ def evaluate(
     from emoclip import charts, scorecard
     from emoclip.embeddings import open_store
     from emoclip.engine import EmoCLIP
-    from emoclip.evaluate import class_prompts, classify, make_task
+    from emoclip.evaluate import classify, make_task
     from emoclip.files import atomic_folder
+    from emoclip.wordings import class_prompts
 
     if pictures:
         charts.check_installed()

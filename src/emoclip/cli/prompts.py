@@ -99,8 +99,9 @@ def compare(
     from emoclip.embeddings import open_store
     from emoclip.engine import EmoCLIP
     from emoclip.errors import ConfigError
-    from emoclip.evaluate import class_prompts, classify, compare_wordings, make_task
+    from emoclip.evaluate import classify, make_task
     from emoclip.files import check_writable, write_text
+    from emoclip.wordings import class_prompts, compare_wordings
 
     to_stdout = str(json_file) == "-"
     if json_file and not to_stdout:
