@@ -278,3 +278,13 @@ def test_smoothing_applies_to_what_is_read_whole(model, media):
     ).read()
     mean = np.mean([window.probs["joyful"] for window in raw.windows])
     assert [window.probs["joyful"] for window in smoothed.windows] == pytest.approx([mean] * len(raw.windows))
+
+
+def test_the_bundled_model_finds_the_three_phases_of_a_real_recording(media):
+    labels = "crying or sad, worried or afraid, smiling or laughing"
+    timeline = EmoCLIP.load().timeline(media / "WolfgangLanger_Pexels.mp4", labels).read()
+    crying, worried, smiling = timeline.segments
+    assert [segment.label for segment in timeline.segments] == timeline.labels
+    # What one sees: crying until about 6.3 s, worried and looking up, laughing from about 10 s on.
+    assert crying.offset_s == worried.onset_s == pytest.approx(6.3, abs=1.5)
+    assert worried.offset_s == smiling.onset_s == pytest.approx(10.0, abs=1.5)
