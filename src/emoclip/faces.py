@@ -18,9 +18,10 @@ THOROUGH_AGAIN_S = 0.5  # seconds between thorough searches of new scenes
 LOOK_AGAIN_S = 0.25  # seconds after which to look, however few frames went by
 HOLD_S = 0.7  # a face that is followed but not seen by the detector is reported for so long
 SURE = 0.8  # score at which a face that turns up in mid-scene needs no second detection
-TILTED_MIN = 0.7  # score that a tilted find must have to start a track
+TILTED_MIN = 0.75  # score that a tilted find must have to start a track
 APART = 0.1  # overlap below which two faces are apart
 STRANGER = 0.3  # likeness to itself below which a face the detector does not see is no longer that face
+DARK = 110.0  # grey level that the brightest part of a scene should have at least
 ITSELF = 0.6  # likeness to itself from which a lost face is looked for where it should be
 CROSSED = 0.35  # overlap above which one face hides the other
 
@@ -58,6 +59,7 @@ class FaceFollower:
         self._look_s = 0.0
         self._look_index = 0
         self._looks = 0
+        self._gain = 1.0
         self._thorough_s = -THOROUGH_AGAIN_S
 
     def update(self, frame: Frame) -> list[Face]:
@@ -65,6 +67,7 @@ class FaceFollower:
         grey = frame.grey(ROUTINE_SIDE)
         step_s, self._time_s = frame.time_s - self._time_s, frame.time_s
         scene = np.asarray(cv2.resize(grey, (32, 18), interpolation=cv2.INTER_AREA), np.uint8)
+        self._gain = DARK / max(float(scene.max()), 8.0)
         new_scene = self._grey is None or self._grey.shape != grey.shape or _is_cut(self._scene, scene)
         if new_scene:
             self._tracks, self._looks = [], 0
@@ -119,9 +122,16 @@ class FaceFollower:
             self._thorough_s = now_s
         return rested
 
+    def _lit(self, grey: Pixels) -> Pixels:
+        """Brighten a dark picture: the cascades see little in the lowest grey levels."""
+        if self._gain <= 1:
+            return grey
+        return np.asarray(cv2.convertScaleAbs(grey, alpha=self._gain), np.uint8)
+
     def _check(self, track: Track, grey: Pixels, now_s: float) -> None:
+        lit = self._lit(grey)
         for tilt in (track.tilt, *(tilt for tilt in (0.0, -TILT, TILT) if tilt != track.tilt)):
-            found = self._detector.check(grey, track.box, tilt)
+            found = self._detector.check(lit, track.box, tilt)
             if found and found.score >= self.config.min_score and overlap(found.box, track.box) > 0.3:
                 track.see(found, now_s)
                 return
@@ -134,7 +144,7 @@ class FaceFollower:
         """Search at the resolution where the smallest face asked for is as small as the detector can see."""
         longest = max(frame.width, frame.height)
         side = min(side, max(WINDOW * 2, round(longest * WINDOW / self.config.min_face_px)))
-        picture = frame.grey(side)
+        picture = self._lit(frame.grey(side))
         scale = grey.shape[1] / picture.shape[1]
         found: list[Detection] = []
         for tilt in tilts:
@@ -151,6 +161,7 @@ class FaceFollower:
         """Give the detections to the faces lost, the likeliest pair first; what is left over is new."""
         alive = [track for track in self._tracks if not track.lost]
         fresh = [one for one in found if all(inside(one.box, track.box) < SAME for track in alive)]
+        fresh.sort(key=lambda one: one.box[0] - one.box[2])
         looks = [look_of(grey, one.box) for one in fresh]
         pairs = []
         for track in self._tracks:
