@@ -4,7 +4,7 @@
   const data = JSON.parse(document.getElementById("timeline").textContent);
   // Okabe and Ito's colours with a dash of its own each: told apart without colour vision, and in print.
   const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c"];
-  const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [14, 4], [3, 6]];
+  const DASHES = [[], [8, 4], [3, 3], [10, 3, 2, 3], [5, 5], [14, 4], [3, 6]];
   const style = (at) => ({
     colour: COLOURS[at % COLOURS.length],
     dash: DASHES[(at + Math.floor(at / COLOURS.length)) % DASHES.length],
@@ -110,7 +110,7 @@
     data.labels.forEach((_, label) => {
       if (!shown[label]) return;
       const { colour, dash } = style(label);
-      pen.strokeStyle = colour; pen.fillStyle = colour; pen.lineWidth = 1.8; pen.setLineDash(dash);
+      pen.strokeStyle = colour; pen.fillStyle = colour; pen.lineWidth = 2; pen.setLineDash(dash);
       pen.beginPath();
       let open = false;
       for (let at = first; at <= last; at += bin) {
