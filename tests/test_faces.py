@@ -1,5 +1,7 @@
 """Faces found and followed in real recordings, and in scenes made from real portraits where the truth is known."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
@@ -7,9 +9,10 @@ from skimage import data
 
 from emoclip.config import FaceConfig
 from emoclip.detection import overlap
-from emoclip.faces import Face, FaceFollower, square_crop
+from emoclip.faces import FaceFollower, square_crop
 from emoclip.pictures import read_picture
 from emoclip.video import Frame, open_video
+from emoclip.yunet import FILE, YuNetDetector
 
 ALL = FaceConfig(mode="all")
 
@@ -232,5 +235,40 @@ def test_box_wholly_outside_still_gives_a_crop():
     assert square_crop(np.zeros((10, 10, 3), np.uint8), (100, 100, 110, 110), 0.1).shape == (12, 12, 3)
 
 
-def test_face_is_a_plain_value():
-    assert Face(1, (0, 0, 2, 2), 0.5) == Face(1, (0, 0, 2, 2), 0.5)
+@pytest.mark.parametrize("answer", [OSError("no route to host"), b"a login page"])
+def test_yunet_that_cannot_be_had_falls_back_loudly(monkeypatch, tmp_path, media, answer):
+    def urlopen(*_, **__):
+        if isinstance(answer, OSError):
+            raise answer
+        return io.BytesIO(answer)
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    monkeypatch.setattr("emoclip.yunet.cache_folder", lambda: tmp_path)
+    with pytest.warns(UserWarning, match="YuNet is not used") as caught:
+        [(_, faces)] = follow_all(media / "single_face.jpg", FaceConfig(mode="all", detector="yunet"))
+    assert str(tmp_path / "detectors" / FILE) in str(caught[0].message)
+    assert len(faces) == 1
+    assert not list(tmp_path.rglob("*.onnx"))  # nothing unverified is kept
+
+
+def test_yunet_boxes_come_back_in_the_pictures_own_pixels(monkeypatch):
+    class Network:
+        """Stands in for the model, which tests do not fetch: the bright rectangle is the face."""
+
+        def setInputSize(self, size):  # noqa: N802 (OpenCV's name)
+            self.size = size
+
+        def detect(self, image):
+            assert image.shape == (*self.size[::-1], 3)
+            x, y, w, h = cv2.boundingRect((image[..., 0] > 128).astype(np.uint8))
+            return 1, np.array([[x, y, w, h, *[0.0] * 10, 0.9]], np.float32)
+
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: Network())
+    grey = np.zeros((180, 320), np.uint8)
+    grey[60:100, 200:240] = 255
+    detector = YuNetDetector("model.onnx")
+    [found] = detector.search(grey)
+    assert found.box == pytest.approx((198, 58, 242, 102))  # the square a tenth wider
+    near = detector.check(grey, (190, 55, 230, 95))
+    assert near.box == pytest.approx(found.box, abs=1.5)
+    assert near.score == pytest.approx(0.9)

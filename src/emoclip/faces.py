@@ -11,6 +11,7 @@ from emoclip.detection import SAME, TILT, WINDOW, Box, Detection, HaarDetector, 
 from emoclip.frames import Frame
 from emoclip.pictures import Pixels
 from emoclip.tracks import Track, follow, likeness, look_of
+from emoclip.yunet import yunet_or_haar
 
 ROUTINE_SIDE = 384  # longer side in pixels of the grey picture that faces are followed and looked for in
 DEEP_SIDE = 640  # the same for the look at a new scene and the occasional one for small faces
@@ -50,7 +51,7 @@ class FaceFollower:
 
     def __init__(self, config: FaceConfig) -> None:
         self.config = config
-        self._detector = HaarDetector()
+        self._detector = yunet_or_haar() if config.detector == "yunet" else HaarDetector()
         self._tracks: list[Track] = []
         self._next_id = 0
         self._grey: Pixels | None = None
