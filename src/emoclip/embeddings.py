@@ -69,6 +69,7 @@ class Store:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(str(path or ":memory:"), timeout=60, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")  # no wait for the disk at every commit
             self._database.executescript(_TABLES)
 
     def clip(self, key: str) -> tuple[NDArray[np.float32], tuple[str, ...]] | None:
