@@ -1,8 +1,8 @@
 """The severity head inside a package: `symptoms.onnx`, what its numbers mean, how sure it is and whom it fits.
 
-The graph takes one interview, `clips` (N, D) unit clip embeddings or `frames` (N, T, D) frame embeddings, and gives
-`scores` (1, targets), `influence` (N, targets), by how much each clip moved the scores, and `distance` (1, 1) from the
-interviews it was fitted to.
+A graph that takes `clips` (N, D), an interview's unit clip embeddings, gives `scores` (1, targets) and `influence`
+(N, targets), by how much each clip moved the scores.  One that takes `frames` (N, T, D), frame embeddings, gives
+`values` (N, targets), the scores of single clips, whose mean is the interview's.
 """
 
 import json
@@ -10,6 +10,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from emoclip.scales import Target
 Floats = NDArray[np.float64]
 
 FORMAT = 1
-GRAPH = "symptoms.onnx"
+GRAPH, COHORT = "symptoms.onnx", "symptoms_cohort.npz"
 LEVEL = 0.9
+CLIP_BATCH = 64  # clips of a `frames` head at once
 NOTE = "A research estimate of a clinical rating from how a face reads on video, not a diagnosis."
 
 
@@ -89,11 +91,17 @@ def half_width(residuals: Floats, subjects: Sequence[str], level: float = LEVEL)
     return float(np.quantile(np.abs(residuals), share, method="higher")) if share <= 1 else None
 
 
+def centre_of(inputs: NDArray[Any]) -> Floats:
+    """Where an interview lies: the mean (D,) of its clips (N, D) or frames (N, T, D)."""
+    mean: Floats = inputs.reshape(-1, inputs.shape[-1]).mean(axis=0, dtype=np.float64)
+    return mean
+
+
 def whitening(rows: Floats) -> tuple[Floats, Floats]:
     """What a Mahalanobis distance from rows (n, D) needs: their mean (D,) and a matrix W (D, D).
 
-    distance = length of (x - mean) W / sqrt(D).  The covariance is drawn halfway to a sphere: there are fewer rows
-    than dimensions.
+    The distance of x is the length of (x - mean) W.  The covariance is drawn halfway to a sphere, since there are
+    fewer rows than dimensions; it holds nobody's own embedding.
     """
     centre = rows.mean(axis=0)
     covariance = (rows - centre).T @ (rows - centre) / len(rows)
@@ -112,6 +120,7 @@ def write_package(
     source: Package,
     folder: Path,
     write_graph: Callable[[Path], None],
+    whitened: tuple[Floats, Floats],
     head: Mapping[str, Any],
     card: str,
     *,
@@ -119,14 +128,15 @@ def write_package(
 ) -> None:
     """Copy a package and put a head into it, whole or not at all.
 
-    write_graph: writes the graph to a path.  head: what `load` reads.  card: appended to the package's README.
-    Raises OutputError.
+    write_graph: writes the graph to a path.  whitened: of the study's interviews.  head: what `Head` reads.
+    card: appended to the package's README.  Raises OutputError.
     """
     with atomic_folder(folder, force=force) as part:
         for name in source.config["files"]:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source.path / name, part / name)
         write_graph(part / GRAPH)
+        np.savez(part / COHORT, centre=whitened[0].astype(np.float32), matrix=whitened[1].astype(np.float32))
         readme = part / "README.md"
         text = readme.read_text(encoding="utf-8") if readme.exists() else f"# {source.name}\n"
         readme.write_text(text + card, encoding="utf-8")
@@ -140,8 +150,11 @@ def write_package(
             "level": LEVEL,
             **head,
         }
-        files = [path for path in sorted(part.rglob("*")) if path.is_file() and path.name != "config.json"]
-        config["files"] = {path.relative_to(part).as_posix(): sha256(path) for path in files}
+        config["files"] = {
+            path.relative_to(part).as_posix(): sha256(path)
+            for path in sorted(part.rglob("*"))
+            if path.is_file() and path.name != "config.json"
+        }
         (part / "config.json").write_text(
             json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -155,7 +168,7 @@ class Head:
         package = model.package
         place = f"{package.path}"
         info = package.config.get("symptoms")
-        if info is None or GRAPH not in package.config["files"]:
+        if info is None or not {GRAPH, COHORT} <= package.config["files"].keys():
             raise PackageError(
                 f"{place}: has no severity head; `emoclip symptoms fit` makes a package with one"
             )
@@ -180,6 +193,8 @@ class Head:
             for item in info["targets"]
         ]
         self._session = model.runtime.session(GRAPH)
+        with np.load(package.path / COHORT, allow_pickle=False) as cohort:
+            self._centre, self._matrix = cohort["centre"], cohort["matrix"]
         given = self._session.get_inputs()[0]
         if given.name != info["takes"] or given.shape[-1] != package.width:
             raise PackageError(
@@ -189,10 +204,9 @@ class Head:
 
     def score(self, name: str, recording: Recording) -> Estimate:
         """Estimate the ratings of one interview.  name: what to call it."""
-        given = np.asarray(getattr(recording, self.info["takes"]), np.float32)
-        scores, influence, distance = self._session.run(
-            ["scores", "influence", "distance"], {self.info["takes"]: given}
-        )
+        given = getattr(recording, self.info["takes"])
+        scores, influence = self._run(given)
+        distance = float(np.linalg.norm((centre_of(given) - self._centre) @ self._matrix))
         names = [target.name for target in self.targets]
         clips = [
             Influence(
@@ -211,15 +225,27 @@ class Head:
             estimator=self.info["estimator"],
             scores=[
                 _score(target, float(value), item["half_width"])
-                for target, value, item in zip(self.targets, scores[0], self.info["targets"], strict=True)
+                for target, value, item in zip(self.targets, scores, self.info["targets"], strict=True)
             ],
             level=self.info["level"],
-            unlike=self._unlike(recording, float(distance[0, 0])),
+            unlike=self._unlike(recording, distance),
             duration_s=round(recording.duration_s, 3),
             coverage=round(recording.coverage, 4),
-            distance=round(float(distance[0, 0]), 4),
+            distance=round(distance, 4),
             clips=clips,
         )
+
+    def _run(self, given: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Scores (targets,) and the influence of each clip (N, targets)."""
+        if self.info["takes"] == "clips":
+            scores, influence = self._session.run(
+                ["scores", "influence"], {"clips": given.astype(np.float32)}
+            )
+            return scores[0], influence
+        batches = [given[at : at + CLIP_BATCH].astype(np.float32) for at in range(0, len(given), CLIP_BATCH)]
+        values = np.concatenate([self._session.run(["values"], {"frames": batch})[0] for batch in batches])
+        scores = values.mean(axis=0)
+        return scores, (values - scores) / max(len(values) - 1, 1)
 
     def _unlike(self, recording: Recording, distance: float) -> list[str]:
         """In which ways an interview lies outside what the study had."""
@@ -256,6 +282,29 @@ def _score(target: Target, value: float, half: float | None) -> Score:
     low, high = (None if end is None else round(float(end), 4) for end in ends)
     limits = None if target.low is None or target.high is None else (target.low, target.high)
     return Score(target.name, target.title, target.scale, limits, round(value, 4), low, high)
+
+
+def card(head: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the README's part on the head: what is known of it, and what the laboratory has to say."""
+    cohort = head["cohort"]
+    facts = [
+        f"{head['estimator']} estimator, {cohort['subjects']} subjects, {cohort['interviews']} interviews of "
+        f"{cohort['duration_s'][0]:.0f} to {cohort['duration_s'][1]:.0f} s",
+        f"intervals: {LEVEL:.0%}, {head['interval']}",
+    ]
+    rows = ["| target | PCC | CCC | ICC(2,1) | MAE | RMSE | permutation p |", "|---|---|---|---|---|---|---|"]
+    for name, found in figures.items():
+        cells = [_cell(found[metric]) for metric in ("pcc", "ccc", "icc", "mae", "rmse")]
+        rows.append(f"| {name} | {' | '.join(cells)} | {found['permutation_p']:.3g} |")
+    template = files("emoclip").joinpath("assets/severity_card.md").read_text(encoding="utf-8")
+    return template.format(facts="\n".join(f"- {fact}" for fact in facts), figures="\n".join(rows))
+
+
+def _cell(figure: Mapping[str, Any]) -> str:
+    value, ends = figure["value"], figure["ci95"]
+    if value is None or None in ends:
+        return "–"
+    return f"{value:.2f} ({ends[0]:.2f} to {ends[1]:.2f})"
 
 
 def _towers(package: Package) -> list[str]:

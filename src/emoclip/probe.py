@@ -16,7 +16,7 @@ Progress = Callable[[float], None]
 
 # The graph pools all clips in row 0 and, in the rows after it, all but one of them.
 _GRAPH = """<ir_version: 8, opset_import: ["": 17]>
-probe (float[N, WIDTH] clips) => (float[1, TARGETS] scores, float[N, TARGETS] influence, float[1, 1] distance) {
+probe (float[N, WIDTH] clips) => (float[1, TARGETS] scores, float[N, TARGETS] influence) {
   squares = Mul (clips, clips)
   total = ReduceSum <keepdims = 1> (clips, rows)
   total_squares = ReduceSum <keepdims = 1> (squares, rows)
@@ -42,9 +42,6 @@ probe (float[N, WIDTH] clips) => (float[1, TARGETS] scores, float[N, TARGETS] in
   scores = Slice (values, zero, one_int, zero)
   without = Slice (values, one_int, end, zero)
   influence = Sub (scores, without)
-  offset = Sub (mean_all, centre)
-  white = MatMul (offset, whitening)
-  distance = ReduceL2 <axes = [1], keepdims = 1> (white)
 }"""
 
 
@@ -79,7 +76,7 @@ class Probe:
             for column in range(scores.shape[1]):
                 fitted = self._fit(pooled, scores[:, column], subjects, folds != fold)
                 predicted[test, column] = fitted(pooled[test])
-                for at in test:
+                for at in test.tolist():
                     without = fitted(pool_without_each(inputs[at]))
                     influence[at][:, column] = predicted[at, column] - without
             progress((done + 1) / len(kinds))
@@ -109,14 +106,13 @@ class Probe:
         inputs: Sequence[NDArray[np.float32]],
         scores: Floats,
         subjects: Sequence[str],
-        novelty: tuple[Floats, Floats],
         progress: Progress,
     ) -> list[str]:
-        """Fit to all interviews and write the graph.  novelty: from `heads.whitening`.  Returns what was chosen."""
+        """Fit to all interviews and write the graph.  Returns what was chosen per target."""
         pooled = np.stack([pool(clips) for clips in inputs])
         everybody = np.ones(len(scores), bool)
         fitted = [self._fit(pooled, column, subjects, everybody) for column in scores.T]
-        save_graph(path, fitted, novelty)
+        save_graph(path, fitted, inputs[0].shape[1])
         progress(1.0)
         return [item.choice for item in fitted]
 
@@ -143,8 +139,8 @@ def pool_without_each(clips: NDArray[np.float32]) -> Floats:
     return np.concatenate([means, np.sqrt(np.maximum(squares - means**2, 0.0))], axis=1)
 
 
-def save_graph(path: Path, fitted: Sequence[Regression], novelty: tuple[Floats, Floats]) -> None:
-    """Write regressions on pooled clips as one ONNX graph (see `heads`).  novelty: mean (D,) and whitening (D, D)."""
+def save_graph(path: Path, fitted: Sequence[Regression], width: int) -> None:
+    """Write regressions on pooled clips as one ONNX graph (see `heads`), for embeddings `width` wide."""
     check_installed()
     import onnx
     from onnx import numpy_helper
@@ -156,8 +152,6 @@ def save_graph(path: Path, fitted: Sequence[Regression], novelty: tuple[Floats, 
         "one_int": np.array([1]),
         "end": np.array([np.iinfo(np.int64).max]),
         "one": np.ones(1, np.float32),
-        "centre": novelty[0][None].astype(np.float32),
-        "whitening": novelty[1].astype(np.float32),
     }
     for number, item in enumerate(fitted):
         value = "pooled"
@@ -170,7 +164,7 @@ def save_graph(path: Path, fitted: Sequence[Regression], novelty: tuple[Floats, 
             lines.append(f"{name} = Gemm ({value}, {name}_w, {name}_b)")
             value = name
         outputs.append(value)
-    text = _GRAPH.replace("WIDTH", str(len(novelty[0]))).replace("TARGETS", str(len(fitted)))
+    text = _GRAPH.replace("WIDTH", str(width)).replace("TARGETS", str(len(fitted)))
     text = text.replace("LAYERS", "\n  ".join(lines)).replace("OUTPUTS", ", ".join(outputs))
     model = onnx.parser.parse_model(text)
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())

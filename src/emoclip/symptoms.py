@@ -66,7 +66,6 @@ class Estimator(Protocol):
         inputs: Sequence[NDArray[Any]],
         scores: Floats,
         subjects: Sequence[str],
-        novelty: tuple[Floats, Floats],
         progress: Callable[[float], None],
     ) -> list[str]:
         """Fit to all interviews, write the graph `heads` describes, and return what was chosen per target."""
@@ -238,16 +237,14 @@ def fit(
     return study
 
 
-def head(
-    study: Study, estimator: Estimator, progress: Callable[[float], None] = lambda share: None
-) -> tuple[Callable[[Path], None], dict[str, Any]]:
-    """Return what `heads.write_package` takes: how to write the graph, fitted to everybody, and what it means."""
+def save_package(
+    study: Study, estimator: Estimator, folder: Path, progress: Callable[[float], None] = lambda share: None
+) -> None:
+    """Fit an estimator to everybody and write a package: the study's model and the head.  Raises OutputError."""
     cohort, result = study.cohort, study.estimators[estimator.name]
     inputs = [getattr(item, estimator.takes) for item in study.recordings]
-    rows = np.stack(
-        [np.asarray(item, np.float64).reshape(-1, item.shape[-1]).mean(axis=0) for item in inputs]
-    )
-    # How far people of the study are from the others: each fold against the rest.
+    rows = np.stack([heads.centre_of(item) for item in inputs])
+    # How far people of the study are from the others: each fold from the rest.
     apart = [
         heads.distances(rows[study.folds == at], rows[study.folds != at]) for at in np.unique(study.folds)
     ]
@@ -275,12 +272,12 @@ def head(
     }
 
     def write(path: Path) -> None:
-        novelty = heads.whitening(rows)
-        chosen = estimator.save(path, inputs, cohort.scores, cohort.subjects, novelty, progress)
+        chosen = estimator.save(path, inputs, cohort.scores, cohort.subjects, progress)
         for target, choice in zip(targets, chosen, strict=True):
             target["choice"] = choice
 
-    return write, info
+    card = heads.card(info, result.targets)
+    heads.write_package(study.model.package, folder, write, heads.whitening(rows), info, card)
 
 
 def score(

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from emoclip.cli import data, evaluate, importing, models, predict, prompts, timeline, train
+from emoclip.cli import data, evaluate, importing, models, predict, prompts, symptoms, timeline, train
 from emoclip.cli.console import fail
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
@@ -28,6 +28,7 @@ app.command("import")(importing.import_)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(symptoms.app, name="symptoms")
 
 
 @app.callback(invoke_without_command=True)

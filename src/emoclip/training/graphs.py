@@ -14,7 +14,8 @@ from torch import Tensor, nn
 # Above this the weights lie in a file beside the graph, which ONNX Runtime maps instead of copying: loading
 # ViT-B/32 peaks at 1.2x the file size and takes half the time, against 1.6x with the weights inside the graph.
 EXTERNAL_FROM_BYTES = 16_000_000
-INPUTS = {"image.onnx": "pixels", "temporal.onnx": "frames", "text.onnx": "tokens"}
+INPUTS = {"image.onnx": "pixels", "temporal.onnx": "frames", "text.onnx": "tokens", "symptoms.onnx": "frames"}
+OUTPUTS = {"symptoms.onnx": "values"}  # "embedding" of all others
 
 
 def save_graph(
@@ -24,7 +25,7 @@ def save_graph(
     dynamic: Mapping[int, tuple[int, int | None]],
     precision: str,
 ) -> None:
-    """Trace a tower and write it as ONNX with one input, named for the file, and one output, "embedding".
+    """Trace a tower and write it as ONNX with one input and one output, named for the file.
 
     dynamic: dimensions of the input that may vary, with their least and greatest size.
     precision: "fp32", or "fp16" to store matrices as half floats that are widened when they are used.
@@ -43,7 +44,7 @@ def save_graph(
         )
     assert program is not None
     model: ir.Model = program.model
-    _name_output(model.graph)
+    _name_output(model.graph, OUTPUTS.get(path.name, "embedding"))
     # The trace notes the source line of every node, with this machine's paths.
     ir.passes.common.ClearMetadataAndDocStringPass()(model)
     if precision == "fp16":
@@ -57,13 +58,13 @@ def save_graph(
     ir.save(model, path, external_data=external)
 
 
-def _name_output(graph: ir.Graph) -> None:
+def _name_output(graph: ir.Graph, name: str) -> None:
     # The trace names values after torch's operators, and one of those is "embedding" too.
     for node in graph:
         for value in node.outputs:
             if value.name == "embedding":
                 value.name = "token_embedding"
-    graph.outputs[0].name = "embedding"
+    graph.outputs[0].name = name
 
 
 def _store_half(graph: ir.Graph) -> None:

@@ -1,0 +1,288 @@
+"""`emoclip symptoms`: severity ratings from interviews; a research estimate, not a diagnosis."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from emoclip.cli.console import fail, progress_bars, warn
+
+if TYPE_CHECKING:
+    from emoclip.heads import Estimate
+    from emoclip.package import Package
+    from emoclip.symptoms import Estimator, Study
+
+app = typer.Typer(
+    help="Estimate clinical ratings from interviews. A research estimate, not a diagnosis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Faces = Annotated[
+    Literal["largest", "full"],
+    typer.Option(
+        "--faces", help="largest: the most prominent person; full: the frames are face crops already."
+    ),
+]
+Detector = Annotated[str, typer.Option("--detector", help="haar, or yunet (better, fetched once on demand).")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
+
+
+@app.command()
+def fit(
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV file: path,subject[,session][,age] and the scores, a line per video or folder of clips.",
+            show_default=False,
+        ),
+    ],
+    targets: Annotated[
+        list[str],
+        typer.Option("--targets", "-t", help="Columns of scores, separated by commas.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", show_default=False)],
+    group: Annotated[
+        str, typer.Option("--group", help="The column that says whose video it is.")
+    ] = "subject",
+    estimator: Annotated[
+        Literal["probe", "paper", "both"],
+        typer.Option(
+            "--estimator",
+            help="probe: regression on pooled embeddings; paper: temporal transformer and MLP, trained (needs torch).",
+        ),
+    ] = "both",
+    model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
+    folds: Annotated[
+        str, typer.Option("--folds", help="Folds by subject, or loso: leave one subject out.")
+    ] = "5",
+    permutations: Annotated[
+        int, typer.Option("--permutations", min=19, help="Refits of the probe for its permutation test.")
+    ] = 199,
+    scales: Annotated[
+        Path | None,
+        typer.Option("--scales", help="A YAML file of scales of your own.", show_default=False),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Folder for embeddings of the videos.", show_default="OUT.cache"),
+    ] = None,
+    faces: Faces = "largest",
+    detector: Detector = "haar",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, training and resampling.")] = 0,
+    force: Force = False,
+    threads: Threads = None,
+) -> None:
+    """Fit and validate severity on a cohort: figures out of fold by subject, a report, a package that scores.
+
+    Videos are watched once and kept as embeddings. A research estimate, not a diagnosis.
+    """
+    from emoclip import scales as clinical
+    from emoclip import symptom_report, symptoms
+    from emoclip.cohort import read_manifest
+    from emoclip.config import FaceConfig
+    from emoclip.engine import EmoCLIP
+    from emoclip.interviews import RecordingStore
+    from emoclip.probe import check_installed
+
+    if out.exists() and not force:
+        fail(f"{out}: exists already; pass --force to replace it, or name another folder")
+    settings = symptoms.Validation(folds=_folds(folds), permutations=permutations, seed=seed)
+    check_installed()
+    names = [name.strip() for given in targets for name in given.split(",") if name.strip()]
+    cohort = read_manifest(manifest, list(dict.fromkeys(names)), clinical.scales(scales), group=group)
+    loaded = EmoCLIP.load(model, threads=threads)
+    estimators = _estimators(estimator, loaded.package, seed)
+    store = RecordingStore(
+        cache or out.with_name(f"{out.name}.cache"), loaded, FaceConfig(mode=faces, detector=detector)
+    )
+    with progress_bars() as bars:
+        task = bars.add_task("watching", total=len(cohort.interviews))
+
+        def watched(done: int, seconds: float) -> None:
+            name = cohort.interviews[min(done, len(cohort.interviews) - 1)].name
+            bars.update(task, completed=done, description=f"watching {name} {seconds:.0f} s")
+
+        usable, recordings = symptoms.watch(cohort, store, watched)
+        bars.update(task, total=1.0)
+
+        def fitted(what: str, share: float) -> None:
+            bars.update(task, completed=share, description=what)
+
+        study = symptoms.fit(loaded, usable, recordings, estimators, settings, fitted)
+        symptom_report.write(study, out, estimators, force=force, progress=fitted)
+    _print_study(study)
+    for item in study.cohort.excluded:
+        warn(f"left out: subject {item.subject}, {item.path}: {item.reason}")
+    for line in symptom_report.warnings(study):
+        warn(line)
+    typer.echo(f"written: {out}/report.html, metrics.json, predictions.csv, windows.csv, package")
+
+
+@app.command()
+def score(
+    package: Annotated[str, typer.Argument(help="A package that `symptoms fit` made.", show_default=False)],
+    videos: Annotated[
+        list[str],
+        typer.Argument(metavar="VIDEO...", help="Interviews: videos or folders.", show_default=False),
+    ],
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the results as JSON; - for stdout.", show_default=False),
+    ] = None,
+    clips: Annotated[int, typer.Option("--clips", min=0, help="Clips to list that moved a score most.")] = 3,
+    faces: Faces = "largest",
+    detector: Detector = "haar",
+    force: Force = False,
+    threads: Threads = None,
+) -> int:
+    """Estimate ratings of new interviews, with intervals, and say how they are unlike the study's.
+
+    A research estimate, not a diagnosis.
+    """
+    from emoclip.config import FaceConfig
+    from emoclip.engine import EmoCLIP
+    from emoclip.errors import InputError
+    from emoclip.files import check_writable, write_text
+    from emoclip.heads import NOTE, Head
+    from emoclip.interviews import read_interview
+
+    to_stdout = str(json_file) == "-"
+    if json_file and not to_stdout:
+        check_writable(json_file, force=force)
+    model = EmoCLIP.load(package, threads=threads)
+    head = Head(model)
+    config = FaceConfig(mode=faces, detector=detector)
+    records: list[dict[str, Any]] = []
+    if not to_stdout:
+        typer.echo(NOTE)
+    failed = False
+    with progress_bars() as bars:
+        for video in videos:
+            task = bars.add_task(Path(video).name, total=None)
+            try:
+                seen = read_interview(
+                    model,
+                    [video],
+                    config,
+                    progress=lambda seconds, task=task, video=video: bars.update(  # type: ignore[misc]
+                        task, description=f"{Path(video).name} {seconds:.0f} s"
+                    ),
+                )
+            except InputError as error:
+                reason = " ".join(str(error).split())
+                records.append({"input": video, "status": "error", "error": reason, "note": NOTE})
+                warn(reason)
+                failed = True
+                continue
+            finally:
+                bars.remove_task(task)
+            estimate = head.score(video, seen)
+            records.append({"status": "ok", **estimate.record()})
+            if not to_stdout:
+                _print_estimate(estimate, clips)
+    if json_file:
+        text = json.dumps(records[0] if len(videos) == 1 else records, ensure_ascii=False, indent=2) + "\n"
+        if to_stdout:
+            typer.echo(text, nl=False)
+        else:
+            write_text(json_file, text, force=force)
+    return 1 if failed else 0
+
+
+@app.command("scales")
+def scales_(
+    scales: Annotated[
+        Path | None,
+        typer.Option("--scales", help="A YAML file of scales of your own.", show_default=False),
+    ] = None,
+) -> None:
+    """List the clinical scales that are known: their columns, what they rate, and the range of a rating."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from emoclip import scales as clinical
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("column", "rates", "range", "scale", "also"):
+        table.add_column(heading, overflow="fold")
+    for scale in clinical.scales(scales):
+        for item in scale.items:
+            table.add_row(
+                item.name, item.title, f"{item.low:g} to {item.high:g}", scale.title, ", ".join(item.also)
+            )
+    Console().print(table)
+
+
+def _folds(text: str) -> int | None:
+    if text.strip().casefold() == "loso":
+        return None
+    if not text.strip().isdecimal():
+        fail(f"--folds {text}: must be a number, or loso (leave one subject out)")
+    return int(text)
+
+
+def _estimators(name: str, package: "Package", seed: int) -> "list[Estimator]":
+    from emoclip.probe import Probe
+
+    chosen: list[Estimator] = [Probe(seed=seed)] if name != "paper" else []
+    if name != "probe":
+        try:
+            from emoclip.training.severity import PaperEstimator, SeverityRecipe
+        except ImportError as error:
+            fail(
+                f"--estimator {name}: the paper's estimator needs {error.name}: pip install 'emoclip[train]', "
+                "or pass --estimator probe"
+            )
+        paper = PaperEstimator(package, SeverityRecipe(seed=seed))
+        if not paper.from_package:
+            warn("paper: the package's temporal part cannot be trained on; starting from a random one")
+        chosen.append(paper)
+    return chosen
+
+
+def _print_study(study: "Study") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from emoclip.heads import NOTE
+
+    console = Console()
+    for target in study.cohort.targets:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=target.name, title_justify="left")
+        for heading in ("", "PCC", "95 %", "CCC", "ICC", "MAE", "RMSE", "p"):
+            table.add_column(heading)
+        for name, result in (study.estimators | study.baselines).items():
+            found = result.targets[target.name]
+            low, high = found["pcc"]["ci95"]
+            values = [found[metric]["value"] for metric in ("pcc", "ccc", "icc", "mae", "rmse")]
+            cells = ["–" if value is None else f"{value:.3f}" for value in values]
+            interval = "–" if low is None else f"{low:.2f} to {high:.2f}"
+            p = f"{found['permutation_p']:.4f}" if name in study.estimators else ""
+            table.add_row(name.replace("_", " "), cells[0], interval, *cells[1:], p)
+        console.print(table)
+    console.print(NOTE)
+
+
+def _print_estimate(estimate: "Estimate", clips: int) -> None:
+    typer.echo(f"{estimate.input}  {estimate.duration_s:.0f} s, face readable in {estimate.coverage:.0%}")
+    for item in estimate.scores:
+        limits = "" if item.range is None else f" of {item.range[0]:g} to {item.range[1]:g}"
+        interval = (
+            "no interval: too few subjects"
+            if item.low is None
+            else f"{estimate.level:.0%} interval {item.low:.2f} to {item.high:.2f}"
+        )
+        typer.echo(f"  {item.target} ({item.title}): {item.score:.2f}{limits}, {interval}")
+        ranked = sorted(estimate.clips, key=lambda clip: -abs(clip.moves[item.target]))[:clips]
+        if ranked:
+            moves = ", ".join(
+                f"{clip.start_s:.1f}-{clip.end_s:.1f} s {clip.moves[item.target]:+.3f}" for clip in ranked
+            )
+            typer.echo(f"    moved most by {moves}")
+    for line in estimate.unlike:
+        typer.echo(f"  unlike the study: {line}")
