@@ -269,7 +269,7 @@ BAD = [
     (("--sampling", "random"), "sampling='random' must be even or paper"),
     (("--compound",), "dfew has no compound set"),
     (("--class-order", "a,b"), "must name each of these once"),
-    (("--layout", "official"), "does not hold DFEW in a known layout"),
+    (("--layout", "official"), "does not hold DFEW in the official layout"),
     (("--out", "{root}"), "is no evaluation, --force would delete|exists already"),
     (("--provider", "NPU"), "provider='NPU' is not installed"),
 ]

@@ -223,6 +223,14 @@ def test_bad_lines_are_named(tmp_path, line, match):
         datasets.read("dfew", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["DFEW_set_1_test.txt", "MAFW_set_1_test.txt", "FERV39K_test.txt"])
+def test_empty_lists_are_said(tmp_path, name):
+    trees.write(tmp_path / name, "\n\n")
+    dataset = datasets.read(name.split("_")[0].lower(), tmp_path)
+    with pytest.raises(InputError, match="no split 'test'; .* has no splits"):
+        dataset.select("test")
+
+
 def test_labels_outside_the_set_are_named(tmp_path):
     trees.mafw_emoclip(tmp_path)
     path = tmp_path / "Train_Test_Set/single/no_caption_new/set_1/test.txt"

@@ -71,6 +71,13 @@ def test_bad_manifests_are_named(tmp_path, text, match):
         datasets.read("manifest", trees.write(tmp_path / "m.csv", text))
 
 
+def test_two_names_of_one_class_are_pointed_at(tmp_path):
+    path = trees.write(tmp_path / "m.csv", "path,label\na,happy\nb,Happiness\nc,sad\n")
+    assert datasets.read("manifest", path).notes == (
+        "Happiness, happy are read as different classes; give a class one name",
+    )
+
+
 def test_no_parquet_and_no_file(tmp_path):
     with pytest.raises(InputError, match="is no readable Parquet file"):
         datasets.read("manifest", trees.write(tmp_path / "m.parquet", "path,label"))

@@ -35,15 +35,8 @@ def read(
     """Read AFEW's class folders.  frames: `aligned` or `video` where the official set has both.  Raises InputError."""
     if class_order is not None:
         raise ConfigError("--class-order: AFEW names its classes by folders, there are no indices")
-    found = layouts(root)
-    chosen = layout or (found[0] if found else None)
-    if chosen is None or chosen not in found:
-        rows.unrecognised(root, "AFEW", ["Val_AFEW/Angry/*.avi", "AFEW_Face/validation/Anger/*/*.png"])
-    notes = (
-        [f"other layouts here: {', '.join(set(found) - {chosen})} (--layout chooses)"]
-        if len(found) > 1
-        else []
-    )
+    looked_for = ["Val_AFEW/Angry/*.avi", "AFEW_Face/validation/Anger/*/*.png"]
+    chosen, notes = rows.choose_layout(root, "AFEW", layouts(root), layout, looked_for)
     if chosen == "emoclip":
         clips = [
             Clip(rows.clip_id(path, root), path, label, split=split)

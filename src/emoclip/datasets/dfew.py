@@ -32,17 +32,13 @@ def read(
     class_order: Sequence[str] | None = None,
 ) -> Dataset:
     """Read DFEW's lists.  Raises InputError."""
-    found = layouts(root)
     wanted = "dferclip" if layout == "emoclip" else layout
-    chosen = wanted or (found[0] if found else None)
-    if chosen is None or chosen not in found:
-        rows.unrecognised(
-            root, "DFEW", [f"{_OFFICIAL}/test(single-labeled)/set_1.csv", "DFEW_set_1_test.txt"]
-        )
-    notes = (
-        [f"other layouts here: {', '.join(set(found) - {chosen})} (--layout chooses)"]
-        if len(found) > 1
-        else []
+    chosen, notes = rows.choose_layout(
+        root,
+        "DFEW",
+        layouts(root),
+        wanted,
+        [f"{_OFFICIAL}/test(single-labeled)/set_1.csv", "DFEW_set_1_test.txt"],
     )
     order = rows.check_order(class_order, SEVEN)
     lists = _official(root) if chosen == "official" else _listed(root)
@@ -92,7 +88,7 @@ def _official(root: Path) -> dict[tuple[int | None, str], list[ListRow]]:
             if path.is_file():
                 lists[fold, split] = _csv_rows(path)
     if not lists:
-        rows.unrecognised(root, "DFEW", [f"{_OFFICIAL}/test(single-labeled)/set_1.csv"])
+        rows.unrecognised(root, "DFEW's lists", [f"{_OFFICIAL}/test(single-labeled)/set_1.csv"])
     return lists
 
 

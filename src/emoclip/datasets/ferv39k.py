@@ -36,17 +36,8 @@ def read(
     class_order: Sequence[str] | None = None,
 ) -> Dataset:
     """Read FERV39k's lists.  A clip's folder names its class, so an index that says another is an InputError."""
-    found = layouts(root)
-    chosen = layout or (found[0] if found else None)
-    if chosen is None or chosen not in found:
-        rows.unrecognised(
-            root, "FERV39k", [f"{_OFFICIAL}/test_All.csv", "test_image.txt", "FERV39K_test.txt"]
-        )
-    notes = (
-        [f"other layouts here: {', '.join(set(found) - {chosen})} (--layout chooses)"]
-        if len(found) > 1
-        else []
-    )
+    looked_for = [f"{_OFFICIAL}/test_All.csv", "test_image.txt", "FERV39K_test.txt"]
+    chosen, notes = rows.choose_layout(root, "FERV39k", layouts(root), layout, looked_for)
     order = rows.check_order(class_order, SEVEN)
     if chosen == "official":
         lists, labels = _official(root)
@@ -91,7 +82,7 @@ def _official(root: Path) -> tuple[dict[tuple[int | None, str], list[ListRow]], 
             _agree(place, fields[0], labels[place])
             lists[None, split].append(ListRow(place, fields[0], None, 0))
     if not lists:
-        rows.unrecognised(root, "FERV39k", [f"{_OFFICIAL}/test_All.csv"])
+        rows.unrecognised(root, "FERV39k's lists", [f"{_OFFICIAL}/test_All.csv"])
     return lists, labels
 
 

@@ -56,16 +56,11 @@ def read(
     class_order: Sequence[str] | None = None,
 ) -> Dataset:
     """Read MAFW's lists.  compound: the set of joined classes instead of the single ones.  Raises InputError."""
-    found = layouts(root)
-    chosen = layout or (found[0] if found else None)
-    if chosen is None or chosen not in found:
-        rows.unrecognised(
-            root,
-            "MAFW",
-            [*(f"{folder}/.../set_1/train.txt" for folder, _, _ in _SPLITS.values()), "MAFW_set_1_train.txt"],
-        )
-    also = [f"other layouts here: {', '.join(name for name in found if name != chosen)} (--layout chooses)"]
-    notes = also if len(found) > 1 else []
+    looked_for = [
+        *(f"{folder}/.../set_1/train.txt" for folder, _, _ in _SPLITS.values()),
+        "MAFW_set_1_train.txt",
+    ]
+    chosen, notes = rows.choose_layout(root, "MAFW", layouts(root), layout, looked_for)
     if chosen == "dferclip":
         return _read_indexed(root, compound, frames, class_order, notes)
     if class_order is not None:
@@ -85,7 +80,7 @@ def read(
                 if path is paths[1] and fold == 1:
                     notes.append(f"{split} is read from {order[1]}, there is no {order[0]}")
     if not lists:
-        rows.unrecognised(root, f"MAFW ({kind})", [f"{folder}/{kind}/{no_caption}/set_1/test.txt"])
+        rows.unrecognised(root, f"MAFW's {kind} lists", [f"{folder}/{kind}/{no_caption}/set_1/test.txt"])
     captions = _captions(root, [row for listed in lists.values() for row in listed])
     located = _locate(root, [row.key for listed in lists.values() for row in listed], frames)
     clips = [
@@ -164,16 +159,16 @@ def _order(
         order = rows.check_order(wanted, CLASSES)
         return order, f"class order as given: 0 = {order[0]}"
     names = root / "caption-label" / "single_label.txt"
-    if not names.is_file():
+    truth = {row.key: row.label for row in _read_rows(names, compound=True)} if names.is_file() else {}
+    known = [(row, truth[rows.tail(row.folder, 1)]) for row in listed if rows.tail(row.folder, 1) in truth]
+    if not known:
         return DFERCLIP_ORDER, (
             "class order taken as DFER-CLIP's, 0 = happiness (EmoCLIP's has 0 = anger); "
             "caption-label/single_label.txt would prove it, --class-order overrides"
         )
-    truth = {row.key: row.label for row in _read_rows(names, compound=True)}
-    known = [(row, truth[rows.tail(row.folder, 1)]) for row in listed if rows.tail(row.folder, 1) in truth]
     for words, order in (("DFER-CLIP's, 0 = happiness", DFERCLIP_ORDER), ("EmoCLIP's, 0 = anger", CLASSES)):
         wrong = [row for row, label in known if not (row.index < 11 and order[row.index] == label)]
-        if known and not wrong:
+        if not wrong:
             return (
                 order,
                 f"class order is {words}: {len(known)} clips agree with caption-label/single_label.txt",

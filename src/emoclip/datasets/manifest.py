@@ -14,6 +14,7 @@ from emoclip.datasets import rows
 from emoclip.datasets.clips import Clip, Dataset
 from emoclip.errors import ConfigError, InputError
 from emoclip.files import atomic_path
+from emoclip.prompts import canonical
 
 _ODD = re.compile(r"(^|/)\.(/|$)|//|/$")  # parts that say nothing: ./a, a//b, a/
 
@@ -46,6 +47,10 @@ def read(path: Path) -> Dataset:
         raise InputError(f"{path}: the manifest has no rows; list at least one clip")
     classes = sorted({clip.label for clip in clips if clip.label}, key=str.casefold)
     splits = {clip.split for clip in clips}
+    notes = ["pictures are read from the manifest's image column"] if clips[0].image is not None else []
+    alike = [name for name in classes if [canonical(other) for other in classes].count(canonical(name)) > 1]
+    if alike:
+        notes.append(f"{', '.join(alike)} are read as different classes; give a class one name")
     return Dataset(
         name="manifest",
         root=path,
@@ -53,7 +58,7 @@ def read(path: Path) -> Dataset:
         classes=tuple(classes),
         clips=tuple(clips),
         test_split="test" if "test" in splits else None,
-        notes=("pictures are read from the manifest's image column",) if clips[0].image is not None else (),
+        notes=tuple(notes),
     )
 
 

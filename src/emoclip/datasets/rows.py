@@ -108,6 +108,8 @@ def index_base(rows: Iterable[tuple[str, int]], classes: Sequence[str], usual: i
     usual: the base of this layout, taken where the indices do not tell.  Raises InputError for an index outside both.
     """
     places = {index: place for place, index in rows}
+    if not places:
+        return usual, "the lists are empty"
     low, high, last = min(places), max(places), len(classes)
     if low < 0 or high > last or (low == 0 and high == last):
         outside = high if high >= last else low
@@ -193,6 +195,20 @@ def listed_clips(
     return clips
 
 
-def unrecognised(root: Path, name: str, looked_for: Sequence[str]) -> NoReturn:
-    """Raise the InputError for a root without any of a set's layouts."""
-    raise InputError(f"{root}: does not hold {name} in a known layout; looked for {'; '.join(looked_for)}")
+def choose_layout(
+    root: Path, name: str, found: Sequence[str], wanted: str | None, looked_for: Sequence[str]
+) -> tuple[str, list[str]]:
+    """Return the layout to read, the first recognised unless one is wanted, and a note on the others.
+
+    Raises InputError if there is none, or not the wanted one.
+    """
+    if not found or wanted not in (None, *found):
+        unrecognised(root, f"{name} in {f'the {wanted}' if wanted else 'a known'} layout", looked_for)
+    chosen = wanted or found[0]
+    others = ", ".join(layout for layout in found if layout != chosen)
+    return chosen, [f"other layouts here: {others} (--layout chooses)"] if others else []
+
+
+def unrecognised(root: Path, what: str, looked_for: Sequence[str]) -> NoReturn:
+    """Raise the InputError for a root without what was looked for."""
+    raise InputError(f"{root}: does not hold {what}; looked for {'; '.join(looked_for)}")
