@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "src" / "emoclip"
 FLOORS = {
     0: "errors config results metrics files",
-    1: "video containers frames pictures faces detection tracks yunet preprocess prompts package catalogue datasets scales "
-    "segments recording",
+    1: "video containers frames pictures faces detection tracks yunet preprocess prompts package catalogue datasets "
+    "scales segments recording",
     2: "runtime",
     3: "engine timeline",
     4: "formats report overlay drawing batch sidecar evaluate embeddings sampling charts page scorecard wordings symptoms "

@@ -385,6 +385,11 @@ def test_open_file_and_standard_input(media):
     with tmp_stream(path) as stream:
         done = subprocess.run([sys.executable, "-c", program], stdin=stream, capture_output=True, check=True)
     assert int(done.stdout) == 42
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as pipe:  # its index is at the end
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdin=pipe.stdout, capture_output=True, check=False
+        )
+    assert b"name the file instead" in done.stderr
 
 
 def tmp_stream(path):

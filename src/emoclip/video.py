@@ -22,6 +22,7 @@ from emoclip.pictures import Pixels, is_picture, natural_order, read_picture, to
 
 Source = str | os.PathLike[str] | int | NDArray[Any] | Sequence[Any] | IO[bytes]
 
+PIPE = "standard input"
 VIDEO_SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".gif", ".ogv"),
     *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".mxf", ".dv"),
@@ -50,7 +51,9 @@ class Video:
         try:
             first = next(frames, None)
             if first is None:
-                raise InputError(f"{name}: no frame in it can be decoded; convert it elsewhere, or drop it")
+                piped = "name the file instead, a pipe cannot go back to an index at its end"
+                remedy = piped if name == PIPE else "convert it elsewhere, or drop it"
+                raise InputError(f"{name}: no frame in it can be decoded; {remedy}")
         except InputError:
             close()
             raise
@@ -122,7 +125,7 @@ def open_video(
     name = os.fspath(source)
     path = Path(name)
     if name == "-":
-        return _open_container(sys.stdin.buffer, "standard input", start_s, end_s)
+        return _open_container(sys.stdin.buffer, PIPE, start_s, end_s)
     if is_address(name):
         return _open_container(name, name, start_s, end_s)
     if path.is_dir():
