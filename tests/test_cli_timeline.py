@@ -180,6 +180,20 @@ def test_a_clock_that_jumps_back_is_mended_and_told(timeline, tmp_path):
     assert rows["end_s"].iloc[-1] == pytest.approx(6.0, abs=0.3)
 
 
+def test_a_picture_size_that_changes_on_the_way_is_followed_and_told(timeline, tmp_path):
+    parts = [
+        make_video(tmp_path / f"{width}.ts", 2.0, fps=25, size=(width, 48), codec="mpeg2video")
+        for width in (64, 96)
+    ]
+    (tmp_path / "joined.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    done = timeline(tmp_path / "joined.ts", "--formats", "csv,html,overlay")
+    assert done.returncode == 0, done.stderr
+    assert "picture size changes to 96x48" in done.stderr
+    assert len(pd.read_csv(tmp_path / "out" / "joined.csv")) == 5
+    with av.open(str(tmp_path / "out" / "joined.overlay.mp4")) as overlay:
+        assert {(frame.width, frame.height) for frame in overlay.decode(video=0)} == {(64, 48)}
+
+
 def test_other_peoples_files_in_the_output_folder_stay(timeline, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "talk.csv").write_text("mine")

@@ -82,14 +82,17 @@ class TimelineStream:
         with open_video(self.source, start_s=self.start_s, end_s=self.end_s) as video:
             self.name, self.duration_s = video.name, video.duration_s
             looks = self._looks(video)
+            if self._recording:
+                self._recording.name, self._recording.duration_s = self.name, self.duration_s
+                looks = self._recording.listen(looks)
             try:
-                yield from self._windows(self._recording.listen(looks) if self._recording else looks)
+                yield from self._windows(looks)
             finally:
-                self.warnings = video.warnings
+                self.warnings[:] = video.warnings
 
     def record(self) -> Recording:
-        """Keep what will be seen, without pictures; it is whole, but for name and warnings, when the stream is."""
-        self._recording = Recording("", None, self._model_hash(), self.model.package.width)
+        """Keep what will be seen, without pictures; ask before iterating, it is whole when the stream is read."""
+        self._recording = Recording("", None, self._model_hash(), self.model.package.width, self.warnings)
         return self._recording
 
     def read(self) -> Timeline:
@@ -98,9 +101,6 @@ class TimelineStream:
 
     def result(self, windows: Sequence[Window]) -> Timeline:
         """Make a Timeline of the windows that came so far."""
-        if self._recording:
-            self._recording.name, self._recording.duration_s = self.name, self.duration_s
-            self._recording.warnings = self.warnings
         windows = smooth(windows, self.segments.smooth_s)
         segments = find_segments(windows, self.labels, self.segments)
         tracks, summary = summarise(windows, segments, self.labels)
@@ -206,7 +206,7 @@ def sharpness(crop: NDArray[np.uint8]) -> float:
     crop: (h, w, 3) uint8 RGB.  Measured on real faces: 0.25 to 0.8 sharp, 0.02 with a Gaussian blur of 2 % of the
     crop's side, 0.004 with 4 %; 0 for a flat picture.  Dividing by the variance takes light and contrast out.
     """
-    grey = cv2.cvtColor(cv2.resize(crop, (64, 64), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    grey = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (64, 64), interpolation=cv2.INTER_AREA)
     spread = float(grey.std()) ** 2
     return float(cv2.Laplacian(grey, cv2.CV_32F).std()) ** 2 / spread if spread > 1 else 0.0
 
