@@ -227,7 +227,7 @@ def test_bad_lines_are_named(tmp_path, line, match):
 def test_empty_lists_are_said(tmp_path, name):
     trees.write(tmp_path / name, "\n\n")
     dataset = datasets.read(name.split("_")[0].lower(), tmp_path)
-    with pytest.raises(InputError, match="no split 'test'; .* has no splits"):
+    with pytest.raises(InputError, match=r"no split 'test'; .* has no splits"):
         dataset.select("test")
 
 

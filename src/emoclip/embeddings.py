@@ -7,9 +7,9 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,9 +192,15 @@ def embed(
         result.vectors[place] = model.embed_clip(frames)
         store.add(item.key, frames, result.vectors[place], item.warnings)
 
-    with ThreadPoolExecutor(DECODERS) as decoders, ThreadPoolExecutor(1) as finisher:
+    def fetch(clip: Clip) -> _Fetched:
+        return _fetch(model, clip, sampling, faces, store, setting)
+
+    with (
+        ThreadPoolExecutor(DECODERS) as decoders,
+        ThreadPoolExecutor(1) as finisher,
+        closing(_ahead(decoders, fetch, clips)) as fetching,
+    ):
         finishing = []
-        fetching = _ahead(decoders, lambda clip: _fetch(model, clip, sampling, faces, store, setting), clips)
         for place, future in enumerate(fetching):
             try:
                 item = future.result()
@@ -250,7 +256,7 @@ def _fetch(
 
 def _ahead(
     pool: ThreadPoolExecutor, function: Callable[[Clip], _Fetched], clips: Sequence[Clip]
-) -> Iterator[Future[_Fetched]]:
+) -> Generator[Future[_Fetched]]:
     """Yield function(clip) of every clip as futures, in order; at most AHEAD are begun before they are asked for."""
     waiting: deque[Future[_Fetched]] = deque()
     try:

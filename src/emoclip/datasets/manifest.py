@@ -34,7 +34,7 @@ def read(path: Path) -> Dataset:
     parquet = path.suffix.lower() == ".parquet"
     found = _parquet_rows(path) if parquet else _csv_rows(path)
     clips: list[Clip] = []
-    folder = path.parent
+    folder = str(path.parent)
     seen: dict[tuple[str, str | None, int | None], str] = {}
     for place, row in found:
         clip = _clip(folder, place, row)
@@ -107,12 +107,14 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     pyarrow = _pyarrow(path)
     try:
-        table = pyarrow.parquet.read_table(path)
+        # Not read_table(), which imports pandas where it is installed.
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            _check_columns(path, names)
+            table = file.read(columns=[name for name in (*COLUMNS, "image") if name in names])
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: is no readable Parquet file ({str(error).splitlines()[0]})") from None
-    _check_columns(path, table.column_names)
-    wanted = [name for name in (*COLUMNS, "image") if name in table.column_names]
-    for number, row in enumerate(table.select(wanted).to_pylist(), start=1):
+    for number, row in enumerate(table.to_pylist(), start=1):
         yield f"{path}, row {number}", row
 
 
@@ -125,7 +127,7 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         )
 
 
-def _clip(folder: Path, place: str, row: dict[str, Any]) -> Clip:
+def _clip(folder: str, place: str, row: dict[str, Any]) -> Clip:
     values = {name: _text(row.get(name)) for name in COLUMNS}
     written = (values["path"] or "").replace("\\", "/")
     if not written:
@@ -150,7 +152,7 @@ def _clip(folder: Path, place: str, row: dict[str, Any]) -> Clip:
         )
     return Clip(
         id=written,
-        path=folder / written,
+        path=Path(f"{folder}/{written}"),
         label=values["label"],
         caption=values["caption"],
         fold=int(float(fold)) if fold else None,
