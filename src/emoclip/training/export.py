@@ -20,8 +20,10 @@ from emoclip.errors import ConfigError, OutputError, PackageError
 from emoclip.files import atomic_folder, sha256
 from emoclip.preprocess import PixelSpec
 from emoclip.runtime import Runtime, unit
+from emoclip.training.folding import fold
 from emoclip.training.graphs import save_graph
 from emoclip.training.model import VideoTextModel
+from emoclip.training.temporal import TemporalTransformer
 
 Precision = Literal["fp32", "fp16"]
 AGREEMENT = {"fp32": 0.99999, "fp16": 0.999}  # least cosine between runtime and torch
@@ -105,7 +107,10 @@ def export_package(
         progress(0.45)
         if towers.temporal is not None:
             dynamic = {0: (1, None), 1: (1, towers.longest)}
-            save_graph(towers.temporal, examples["frames"], part / "temporal.onnx", dynamic, precision)
+            temporal = (
+                fold(towers.temporal) if isinstance(towers.temporal, TemporalTransformer) else towers.temporal
+            )
+            save_graph(temporal, examples["frames"], part / "temporal.onnx", dynamic, precision)
         progress(0.55)
         save_graph(towers.text, examples["tokens"], part / "text.onnx", {0: (1, None)}, precision)
         progress(0.85)
