@@ -16,7 +16,8 @@ from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError
 from emoclip.files import atomic_path
 from emoclip.prompts import resolve
-from emoclip.timeline import Look, cut, look
+from emoclip.recording import Look
+from emoclip.timeline import cut, look
 from emoclip.video import expand_inputs, open_video
 
 FORMAT = 1
