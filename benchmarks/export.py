@@ -57,15 +57,25 @@ def main() -> None:
             folder = Path(home) / precision
             start = time.perf_counter()
             cosines = export_package(folder, Towers.of(model), clip_tokenizer(), about, precision=precision)
-            row = {"backbone": options.backbone, "precision": precision, "export_s": round(time.perf_counter() - start, 1)}
+            row = {
+                "backbone": options.backbone,
+                "precision": precision,
+                "export_s": round(time.perf_counter() - start, 1),
+            }
             row |= {f"cosine_{tower}": cosine for tower, cosine in cosines.items()}
             size = sum(path.stat().st_size for path in folder.iterdir())
             loads = []
             for _ in range(3):
-                done = subprocess.run([sys.executable, "-c", LOAD, folder], capture_output=True, text=True, check=True)
+                done = subprocess.run(
+                    [sys.executable, "-c", LOAD, folder], capture_output=True, text=True, check=True
+                )
                 loads.append(json.loads(done.stdout))
             best = min(loads, key=lambda load: load["load_s"])
-            row |= {"size_mb": round(size / 1e6), **best, "peak_over_size": round(best["peak_mb"] * 1e6 / size, 2)}
+            row |= {
+                "size_mb": round(size / 1e6),
+                **best,
+                "peak_over_size": round(best["peak_mb"] * 1e6 / size, 2),
+            }
         rows.append(row)
         print(row)
     if options.csv:

@@ -83,6 +83,8 @@ def fetch(
         else:
             from emoclip.cli.importing import training_module
 
+            if catalogue.KNOWN[name].weights_file:
+                catalogue.fetch_weights(name)  # with its own progress, and before torch is loaded
             importing = training_module("importing")
             with progress_bars() as bars:
                 task = bars.add_task(f"make {name}", total=1.0)
