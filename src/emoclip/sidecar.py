@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256 as digest
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def record(
         "model": card | {"sha256": _package_hash(package)},
         "labels": {prompt.label: [list(part) for part in prompt.parts] for prompt in prompts.prompts},
         "settings": dict(choices),
-        "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "versions": _versions(),
         "statuses": dict(Counter(window.status for window in timeline.windows)),
         "warnings": timeline.warnings,
         "tracks": [asdict(track) for track in timeline.tracks],
@@ -85,6 +85,16 @@ def record(
 def to_json(sidecar: Mapping[str, Any]) -> str:
     """Return a sidecar as strict JSON; NaN becomes null."""
     return json.dumps(_finite(sidecar), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # another build of the same library, opencv-python say
+            found[name] = None
+    return found
 
 
 def _package_hash(package: Package) -> str:
