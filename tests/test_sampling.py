@@ -127,7 +127,7 @@ def test_largest_face_is_cut_out(media):
     sampled = read(clip, length=4, faces=FaceConfig(mode="largest"))
     assert len(sampled.crops) == 4
     assert all(crop.shape[0] == crop.shape[1] < 360 for crop in sampled.crops)
-    with pytest.raises(InputError, match="no face found"):
+    with pytest.raises(InputError, match="none: no face found"):
         read(Clip("none", media / "no_face.mp4"), faces=FaceConfig(mode="largest"))
     with pytest.raises(ConfigError, match="one label"):
         read(clip, faces=FaceConfig(mode="all"))

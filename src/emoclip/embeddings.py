@@ -28,7 +28,8 @@ from emoclip.preprocess import prepare
 from emoclip.sampling import Sampling, read_clip
 
 DECODERS = 2
-AHEAD = 8  # clips decoded ahead of the image tower; at 32 frames of 224 px each is 19 MB
+AHEAD_BYTES = 256 << 20  # of pixels decoded ahead of the image tower: 13 clips of 32 frames of 224 px
+AHEAD_CLIPS = 256
 FLUSH_S = 2.0  # a killed run loses at most this much work
 
 _TABLES = """
@@ -198,7 +199,7 @@ def embed(
     with (
         ThreadPoolExecutor(DECODERS) as decoders,
         ThreadPoolExecutor(1) as finisher,
-        closing(_ahead(decoders, fetch, clips)) as fetching,
+        closing(_ahead(decoders, fetch, clips, _limit(model.package, sampling))) as fetching,
     ):
         finishing = []
         for place, future in enumerate(fetching):
@@ -254,15 +255,20 @@ def _fetch(
     return _Fetched(key, None, prepare(sampled.crops, spec), sampled.order, sampled.warnings)
 
 
+def _limit(package: Package, sampling: Sampling) -> int:
+    pixels = sampling.length * len(package.pixels.mean) * package.pixels.size**2
+    return max(2 * DECODERS, min(AHEAD_CLIPS, AHEAD_BYTES // (4 * pixels)))
+
+
 def _ahead(
-    pool: ThreadPoolExecutor, function: Callable[[Clip], _Fetched], clips: Sequence[Clip]
+    pool: ThreadPoolExecutor, function: Callable[[Clip], _Fetched], clips: Sequence[Clip], limit: int
 ) -> Generator[Future[_Fetched]]:
-    """Yield function(clip) of every clip as futures, in order; at most AHEAD are begun before they are asked for."""
+    """Yield function(clip) of every clip as futures, in order; at most `limit` are begun before they are asked for."""
     waiting: deque[Future[_Fetched]] = deque()
     try:
         for clip in clips:
             waiting.append(pool.submit(function, clip))
-            if len(waiting) >= AHEAD:
+            if len(waiting) >= limit:
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()

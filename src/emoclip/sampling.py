@@ -99,7 +99,8 @@ def read_clip(clip: Clip, sampling: Sampling, content: str, faces: FaceConfig, m
             return _read_pictures(source, sampling, content)
         return _read_video(source, sampling, content)
     except InputError as error:
-        raise InputError(str(error).replace(str(clip.path), clip.id)) from None
+        reason = str(error).replace(str(clip.path), clip.id)
+        raise InputError(reason if reason.startswith(clip.id) else f"{clip.id}: {reason}") from None
 
 
 def _source(clip: Clip) -> Any:
@@ -149,7 +150,7 @@ def _read_faces(source: Any, sampling: Sampling, content: str, faces: FaceConfig
                 areas[face.track_id] = areas.get(face.track_id, 0.0) + (x1 - x0) * (y1 - y0)
         warnings = tuple(video.warnings)
     if not boxes:
-        raise InputError("no face found in it; pass --faces full if its frames are face crops already")
+        raise InputError("no face found; pass --faces full if its frames are face crops already")
     track = boxes[max(areas, key=lambda number: areas[number])]
     picks, order = np.unique(sampling.pick(len(track), content), return_inverse=True)
 

@@ -120,7 +120,7 @@ def evaluate(
     names = dict.fromkeys(part.strip() for part in model.split(",") if part.strip())
     models = [EmoCLIP.load(name, threads=threads, provider=provider) for name in names]
     rules_of = [samplings(loaded, sampling, seed, every) for loaded in models]
-    say_dataset(task)
+    say_dataset(task, config)
     evaluations = []
     for loaded, rules in zip(models, rules_of, strict=True):
         with open_store(loaded.package, store_folder(cache, no_cache)) as store:
@@ -202,7 +202,7 @@ def store_folder(cache: Path | None, no_cache: bool) -> Path | None:
     return None if no_cache else cache or default_folder()
 
 
-def say_dataset(task: "Task") -> None:
+def say_dataset(task: "Task", faces: "FaceConfig") -> None:
     """Say on stderr what was recognised and assumed."""
     data = task.dataset
     folds = f", {len(set(task.fold.tolist()))} folds" if task.fold.any() else ""
@@ -210,6 +210,8 @@ def say_dataset(task: "Task") -> None:
     warn(f"{data.name}: {data.layout}; {len(task.clips)} clips of {len(data.classes)} classes{split}{folds}")
     for note in data.notes:
         warn(note)
+    if faces.mode == "full":
+        warn("frames are taken as face crops (--faces full); for whole scenes pass --faces largest")
 
 
 def embed_with_progress(

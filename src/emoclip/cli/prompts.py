@@ -115,7 +115,7 @@ def compare(
     config = face_config(data, faces)
     loaded = EmoCLIP.load(model, threads=threads, provider=provider)
     rules = samplings(loaded, sampling, seed, every)
-    say_dataset(task)
+    say_dataset(task, config)
     with open_store(loaded.package, store_folder(cache, no_cache)) as store:
         embeddings = embed_with_progress(loaded, task, rules, config, store)
     found = compare_wordings(
