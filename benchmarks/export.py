@@ -3,7 +3,7 @@
     python benchmarks/export.py [--backbone ViT-B-32-quickgelu] [--csv FILE]
 
 Random weights of the paper's model (outliers in norms, as trained CLIP has them), both storages; a minute each.
-Prints, per storage: least cosine to torch per tower, size, seconds to verify and open all graphs, peak memory over size.
+Prints per storage: least cosine to torch per tower, size, seconds to verify and open all graphs, peak memory over size.
 """
 
 import argparse
@@ -25,7 +25,8 @@ runtime = Runtime(package.load(sys.argv[1]))
 runtime._image, runtime._temporal, runtime._text, runtime._tokenizer
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"load_s": round(seconds, 2), "load_cpu_s": round(time.process_time(), 2), "peak_mb": round(peak / 1e6)}))
+costs = {"load_s": round(seconds, 2), "load_cpu_s": round(time.process_time(), 2), "peak_mb": round(peak / 1e6)}
+print(json.dumps(costs))
 """
 
 

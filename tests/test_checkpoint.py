@@ -316,7 +316,7 @@ def test_missing_file_and_folder(tmp_path):
 
 def test_other_contents_are_refused(tmp_path):
     refused(saved(tmp_path, [torch.zeros(2)]), "holds a list")
-    refused(saved(tmp_path, {"epoch": 3, "weights": torch.zeros(2)}), "holds epoch where")
+    refused(saved(tmp_path, {"epoch": 3, "weights": torch.zeros(2)}), "holds epoch instead")
     refused(saved(tmp_path, {"fc.weight": torch.zeros(2)}), "no known checkpoint: it begins with fc.weight")
     refused(
         saved(tmp_path, {"visual.proj": torch.tensor([float("nan")])}),

@@ -59,7 +59,7 @@ def test_order_of_frames_matters():
 def test_clip_longer_than_the_position_table_is_refused():
     model = TemporalTransformer(TemporalConfig(width=8, heads=1, head_width=8, positions=5))
     assert model(torch.zeros(1, 4, 8)).shape == (1, 8)
-    with pytest.raises(InputError, match="5 frames .* places for 4"):
+    with pytest.raises(InputError, match=r"5 frames .* places for 4"):
         model(torch.zeros(1, 5, 8))
 
 

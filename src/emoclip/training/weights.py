@@ -139,7 +139,7 @@ def _named_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     )
     if others or not tensors:
         raise PackageError(
-            f"{path}: holds {shortened(others) or 'nothing'} where named weights are expected; save the model's state_dict"
+            f"{path}: holds {shortened(others) or 'nothing'} instead of named weights; save the model's state_dict"
         )
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
