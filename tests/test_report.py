@@ -195,6 +195,16 @@ def test_nobody_in_the_video_is_said_and_draws_no_chart(browse):
     assert "In 1 windows no face was found." in found[1]
 
 
+def test_a_picture_alone_has_no_share_of_time():
+    labels = ["smiling", "crying"]
+    one = Window(0, 0.0, 0.0, "ok", 1.0, 1.0, "smiling", {"smiling": 0.9, "crying": 0.1})
+    segments = find_segments([one], labels, SegmentConfig())
+    page = report(
+        Timeline("a.jpg", "mini", labels, 0.0, [one], segments, *summarise([one], segments, labels))
+    )
+    assert "nan" not in page.split("<script")[0]
+
+
 def test_a_crowd_gets_charts_for_the_best_read_and_a_note_for_the_others():
     page = report(timeline(labels=["a", "b"], tracks=tuple(range(25))))
     assert page.count("<canvas") == 20

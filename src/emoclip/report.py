@@ -104,12 +104,12 @@ def _picture(peak: Peak) -> Html:
 def _table(summary: list[LabelSummary], peaks: dict[str, Peak]) -> Html:
     headings = ("label", "share of time", "episodes", "longest", "first after", "mean", "strongest")
     rows = []
-    for row in sorted(summary, key=lambda row: -row.share):
+    for row in sorted(summary, key=lambda row: (-row.mean, row.label)):
         peak = peaks.get(row.label)
         rows.append(
             (
                 row.label,
-                f"{row.share:.0%}",
+                f"{row.share:.0%}" if math.isfinite(row.share) else None,
                 row.episodes,
                 f"{row.longest_s:.1f} s" if row.episodes else None,
                 f"{row.latency_s:.1f} s" if row.latency_s is not None else None,

@@ -177,7 +177,7 @@ def _run(tasks: list, settings: "Settings", jobs: int) -> "list[Outcome]":  # ty
 def _tell(outcomes: "list[Outcome]", settings: "Settings") -> None:
     done = [outcome for outcome in outcomes if outcome.state == "done"]
     for outcome in done:
-        speed = f" ({outcome.video_s / outcome.spent_s:.1f}x real time)" if outcome.spent_s else ""
+        speed = f" ({outcome.video_s / outcome.spent_s:.1f}x real time)" if outcome.video_s else ""
         print(
             f"{outcome.source}: {outcome.windows} windows, {outcome.segments} segments, "
             f"{outcome.video_s:.1f} s in {outcome.spent_s:.1f} s{speed}"
