@@ -156,6 +156,14 @@ def test_afew_in_the_form_of_the_official_code(tmp_path):
     assert len(dataset.select("train")) == 7
 
 
+def test_afew_passes_over_what_systems_leave_in_folders(tmp_path):
+    trees.afew_emoclip(tmp_path / "a")
+    trees.afew_official(tmp_path / "b")
+    for folder in ("a/AFEW_Face/train/Anger", "b/Val_AFEW/Angry"):
+        (tmp_path / folder / "Thumbs.db").write_bytes(b"")
+    assert [len(datasets.read("afew", tmp_path / name).clips) for name in "ab"] == [14, 14]
+
+
 def test_afew_folder_that_is_no_class_is_refused(tmp_path):
     trees.afew_emoclip(tmp_path)
     trees.frame_folder(tmp_path / "AFEW_Face/validation/Bored/1")

@@ -11,6 +11,7 @@ from emoclip.datasets.clips import Clip, Dataset
 from emoclip.datasets.rows import SEVEN
 from emoclip.errors import ConfigError, InputError
 from emoclip.prompts import canonical
+from emoclip.video import VIDEO_SUFFIXES
 
 _OFFICIAL = {"train": "Train_AFEW", "val": "Val_AFEW"}
 _EMOCLIP = {"train": "AFEW_Face/train", "val": "AFEW_Face/validation"}
@@ -42,6 +43,7 @@ def read(
             Clip(rows.clip_id(path, root), path, label, split=split)
             for split, folder in _EMOCLIP.items()
             for label, path in _by_class(root / folder)
+            if path.is_dir()
         ]
         return _dataset(root, "EmoCLIP's AFEW_Face", clips, True, notes)
     if frames not in (None, "aligned", "video"):
@@ -60,7 +62,7 @@ def _official(root: Path, wanted: str | None) -> tuple[list[Clip], bool]:
         (split, label, path)
         for split, folder in _OFFICIAL.items()
         for label, path in _by_class(root / folder)
-        if path.is_file()
+        if path.suffix.lower() in VIDEO_SUFFIXES
     ]
     faces = {
         path.name: path
