@@ -18,7 +18,7 @@ def import_(
         Path,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="EmoCLIP's official weights, either form, or CLIP's (OpenAI, open_clip, FaRL); .pth, .safetensors, ...",
+            help="Official EmoCLIP weights, either form, or CLIP's (OpenAI, open_clip, FaRL); .pth, .pt, .safetensors",
             show_default=False,
         ),
     ],

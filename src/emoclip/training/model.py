@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,8 +79,17 @@ def build_backbone(name: str) -> nn.Module:
             or "see open_clip's list"
         )
         raise ConfigError(f"{name}: open_clip has no architecture of this name; near ones: {near}")
-    backbone: nn.Module = open_clip.create_model(name, pretrained=None, load_weights=False)
+    # open_clip warns that the weights are random, which they are meant to be until the checkpoint's are in.
+    logging.getLogger().addFilter(_drop)
+    try:
+        backbone: nn.Module = open_clip.create_model(name, pretrained=None, load_weights=False)
+    finally:
+        logging.getLogger().removeFilter(_drop)
     return backbone
+
+
+def _drop(record: logging.LogRecord) -> bool:
+    return False
 
 
 def image_settings(
