@@ -134,9 +134,10 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
     from emoclip.config import FaceConfig
     from emoclip.embeddings import open_store
     from emoclip.engine import EmoCLIP
-    from emoclip.evaluate import class_prompts, classify, embed_task, make_task
+    from emoclip.evaluate import classify, embed_task, make_task
     from emoclip.files import atomic_folder
     from emoclip.sampling import Sampling
+    from emoclip.wordings import class_prompts
 
     samples, part = outcome.samples, "test"
     chosen = samples.test

@@ -46,11 +46,13 @@ def leave_one_class_out(
 ) -> list[Row]:
     """Train without each class with each text, and score on the test clips of that class with all class sentences.
 
-    Runs lie in `out`/TEXT/CLASS and share one cache; finished ones are taken as they are with going_on.
+    Runs lie in `out`/TEXT/CLASS and share one cache of CLIP's embeddings; finished ones are taken as they are with going_on.
     Raises what `train` does.
     """
     out = Path(out)
     classes = recipe.loco.classes or choose_samples(recipe, root).classes
+    # The compact towers differ from run to run, as their vocabulary does.
+    shared = None if recipe.model.backbone == "compact" else out / "cache"
     rows = []
     for text in recipe.loco.texts:
         for name in classes:
@@ -60,7 +62,7 @@ def leave_one_class_out(
                 replace(recipe, data=replace(recipe.data, text=text, leave_out=name)),
                 root,
                 folder,
-                cache=out / "cache",
+                cache=shared,
                 going_on=going_on and (folder / resume.LAST).is_file(),
                 force=force,
                 report=lambda what, done, total, told=told: report(f"{told}: {what}", done, total),  # type: ignore[misc]

@@ -1,0 +1,77 @@
+"""Leave one class out: runs that never see a class, one table with intervals."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("lightning")
+from clips import CLASSES, TINY, make_clips
+
+from emoclip.errors import InputError
+from emoclip.training.loco import leave_one_class_out, make_row, summary, table
+from emoclip.training.recipe import load_recipe
+
+
+def rows(captions, classes):
+    return [
+        *(make_row("captions", name, np.array(right, bool)) for name, right in captions.items()),
+        *(make_row("classes", name, np.array(right, bool)) for name, right in classes.items()),
+    ]
+
+
+def test_intervals_are_wilsons():
+    # 8 of 10: Wilson's 95 % interval is 0.490 to 0.943 (R: binom::binom.wilson(8, 10))
+    row = make_row("captions", "anger", np.array([1] * 8 + [0] * 2, bool))
+    assert row.recall == 0.8
+    assert row.ci95 == pytest.approx((0.4902, 0.9433), abs=1e-3)
+    assert (
+        make_row("captions", "anger", np.zeros(50, bool)).ci95[1] > 0.05
+    )  # none of 50 is not certainly none
+
+
+def test_the_summary_is_the_mean_over_classes_and_the_paired_difference():
+    found = summary(rows({"a": [1] * 100, "b": [1, 0] * 50}, {"a": [1, 0] * 50, "b": [0] * 100}))
+    assert found["captions"]["mean_recall"] == pytest.approx(0.75)
+    assert found["classes"]["mean_recall"] == pytest.approx(0.25)
+    difference = found["captions minus classes"]
+    assert difference["mean_recall"] == pytest.approx(0.5)
+    low, high = difference["ci95"]
+    assert 0.35 < low < 0.5 < high < 0.65
+
+
+def test_equal_models_differ_by_nothing_with_an_interval_of_nothing():
+    same = {"a": [1, 0, 0, 1] * 20, "b": [0, 0, 1, 1] * 20}
+    assert summary(rows(same, same))["captions minus classes"]["ci95"] == (0.0, 0.0)
+
+
+def test_the_table_has_a_line_per_class_and_a_column_per_text():
+    lines = table(rows({"a": [1, 1], "b": [0, 1]}, {"a": [0, 0], "b": [0, 1]})).splitlines()
+    assert lines[0].count("|") == 5
+    assert lines[2].startswith("| a | 2 | 100.0 (")
+    assert lines[4].startswith("| **mean** | | 75.0 (")
+    assert lines[-1].startswith("captions minus classes: 50.0 (")
+
+
+def test_every_class_is_left_out_in_turn_with_each_text(tmp_path):
+    manifest = make_clips(tmp_path / "data", count=24, test=9)
+    settings = ("data.file=''", "data.measures=''", "model.train_image=false", "model.train_text=false")
+    loco = ("loco.texts=['captions', 'classes']", "selection.select=last", "loop.epochs=1")
+    recipe = load_recipe("smoke", (*TINY, *settings, *loco))
+    found = leave_one_class_out(recipe, manifest, tmp_path / "out")
+    assert [(row.text, row.left_out) for row in found] == [
+        (t, c) for t in ("captions", "classes") for c in CLASSES
+    ]
+    assert all(len(row.right) == 3 for row in found)
+    assert (tmp_path / "out" / "classes" / "anger" / "last.ckpt").is_file()
+    again = leave_one_class_out(
+        recipe, manifest, tmp_path / "out", going_on=True
+    )  # finished runs are taken as they are
+    assert again == found
+
+
+def test_a_class_that_the_test_part_lacks_is_told(tmp_path):
+    manifest = make_clips(tmp_path / "data", count=24, test=1)  # one clip of anger
+    settings = ("data.file=''", "data.measures=''", "model.train_image=false", "loop.epochs=1")
+    recipe = load_recipe("smoke", (*TINY, *settings, "loco.texts=['captions']", "loco.classes=['happiness']"))
+    with pytest.raises(InputError, match="no clip of happiness"):
+        leave_one_class_out(recipe, manifest, tmp_path / "out")
