@@ -88,7 +88,11 @@ def half_width(residuals: Floats, subjects: Sequence[str], level: float = LEVEL)
     """
     count = len(set(subjects))
     share = math.ceil((count + 1) * level) / count
-    return float(np.quantile(np.abs(residuals), share, method="higher")) if share <= 1 else None
+    if share > 1:
+        return None
+    # The share is a whole number of ranks where everybody has one interview; rounding must not add one.
+    rank = math.ceil(share * len(residuals) - 1e-9)
+    return float(np.sort(np.abs(residuals))[rank - 1])
 
 
 def centre_of(inputs: NDArray[Any]) -> Floats:

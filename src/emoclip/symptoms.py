@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip import __version__, heads, regression, validation
+from emoclip import __version__, heads, metrics, regression, validation
 from emoclip.cohort import Cohort, check_targets
 from emoclip.config import FaceConfig
 from emoclip.embeddings import model_digest
@@ -74,10 +74,14 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class Validation:
-    """How a study is validated.  folds: None leaves one subject out at a time.  permutations: refits of the probe."""
+    """How a study is validated.
+
+    folds: None leaves one subject out at a time.  permutations: refits of the probe.  draws: bootstrap resamples.
+    """
 
     folds: int | None = 5
     permutations: int = 199
+    draws: int = metrics.DRAWS
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -358,8 +362,8 @@ def _figures(
     known = np.flatnonzero(~np.isnan(study.cohort.scores[:, column]))
     truth, seen = study.cohort.scores[known, column], predicted[known, column]
     subjects = [study.cohort.subjects[at] for at in known]
-    seed = study.validation.seed
-    figures: dict[str, Any] = validation.agreement(truth, seen, subjects, seed=seed)
+    seed, draws = study.validation.seed, study.validation.draws
+    figures: dict[str, Any] = validation.agreement(truth, seen, subjects, draws=draws, seed=seed)
     figures |= {"interviews": len(known), "subjects": len(set(subjects))}
     null = validation.pairing_null(truth, seen, subjects, seed=seed)
     kind = "pairing: scores exchanged between subjects, predictions kept"
@@ -373,7 +377,9 @@ def _figures(
             null = validation.correlations(truth, heads.clip_to(target, refitted))
             kind = "refit: the whole procedure repeated with videos exchanged between subjects"
         figures["gain_in_mae"] = {
-            name: validation.gain(truth, seen, other.predicted[known, column], subjects, seed=seed)
+            name: validation.gain(
+                truth, seen, other.predicted[known, column], subjects, draws=draws, seed=seed
+            )
             for name, other in study.baselines.items()
         }
     test = validation.permutation_test(truth, seen, null)
