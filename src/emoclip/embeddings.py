@@ -187,33 +187,37 @@ def embed(
     """
     result = Embeddings(np.full((len(clips), model.package.width), np.nan, np.float32))
     setting = "|".join((__version__, model_digest(model.package), sampling.name, repr(faces)))
+    ahead = _ahead_clips(model.package, sampling)
+    # Small clips are fetched and finished several at a time: handing each over would cost as much as embedding it.
+    size = max(1, ahead // 8)
+    chunks = [range(at, min(at + size, len(clips))) for at in range(0, len(clips), size)]
     started = tower_s = 0.0
 
-    def finish(place: int, item: _Fetched, frames: NDArray[np.float32]) -> None:
-        result.vectors[place] = model.embed_clip(frames)
-        store.add(item.key, frames, result.vectors[place], item.warnings)
+    def fetch(places: range) -> list[_Fetched | InputError]:
+        return [_fetch(model, clips[place], sampling, faces, store, setting) for place in places]
 
-    def fetch(clip: Clip) -> _Fetched:
-        return _fetch(model, clip, sampling, faces, store, setting)
+    def finish(embedded: list[tuple[int, _Fetched, NDArray[np.float32]]]) -> None:
+        for place, item, frames in embedded:
+            result.vectors[place] = model.embed_clip(frames)
+            store.add(item.key, frames, result.vectors[place], item.warnings)
 
     with (
         ThreadPoolExecutor(DECODERS) as decoders,
         ThreadPoolExecutor(1) as finisher,
-        closing(_ahead(decoders, fetch, clips, _limit(model.package, sampling))) as fetching,
+        closing(_ahead(decoders, fetch, chunks, max(2 * DECODERS, ahead // size))) as fetching,
     ):
         finishing = []
-        for place, future in enumerate(fetching):
-            try:
-                item = future.result()
-            except InputError as error:
-                result.missing[place] = " ".join(str(error).split())
-                progress(place + 1)
-                continue
-            if item.warnings:
-                result.warnings[place] = item.warnings
-            if item.vector is not None:
-                result.vectors[place] = item.vector
-            else:
+        for places, future in zip(chunks, fetching, strict=True):
+            embedded = []
+            for place, item in zip(places, future.result(), strict=True):
+                if isinstance(item, InputError):
+                    result.missing[place] = " ".join(str(item).split())
+                    continue
+                if item.warnings:
+                    result.warnings[place] = item.warnings
+                if item.vector is not None:
+                    result.vectors[place] = item.vector
+                    continue
                 if not result.computed:
                     model.runtime.image(item.pixels)  # opens the session, which is no work on clips
                     started = time.perf_counter()
@@ -222,8 +226,9 @@ def embed(
                 tower_s += time.perf_counter() - before
                 result.computed += 1
                 result.frames += len(frames)
-                finishing.append(finisher.submit(finish, place, item, frames[item.order]))
-            progress(place + 1)
+                embedded.append((place, item, frames[item.order]))
+            finishing.append(finisher.submit(finish, embedded))
+            progress(places.stop)
         for finished in finishing:
             finished.result()
     if result.computed:
@@ -245,29 +250,35 @@ class _Fetched:
 
 def _fetch(
     model: EmoCLIP, clip: Clip, sampling: Sampling, faces: FaceConfig, store: Store, setting: str
-) -> _Fetched:
-    content = store.content(clip)
-    key = hashlib.sha256(f"{setting}|{content}".encode()).hexdigest()
-    if kept := store.clip(key):
-        return _Fetched(key, kept[0], np.empty(0, np.float32), np.empty(0, np.int64), kept[1])
-    spec = model.package.pixels
-    sampled = read_clip(clip, sampling, content, faces, spec.margin)
-    return _Fetched(key, None, prepare(sampled.crops, spec), sampled.order, sampled.warnings)
+) -> _Fetched | InputError:
+    try:
+        content = store.content(clip)
+        key = hashlib.sha256(f"{setting}|{content}".encode()).hexdigest()
+        if kept := store.clip(key):
+            return _Fetched(key, kept[0], np.empty(0, np.float32), np.empty(0, np.int64), kept[1])
+        spec = model.package.pixels
+        sampled = read_clip(clip, sampling, content, faces, spec.margin)
+        return _Fetched(key, None, prepare(sampled.crops, spec), sampled.order, sampled.warnings)
+    except InputError as error:
+        return error
 
 
-def _limit(package: Package, sampling: Sampling) -> int:
+def _ahead_clips(package: Package, sampling: Sampling) -> int:
     pixels = sampling.length * len(package.pixels.mean) * package.pixels.size**2
-    return max(2 * DECODERS, min(AHEAD_CLIPS, AHEAD_BYTES // (4 * pixels)))
+    return max(1, min(AHEAD_CLIPS, AHEAD_BYTES // (4 * pixels)))
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, function: Callable[[Clip], _Fetched], clips: Sequence[Clip], limit: int
-) -> Generator[Future[_Fetched]]:
-    """Yield function(clip) of every clip as futures, in order; at most `limit` are begun before they are asked for."""
-    waiting: deque[Future[_Fetched]] = deque()
+    pool: ThreadPoolExecutor,
+    function: Callable[[range], list[_Fetched | InputError]],
+    chunks: Sequence[range],
+    limit: int,
+) -> Generator[Future[list[_Fetched | InputError]]]:
+    """Yield function(chunk) of every chunk as futures, in order; at most `limit` begun before they are asked for."""
+    waiting: deque[Future[list[_Fetched | InputError]]] = deque()
     try:
-        for clip in clips:
-            waiting.append(pool.submit(function, clip))
+        for chunk in chunks:
+            waiting.append(pool.submit(function, chunk))
             if len(waiting) >= limit:
                 yield waiting.popleft()
         while waiting:
