@@ -150,6 +150,18 @@ def test_predictions_do_not_depend_on_how_clips_are_grouped(tiny, dfew, tmp_path
     assert sorted(by_fold.splitlines(True)) == sorted(whole)
 
 
+def test_pictures_get_the_probabilities_that_predict_gives(tiny, tmp_path):
+    rows = ["path,label"]
+    for number in range(6):
+        Image.fromarray(trees.picture(number)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{'happy' if number % 2 else 'sad'}")
+    data = datasets.read("manifest", trees.write(tmp_path / "m.csv", "\n".join(rows)))
+    evaluation = run(tiny, data)
+    for place, clip in enumerate(evaluation.task.clips):
+        shown = tiny.classify(clip.path, class_prompts(data, "sentences"), faces="full").faces[0].probs
+        assert evaluation.probabilities[0, place] == pytest.approx(list(shown.values()), abs=1e-6)
+
+
 def test_two_runs_are_byte_identical_with_and_without_cache(tiny, dfew, tmp_path):
     cache = tmp_path / "cache"
     runs = [run(tiny, dfew, folder) for folder in (cache, cache, None)]
