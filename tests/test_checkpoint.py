@@ -263,12 +263,14 @@ def test_another_embedding_width_is_refused(parity, video, tmp_path):
     )
 
 
-def test_head_of_the_downstream_task_is_foreign(parity, plain_clip, tmp_path):
+def test_head_of_the_downstream_task_is_left_out_and_said(parity, plain_clip, tmp_path):
     state = torch.load(parity / "official_downstream_nofc.pth", weights_only=True)
-    state["mlp.0.weight"] = torch.zeros(32, 64)
-    refused(
-        saved(tmp_path, state), "foreign tensors mlp.0.weight", clip=plain_clip, config=parity / "config.json"
-    )
+    state["mlp.0.weight"], state["mlp.0.bias"] = torch.zeros(32, 64), torch.zeros(32)
+    options = {"clip": plain_clip, "config": parity / "config.json"}
+    imported = import_checkpoint(saved(tmp_path, state), **options)
+    assert "Left out the head of the downstream task (mlp.0.weight, mlp.0.bias)." in imported.notes
+    state["mlp.1.weight"] = torch.zeros(2)
+    refused(saved(tmp_path, state), "has foreign mlp.1.weight", **options)
 
 
 def test_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path):

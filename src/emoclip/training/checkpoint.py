@@ -25,6 +25,8 @@ Form = Literal["video", "downstream", "clip"]
 Weights = Mapping[str, Tensor]
 # The part of FaRL that predicts masked patches takes no part in its embeddings.
 _FARL_ONLY = ("visual.lm_transformer.", "visual.ln_lm.", "visual.lm_head.", "visual.mask_token")
+# The head that the official downstream class puts on the clip embedding: scores of its task, no part of the model.
+_DOWNSTREAM_HEAD = ("mlp.0.weight", "mlp.0.bias", "mlp.2.weight", "mlp.2.bias")
 _VCLIP_NAMES = {"d_model": "width", "nhead": "heads", "num_layers": "depth", "dim_forward": "head_width"}
 
 
@@ -158,9 +160,11 @@ def _form(path: Path, weights: Weights) -> Form:
 
 def _complete(path: Path, weights: Weights, clip: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Give a downstream checkpoint the text tower and logit scale of the CLIP it was trained from."""
-    if foreign := [name for name in weights if not name.startswith(("backbone.", "temporal."))]:
+    head = [name for name in weights if name in _DOWNSTREAM_HEAD]
+    known = ("backbone.", "temporal.", *head)
+    if foreign := [name for name in weights if not name.startswith(known)]:
         raise PackageError(
-            f"{path}: has foreign tensors {shortened(foreign)}; import the checkpoint without its head"
+            f"{path}: has foreign {shortened(foreign)}; only weights that fit name by name are taken"
         )
     whole = read_weights(clip)
     if "text_projection" not in whole or "logit_scale" not in whole:
@@ -178,6 +182,8 @@ def _complete(path: Path, weights: Weights, clip: Path) -> tuple[dict[str, Tenso
             f"{path}: its image tower is not that of {clip.name}: {differences}; give the CLIP it was trained from"
         )
     notes = [f"Text tower and logit scale are from {clip.name}, since the checkpoint has none."]
+    if head:
+        notes.append(f"Left out the head of the downstream task ({shortened(head)}).")
     if not all(torch.allclose(own[name], theirs[name], atol=1e-3) for name in own):
         notes.append(
             f"Its image tower is not {clip.name}'s: either it was fine-tuned, or this is not the CLIP it belongs to."
