@@ -130,6 +130,23 @@ def test_unfrozen_towers_learn_at_their_own_rate_and_frozen_ones_not_at_all():
     assert all(name.startswith("temporal.") or name == "logit_scale" for name in learning)
 
 
+@pytest.mark.parametrize("batch", [2, 20])  # both orders of multiplication: few class tokens, and many
+def test_training_wide_heads_multiplies_in_another_order_only(batch):
+    from emoclip.training.temporal import TemporalConfig, TemporalTransformer
+
+    torch.manual_seed(0)
+    temporal = TemporalTransformer(TemporalConfig(width=16, depth=2, heads=2, head_width=64, mlp_width=16))
+    frames, out_gradient = torch.randn(batch, 5, 16), torch.randn(batch, 16)
+    found = {}
+    for training in (False, True):
+        temporal.train(training).zero_grad()
+        clips = temporal(frames)
+        clips.backward(out_gradient)
+        found[training] = [clips.detach(), *(p.grad.clone() for p in temporal.parameters())]
+    for plain, folded in zip(found[False], found[True], strict=True):
+        torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4)
+
+
 # ---- one code path, cached or end to end
 
 
@@ -216,8 +233,18 @@ def test_resuming_with_another_recipe_is_refused_by_key(tmp_path):
         train(tiny(*FROZEN, "optimiser.lr=0.1"), manifest, tmp_path / "run", going_on=True)
     with pytest.raises(OutputError, match=r"--resume to go on with it, or --force"):
         train(tiny(*FROZEN), manifest, tmp_path / "run")
-    with pytest.raises(InputError, match="nothing to resume"):
-        train(tiny(*FROZEN), manifest, tmp_path / "new", going_on=True)
+
+
+def test_resuming_what_never_got_to_a_checkpoint_begins_at_the_beginning(tmp_path):
+    manifest, notes = make_clips(tmp_path / "data"), []
+    outcome = train(tiny(*FROZEN), manifest, tmp_path / "new", going_on=True, note=notes.append)
+    assert outcome.progress.epoch == 3
+    assert "no checkpoint yet" in notes[0]
+
+
+def test_more_batches_to_accumulate_than_there_are_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"loop\.accumulate=5 batches make no step: an epoch has 2"):
+        train(tiny(*FROZEN, "loop.accumulate=5"), make_clips(tmp_path / "data"), tmp_path / "run")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):

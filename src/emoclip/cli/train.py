@@ -14,9 +14,11 @@ import typer
 from emoclip.cli.console import progress_bars, warn
 
 if TYPE_CHECKING:
+    from emoclip.datasets import Clip
     from emoclip.training.embedding import Progress
     from emoclip.training.recipe import Recipe
     from emoclip.training.run import Outcome
+    from emoclip.training.samples import Samples
 
 
 def train(
@@ -139,11 +141,8 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
     from emoclip.sampling import Sampling
     from emoclip.wordings import class_prompts
 
-    samples, part = outcome.samples, "test"
-    chosen = samples.test
-    if not chosen:
-        chosen, part = samples.held, "held out of the training part"
-    clips = tuple(sample.clip for sample in chosen if sample.label is not None)
+    samples = outcome.samples
+    part, clips = scored_part(samples)
     if not clips or len(samples.classes) < 2:
         warn("no labelled clips of two classes to score on; the package is not scored")
         return None
@@ -160,6 +159,13 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
     with atomic_folder(package.parent / "evaluation", force=True) as folder:
         found = scorecard.write([evaluation], folder, command, pictures=False)[0]
     return {"part": part, **found}
+
+
+def scored_part(samples: "Samples") -> "tuple[str, tuple[Clip, ...]]":
+    """Return which clips a finished run is scored on, and what they are called."""
+    chosen = samples.test or samples.held
+    part = "test" if samples.test else "held out of the training part"
+    return part, tuple(sample.clip for sample in chosen if sample.label is not None)
 
 
 def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str, Any] | None) -> None:

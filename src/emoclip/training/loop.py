@@ -139,6 +139,11 @@ def _epoch(run: Run, pairs: Any, optimizer: Any, progress: resume.Progress) -> N
     )
     pairs.train()
     total = len(order) + progress.batch
+    if recipe.loop.accumulate > total:
+        raise InputError(
+            f"loop.accumulate={recipe.loop.accumulate} batches make no step: an epoch has {total}; "
+            f"pass --set loop.accumulate={total}, or a smaller loop.batch"
+        )
     for group in _grouped(batches(run.clips, order), recipe.loop.accumulate):
         for param_group in optimizer.param_groups:
             at = progress.epoch + progress.batch / total

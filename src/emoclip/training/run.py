@@ -60,6 +60,9 @@ def train(
     if not fabric.is_global_zero:
         report, note = (lambda what, done, total: None), (lambda line: None)
     _check_folder(out, going_on=going_on, force=force)
+    if going_on and not (out / resume.LAST).is_file():  # killed before its first checkpoint
+        note(f"{out}: no checkpoint yet, so the run begins at the beginning")
+        going_on = False
     samples = choose_samples(recipe, root)
     for line in samples.notes:
         note(line)
