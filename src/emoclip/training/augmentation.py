@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 # Rows of the geometry file's key points: outer eye corners and lip corners (mesh points 33, 263, 61, 291).
 _EYE_RIGHT, _EYE_LEFT, _LIP_RIGHT, _LIP_LEFT = 0, 8, 46, 47
 
@@ -201,7 +200,10 @@ def raise_one_corner(pixels: Tensor, points: Tensor, chosen: Tensor) -> Tensor:
     distance = ((grid - (corner + move)[:, None, None]) ** 2).sum(-1)
     pull = torch.exp(-distance / (2 * (0.2 * eyes[:, None, None]) ** 2))
     warped = F.grid_sample(
-        pixels[chosen], grid - pull[..., None] * move[:, None, None], padding_mode="border", align_corners=False
+        pixels[chosen],
+        grid - pull[..., None] * move[:, None, None],
+        padding_mode="border",
+        align_corners=False,
     )
     pixels = pixels.clone()
     pixels[chosen] = warped

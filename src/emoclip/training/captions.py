@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from emoclip.prompts import templated
-from emoclip.training.state import load_weights, save_weights
 from emoclip.training.describe import Population, describe
 from emoclip.training.faces import CLASSES, Faces
 from emoclip.training.images import Captions
 from emoclip.training.sentences import SentenceEncoder
+from emoclip.training.state import load_weights, save_weights
 from emoclip.training.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
 
 

@@ -71,6 +71,7 @@ class ClipModel(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Embed clips.  frames: (B, T, D), not normalised.  Returns (B, D), not normalised."""
         unit = F.normalize(frames, dim=-1)
         clip: Tensor = unit.mean(dim=1) + self.out(self.transformer(unit * unit.shape[-1] ** 0.5))
         return clip
@@ -125,7 +126,9 @@ def pseudo_clips(bank: FrameBank, rows: Tensor, length: int, neutral: Tensor, pa
     return torch.where(bad[..., None], F.normalize(replaced, dim=-1), clips)
 
 
-def train_clips(recipe: ClipRecipe, bank: FrameBank, class_text: Tensor, scale: float, out: Path) -> ClipModel:
+def train_clips(
+    recipe: ClipRecipe, bank: FrameBank, class_text: Tensor, scale: float, out: Path
+) -> ClipModel:
     """Train the temporal part.  class_text: (K, D) unit rows of the class sentences; scale: the logit scale.
 
     Loss: cross-entropy with the class sentences, classes drawn evenly, and one minus the cosine to the crop's own
@@ -146,7 +149,9 @@ def train_clips(recipe: ClipRecipe, bank: FrameBank, class_text: Tensor, scale: 
     shown = 0.0
     while step < recipe.steps:
         torch.manual_seed(recipe.seed + 1 + step)
-        rows = torch.cat([c[torch.randint(0, len(c), (recipe.batch // len(by_class) + 1,))] for c in by_class])
+        rows = torch.cat(
+            [c[torch.randint(0, len(c), (recipe.batch // len(by_class) + 1,))] for c in by_class]
+        )
         length = int(torch.randint(1, recipe.frames + 1, ()))
         clips = pseudo_clips(bank, rows, length, neutral, partial=0.6)
         for group in optimizer.param_groups:

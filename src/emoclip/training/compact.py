@@ -41,6 +41,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
@@ -83,6 +84,7 @@ class ImageTower(nn.Module):
         return self.feature_map(pixels).mean(dim=(2, 3))
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Crops (N, 1, S, S) in [0, 1] -> embeddings (N, width), not normalised."""
         embedding: Tensor = self.head(self.dropout(self.features(pixels)))
         return embedding
 
@@ -98,10 +100,15 @@ class GeometryHead(nn.Module):
         self.measures, self.points = measures, points
         self.reduce = nn.Conv2d(channels, 64, 1)
         self.regress = nn.Sequential(
-            nn.ReLU(), nn.Flatten(), nn.Linear(64 * cells, 256), nn.ReLU(), nn.Linear(256, measures + 2 * points)
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64 * cells, 256),
+            nn.ReLU(),
+            nn.Linear(256, measures + 2 * points),
         )
 
     def forward(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Feature map (N, C, h, w) -> measures (N, measures) and points (N, points, 2)."""
         out = self.regress(self.reduce(feature_map))
         return out[:, : self.measures], out[:, self.measures :].reshape(-1, self.points, 2)
 
@@ -135,6 +142,7 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(config.hidden, eps=1e-12)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """States (N, L, hidden); bias (N, 1, 1, L) is added to the scores, very low at padding."""
         n, length, hidden = x.shape
         q, k, v = self.qkv(x).reshape(n, length, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
         scores = q @ k.transpose(-1, -2) * (hidden // self.heads) ** -0.5 + bias
@@ -168,6 +176,7 @@ class TextTower(nn.Module):
         return F.normalize((x * weights).sum(1) / weights.sum(1).clamp(min=1.0), dim=-1)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids (N, L) int64 -> embeddings (N, width), not normalised."""
         embedding: Tensor = self.head(self.sentence(tokens))
         return embedding
 
@@ -185,6 +194,7 @@ class TextHead(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(self, sentences: Tensor) -> Tensor:
+        """Unit sentence vectors (N, inputs) -> joint space (N, width), not normalised."""
         scaled = sentences * sentences.shape[-1] ** 0.5
         mapped: Tensor = self.linear(scaled) + self.down(F.gelu(self.up(scaled)))
         return mapped

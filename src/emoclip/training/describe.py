@@ -210,7 +210,9 @@ def cues(measures: NDArray[np.float32], population: Population) -> list[Cue]:
     both_ways("corners up", "corners down", (corner_right + corner_left) / 2)
     uneven = (corner_left - corner_right) * (1 - turned)
     found.append(("corner one-sided", abs(uneven), "left" if uneven > 0 else "right"))
-    found.append(("upper lip raised", -value("upper_lip_raise"), ""))  # the gap under the nose, so small is raised
+    found.append(
+        ("upper lip raised", -value("upper_lip_raise"), "")
+    )  # the gap under the nose, so small is raised
     found.append(("thick lips", value("lip_thickness") if openness < 0.1 else 0.0, ""))
     both_ways("eyes wide", "eyes narrow", (eye_right + eye_left) / 2)
     uneven = (eye_left - eye_right) * (1 - turned)

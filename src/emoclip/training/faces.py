@@ -66,7 +66,9 @@ def read_faces(root: Path, split: str) -> Faces:
     elif table.is_file():
         paths, images, labels = _read_csv(table, split)
     else:
-        raise InputError(f"{root}: holds neither fer2013_trainval.parquet nor fer2013.csv; name the folder that does")
+        raise InputError(
+            f"{root}: holds neither fer2013_trainval.parquet nor fer2013.csv; name the folder that does"
+        )
     if not paths:
         raise InputError(f"{root}: no crop of split {split!r}; splits are train and val")
     measures, points = read_geometry(root / "fer2013_geometry.parquet", paths)
@@ -78,7 +80,8 @@ def _read_parquet(path: Path, split: str) -> tuple[list[str], NDArray[np.uint8],
 
     table = pq.read_table(path, filters=[("split", "=", split)])
     images = [
-        cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE) for image in table["image"].to_pylist()
+        cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
+        for image in table["image"].to_pylist()
     ]
     labels = [_PARQUET_LABELS[label] for label in table["label"].to_pylist()]
     return table["path"].to_pylist(), np.asarray(images, np.uint8), np.asarray(labels, np.int64)

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emoclip.training.augmentation import AugmentConfig, augment, raise_one_corner
+from emoclip.training.compact import GeometryHead, ImageTower, ImageTowerConfig, TextHead
+from emoclip.training.faces import CLASSES, Faces, mirrored_measures, mirrored_order
+from emoclip.training.losses import LogitScale, contrastive_loss
 from emoclip.training.state import (
     average_into,
     load_weights,
@@ -25,9 +28,6 @@ from emoclip.training.state import (
     save_weights,
     training_state,
 )
-from emoclip.training.compact import GeometryHead, ImageTower, ImageTowerConfig, TextHead
-from emoclip.training.faces import CLASSES, Faces, mirrored_measures, mirrored_order
-from emoclip.training.losses import LogitScale, contrastive_loss
 
 SENTENCE_WIDTH = 384  # of the sentence encoder
 NEUTRAL, CONTEMPT = CLASSES.index("neutral"), len(CLASSES)
@@ -52,6 +52,9 @@ class ImageRecipe:
     label_smoothing: float = 0.1
     mixup: float = 0.0  # share of batches that are mixed
     class_exponent: float = 0.5  # class weights are frequency ** -exponent
+    prior: float = (
+        0.25  # share of the classes' log frequency that predictions keep; 0 is a balanced classifier
+    )
     compile: bool = True
     seed: int = 0
     tower: ImageTowerConfig = field(default_factory=ImageTowerConfig)
@@ -86,6 +89,7 @@ class ImageModel(nn.Module):
         self.description_scale = LogitScale()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Crops -> embeddings (N, width), measures (N, 22), points (N, P, 2)."""
         features = self.tower.feature_map(pixels)
         measures, points = self.geometry(features)
         embedding = self.tower.head(self.tower.dropout(features.mean(dim=(2, 3))))
@@ -112,7 +116,9 @@ def _z_scores(values: NDArray[np.float32], population: NDArray[np.float32]) -> N
     return np.nan_to_num(np.clip((values - middle) / spread, -3, 3)).astype(np.float32)
 
 
-def geometry_loss(model_out: tuple[Tensor, Tensor], measures: Tensor, points: Tensor, has_mesh: Tensor) -> Tensor:
+def geometry_loss(
+    model_out: tuple[Tensor, Tensor], measures: Tensor, points: Tensor, has_mesh: Tensor
+) -> Tensor:
     """Huber losses of measures (z-scores) and points (tenths of the crop), over crops whose mesh was found."""
     weight = has_mesh.float() / has_mesh.float().sum().clamp(min=1)
     of_measures = F.smooth_l1_loss(model_out[0], measures, reduction="none").mean(1)
@@ -169,7 +175,7 @@ def train_images(
     counts = torch.bincount(data.labels, minlength=CONTEMPT + 1).float()
     counts[CONTEMPT] = max(1.0, float(counts[NEUTRAL]) * recipe.contempt)
     class_weight = (counts / counts.mean()) ** -recipe.class_exponent
-    log_prior = (counts / counts.sum()).log() * (1 - recipe.class_exponent)
+    log_prior = (counts / counts.sum()).log() * (1 - recipe.class_exponent - recipe.prior)
     while step < recipe.epochs * per_epoch:
         epoch, started, total = step // per_epoch, time.time(), 0.0
         torch.manual_seed(recipe.seed + 1000 * (epoch + 1))
@@ -282,6 +288,20 @@ def description_loss(
         alike = F.softmax((sentences @ sentences.T - 1) / 0.03, dim=1)
     text = model.text_head(sentences)
     return contrastive_loss(embedding, text, model.description_scale(), alike)
+
+
+@torch.no_grad()
+def class_probabilities(model: ImageModel, faces: Faces, captions: Captions) -> Tensor:
+    """Return (N, 2, 7): what a trained model says of every crop and of its mirror image, as a teacher of the next."""
+    rows = []
+    for batch in torch.from_numpy(faces.images)[:, None].split(512):
+        pixels = batch.float() / 255
+        both = [model.eval()(view)[0] for view in (pixels, pixels.flip(3))]
+        logits = [
+            class_logits(model, embedding, captions, draw=False)[:, : len(CLASSES)] for embedding in both
+        ]
+        rows.append(torch.stack([logit.softmax(1) for logit in logits], 1))
+    return torch.cat(rows)
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ class LogitScale(nn.Module):
         self.log = nn.Parameter(torch.tensor(math.log(initial)))
 
     def forward(self) -> Tensor:
+        """Return the multiplier, at most 100."""
         return self.log.clamp(max=math.log(MAX_LOGIT_SCALE)).exp()
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from emoclip.errors import InputError
-from emoclip.training.state import load_weights
 from emoclip.training.compact import TextTower, TextTowerConfig
+from emoclip.training.state import load_weights
 
 LENGTH = 64  # tokens; our captions and dictionary glosses are shorter
 

@@ -13,13 +13,17 @@ from emoclip.errors import InputError
 from emoclip.files import atomic_path
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def save_weights(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write named tensors, whole or not at all."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path, force=True) as temporary:
-        save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, temporary, dict(metadata or {}))
+        save_file(
+            {k: v.detach().contiguous().clone() for k, v in tensors.items()}, temporary, dict(metadata or {})
+        )
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -44,7 +48,10 @@ def training_state(
 
 
 def restore_state(
-    state: Mapping[str, Tensor], model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    state: Mapping[str, Tensor],
+    model: nn.Module,
+    average: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> int:
     """Load what `training_state` gave, in place.  Returns the step to go on from."""
     model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")})

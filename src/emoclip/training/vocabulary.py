@@ -38,10 +38,12 @@ def lexicon() -> Lexicon:
     held-out one is dropped, so no caption of any training step carries a held-out word or phrase.
     """
     content: dict[str, Any] = yaml.safe_load(
-        files("emoclip.training").joinpath("recipes/vocabulary.yaml").read_text(encoding="utf-8")
+        files("emoclip.training").joinpath("recipes/mini/vocabulary.yaml").read_text(encoding="utf-8")
     )
     sentences = " ".join(s for name in CLASSES_WITH_CONTEMPT for s in description(name) or ())
-    sentences += " ".join(s for cues in content["states"].values() for s in cues) + " ".join(content["states"])
+    sentences += " ".join(s for cues in content["states"].values() for s in cues) + " ".join(
+        content["states"]
+    )
     candidates = [
         (word, name)
         for name in CLASSES_WITH_CONTEMPT
@@ -67,19 +69,29 @@ def class_captions(name: str, words: list[str]) -> list[str]:
     return [*(description(name) or ()), *(t for word in words for t in templated(word))]
 
 
-def glosses(folder: Path = WORDNET) -> Iterator[tuple[list[str], str]]:
-    """Yield (lemmas, gloss) of every WordNet synset.  Raises InputError where WordNet is not installed."""
+# WordNet's files on what people are, feel and do: all adjectives, adverbs, verbs of body, thought, speech, emotion,
+# perception and dealings, nouns of traits, feelings and states.
+OF_PEOPLE = (0, 1, 2, 7, 12, 26, 29, 31, 32, 37, 39, 41)
+
+
+def glosses(folder: Path = WORDNET, subjects: tuple[int, ...] = OF_PEOPLE) -> Iterator[tuple[list[str], str]]:
+    """Yield (lemmas, gloss) of WordNet's synsets in the lexicographer files `subjects`.
+
+    Raises InputError where WordNet is not installed.
+    """
     for part in ("adj", "adv", "verb", "noun"):
         path = folder / f"data.{part}"
         if not path.is_file():
-            raise InputError(f"{path}: no such file; install WordNet (Debian: wordnet-base) or name its folder")
+            raise InputError(
+                f"{path}: no such file; install WordNet (Debian: wordnet-base) or name its folder"
+            )
         for line in path.read_text(encoding="latin-1").splitlines():
             if line.startswith("  ") or "|" not in line:
                 continue
             fields, gloss = line.split("|", 1)
             columns = fields.split()
+            if int(columns[1]) not in subjects:
+                continue
             count = int(columns[3], 16)
-            lemmas = [
-                re.sub(r"\(\w+\)$", "", columns[4 + 2 * i]).replace("_", " ") for i in range(count)
-            ]
+            lemmas = [re.sub(r"\(\w+\)$", "", columns[4 + 2 * i]).replace("_", " ") for i in range(count)]
             yield lemmas, gloss.strip()

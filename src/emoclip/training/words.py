@@ -36,12 +36,12 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 class TextRecipe:
     """One distillation run of the text tower."""
 
-    vocabulary: int = 16000  # word pieces kept
+    vocabulary: int = 12000  # word pieces kept
     embedding: int = 128
     layers: tuple[int, ...] = (0, 2, 5)  # of the encoder's six, to start from
     length: int = 48
-    texts: int = 120_000
-    epochs: int = 2
+    texts: int = 36_000
+    epochs: int = 3
     batch: int = 128
     learning_rate: float = 4e-4
     seed: int = 0
@@ -57,8 +57,7 @@ def dictionary_texts(faces: Faces | None, recipe: TextRecipe) -> list[str]:
     texts: list[str] = []
     for lemmas, gloss in glosses():
         definition = gloss.split('; "')[0]
-        texts.append(definition)
-        texts.append(f"{lemmas[0]}: {definition}"[:200])
+        texts.append(definition if random.random() < 0.5 else f"{lemmas[0]}: {definition}")
         for lemma in lemmas:
             forms = templated(lemma)
             texts.append(forms[0])
@@ -72,27 +71,33 @@ def dictionary_texts(faces: Faces | None, recipe: TextRecipe) -> list[str]:
         texts += [*templated(name), *cues]
     if faces is not None:
         population = Population.of(faces.measures)
-        for index in random.choice(len(faces.labels), min(6000, len(faces.labels)), replace=False):
+        for index in random.choice(len(faces.labels), min(3000, len(faces.labels)), replace=False):
             texts += describe(faces.measures[index], population, 1, seed=int(index))
     texts = sorted(set(texts))
     random.shuffle(texts)  # type: ignore[arg-type]
     return texts
 
 
-def small_tokenizer(texts: Sequence[str], recipe: TextRecipe, folder: Path | None = None) -> tuple[Tokenizer, list[int]]:
+def small_tokenizer(
+    texts: Sequence[str], recipe: TextRecipe, folder: Path | None = None
+) -> tuple[Tokenizer, list[int]]:
     """Cut the encoder's tokenizer down to the pieces the texts use most.
 
     Returns the tokenizer (padding to `length` and truncation set inside) and the old id of every new id.  All single
     letters and digits stay, so any Latin word can be spelt; other scripts become [UNK].
     """
-    content: dict[str, Any] = json.loads((encoder_folder(folder) / "tokenizer.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(
+        (encoder_folder(folder) / "tokenizer.json").read_text(encoding="utf-8")
+    )
     old: dict[str, int] = content["model"]["vocab"]
     whole = Tokenizer.from_str(json.dumps(content))
     whole.no_padding()
     counts: Counter[str] = Counter()
     for encoding in whole.encode_batch(list(texts)):
         counts.update(encoding.tokens)
-    must = list(SPECIAL) + [t for t in old if len(t.removeprefix("##")) == 1 and t.removeprefix("##").isascii()]
+    must = list(SPECIAL) + [
+        t for t in old if len(t.removeprefix("##")) == 1 and t.removeprefix("##").isascii()
+    ]
     kept = dict.fromkeys(must)
     for token, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         if len(kept) >= recipe.vocabulary:
@@ -101,7 +106,9 @@ def small_tokenizer(texts: Sequence[str], recipe: TextRecipe, folder: Path | Non
     new = {token: index for index, token in enumerate(kept)}
     content["model"]["vocab"] = new
     content["added_tokens"] = [
-        {**token, "id": new[token["content"]]} for token in content["added_tokens"] if token["content"] in SPECIAL
+        {**token, "id": new[token["content"]]}
+        for token in content["added_tokens"]
+        if token["content"] in SPECIAL
     ]
     for name, special in content["post_processor"]["special_tokens"].items():
         special["ids"] = [new[name]]
@@ -139,7 +146,12 @@ def encode_texts(texts: Sequence[str], encoder: SentenceEncoder, out: Path) -> T
 
 
 def distil_text(
-    recipe: TextRecipe, tower: TextTower, tokenizer: Tokenizer, texts: Sequence[str], sentences: Tensor, out: Path
+    recipe: TextRecipe,
+    tower: TextTower,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    sentences: Tensor,
+    out: Path,
 ) -> TextTower:
     """Teach the tower to give the encoder's sentence vectors; returns it with averaged weights.
 
@@ -170,7 +182,9 @@ def distil_text(
             with torch.autocast("cpu", torch.bfloat16):
                 mine = tower.sentence(tokens[rows, : int(lengths[rows].max())])
             mine, wanted = mine.float(), sentences[rows].float()
-            loss = (1 - (mine * wanted).sum(1)).mean() + ((mine @ mine.T - wanted @ wanted.T) ** 2).mean() * 10
+            loss = (1 - (mine * wanted).sum(1)).mean() + (
+                (mine @ mine.T - wanted @ wanted.T) ** 2
+            ).mean() * 10
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
@@ -179,7 +193,10 @@ def distil_text(
             average_into(average, tower, min(0.998, (1 + step) / (10 + step)))
             shown += float(loss.detach())
             if step % 100 == 0:
-                print(f"text step {step}/{total} loss {shown / 100:.4f} {time.time() - started:.0f}s", flush=True)
+                print(
+                    f"text step {step}/{total} loss {shown / 100:.4f} {time.time() - started:.0f}s",
+                    flush=True,
+                )
                 shown = 0.0
             if step % 500 == 0 or step == total:
                 save_weights(checkpoint, training_state(tower, average, optimizer, step))

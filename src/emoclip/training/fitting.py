@@ -1,0 +1,80 @@
+"""What is fitted after the towers: the text head on the small tower's sentences, the scale, the rejection score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emoclip.training.compact import TextHead, TextTower
+
+
+@torch.no_grad()
+def small_sentences(tower: TextTower, tokens: Tensor, batch: int = 256) -> Tensor:
+    """Return the small tower's sentence vectors (N, 384) for token rows (N, L), cut to each batch's longest."""
+    tower.eval()
+    rows = []
+    for part in tokens.split(batch):
+        longest = int((part != tower.config.pad_id).sum(1).max())
+        with torch.autocast("cpu", torch.bfloat16):
+            rows.append(tower.sentence(part[:, :longest]).float())
+    return torch.cat(rows)
+
+
+def fit_text_head(
+    head: TextHead,
+    teacher: Tensor,
+    small: Tensor,
+    words: Sequence[tuple[Tensor, Tensor]],
+    steps: int = 1500,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> TextHead:
+    """Carry the joint space over to the small tower's sentences.
+
+    head: as trained with the image tower, on the encoder's sentences; it is copied and then follows its own earlier
+    output for the same texts.  teacher, small: (N, 384) of the same texts.  words: per class the wanted (V, D) unit
+    rows and the small tower's (V, 384), which count as much as all other texts together.
+    Returns the new head.
+    """
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        wanted = F.normalize(head(teacher), dim=-1)
+    fitted = TextHead(head.linear.in_features, head.linear.out_features)
+    fitted.load_state_dict(head.state_dict())
+    wanted_words, small_words = torch.cat([w for w, _ in words]), torch.cat([s for _, s in words])
+    optimizer = torch.optim.AdamW(fitted.parameters(), lr=learning_rate, weight_decay=0.01)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * (1 - step / steps)
+        rows = torch.randint(0, len(small), (512,))
+        some = torch.randint(0, len(small_words), (256,))
+        loss = (1 - (F.normalize(fitted(small[rows]), dim=-1) * wanted[rows]).sum(1)).mean()
+        loss = (
+            loss + (1 - (F.normalize(fitted(small_words[some]), dim=-1) * wanted_words[some]).sum(1)).mean()
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return fitted.eval()
+
+
+def fit_scale(cosines: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Return the logit scale with the least cross-entropy.  cosines: (N, K) of held-out crops."""
+    scales = np.geomspace(1, 100, 400)
+    return float(min(scales, key=lambda scale: _cross_entropy(scale * cosines, labels)))
+
+
+def _cross_entropy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    top = logits.max(axis=1, keepdims=True)
+    log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
+    return float((log_sum - logits[np.arange(len(labels)), labels]).mean())
+
+
+def rejection_threshold(cosines: NDArray[np.float32], keep: float = 0.95) -> float:
+    """Return the best-label cosine above which `keep` of held-out faces lie; below it, none of the labels fits."""
+    return float(np.quantile(cosines.max(axis=1), 1 - keep))

@@ -1,0 +1,299 @@
+"""The bundled model, step by step: `python -m emoclip.training.mini STEP --root FACES --out RUN`.
+
+Steps in order (each resumes where it was cut off, and `all` runs them in turn):
+captions   descriptions, class captions and their sentence vectors        -> captions.safetensors
+geometry   the image tower learns face-mesh geometry alone, no labels     -> geometry/
+images     ... then descriptions and class sentences together             -> images/
+refine     ... then once more with all crops but a few held out           -> refine/
+text       the small text tower, distilled over dictionary text           -> text/
+clips      the temporal part, on pseudo-clips                             -> clips/
+package    calibration on held-out crops, ONNX graphs, config             -> package/
+Nothing here reads the val split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+import typing
+from dataclasses import dataclass, field, is_dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from emoclip.errors import ConfigError, EmoclipError
+from emoclip.training.captions import make_captions, read_captions
+from emoclip.training.clips import ClipModel, ClipRecipe, FrameBank, frame_bank, train_clips
+from emoclip.training.compact import TextTower, TextTowerConfig
+from emoclip.training.faces import CLASSES, Faces, held_out, near_duplicates, read_faces
+from emoclip.training.fitting import fit_scale, fit_text_head, rejection_threshold, small_sentences
+from emoclip.training.images import Captions, ImageModel, ImageRecipe, class_probabilities, train_images
+from emoclip.training.pack import Towers, write_package
+from emoclip.training.sentences import SentenceEncoder
+from emoclip.training.state import load_weights
+from emoclip.training.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
+from emoclip.training.words import (
+    TextRecipe,
+    dictionary_texts,
+    distil_text,
+    encode_texts,
+    small_tokenizer,
+    start_tower,
+)
+
+STEPS = ("captions", "geometry", "images", "refine", "text", "clips", "package")
+
+
+@dataclass(frozen=True)
+class MiniRecipe:
+    """All steps of the bundled model."""
+
+    held_out: float = 0.1  # share of train kept for selection, calibration and the rejection threshold
+    refine_held_out: float = 0.04  # ... in the last image step, taken from the same crops
+    descriptions_per_crop: int = 1
+    threads: int = 2
+    bank_crops: int = 9000  # crops whose frame embeddings pseudo-clips are made of
+    geometry: ImageRecipe = field(default_factory=ImageRecipe)
+    images: ImageRecipe = field(default_factory=ImageRecipe)
+    refine: ImageRecipe = field(default_factory=ImageRecipe)
+    text: TextRecipe = field(default_factory=TextRecipe)
+    clips: ClipRecipe = field(default_factory=ClipRecipe)
+
+
+def read_recipe(path: Path) -> MiniRecipe:
+    """Read a recipe; an unknown key is an error.  Raises ConfigError."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a recipe ({error})") from None
+    recipe: MiniRecipe = _filled(MiniRecipe, table, str(path))
+    return recipe
+
+
+def _filled(kind: Any, table: dict[str, Any], place: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in table.items():
+        if key not in hints:
+            raise ConfigError(f"{place}: unknown key {key!r}, probably a typo; known are {', '.join(hints)}")
+        if is_dataclass(hints[key]):
+            value = _filled(hints[key], value, f"{place} [{key}]")
+        values[key] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
+class Run:
+    """One run's folder, crops and steps."""
+
+    def __init__(self, recipe: MiniRecipe, root: Path, out: Path, encoder: Path | None) -> None:
+        self.recipe, self.root, self.out, self.encoder = recipe, root, out, encoder
+        out.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(recipe.threads)
+        self.faces = read_faces(root, "train")
+        groups = near_duplicates(self.faces.images)
+        usable = self.faces.images.std(axis=(1, 2)) > 4  # some crops are one flat grey
+        self.held = held_out(self.faces.labels, groups, recipe.held_out) & usable
+        # The refining step gives most held-out crops back; the rest stay unseen by every step.
+        self.unseen = held_out(self.faces.labels, groups, recipe.refine_held_out) & self.held
+        self.train, self.most = usable & ~self.held, usable & ~self.unseen
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of a step's results, made if need be."""
+        (self.out / name).mkdir(exist_ok=True)
+        return self.out / name
+
+    def captions(self) -> None:
+        """Describe every crop and embed all captions."""
+        target = self.out / "captions.safetensors"
+        if not target.is_file():
+            make_captions(
+                self.faces, SentenceEncoder(self.encoder), target, self.recipe.descriptions_per_crop
+            )
+
+    def geometry(self) -> None:
+        """Train the image tower on face-mesh geometry."""
+        train_images(
+            self.recipe.geometry,
+            self.faces.take(self.train),
+            self.faces.take(self.held),
+            None,
+            self.folder("geometry"),
+        )
+
+    def images(self) -> None:
+        """Train the image tower on descriptions and class sentences."""
+        self._train_images("images", self.recipe.images, self.train, self.held, "geometry")
+
+    def refine(self) -> None:
+        """Train on with more crops."""
+        self._train_images("refine", self.recipe.refine, self.most, self.unseen, "images")
+
+    def _train_images(
+        self, name: str, recipe: ImageRecipe, train: NDArray[np.bool_], held: NDArray[np.bool_], after: str
+    ) -> None:
+        initial = self.out / after / "model.safetensors"
+        captions, faces, teacher = self._captions(train), self.faces.take(train), None
+        if recipe.distil:
+            model = ImageModel(recipe.tower, self.faces.points.shape[1])
+            model.load_state_dict(load_weights(initial))
+            teacher = class_probabilities(model, faces, captions)
+        train_images(recipe, faces, self.faces.take(held), captions, self.folder(name), initial, teacher)
+
+    def _captions(self, keep: NDArray[np.bool_]) -> Captions:
+        return read_captions(self.out / "captions.safetensors", keep)
+
+    def text(self) -> None:
+        """Distil the text tower."""
+        folder = self.folder("text")
+        texts = self._texts()
+        tokenizer, kept = small_tokenizer(texts, self.recipe.text, self.encoder)
+        tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+        sentences = self._sentences(texts)
+        distil_text(
+            self.recipe.text,
+            start_tower(kept, self.recipe.text, self.encoder),
+            tokenizer,
+            texts,
+            sentences,
+            folder,
+        )
+
+    def _texts(self) -> list[str]:
+        path = self.folder("text") / "texts.json"
+        if not path.is_file():
+            path.write_text(json.dumps(dictionary_texts(self.faces, self.recipe.text)), encoding="utf-8")
+        texts: list[str] = json.loads(path.read_text(encoding="utf-8"))
+        return texts
+
+    def _sentences(self, texts: list[str]) -> Tensor:
+        path = self.folder("text") / "sentences.safetensors"
+        return (
+            load_weights(path)["sentences"]
+            if path.is_file()
+            else encode_texts(texts, SentenceEncoder(self.encoder), path)
+        )
+
+    def image_model(self) -> ImageModel:
+        """Return the last image model trained."""
+        name = "refine" if (self.out / "refine" / "model.safetensors").is_file() else "images"
+        model = ImageModel(self.recipe.images.tower, self.faces.points.shape[1])
+        model.load_state_dict(load_weights(self.out / name / "model.safetensors"))
+        return model.eval()
+
+    def text_tower(self, model: ImageModel) -> tuple[TextTower, Tokenizer]:
+        """Return the distilled text tower with a head into the image model's joint space."""
+        folder = self.out / "text"
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        recipe = self.recipe.text
+        tower = TextTower(
+            TextTowerConfig(
+                vocabulary=tokenizer.get_vocab_size(),
+                embedding=recipe.embedding,
+                layers=len(recipe.layers),
+                length=recipe.length,
+            )
+        )
+        tower.load_state_dict(load_weights(folder / "text.safetensors"))
+        texts = self._texts()
+        banks = self._captions(np.zeros(len(self.faces.labels), bool)).classes
+        names = lexicon().words
+
+        def read(sentences: list[str]) -> Tensor:
+            tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(sentences)])
+            return small_sentences(tower, tokens)
+
+        words = []
+        for name, bank in zip(CLASSES_WITH_CONTEMPT, banks, strict=True):
+            with torch.no_grad():
+                wanted = F.normalize(model.text_head(bank), dim=-1)
+            words.append((wanted, read(class_captions(name, names[name]))))
+        tower.head = fit_text_head(model.text_head, self._sentences(texts).float(), read(texts), words)
+        return tower.eval(), tokenizer
+
+    def bank(self, model: ImageModel, keep: NDArray[np.bool_], limit: int, seed: int = 0) -> FrameBank:
+        """Return frame embeddings of up to `limit` of the kept crops."""
+        rows = np.nonzero(keep)[0]
+        rows = np.random.default_rng(seed).permutation(rows)[:limit]
+        images, labels = torch.from_numpy(self.faces.images[rows]), torch.from_numpy(self.faces.labels[rows])
+        return frame_bank(model.tower, images, labels, self.recipe.clips.views, seed)
+
+    def clips(self) -> None:
+        """Train the temporal part on frames of the finished image tower."""
+        model = self.image_model()
+        bank = self.bank(model, self.train, self.recipe.bank_crops)
+        train_clips(
+            self.recipe.clips, bank, self._class_text(model), float(model.class_scale()), self.folder("clips")
+        )
+
+    def _class_text(self, model: ImageModel) -> Tensor:
+        banks = self._captions(np.zeros(len(self.faces.labels), bool)).classes
+        with torch.no_grad():
+            return F.normalize(model.text_head(torch.stack([bank[0] for bank in banks])), dim=-1)
+
+    def temporal(self) -> ClipModel:
+        """Return the trained temporal part."""
+        model = ClipModel(self.recipe.images.tower.width, self.recipe.clips.depth)
+        model.load_state_dict(load_weights(self.out / "clips" / "temporal.safetensors"))
+        return model.eval()
+
+    @torch.no_grad()
+    def package(self) -> None:
+        """Calibrate on crops that no step has seen and write the package."""
+        model, temporal = self.image_model(), self.temporal()
+        with torch.enable_grad():
+            tower, tokenizer = self.text_tower(model)
+        unseen: Faces = self.faces.take(self.unseen)
+        pixels = torch.from_numpy(unseen.images)[:, None].float() / 255
+        clips = temporal(torch.cat([model.tower(batch) for batch in pixels.split(256)])[:, None])
+        sentences = [class_captions(name, [])[0] for name in CLASSES]
+        tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(sentences)])
+        cosines = (F.normalize(clips, dim=-1) @ F.normalize(tower(tokens), dim=-1).T).numpy()
+        scale, threshold = fit_scale(cosines, unseen.labels), rejection_threshold(cosines)
+        write_package(
+            self.out / "package",
+            Towers(model.tower, temporal, tower, tokenizer),
+            scale,
+            threshold,
+            len(unseen.labels),
+            pixels.numpy(),
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one step, or all."""
+    parser = argparse.ArgumentParser(prog="python -m emoclip.training.mini", description=__doc__)
+    parser.add_argument("step", choices=(*STEPS, "all"))
+    parser.add_argument("--root", type=Path, required=True, help="folder with the FER-2013 copy")
+    parser.add_argument("--out", type=Path, required=True, help="folder of this run")
+    parser.add_argument("--recipe", type=Path, help="a .toml; the bundled model's by default")
+    parser.add_argument(
+        "--encoder", type=Path, help="folder of all-MiniLM-L6-v2; the pip package's by default"
+    )
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args(arguments)
+    shipped = Path(str(files("emoclip.training"))) / "recipes" / "mini" / "mini.toml"
+    try:
+        recipe = read_recipe(given.recipe or shipped)
+        if given.threads:
+            recipe = replace(recipe, threads=given.threads)
+        run = Run(recipe, given.root, given.out, given.encoder)
+        for step in STEPS if given.step == "all" else (given.step,):
+            print(f"== {step}", flush=True)
+            getattr(run, step)()
+    except EmoclipError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
