@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from emoclip.prompts import description, templated
 CLASSES_WITH_CONTEMPT = (
     "anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise", "contempt",
 )  # fmt: skip
-HELD_OUT = 100
 WORDNET = Path("/usr/share/wordnet")  # where Debian's wordnet-base puts it
 
 
@@ -32,26 +30,11 @@ class Lexicon:
 
 
 def lexicon() -> Lexicon:
-    """Read the lexicon and split the held-out words off, the same on every call.
-
-    A word that our class sentences themselves use is never held out, and a training phrase that contains a
-    held-out one is dropped, so no caption of any training step carries a held-out word or phrase.
-    """
+    """Read the lexicon.  A training phrase that contains a held-out word or phrase is left out."""
     content: dict[str, Any] = yaml.safe_load(
         files("emoclip.training").joinpath("recipes/mini/vocabulary.yaml").read_text(encoding="utf-8")
     )
-    sentences = " ".join(s for name in CLASSES_WITH_CONTEMPT for s in description(name) or ())
-    sentences += " ".join(s for cues in content["states"].values() for s in cues) + " ".join(
-        content["states"]
-    )
-    candidates = [
-        (word, name)
-        for name in CLASSES_WITH_CONTEMPT
-        for word in content["classes"][name]
-        if not contains(sentences, word) and word != name
-    ]
-    random.Random(0).shuffle(candidates)
-    held_out = dict(candidates[:HELD_OUT])
+    held_out = {word: name for name in CLASSES_WITH_CONTEMPT for word in content["held_out"][name]}
     words = {
         name: [w for w in content["classes"][name] if not any(contains(w, held) for held in held_out)]
         for name in CLASSES_WITH_CONTEMPT
