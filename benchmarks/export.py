@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 LOAD = """
-import json, resource, sys, time
+import json, sys, time
 import numpy, onnxruntime, tokenizers
 from emoclip import package
 from emoclip.runtime import Runtime
@@ -24,7 +24,8 @@ start = time.perf_counter()
 runtime = Runtime(package.load(sys.argv[1]))
 runtime._image, runtime._temporal, runtime._text, runtime._tokenizer
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Not ru_maxrss, which a child process inherits from its parent.
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
 costs = {"load_s": round(seconds, 2), "load_cpu_s": round(time.process_time(), 2), "peak_mb": round(peak / 1e6)}
 print(json.dumps(costs))
 """

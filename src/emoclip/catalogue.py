@@ -75,7 +75,7 @@ KNOWN = {
             "emoclip-mafw",
             "the authors' EmoCLIP, trained on MAFW captions",
             "code Apache-2.0; no licence stated for the weights, MAFW itself is for research",
-            883,
+            648,
             "Foteinopoulou & Patras, github.com/NickyFot/EmoCLIP (README, Downstream task weights)",
             "emoclip-mafw.pth",
         ),
