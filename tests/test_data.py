@@ -1,6 +1,7 @@
 """From clips to batches: what is kept, what is said, what is seen; the same whoever asks."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,6 +199,24 @@ def test_training_on_all_leaves_nothing_to_test_on(tmp_path):
     samples = choose_samples(tiny("data.split=all"), make_clips(tmp_path, count=24, test=6))
     assert len(samples.train) + len(samples.held) == 30
     assert not samples.test
+
+
+def test_a_fold_of_mafw_is_read_with_its_captions(tmp_path):
+    from trees import MAFW, mafw_emoclip, mafw_official
+
+    from emoclip.training.samples import with_faces
+
+    recipe = load_recipe("mafw-captions", ["selection.select=last", "data.fold=2"])
+    crops = choose_samples(recipe, mafw_emoclip(tmp_path / "crops"))
+    scenes = choose_samples(recipe, mafw_official(tmp_path / "scenes"))
+    for samples in (crops, scenes):
+        train, test = ({Path(s.clip.id).stem: s for s in part} for part in (samples.train, samples.test))
+        assert set(train) | set(test) == set(MAFW)
+        assert not set(train) & set(test)
+        name = next(iter(train))
+        assert (train[name].captions, samples.classes[train[name].label]) == ((MAFW[name][2],), MAFW[name][0])
+    assert with_faces(recipe, crops.dataset).data.faces == "full"
+    assert with_faces(recipe, scenes.dataset).data.faces == "largest"
 
 
 # ---- batches

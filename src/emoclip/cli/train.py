@@ -102,7 +102,7 @@ def _reports() -> Iterator["Progress"]:
 
         def report(what: str, done: int, total: int) -> None:
             nonlocal shown
-            begun = what.partition(",")[0]  # time left is of this stretch
+            begun = what.partition(", loss")[0]  # time left is of this stretch
             if begun != shown:
                 shown = begun
                 bars.reset(task, total=total)

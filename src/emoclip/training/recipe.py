@@ -36,7 +36,9 @@ class DataRecipe:
     split: Literal["train", "all"] = "train"  # all: the test part too, for zero-shot use on other sets
     leave_out: str = ""  # a class that is not trained on
     labels: tuple[str, ...] = ()  # classes to score and to take sentences of; () is the data set's own
-    faces: Literal["full", "largest"] = "full"  # full: the frames are face crops already
+    faces: Literal["auto", "full", "largest"] = (
+        "auto"  # full: frames are face crops; auto: as the data set says
+    )
     limit: int = 0  # train on so many clips only, drawn by seed; 0: all
     balance: float = (
         0.0  # clips of a class are drawn frequency ** -balance as often; 0: every clip once an epoch

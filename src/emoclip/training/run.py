@@ -20,7 +20,7 @@ from emoclip.training.data import TrainingClips, said
 from emoclip.training.embedding import Progress, cache_frames, cache_sentences
 from emoclip.training.loop import Run, fit
 from emoclip.training.recipe import Recipe
-from emoclip.training.samples import Samples, choose_samples
+from emoclip.training.samples import Samples, choose_samples, with_faces
 from emoclip.training.selection import Scorer
 
 
@@ -64,6 +64,7 @@ def train(
         note(f"{out}: no checkpoint yet, so the run begins at the beginning")
         going_on = False
     samples = choose_samples(recipe, root)
+    recipe = with_faces(recipe, samples.dataset)
     for line in samples.notes:
         note(line)
     if recipe.selection.leaky:

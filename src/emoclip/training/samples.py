@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -90,6 +90,13 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     )
 
 
+def with_faces(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """Return the recipe with data.faces decided: `full` for sets of face crops, `largest` for whole scenes."""
+    if recipe.data.faces != "auto":
+        return recipe
+    return replace(recipe, data=replace(recipe.data, faces="full" if dataset.cropped else "largest"))
+
+
 def class_sentences(classes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Return the sentences of each class: what class-level training learns and selection is scored with."""
     if len(classes) < 2:
@@ -100,7 +107,7 @@ def class_sentences(classes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 def _parts(recipe: Recipe, dataset: Dataset) -> tuple[list[Clip], list[Clip]]:
     fold = recipe.data.fold if dataset.folds else None
     test_split = next((name for name in (dataset.test_split, "test", "val") if name in dataset.splits), None)
-    if "train" not in dataset.splits:  # a manifest without splits is all training
+    if not dataset.splits:  # a manifest without splits is all training
         return dataset.select(None, fold), []
     train = dataset.select("train", fold)
     test = dataset.select(test_split, fold) if test_split else []
