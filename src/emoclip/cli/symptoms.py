@@ -265,7 +265,7 @@ def _print_study(study: "Study") -> None:
             p = f"{found['permutation_p']:.4f}" if name in study.estimators else ""
             table.add_row(name.replace("_", " "), cells[0], interval, *cells[1:], p)
         console.print(table)
-    console.print(NOTE)
+    typer.echo(NOTE)
 
 
 def _print_estimate(estimate: "Estimate", clips: int) -> None:

@@ -27,7 +27,7 @@ def read_temporal(package: Package) -> TemporalTransformer | None:
         return None
     try:
         states = _states(onnx.load(str(package.path / "temporal.onnx")).graph)
-    except (ValueError, IndexError, KeyError):
+    except (ValueError, IndexError, StopIteration):
         return None
     frames = (
         np.random.default_rng(0).normal(size=(2, package.frames_per_clip, package.width)).astype(np.float32)
