@@ -1,0 +1,158 @@
+"""`emoclip symptoms` as people run it, on small videos made of real pictures' noise and a tiny model."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from packages import tiny_package
+
+SUBJECTS = 8
+
+
+def run(*arguments):
+    code = "import sys; from emoclip.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, "symptoms", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A folder with a model, eight interviews as folders of crops, brighter with the score, and a manifest."""
+    folder = tmp_path_factory.mktemp("lab")
+    tiny_package(folder / "model", frames_per_clip=4)
+    rng = np.random.default_rng(0)
+    lines = ["path,subject,session,age,PANSS_N1"]
+    for number in range(SUBJECTS):
+        score = 1 + number * 6 / (SUBJECTS - 1)
+        (folder / f"v{number}").mkdir()
+        for frame in range(38):
+            ramp = np.linspace(0, 20 * score, 32)[:, None, None] + 40
+            picture = np.clip(ramp + rng.normal(0, 15, size=(32, 32, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / f"v{number}/{frame:03d}.png"), picture)
+        lines.append(f"v{number},s{number},1,{30 + number},{score:.1f}")
+    lines.append("gone.mp4,s9,1,30,4")
+    (folder / "cohort.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(lab):
+    shown = run(
+        *("fit", lab / "cohort.csv", "--targets", "PANSS_N1", "--group", "subject", "--out", lab / "out"),
+        *(
+            "--estimator",
+            "probe",
+            "--model",
+            lab / "model",
+            "--folds",
+            4,
+            "--permutations",
+            19,
+            "--faces",
+            "full",
+        ),
+    )
+    assert shown.returncode == 0, shown.stderr
+    return shown
+
+
+def test_fit_writes_figures_report_and_package(lab, fitted):
+    found = json.loads((lab / "out/metrics.json").read_text())
+    assert found["estimators"]["probe"]["targets"]["PANSS_N1"]["pcc"]["value"] > 0.8
+    assert found["excluded"][0]["reason"] == "the video is not there"
+    for name in ("predictions.csv", "windows.csv", "report.html", "package/symptoms.onnx"):
+        assert (lab / "out" / name).is_file()
+    assert "not a diagnosis" in fitted.stdout
+    assert "left out: subject s9" in fitted.stderr
+    assert "Traceback" not in fitted.stderr
+
+
+def test_score_answers_with_an_interval_and_without_torch(lab, fitted):
+    code = (
+        "import sys; sys.argv[0] = 'emoclip'\nfrom emoclip.cli import main\ntry: main()\n"
+        "finally: print('loaded', sorted({'torch', 'onnx', 'matplotlib'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    arguments = [
+        "symptoms",
+        "score",
+        str(lab / "out/package"),
+        str(lab / "v6"),
+        "--faces",
+        "full",
+        "--json",
+        "-",
+    ]
+    shown = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert shown.stderr.strip().endswith("loaded []")
+    record = json.loads(shown.stdout)
+    assert "not a diagnosis" in record["note"]
+    (score,) = record["scores"]
+    assert (score["target"], score["range"]) == ("PANSS_N1", [1.0, 7.0])
+    assert abs(score["score"] - 6.1) < 1.5
+    assert score["low"] is None  # eight subjects are too few for nine in ten
+    assert record["status"] == "ok"
+
+
+def test_score_without_a_face_is_one_line(lab, fitted):
+    shown = run("score", lab / "out/package", lab / "v0")
+    assert shown.returncode == 1
+    assert "shows a readable face" in shown.stderr
+    assert len(shown.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--targets", "PANSS_N1", "--folds", "20"],
+            "8 subjects with usable interviews and a score, fewer than 20",
+        ),
+        (["--targets", "PANSS_N9"], "has no column PANSS_N9"),
+        (["--targets", "PANSS_N1", "--group", "who"], "has no column who"),
+        (["--targets", "PANSS_N1", "--folds", "many"], "must be a number, or loso"),
+    ],
+)
+def test_what_cannot_be_fitted_is_said_in_one_line(lab, fitted, tmp_path, arguments, message):
+    shown = run(
+        *(
+            "fit",
+            lab / "cohort.csv",
+            "--out",
+            tmp_path / "out",
+            "--estimator",
+            "probe",
+            "--model",
+            lab / "model",
+        ),
+        *("--faces", "full", "--cache", lab / "out.cache", *arguments),
+    )
+    assert shown.returncode == 1
+    assert message in shown.stderr
+    assert len(shown.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_overwritten_unasked(lab, fitted):
+    shown = run("fit", lab / "cohort.csv", "--targets", "PANSS_N1", "--out", lab / "out")
+    assert (shown.returncode, "--force" in shown.stderr) == (1, True)
+
+
+def test_a_package_without_a_head_is_refused(lab):
+    shown = run("score", lab / "model", lab / "v0")
+    assert shown.returncode == 1
+    assert "has no severity head" in shown.stderr
+
+
+def test_scales_lists_ranges():
+    shown = run("scales")
+    assert "PANSS_N1" in shown.stdout
+    assert "0 to 16" in shown.stdout
