@@ -164,7 +164,7 @@ def test_package_that_disagrees_with_torch_is_not_written(baseline, tmp_path, mo
 
 def test_disk_that_fills_up_during_export_leaves_nothing(baseline, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))  # the text tower has 6 MB
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # the image tower has 0.3 MB
     try:
         with pytest.raises(OutputError, match="cannot be written") as caught:
             write(tmp_path / "full", baseline)
