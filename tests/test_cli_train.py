@@ -50,7 +50,7 @@ def test_it_leaves_a_package_that_other_commands_take(run, monkeypatch, capsys):
 def test_metrics_are_those_of_evaluate(run, monkeypatch, tmp_path):
     out, manifest = run
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["part"] == "test"
+    assert metrics["part"] == "test part"
     assert metrics["n"] == 6
     assert metrics["selection"] == {
         "rule": "held-out-uar", "leaky": False, "epoch": metrics["selection"]["epoch"],
@@ -110,6 +110,7 @@ def test_the_card_tells_of_the_run(run):
     ):
         assert said in card, said
     assert "leak" not in card
+    assert str(out.parent) not in card
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert len(json.loads((out / "history.json").read_text())) == 3
 
@@ -122,7 +123,7 @@ def test_without_a_test_part_what_was_held_out_is_scored(run):
     from emoclip.training.samples import choose_samples
 
     samples = choose_samples(load_recipe("smoke", (*TINY, "data.file=''", "data.measures=''")), run[1])
-    assert scored_part(samples) == ("test", tuple(sample.clip for sample in samples.test))
+    assert scored_part(samples) == ("test part", tuple(sample.clip for sample in samples.test))
     part, clips = scored_part(replace(samples, test=()))
     assert part == "held out of the training part"
     assert clips == tuple(sample.clip for sample in samples.held)

@@ -86,12 +86,21 @@ def train(
         )
         if not outcome.is_main:
             return
-        command = shlex.join(["emoclip", *sys.argv[1:]])
+        told = shlex.join(["emoclip", "train", chosen.name, *_without_folders(settings or [])])
         package = training_module("finish").finish(
-            outcome, out, command, lambda share: report("writing the package", round(100 * share), 100)
+            outcome, out, told, lambda share: report("writing the package", round(100 * share), 100)
         )
-        found = _evaluate(outcome, package, command, report)
+        found = _evaluate(outcome, package, shlex.join(["emoclip", *sys.argv[1:]]), report)
     _write_metrics(outcome, out, package, found)
+
+
+def _without_folders(settings: list[str]) -> list[str]:
+    """Return the options of the command for the card, which is made to be shared: no folder of this machine."""
+    changes = []
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        changes += ["--set", f"{key}={Path(value).name if '/' in value else value}"]
+    return ["--root", "DATA", "--out", "DIR", *changes]
 
 
 @contextmanager
@@ -150,7 +159,7 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
     prompts = class_prompts(task.dataset, "sentences")
     model = EmoCLIP.load(str(package))
     rules = (Sampling("even", model.package.frames_per_clip),)
-    faces = FaceConfig(mode=outcome.recipe.data.faces)
+    faces = FaceConfig(mode=outcome.recipe.data.faces)  # type: ignore[arg-type]  # "auto" was decided by training
     with open_store(model.package, None) as store:
         embedded = embed_task(
             model, task, rules, faces, store, progress=lambda done: report("scoring", done, len(clips))
@@ -164,7 +173,7 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
 def scored_part(samples: "Samples") -> "tuple[str, tuple[Clip, ...]]":
     """Return which clips a finished run is scored on, and what they are called."""
     chosen = samples.test or samples.held
-    part = "test" if samples.test else "held out of the training part"
+    part = f"{chosen[0].clip.split} part" if samples.test else "held out of the training part"
     return part, tuple(sample.clip for sample in chosen if sample.label is not None)
 
 

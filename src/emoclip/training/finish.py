@@ -75,6 +75,9 @@ def card_notes(outcome: Outcome, command: str) -> str:
     chosen = next((row for row in progress.history if row["epoch"] == progress.best_epoch), {})
     figures = {key: value for key, value in chosen.items() if key != "epoch"}
     counts = class_counts(samples.train, samples.classes)
+    table_of_recipe = recipe.as_table()
+    for key in ("weights", "start", "sizes"):  # a card is made to be shared: no folder of this machine
+        table_of_recipe["model"][key] = Path(table_of_recipe["model"][key]).name
     lines = [
         "## Training",
         "",
@@ -89,14 +92,13 @@ def card_notes(outcome: Outcome, command: str) -> str:
         + ", ".join(f"{name} {count}" for name, count in counts.items())
         + ".",
         "",
-        *(f"- {note}" for note in samples.notes),
-        "",
+        *([*(f"- {note}" for note in samples.notes), ""] if samples.notes else []),
         table(figures),
         "",
         "## Recipe",
         "",
         "```json",
-        json.dumps(recipe.as_table(), indent=1),
+        json.dumps(table_of_recipe, indent=1),
         "```",
     ]
     return "\n".join(lines)
@@ -135,6 +137,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]], selection: SelectionRecipe
                     label=key.replace("_", " "),
                 )
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     left.set_ylabel("contrastive loss (nats)")
