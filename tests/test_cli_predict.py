@@ -137,6 +137,17 @@ def test_bad_settings(tiny, frame, tmp_path):
     fails(run("predict"), "INPUT", code=2)
 
 
+def test_a_truncated_video_is_read_as_far_as_it_goes_and_said(tiny, media, tmp_path):
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes((media / "WolfgangLanger_Pexels.mp4").read_bytes()[:400_000])
+    done = predict(tiny, cut, "--json", "-")
+    assert done.returncode == 0
+    record = json.loads(done.stdout)
+    assert record["status"] == "ok"
+    assert record["faces"][0]["end_s"] < 10 < record["duration_s"]
+    assert re.search(r"cut\.mp4: .*end", done.stderr)
+
+
 def test_start_past_the_end(tiny, media):
     fails(predict(tiny, media / "single_face.mp4", "--start", 60), r"single_face\.mp4.*2\.4")
 

@@ -6,14 +6,19 @@ The output says how an expression reads to a viewer, not what a person feels.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Classification", "EmoCLIP", "EmoclipError", "__version__"]
+__all__ = ["Classification", "EmoCLIP", "EmoclipError", "Timeline", "__version__"]
 
 if TYPE_CHECKING:
     from emoclip.engine import EmoCLIP
     from emoclip.errors import EmoclipError
-    from emoclip.results import Classification
+    from emoclip.results import Classification, Timeline
 
-_HOMES = {"EmoCLIP": "emoclip.engine", "EmoclipError": "emoclip.errors", "Classification": "emoclip.results"}
+_HOMES = {
+    "Classification": "emoclip.results",
+    "EmoCLIP": "emoclip.engine",
+    "EmoclipError": "emoclip.errors",
+    "Timeline": "emoclip.results",
+}
 
 
 def __getattr__(name: str) -> Any:

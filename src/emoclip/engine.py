@@ -95,7 +95,7 @@ class EmoCLIP:
                     tracks.setdefault(item.face.track_id, _Track(item.face.track_id)).add(seen.time_s, item)
                 if progress:
                     progress(seen.time_s - start_s)
-            name, duration_s = video.name, video.duration_s
+            name, duration_s, warnings = video.name, video.duration_s, video.warnings
         ranked = sorted(
             (track for track in tracks.values() if track.embeddings), key=lambda track: -track.area
         )
@@ -109,6 +109,7 @@ class EmoCLIP:
             status="ok" if results else "no_face",
             duration_s=round(duration_s or 0.0, 3),
             faces=results,
+            warnings=warnings,
         )
 
     def timeline(

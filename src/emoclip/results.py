@@ -32,6 +32,7 @@ class Classification:
     """How the faces of one input read against `labels`; `faces` is largest first.
 
     status: `no_face` is a result, `error` comes with a one-line reason in `error`.
+    warnings: what was wrong with the input but did not stop the reading, one line each (not in the record).
     """
 
     input: str
@@ -41,10 +42,12 @@ class Classification:
     error: str | None = None
     duration_s: float = 0.0
     faces: list[FaceResult] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
         """Return the documented JSON object, its keys in the documented order."""
         record = asdict(self)
+        del record["warnings"]
         for face in record["faces"]:
             del face["seen_at_s"], face["box"]
         return record

@@ -84,6 +84,8 @@ class Runtime:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
+        # Decoding and following use the same cores: threads that spin between batches would only be in their way.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path = self.package.path / name
         try:
             return ort.InferenceSession(str(path), options, providers=self._providers)

@@ -113,6 +113,8 @@ def predict(
     for result in results:
         if result.status == "error":
             warn(str(result.error))
+        for warning in result.warnings:
+            warn(f"{result.input}: {warning}")
     return 1 if any(result.status == "error" for result in results) else 0
 
 
