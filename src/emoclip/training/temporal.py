@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,21 +73,23 @@ class Attention(nn.Module):
         They are four times wider than the model, so a product of two of their matrices, (D, D), is smaller than
         either and tokens never enter a head's width: a step on 64 clips of 32 frames is five times as fast.
         """
-        to_query, to_key, to_value = self.to_qkv.weight.unflatten(0, (3, self.heads, self.head_width))
-        to_out = self.to_out[0].weight.unflatten(1, (self.heads, self.head_width))
+        out_layer: Any = self.to_out[0]
+        to_query, to_key, to_value = self.to_qkv.weight.reshape(3, self.heads, self.head_width, -1)
+        to_out = out_layer.weight.reshape(-1, self.heads, self.head_width)
         few = queries.shape[0] * queries.shape[1] < queries.shape[2]  # then folding costs more than it saves
         if few:
             asking = torch.einsum("bmd,hkd,hke->bhme", queries, to_query, to_key)
         else:
             fold = torch.einsum("hkd,hke->dhe", to_query, to_key).flatten(1)
-            asking = (queries @ fold).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            asking = (queries @ fold).reshape(*queries.shape[:2], self.heads, -1).transpose(1, 2)
         weights = (asking @ x[:, None].mT * self.head_width**-0.5).softmax(dim=-1)
         answers = (weights @ x[:, None]).transpose(1, 2)  # (B, M, heads, D)
         if few:
             out: Tensor = self.to_out(torch.einsum("bmhd,hkd->bmhk", answers, to_value).flatten(2))
-            return out
-        fold = torch.einsum("hkd,ohk->hdo", to_value, to_out).flatten(0, 1)
-        return answers.flatten(2) @ fold + self.to_out[0].bias
+        else:
+            fold = torch.einsum("hkd,ohk->hdo", to_value, to_out).flatten(0, 1)
+            out = answers.flatten(2) @ fold + out_layer.bias
+        return out
 
 
 class FeedForward(nn.Module):
@@ -148,19 +151,11 @@ class Transformer(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
-        for layer in self.layers:
-            for block in layer:  # type: ignore[attr-defined]  # a ModuleList, which nn.Module does not tell
-                x = block(x)
-        return x
-
-    def first(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, D), the first token's state: the last layer answers no other."""
-        *before, last = self.layers
-        for layer in before:
-            for block in layer:  # type: ignore[attr-defined]
-                x = block(x)
-        attention, feed_forward = last  # type: ignore[misc]
+        layers: list[Any] = list(self.layers)
+        for attention, feed_forward in layers[:-1]:
+            x = feed_forward(attention(x))
+        attention, feed_forward = layers[-1]
         x = attention.fn.fn(attention.fn.norm(x), asked=1) + x[:, :1]
         state: Tensor = feed_forward(x)
         return state[:, 0]
@@ -191,5 +186,5 @@ class TemporalTransformer(nn.Module):
                 f"{self.config.positions - 1}; lower the frames per clip"
             )
         x = torch.cat([self.cls_token.expand(frames.shape[0], -1, -1), frames], dim=1)
-        clips: Tensor = self.temporal_transformer.first(x + self.pos_embedding[:, : x.shape[1]])
+        clips: Tensor = self.temporal_transformer(x + self.pos_embedding[:, : x.shape[1]])
         return clips
