@@ -10,7 +10,7 @@ from emoclip.package import load
 
 torch = pytest.importorskip("torch")
 from emoclip.training.graphs import save_graph  # noqa: E402
-from emoclip.training.severity import PaperEstimator, SeverityModel, SeverityRecipe, clip_scores  # noqa: E402
+from emoclip.training.severity import PaperEstimator, SeverityModel, SeverityRecipe, clip_scores, mean_start  # noqa: E402
 from emoclip.training.temporal import TemporalConfig, TemporalTransformer  # noqa: E402
 from emoclip.training.temporal_weights import read_temporal  # noqa: E402
 
@@ -64,6 +64,14 @@ def test_temporal_weights_come_back_out_of_a_package(tmp_path, precision):
     torch.testing.assert_close(
         found(frames), made(frames), atol=2e-2 if precision == "fp16" else 1e-5, rtol=0
     )
+
+
+def test_without_a_temporal_transformer_it_starts_from_the_mean_over_frames():
+    torch.manual_seed(0)
+    frames = torch.randn(3, 15, 64) + 4 * torch.randn(64)
+    found = mean_start(TemporalConfig.lean(64))(frames)
+    mean = torch.nn.functional.layer_norm(frames, (64,)).mean(dim=1)
+    assert torch.nn.functional.cosine_similarity(found, mean).min() > 0.99
 
 
 def test_another_temporal_part_is_not_mistaken_for_one(tiny, tmp_path):

@@ -240,7 +240,9 @@ def _estimators(name: str, package: "Package", seed: int) -> "list[Estimator]":
             )
         paper = PaperEstimator(package, SeverityRecipe(seed=seed))
         if not paper.from_package:
-            warn("paper: the package's temporal part cannot be trained on; starting from a random one")
+            warn(
+                "paper: the package has no temporal transformer to go on from; starting from the mean over frames"
+            )
         chosen.append(paper)
     return chosen
 
