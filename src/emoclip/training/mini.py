@@ -33,7 +33,7 @@ from torch import Tensor
 from emoclip.errors import ConfigError, EmoclipError
 from emoclip.training.captions import make_captions, read_captions
 from emoclip.training.clips import ClipModel, ClipRecipe, FrameBank, frame_bank, train_clips
-from emoclip.training.compact import TextTower, TextTowerConfig
+from emoclip.training.compact import BothWays, TextTower, TextTowerConfig
 from emoclip.training.faces import CLASSES, Faces, held_out, near_duplicates, read_faces
 from emoclip.training.fitting import fit_scale, fit_text_head, rejection_threshold, small_sentences
 from emoclip.training.images import Captions, ImageModel, ImageRecipe, class_probabilities, train_images
@@ -231,7 +231,7 @@ class Run:
         model = self.image_model()
         bank = self.bank(model, self.train, self.recipe.bank_crops)
         train_clips(
-            self.recipe.clips, bank, self._class_text(model), float(model.class_scale()), self.folder("clips")
+            self.recipe.clips, bank, self._class_text(model), float(model.class_scale().detach()), self.folder("clips")
         )
 
     def _class_text(self, model: ImageModel) -> Tensor:
@@ -253,7 +253,8 @@ class Run:
             tower, tokenizer = self.text_tower(model)
         unseen: Faces = self.faces.take(self.unseen)
         pixels = torch.from_numpy(unseen.images)[:, None].float() / 255
-        clips = temporal(torch.cat([model.tower(batch) for batch in pixels.split(256)])[:, None])
+        look = BothWays(model.tower)
+        clips = temporal(torch.cat([look(batch) for batch in pixels.split(256)])[:, None])
         sentences = [class_captions(name, [])[0] for name in CLASSES]
         tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(sentences)])
         cosines = (F.normalize(clips, dim=-1) @ F.normalize(tower(tokens), dim=-1).T).numpy()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from emoclip import package as packages
 from emoclip.errors import PackageError
 from emoclip.files import sha256
-from emoclip.training.compact import ImageTower, TextTower
+from emoclip.training.compact import BothWays, ImageTower, TextTower
 from emoclip.training.graphs import save_graph
 from emoclip.training.packing import folded, quantise_convolutions, store_fp16, store_int8
 
@@ -64,8 +64,8 @@ def write_package(
         [e.ids for e in towers.tokenizer.encode_batch(["a happy face", "about to cry", "furious"])]
     )
     with torch.no_grad():
-        frames = towers.image.eval()(pixels).reshape(16, 16, -1)
-    save_graph(folded(towers.image), pixels[:2], folder / "image.onnx", {0: (1, None)}, "fp32")
+        frames = BothWays(towers.image.eval())(pixels).reshape(16, 16, -1)
+    save_graph(BothWays(folded(towers.image)), pixels[:2], folder / "image.onnx", {0: (1, None)}, "fp32")
     quantise_convolutions(folder / "image.onnx", crops[:512])
     save_graph(towers.temporal, frames, folder / "temporal.onnx", {0: (1, None), 1: (1, 1023)}, "fp32")
     store_int8(folder / "temporal.onnx")
@@ -77,7 +77,7 @@ def write_package(
     towers.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     (folder / "README.md").write_text("# mini\n", encoding="utf-8")
     figures = {
-        "image": _cosine(folder / "image.onnx", "pixels", pixels, towers.image),
+        "image": _cosine(folder / "image.onnx", "pixels", pixels, BothWays(towers.image)),
         "temporal": _cosine(folder / "temporal.onnx", "frames", frames, towers.temporal),
         "text": _cosine(folder / "text.onnx", "tokens", tokens, towers.text),
     }
