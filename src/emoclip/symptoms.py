@@ -123,7 +123,7 @@ class Study:
             "emoclip": __version__,
             "model": package.name,
             "model_digest": model_digest(package),
-            "targets": {
+            "scales": {
                 item.name: {"title": item.title, "scale": item.scale, "range": [item.low, item.high]}
                 for item in cohort.targets
             },
