@@ -14,8 +14,8 @@ FLOORS = {
     "scales segments recording",
     2: "runtime",
     3: "engine timeline",
-    4: "formats report overlay drawing batch sidecar evaluate embeddings sampling charts page scorecard wordings symptoms "
-    "search cohort interviews validation regression probe heads symptom_report",
+    4: "formats report overlay drawing batch sidecar page charts evaluate embeddings sampling scorecard wordings "
+    "symptoms cohort interviews validation regression probe heads symptom_report search",
     5: "cli server",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
