@@ -241,7 +241,7 @@ def _estimators(name: str, package: "Package", seed: int) -> "list[Estimator]":
         paper = PaperEstimator(package, SeverityRecipe(seed=seed))
         if not paper.from_package:
             warn(
-                "paper: the package has no temporal transformer to go on from; starting from the mean over frames"
+                "paper: the package's temporal part is not the paper's transformer; starting from the mean over frames"
             )
         chosen.append(paper)
     return chosen
