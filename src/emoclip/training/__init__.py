@@ -1,1 +1,1 @@
-"""Training, import of checkpoints and export to packages: the only part of emoclip that needs torch (extra ``train``)."""
+"""Training, import of checkpoints, export to packages: all of emoclip that needs torch (extra `train`)."""

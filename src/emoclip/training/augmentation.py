@@ -44,7 +44,8 @@ class Framing:
         """Carry points (N, P, 2), -1..1 over the input crop, into the output crop.  mirror: partner indices (P,)."""
         points = torch.where(self.flipped[:, None, None], points[:, mirror], points)
         linear, shift = self.matrix[:, :, :2], self.matrix[:, :, 2]
-        return torch.linalg.solve(linear, (points - shift[:, None]).transpose(1, 2)).transpose(1, 2)
+        moved: Tensor = torch.linalg.solve(linear, (points - shift[:, None]).transpose(1, 2)).transpose(1, 2)
+        return moved
 
 
 def _uniform(n: int, low: float, high: float, like: Tensor) -> Tensor:

@@ -85,7 +85,8 @@ def frame_bank(tower: ImageTower, images: Tensor, labels: Tensor, views: int, se
 
     def embed(pixels: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return tower(pixels.contiguous(memory_format=torch.channels_last)).float()
+            embedded: Tensor = tower(pixels.contiguous(memory_format=torch.channels_last))
+        return embedded.float()
 
     batches = [batch[:, None].float() / 255 for batch in images.split(512)]
     clean = [torch.cat([embed(augment(b, CLEAN)[0]) for b in batches]) for _ in range(views)]

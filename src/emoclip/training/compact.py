@@ -102,7 +102,8 @@ class BothWays(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Crops (N, 1, S, S) in [0, 1] -> embeddings (N, width), at most of length 1."""
         embeddings = F.normalize(self.tower(torch.cat([pixels, pixels.flip(3)])), dim=-1)
-        return embeddings.unflatten(0, (2, -1)).mean(dim=0)
+        both: Tensor = embeddings.unflatten(0, (2, -1)).mean(dim=0)
+        return both
 
 
 class GeometryHead(nn.Module):

@@ -33,7 +33,7 @@ class Population:
 
     def z(self, measures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return measures (..., 22) as distances from the middle in spreads, at most 4 either way."""
-        return np.clip((measures - self.middle) / self.spread, -4, 4)
+        return np.asarray(np.clip((measures - self.middle) / self.spread, -4, 4), np.float32)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -137,7 +138,8 @@ def class_logits(model: ImageModel, embedding: Tensor, captions: Captions, draw:
         else:
             rows.append(bank[0])
     text = F.normalize(model.text_head(torch.stack(rows)), dim=-1)
-    return model.class_scale() * F.normalize(embedding, dim=-1) @ text.T
+    logits: Tensor = model.class_scale() * F.normalize(embedding, dim=-1) @ text.T
+    return logits
 
 
 def train_images(
@@ -151,7 +153,7 @@ def train_images(
 ) -> dict[str, Tensor]:
     """Train and return the averaged weights; checkpoints and a log line per epoch go to `out`.
 
-    teacher: (N, 2, K) class probabilities of an earlier tower for every crop and its mirror image.
+    teacher: (N, 7) class probabilities of an earlier tower for every crop.
     A run that was cut off goes on from its last epoch when called again with the same `out`.
     """
     torch.manual_seed(recipe.seed)
@@ -171,7 +173,7 @@ def train_images(
     step, checkpoint = 0, out / "state.safetensors"
     if checkpoint.is_file():
         step = restore_state(load_weights(checkpoint), model, average, optimizer)
-    network = torch.compile(model) if recipe.compile else model
+    network = cast(nn.Module, torch.compile(model)) if recipe.compile else model
     counts = torch.bincount(data.labels, minlength=CONTEMPT + 1).float()
     counts[CONTEMPT] = max(1.0, float(counts[NEUTRAL]) * recipe.contempt)
     class_weight = (counts / counts.mean()) ** -recipe.class_exponent
@@ -227,7 +229,7 @@ def _loss(
     pixels, framing = augment(pixels, recipe.augment)
     classes = F.one_hot(labels, CONTEMPT + 1).float()
     if teacher is not None and recipe.distil:
-        soft = F.pad(teacher[rows, framing.flipped.long()], (0, 1))
+        soft = F.pad(teacher[rows], (0, 1))
         weight = recipe.distil * (labels != CONTEMPT).float()[:, None]
         classes = (1 - weight) * classes + weight * soft
     classes = classes * (1 - recipe.label_smoothing) + recipe.label_smoothing / classes.shape[1]
@@ -292,15 +294,13 @@ def description_loss(
 
 @torch.no_grad()
 def class_probabilities(model: ImageModel, faces: Faces, captions: Captions) -> Tensor:
-    """Return (N, 2, 7): what a trained model says of every crop and of its mirror image, as a teacher of the next."""
+    """Return (N, 7): what a trained model says of every crop and its mirror image, averaged, to teach the next."""
     rows = []
     for batch in torch.from_numpy(faces.images)[:, None].split(512):
         pixels = batch.float() / 255
         both = [model.eval()(view)[0] for view in (pixels, pixels.flip(3))]
-        logits = [
-            class_logits(model, embedding, captions, draw=False)[:, : len(CLASSES)] for embedding in both
-        ]
-        rows.append(torch.stack([logit.softmax(1) for logit in logits], 1))
+        logits = [class_logits(model, embedding, captions, draw=False)[:, : len(CLASSES)] for embedding in both]
+        rows.append(torch.stack([logit.softmax(1) for logit in logits]).mean(0))
     return torch.cat(rows)
 
 

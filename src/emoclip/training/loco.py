@@ -46,7 +46,8 @@ def leave_one_class_out(
 ) -> list[Row]:
     """Train without each class with each text, and score on the test clips of that class with all class sentences.
 
-    Runs lie in `out`/TEXT/CLASS and share one cache of CLIP's embeddings; finished ones are taken as they are with going_on.
+    Runs lie in `out`/TEXT/CLASS and share one cache of CLIP's embeddings; with going_on finished ones
+    are taken as they are.
     Raises what `train` does.
     """
     out = Path(out)

@@ -20,7 +20,7 @@ LEAST = 4096  # weights with fewer numbers stay as they are
 def folded(tower: ImageTower) -> ImageTower:
     """Return a copy in evaluation mode whose batch norms are part of the convolutions before them."""
     tower = copy.deepcopy(tower).eval()
-    tower.stem[1] = fuse_conv_bn_eval(tower.stem[1], tower.stem[2])  # type: ignore[arg-type]
+    tower.stem[1] = fuse_conv_bn_eval(tower.stem[1], tower.stem[2])  # type: ignore[type-var, arg-type]
     tower.stem[2] = nn.Identity()
     for block in tower.stages:
         assert isinstance(block, ResidualBlock)
@@ -28,7 +28,7 @@ def folded(tower: ImageTower) -> ImageTower:
         block.conv2, block.norm2 = fuse_conv_bn_eval(block.conv2, block.norm2), nn.Identity()  # type: ignore[assignment]
         if isinstance(block.shortcut, nn.Sequential):
             conv, norm = block.shortcut[1], block.shortcut[2]
-            block.shortcut[1] = fuse_conv_bn_eval(conv, norm)  # type: ignore[arg-type]
+            block.shortcut[1] = fuse_conv_bn_eval(conv, norm)  # type: ignore[type-var, arg-type]
             block.shortcut[2] = nn.Identity()
     return tower
 

@@ -10,6 +10,8 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -204,8 +206,9 @@ def mean_start(config: TemporalConfig) -> TemporalTransformer:
     with torch.no_grad():
         model.cls_token.zero_()
         model.pos_embedding.mul_(0.02)
-        for layer, (attention, mlp) in enumerate(model.temporal_transformer.layers):  # type: ignore[misc]
-            inner = attention.fn.fn
+        for layer, block in enumerate(model.temporal_transformer.layers):
+            attention, mlp = cast("nn.ModuleList", block)
+            inner: Any = attention.fn.fn
             queries_and_keys, values = inner.to_qkv.weight.split([2 * config.width, config.width])
             queries_and_keys.mul_(0.1)
             if layer == 0:
@@ -214,8 +217,9 @@ def mean_start(config: TemporalConfig) -> TemporalTransformer:
             else:
                 inner.to_out[0].weight.zero_()
             inner.to_out[0].bias.zero_()
-            mlp.fn.fn.net[3].weight.zero_()
-            mlp.fn.fn.net[3].bias.zero_()
+            last: Any = mlp.fn.fn.net[3]
+            last.weight.zero_()
+            last.bias.zero_()
     return model
 
 
