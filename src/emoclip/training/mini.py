@@ -46,6 +46,8 @@ from emoclip.training.words import (
     dictionary_texts,
     distil_text,
     encode_texts,
+    feeling_texts,
+    sharpen_text,
     small_tokenizer,
     start_tower,
 )
@@ -152,19 +154,19 @@ class Run:
         return read_captions(self.out / "captions.safetensors", keep)
 
     def text(self) -> None:
-        """Distil the text tower."""
-        folder = self.folder("text")
-        texts = self._texts()
-        tokenizer, kept = small_tokenizer(texts, self.recipe.text, self.encoder)
+        """Distil the text tower: over dictionary text, then over words of feelings as the joint space sees them."""
+        recipe, folder, texts = self.recipe.text, self.folder("text"), self._texts()
+        tokenizer, kept = small_tokenizer(texts, recipe, self.encoder)
         tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-        sentences = self._sentences(texts)
-        distil_text(
-            self.recipe.text,
-            start_tower(kept, self.recipe.text, self.encoder),
-            tokenizer,
-            texts,
-            sentences,
-            folder,
+        sentences = self._encoded("sentences", texts)
+        tower = start_tower(kept, recipe, self.encoder)
+        tower = distil_text(recipe, tower, tokenizer, texts, sentences, folder)
+        feelings = feeling_texts()
+        some = np.random.default_rng(recipe.seed).permutation(len(texts))[: len(feelings) // 2]
+        head = self.image_model().text_head.requires_grad_(False)
+        sentences = torch.cat([self._encoded("feelings", feelings), sentences[torch.from_numpy(some)]])
+        sharpen_text(
+            recipe, tower, head, tokenizer, feelings + [texts[i] for i in some], sentences.float(), folder
         )
 
     def _texts(self) -> list[str]:
@@ -174,13 +176,12 @@ class Run:
         texts: list[str] = json.loads(path.read_text(encoding="utf-8"))
         return texts
 
-    def _sentences(self, texts: list[str]) -> Tensor:
-        path = self.folder("text") / "sentences.safetensors"
-        return (
-            load_weights(path)["sentences"]
-            if path.is_file()
-            else encode_texts(texts, SentenceEncoder(self.encoder), path)
-        )
+    def _encoded(self, name: str, texts: list[str]) -> Tensor:
+        """Return the encoder's vectors of the texts, kept under this name for the next time."""
+        path = self.folder("text") / f"{name}.safetensors"
+        if path.is_file():
+            return load_weights(path)["sentences"]
+        return encode_texts(texts, SentenceEncoder(self.encoder), path)
 
     def image_model(self) -> ImageModel:
         """Return the last image model trained."""
@@ -202,8 +203,8 @@ class Run:
                 length=recipe.length,
             )
         )
-        tower.load_state_dict(load_weights(folder / "text.safetensors"))
-        texts = self._texts()
+        tower.load_state_dict(load_weights(folder / "sharp.safetensors"))
+        texts = feeling_texts()
         banks = self._captions(np.zeros(len(self.faces.labels), bool)).classes
         names = lexicon().words
 
@@ -216,7 +217,8 @@ class Run:
             with torch.no_grad():
                 wanted = F.normalize(model.text_head(bank), dim=-1)
             words.append((wanted, read(class_captions(name, names[name]))))
-        tower.head = fit_text_head(model.text_head, self._sentences(texts).float(), read(texts), words)
+        feelings = self._encoded("feelings", texts).float()
+        tower.head = fit_text_head(model.text_head, feelings, read(texts), words)
         return tower.eval(), tokenizer
 
     def bank(self, model: ImageModel, keep: NDArray[np.bool_], limit: int, seed: int = 0) -> FrameBank:
@@ -231,7 +233,11 @@ class Run:
         model = self.image_model()
         bank = self.bank(model, self.train, self.recipe.bank_crops)
         train_clips(
-            self.recipe.clips, bank, self._class_text(model), float(model.class_scale().detach()), self.folder("clips")
+            self.recipe.clips,
+            bank,
+            self._class_text(model),
+            float(model.class_scale().detach()),
+            self.folder("clips"),
         )
 
     def _class_text(self, model: ImageModel) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from emoclip.prompts import templated
-from emoclip.training.compact import TextTower, TextTowerConfig
+from emoclip.training.compact import TextHead, TextTower, TextTowerConfig
 from emoclip.training.describe import Population, describe
 from emoclip.training.faces import Faces
 from emoclip.training.sentences import SentenceEncoder, bert_layers, encoder_folder
@@ -44,6 +46,8 @@ class TextRecipe:
     epochs: int = 3
     batch: int = 128
     learning_rate: float = 4e-4
+    sharpen_steps: int = 500
+    sharpen_rate: float = 3e-4
     seed: int = 0
 
 
@@ -76,6 +80,30 @@ def dictionary_texts(faces: Faces | None, recipe: TextRecipe) -> list[str]:
     texts = sorted(set(texts))
     random.shuffle(texts)  # type: ignore[arg-type]
     return texts
+
+
+# WordNet's nouns of feelings, verbs of emotion and of the body (smile, weep, yawn).
+OF_FEELINGS = (12, 29, 37)
+
+
+def feeling_texts() -> list[str]:
+    """Return what people may type for an expression: WordNet's words for feelings, bare and in the templates.
+
+    Adjectives are taken where their definition speaks of feeling, mood or a look.  The lexicon's training words and
+    states come with them, its held-out list does not; words of that list occur as far as WordNet has them.
+    """
+    felt = re.compile(
+        r"\b(feel|emotion|mood|express|show|mark|face|anger|fear|joy|sad|happ|disgust|surpris|contempt)"
+    )
+    lemmas = {lemma for found, _ in glosses(subjects=OF_FEELINGS) for lemma in found}
+    lemmas |= {lemma for found, gloss in glosses(subjects=(0, 1)) if felt.search(gloss) for lemma in found}
+    known = lexicon()
+    texts = {t for lemma in lemmas for t in templated(lemma)[:3]}
+    for name in CLASSES_WITH_CONTEMPT:
+        texts |= set(class_captions(name, known.words[name]))
+    for name, cues in known.states.items():
+        texts |= {*templated(name), *cues}
+    return sorted(texts)
 
 
 def small_tokenizer(
@@ -202,4 +230,48 @@ def distil_text(
                 save_weights(checkpoint, training_state(tower, average, optimizer, step))
     tower.load_state_dict(average)
     save_weights(out / "text.safetensors", average)
+    return tower
+
+
+def sharpen_text(
+    recipe: TextRecipe,
+    tower: TextTower,
+    head: TextHead,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    sentences: Tensor,
+    out: Path,
+) -> TextTower:
+    """Distil once more over the words of feelings, now by what the joint space sees of them.
+
+    head: of the image model, on the encoder's sentences; the tower should agree with it after its own sentences went
+    through the same head.
+    """
+    torch.manual_seed(recipe.seed)
+    tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))])
+    with torch.no_grad():
+        wanted = F.normalize(head(sentences.float()), dim=-1)
+    optimizer = torch.optim.AdamW(tower.parameters(), lr=recipe.sharpen_rate, weight_decay=0.01)
+    lengths = (tokens != tower.config.pad_id).sum(1)
+    by_length = (lengths + torch.rand(len(lengths))).argsort()  # a batch is a stretch of it, so padding costs little
+    shown = 0.0
+    for step in range(recipe.sharpen_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.sharpen_rate * min(1.0, step / 30 + 0.03) * (1 - step / recipe.sharpen_steps)
+        start = int(torch.randint(0, len(texts) - recipe.batch, ()))
+        rows = by_length[start : start + recipe.batch]
+        with torch.autocast("cpu", torch.bfloat16):
+            mine = tower.sentence(tokens[rows, : int(lengths[rows].max())])
+        mine = mine.float()
+        joint = F.normalize(head(mine), dim=-1)
+        loss = (1 - (joint * wanted[rows]).sum(1)).mean() + 0.5 * (1 - (mine * sentences[rows]).sum(1)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+        optimizer.step()
+        shown += float(loss.detach())
+        if (step + 1) % 50 == 0:
+            print(f"sharpen step {step + 1}/{recipe.sharpen_steps} loss {shown / 50:.4f}", flush=True)
+            shown = 0.0
+    save_weights(out / "sharp.safetensors", tower.state_dict())
     return tower
