@@ -299,7 +299,9 @@ def class_probabilities(model: ImageModel, faces: Faces, captions: Captions) -> 
     for batch in torch.from_numpy(faces.images)[:, None].split(512):
         pixels = batch.float() / 255
         both = [model.eval()(view)[0] for view in (pixels, pixels.flip(3))]
-        logits = [class_logits(model, embedding, captions, draw=False)[:, : len(CLASSES)] for embedding in both]
+        logits = [
+            class_logits(model, embedding, captions, draw=False)[:, : len(CLASSES)] for embedding in both
+        ]
         rows.append(torch.stack([logit.softmax(1) for logit in logits]).mean(0))
     return torch.cat(rows)
 

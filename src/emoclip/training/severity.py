@@ -10,8 +10,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -206,9 +205,11 @@ def mean_start(config: TemporalConfig) -> TemporalTransformer:
     with torch.no_grad():
         model.cls_token.zero_()
         model.pos_embedding.mul_(0.02)
-        for layer, block in enumerate(model.temporal_transformer.layers):
-            attention, mlp = cast("nn.ModuleList", block)
-            inner: Any = attention.fn.fn
+        layers: Any = (
+            model.temporal_transformer.layers
+        )  # blocks in a ModuleList, which nn.Module does not tell
+        for layer, (attention, mlp) in enumerate(layers):
+            inner, last = attention.fn.fn, mlp.fn.fn.net[3]
             queries_and_keys, values = inner.to_qkv.weight.split([2 * config.width, config.width])
             queries_and_keys.mul_(0.1)
             if layer == 0:
@@ -217,7 +218,6 @@ def mean_start(config: TemporalConfig) -> TemporalTransformer:
             else:
                 inner.to_out[0].weight.zero_()
             inner.to_out[0].bias.zero_()
-            last: Any = mlp.fn.fn.net[3]
             last.weight.zero_()
             last.bias.zero_()
     return model

@@ -253,7 +253,9 @@ def sharpen_text(
         wanted = F.normalize(head(sentences.float()), dim=-1)
     optimizer = torch.optim.AdamW(tower.parameters(), lr=recipe.sharpen_rate, weight_decay=0.01)
     lengths = (tokens != tower.config.pad_id).sum(1)
-    by_length = (lengths + torch.rand(len(lengths))).argsort()  # a batch is a stretch of it, so padding costs little
+    by_length = (
+        lengths + torch.rand(len(lengths))
+    ).argsort()  # a batch is a stretch of it, so padding costs little
     shown = 0.0
     for step in range(recipe.sharpen_steps):
         for group in optimizer.param_groups:
