@@ -5,7 +5,18 @@ from typing import Any
 
 import typer
 
-from emoclip.cli import data, evaluate, importing, models, predict, prompts, symptoms, timeline, train
+from emoclip.cli import (
+    data,
+    describe,
+    evaluate,
+    importing,
+    models,
+    predict,
+    prompts,
+    symptoms,
+    timeline,
+    train,
+)
 from emoclip.cli.console import fail
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
@@ -24,6 +35,7 @@ app.command("predict")(predict.predict)
 app.command("timeline")(timeline.timeline)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
+app.command("describe")(describe.describe)
 app.command("import")(importing.import_)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

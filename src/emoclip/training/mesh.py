@@ -131,18 +131,28 @@ def describe_table(path: Path, count: int = 1, seed: int = 0) -> list[tuple[str,
 
 
 def _read_columns(path: Path) -> dict[str, list[Any]]:
+    """The columns `path` and the measures, as far as the table has them; a missing number is NaN."""
     if not path.is_file():
         raise InputError(f"{path}: no such table of measures; check the path")
-    if path.suffix.lower() == ".parquet":
-        import pyarrow.parquet as pq
+    wanted = {"path", *MEASURES}
+    try:
+        if path.suffix.lower() == ".parquet":
+            import pyarrow.parquet as pq
 
-        columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
-        return {name: [np.nan if v is None else v for v in values] for name, values in columns.items()}
-    import csv
+            columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
+        else:
+            import csv
 
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    names = list(rows[0]) if rows else []
-    return {
-        name: [row[name] if name == "path" else float(row[name] or "nan") for row in rows] for name in names
-    }
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.DictReader(file))
+            columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+        return {
+            name: values if name == "path" else [float("nan" if v in (None, "") else v) for v in values]
+            for name, values in columns.items()
+            if name in wanted
+        }
+    except ImportError:
+        raise InputError(f"{path}: Parquet needs pyarrow: pip install 'emoclip[eval]', or use CSV") from None
+    except (ValueError, OSError) as error:  # pyarrow's own errors are ValueErrors
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: is not a readable table of measures ({reason})") from None
