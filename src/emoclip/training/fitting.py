@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ def fit_text_head(
     teacher: Tensor,
     small: Tensor,
     words: Sequence[tuple[Tensor, Tensor]],
+    towards: Callable[[Tensor], Tensor] = lambda wanted: wanted,
     steps: int = 1500,
     learning_rate: float = 1e-3,
     seed: int = 0,
@@ -39,14 +40,14 @@ def fit_text_head(
     head: as trained with the image tower, on the encoder's sentences; it is copied and then follows its own earlier
     output for the same texts.  teacher, small: (N, 384) of the same texts.  words: per class the wanted (V, D) unit
     rows and the small tower's (V, 384), which count as much as all other texts together.
-    Returns the new head.
+    towards: a last correction of all wanted rows.  Returns the new head.
     """
     torch.manual_seed(seed)
     with torch.no_grad():
-        wanted = F.normalize(head(teacher), dim=-1)
+        wanted = towards(F.normalize(head(teacher), dim=-1))
     fitted = TextHead(head.linear.in_features, head.linear.out_features)
     fitted.load_state_dict(head.state_dict())
-    wanted_words, small_words = torch.cat([w for w, _ in words]), torch.cat([s for _, s in words])
+    wanted_words, small_words = towards(torch.cat([w for w, _ in words])), torch.cat([s for _, s in words])
     optimizer = torch.optim.AdamW(fitted.parameters(), lr=learning_rate, weight_decay=0.01)
     for step in range(steps):
         for group in optimizer.param_groups:
@@ -61,6 +62,15 @@ def fit_text_head(
         loss.backward()
         optimizer.step()
     return fitted.eval()
+
+
+def pulled(wanted: Tensor, text: Tensor, faces: Tensor, strength: float) -> Tensor:
+    """Pull texts (N, D) that are like `text` (D,) towards where `faces` (D,) lie; unit rows in and out.
+
+    The pull falls with the square of the likeness, so other texts hardly move.
+    """
+    like = (wanted @ text).clamp(min=0) ** 2
+    return F.normalize(wanted + strength * like[:, None] * faces, dim=-1)
 
 
 def fit_scale(cosines: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

@@ -31,12 +31,20 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from emoclip.errors import ConfigError, EmoclipError
+from emoclip.training.augmentation import raise_one_corner
 from emoclip.training.captions import make_captions, read_captions
 from emoclip.training.clips import ClipModel, ClipRecipe, FrameBank, frame_bank, train_clips
 from emoclip.training.compact import BothWays, TextTower, TextTowerConfig
 from emoclip.training.faces import CLASSES, Faces, held_out, near_duplicates, read_faces
-from emoclip.training.fitting import fit_scale, fit_text_head, rejection_threshold, small_sentences
-from emoclip.training.images import Captions, ImageModel, ImageRecipe, class_probabilities, train_images
+from emoclip.training.fitting import fit_scale, fit_text_head, pulled, rejection_threshold, small_sentences
+from emoclip.training.images import (
+    NEUTRAL,
+    Captions,
+    ImageModel,
+    ImageRecipe,
+    class_probabilities,
+    train_images,
+)
 from emoclip.training.pack import Towers, write_package
 from emoclip.training.sentences import SentenceEncoder
 from emoclip.training.state import load_weights
@@ -63,6 +71,9 @@ class MiniRecipe:
     refine_held_out: float = 0.04  # ... in the last image step, taken from the same crops
     descriptions_per_crop: int = 1
     threads: int = 2
+    contempt_pull: float = (
+        0.54  # of contempt's words towards warped crops, which too few are trained on to be found
+    )
     bank_crops: int = 9000  # crops whose frame embeddings pseudo-clips are made of
     geometry: ImageRecipe = field(default_factory=ImageRecipe)
     images: ImageRecipe = field(default_factory=ImageRecipe)
@@ -218,8 +229,27 @@ class Run:
                 wanted = F.normalize(model.text_head(bank), dim=-1)
             words.append((wanted, read(class_captions(name, names[name]))))
         feelings = self._encoded("feelings", texts).float()
-        tower.head = fit_text_head(model.text_head, feelings, read(texts), words)
+        contempt, smirks = words[-1][0][0], self._smirks(model)
+        tower.head = fit_text_head(
+            model.text_head,
+            feelings,
+            read(texts),
+            words,
+            lambda wanted: pulled(wanted, contempt, smirks, self.recipe.contempt_pull),
+        )
         return tower.eval(), tokenizer
+
+    @torch.no_grad()
+    def _smirks(self, model: ImageModel) -> Tensor:
+        """Return the mean clip embedding (D,), unit length, of held-out neutral crops with one lip corner raised."""
+        torch.manual_seed(0)
+        chosen = self.held & (self.faces.labels == NEUTRAL) & np.isfinite(self.faces.measures).all(axis=1)
+        faces = self.faces.take(chosen)
+        pixels = torch.from_numpy(faces.images)[:, None].float() / 255
+        points = torch.from_numpy((faces.points + 0.5) / (pixels.shape[-1] / 2) - 1)
+        smirking = raise_one_corner(pixels, points, torch.ones(len(pixels), dtype=torch.bool))
+        clips = self.temporal()(BothWays(model.tower)(smirking)[:, None])
+        return F.normalize(F.normalize(clips, dim=-1).mean(0), dim=0)
 
     def bank(self, model: ImageModel, keep: NDArray[np.bool_], limit: int, seed: int = 0) -> FrameBank:
         """Return frame embeddings of up to `limit` of the kept crops."""
