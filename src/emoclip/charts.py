@@ -28,7 +28,7 @@ def check_installed() -> None:
 def confusion_chart(counts: NDArray[np.int64], classes: Sequence[str]) -> bytes:
     """Draw counts (K, K), rows true, columns predicted: shade and upper number are shares of the row.  Returns PNG."""
     side = max(4.5, 0.62 * len(classes) + 1.8)
-    figure, axes = _figure(side + 0.8, side)
+    figure, axes = new_figure(side + 0.8, side)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -45,12 +45,12 @@ def confusion_chart(counts: NDArray[np.int64], classes: Sequence[str]) -> bytes:
                 text = f"{shares[row, column]:.0%}\n{counts[row, column]}"
                 axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
     figure.colorbar(shown, ax=axes, fraction=0.046, label="share of the true class")
-    return _png(figure)
+    return png(figure)
 
 
 def recall_chart(recalls: Sequence[float | None], classes: Sequence[str], war: float, uar: float) -> bytes:
     """Draw recall per class as bars, with WAR and UAR as lines.  None: a class without a clip.  Returns PNG."""
-    figure, axes = _figure(6.4, max(2.4, 0.34 * len(classes) + 1.2))
+    figure, axes = new_figure(6.4, max(2.4, 0.34 * len(classes) + 1.2))
     places = np.arange(len(classes))[::-1]
     axes.barh(places, [recall or 0.0 for recall in recalls], color=PALETTE[0], height=0.7)
     for place, recall in zip(places, recalls, strict=True):
@@ -69,7 +69,7 @@ def recall_chart(recalls: Sequence[float | None], classes: Sequence[str], war: f
     axes.set_xlim(0, 1.08)
     axes.set_xlabel("recall")
     axes.legend(loc="lower right", fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def map_chart(
@@ -80,7 +80,7 @@ def map_chart(
     Clips and prompts lie in two cones apart (the modality gap), so each kind is centred on its own mean first, and
     the prompts are scaled to the clips' spread: their directions tell, their distances do not.
     """
-    figure, axes = _figure(7.0, 5.6)
+    figure, axes = new_figure(7.0, 5.6)
     centred = (clips - clips.mean(axis=0)).astype(np.float64)
     basis = np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1].T
     # The sign of a principal axis is arbitrary; fixed here, so that runs agree.
@@ -110,22 +110,24 @@ def map_chart(
     axes.set_ylabel("second")
     if len(classes) <= 20:
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), title="large: prompt")
-    return _png(figure)
+    return png(figure)
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def new_figure(width: float, height: float, *, dpi: int = 120) -> tuple[Any, Any]:
+    """Return a figure of width x height inches at `dpi` pixels an inch, and its axes without a frame."""
     # Not pyplot: no global state, no window system.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """Return a figure as PNG, the same bytes for the same picture."""
     buffer = io.BytesIO()
     # Without the version of the library in it, so that equal results are equal bytes.
     figure.savefig(buffer, format="png", metadata={"Software": None})

@@ -1,7 +1,6 @@
 """A fitted study on disk: figures, predictions, what drove them, one HTML page, and packages that score."""
 
 import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from emoclip import heads, page, symptoms
+from emoclip.charts import new_figure, png
 from emoclip.files import atomic_folder
 from emoclip.symptoms import Estimator, Floats, Result, Study
 
@@ -186,19 +186,19 @@ def _pictures(study: Study) -> dict[str, bytes]:
 
 
 def _scatter(truth: Floats, estimate: Floats, title: str) -> bytes:
-    figure, axes = _figure(4.8, 4.6)
+    figure, axes = new_figure(4.8, 4.6, dpi=110)
     ends = [float(min(truth.min(), estimate.min())), float(max(truth.max(), estimate.max()))]
     axes.plot(ends, ends, color="black", linewidth=1, label="identity")
     axes.scatter(truth, estimate, s=18, color=BLUE, alpha=0.7, linewidths=0)
     axes.set(xlabel="rating", ylabel="estimate, out of fold", title=title)
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
     """Differences over means, with limits of agreement (Bland and Altman, Lancet 1986)."""
-    figure, axes = _figure(5.2, 4.6)
+    figure, axes = new_figure(5.2, 4.6, dpi=110)
     differences = truth - estimate
     bias, spread = differences.mean(), 1.96 * differences.std(ddof=1)
     axes.scatter((truth + estimate) / 2, differences, s=18, color=BLUE, alpha=0.7, linewidths=0)
@@ -207,7 +207,7 @@ def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
     axes.axhline(bias + spread, color=ORANGE, linestyle="--", linewidth=1, label=f"± {spread:.2f}")
     axes.set(xlabel="mean of rating and estimate", ylabel="rating - estimate", title=title)
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def _influence(study: Study, result: Result, column: int, target: str, estimator: str) -> bytes:
@@ -219,7 +219,7 @@ def _influence(study: Study, result: Result, column: int, target: str, estimator
     for at, row in enumerate(order):
         moves = result.influence[row][:, column]
         strips[at, : len(moves)] = moves * len(moves)
-    figure, axes = _figure(9.0, min(9.0, 1.6 + 0.09 * len(order)))
+    figure, axes = new_figure(9.0, min(9.0, 1.6 + 0.09 * len(order)), dpi=110)
     limit = float(np.nanquantile(np.abs(strips), 0.98)) or 1.0
     shown = axes.imshow(
         strips, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
@@ -229,24 +229,7 @@ def _influence(study: Study, result: Result, column: int, target: str, estimator
     )
     axes.set_yticks([])
     figure.colorbar(shown, ax=axes, label="influence x clips, in points")
-    return _png(figure)
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    # Not pyplot: no global state, no window system.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    # Without the library's version in it, so that equal results are equal bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
