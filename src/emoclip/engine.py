@@ -1,7 +1,7 @@
 """The main path: frames, faces, embeddings, labels, probabilities."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,12 @@ from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.faces import Face, FaceFollower, square_crop
 from emoclip.frames import Frame
 from emoclip.package import Package
+from emoclip.pipeline import Ahead, one_opencv_thread
 from emoclip.preprocess import prepare
 from emoclip.prompts import PromptSet, resolve
 from emoclip.results import Classification, FaceResult
 from emoclip.runtime import IMAGE_BATCH, Runtime, unit
-from emoclip.video import Video, open_video
+from emoclip.video import AHEAD_BYTES, Video, open_video
 
 if TYPE_CHECKING:
     from emoclip.timeline import TimelineStream
@@ -155,24 +156,20 @@ class EmoCLIP:
         rate: frames per second of video that are embedded; faces are followed in all of them.
         batch: crops embedded at once; small where waiting for more is worse than computing slower.
         Yields one SeenFrame per frame, in order, as soon as its batch is full.
+
+        With more than one thread, decoding and following run ahead in a thread each while the batches before are
+        embedded here; what is yielded is the same to the last bit.
         """
-        follower = FaceFollower(config)
-        waiting: list[tuple[int, float, list[Face], bool]] = []
-        crops: list[NDArray[np.uint8]] = []
-        due = -math.inf
-        for frame in video:
-            faces = [_whole(frame)] if config.mode == "full" else follower.update(frame)
-            # Half a millisecond of slack: container clocks round.
-            sampled = frame.time_s >= due - 5e-4
-            if sampled:
-                late = frame.time_s >= due + 1 / rate
-                due = (frame.time_s if late else due) + 1 / rate
-                crops += [self._crop(frame, face, config) for face in faces]
-            waiting.append((frame.index, frame.time_s, faces, sampled))
-            if not crops or len(crops) >= batch or len(waiting) >= 16 * batch:
-                yield from self._embed_waiting(waiting, crops)
-                waiting, crops = [], []
-        yield from self._embed_waiting(waiting, crops)
+        follower = None if config.mode == "full" else FaceFollower(config)
+        with one_opencv_thread():
+            if self.runtime.threads == 1 or video.blocking:
+                yield from self._embedded(_followed(iter(video), follower, rate), config, batch)
+                return
+            with (
+                video.ahead() as frames,
+                Ahead(_followed(frames, follower, rate), limit=AHEAD_BYTES, weigh=_weight) as followed,
+            ):
+                yield from self._embedded(followed, config, batch)
 
     def embed_text(self, labels: Labels) -> NDArray[np.float32]:
         """Embed labels, (K, D) unit rows.
@@ -238,6 +235,21 @@ class EmoCLIP:
         span = min(known) - start_s if known else math.inf
         return max(self.package.sample_fps, self.package.frames_per_clip / max(span, 1e-3))
 
+    def _embedded(
+        self, followed: Iterable["_Followed"], config: FaceConfig, batch: int
+    ) -> Iterator[SeenFrame]:
+        waiting: list[tuple[int, float, list[Face], bool]] = []
+        crops: list[NDArray[np.uint8]] = []
+        for item in followed:
+            sampled = item.frame is not None
+            if item.frame is not None:
+                crops += [self._crop(item.frame, face, config) for face in item.faces]
+            waiting.append((item.index, item.time_s, item.faces, sampled))
+            if not crops or len(crops) >= batch or len(waiting) >= 16 * batch:
+                yield from self._embed_waiting(waiting, crops)
+                waiting, crops = [], []
+        yield from self._embed_waiting(waiting, crops)
+
     def _crop(self, frame: Frame, face: Face, config: FaceConfig) -> NDArray[np.uint8]:
         if config.mode == "full":
             return frame.image
@@ -291,6 +303,33 @@ class _Track:
         self.start_s, self.end_s = min(self.start_s, time_s), max(self.end_s, time_s)
         if seen.embedding is not None:
             self.embeddings.append(seen.embedding)
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """The faces of one frame; `frame` is kept where they are to be embedded."""
+
+    index: int
+    time_s: float
+    faces: list[Face]
+    frame: Frame | None
+
+
+def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: float) -> Iterator[_Followed]:
+    """Find the faces of every frame (the whole frame without a follower), to be embedded `rate` times a second."""
+    due = -math.inf
+    for frame in frames:
+        faces = follower.update(frame) if follower else [_whole(frame)]
+        # Half a millisecond of slack: container clocks round.
+        sampled = frame.time_s >= due - 5e-4
+        if sampled:
+            late = frame.time_s >= due + 1 / rate
+            due = (frame.time_s if late else due) + 1 / rate
+        yield _Followed(frame.index, frame.time_s, faces, frame if sampled and faces else None)
+
+
+def _weight(item: _Followed) -> int:
+    return item.frame.bytes if item.frame else 1024
 
 
 def _whole(frame: Frame) -> Face:

@@ -1,6 +1,7 @@
 """One frame of any input: its time, its pixels made only when asked for, and what went wrong on the way."""
 
 from fractions import Fraction
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -19,7 +20,8 @@ class Frame:
     index: counts the frames yielded, from 0.  time_s: seconds on the input's clock (see `open_video`).
     width, height: of the upright picture, in pixels.
     The colour picture is only made when `image` is first asked for, since converting a frame costs as much
-    as decoding it; `grey` makes a small grey one directly.  Ask in one thread at a time.
+    as decoding it; `grey` makes a small grey one directly.  Ask in one thread at a time (other frames of the
+    video may be asked in other threads meanwhile).
     """
 
     __slots__ = ("_decoded", "_image", "height", "index", "time_s", "width")
@@ -32,6 +34,11 @@ class Frame:
         self.width: int
         self.height: int
         self.width, self.height = image.size if isinstance(image, Decoded) else image.shape[1::-1]
+
+    @property
+    def bytes(self) -> int:
+        """About what it holds in memory, as decoded or as a picture."""
+        return 4 * self.width * self.height
 
     @property
     def image(self) -> Pixels:
@@ -57,6 +64,7 @@ class Converter:
 
         self.colour = VideoReformatter()
         self.grey = VideoReformatter()
+        self.in_use = Lock()  # of colour, which those who follow need too where a picture is transparent
 
 
 class Decoded:
@@ -77,7 +85,8 @@ class Decoded:
 
     def rgb(self) -> Pixels:
         """The upright picture, (H, W, 3) uint8, transparency laid over white."""
-        pixels = self._convert(self.converter.colour, "rgba" if self.has_alpha else "rgb24", 1.0)
+        with self.converter.in_use:
+            pixels = self._convert(self.converter.colour, "rgba" if self.has_alpha else "rgb24", 1.0)
         return over_white(pixels) if self.has_alpha else pixels
 
     def grey(self, max_side: int) -> Pixels:
@@ -106,7 +115,7 @@ class Notes:
         """One line per kind of trouble, with its first time."""
         return [
             f"at {first_s:.2f} s: {what}" + (f" ({count} times from there)" if count > 1 else "")
-            for what, (count, first_s) in self._seen.items()
+            for what, (count, first_s) in list(self._seen.items())  # another thread may still be reading
         ]
 
 

@@ -19,10 +19,12 @@ from emoclip.containers import Container
 from emoclip.errors import InputError
 from emoclip.frames import Frame, Notes, past_end
 from emoclip.pictures import Pixels, is_picture, natural_order, read_picture, to_rgb
+from emoclip.pipeline import Ahead
 
 Source = str | os.PathLike[str] | int | NDArray[Any] | Sequence[Any] | IO[bytes]
 
 PIPE = "standard input"
+AHEAD_BYTES = 32 << 20  # of frames decoded ahead: 36 of 640x360, 4 of 1920x1080
 VIDEO_SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".gif", ".ogv"),
     *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".mxf", ".dv"),
@@ -34,6 +36,7 @@ class Video:
 
     name: what to call it.  fps: nominal.  duration_s: None if it cannot be known beforehand.
     width, height: of the first frame, upright, in pixels; later frames may differ (see `Frame`).
+    blocking: the next frame may take for ever to come, as from a pipe, and nothing can be done about it meanwhile.
     """
 
     def __init__(
@@ -45,9 +48,11 @@ class Video:
         duration_s: float | None,
         notes: Notes,
         close: Callable[[], object] = lambda: None,
+        blocking: bool = False,
     ) -> None:
-        self.name, self.fps, self.duration_s = name, fps, duration_s
+        self.name, self.fps, self.duration_s, self.blocking = name, fps, duration_s, blocking
         self._notes, self._close = notes, close
+        self._ahead: Ahead[Frame] | None = None
         try:
             first = next(frames, None)
             if first is None:
@@ -74,8 +79,15 @@ class Video:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def ahead(self) -> Ahead[Frame]:
+        """Iterate with a thread that decodes ahead; `close` ends it.  Errors and warnings are the same."""
+        self._ahead = Ahead(self._frames, limit=AHEAD_BYTES, weigh=lambda frame: frame.bytes)
+        return self._ahead
+
     def close(self) -> None:
         """Let go of the file or device.  Frames already yielded stay usable."""
+        if self._ahead:
+            self._ahead.close()  # before the decoder is taken from under it
         self._close()
 
     def _watch_size(self, frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -181,6 +193,10 @@ def is_address(name: str) -> bool:
 def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: float | None) -> Video:
     notes = Notes()
     container = Container(source, name, notes)
+    if isinstance(source, str):
+        blocking = not is_address(source) and not Path(source).is_file()
+    else:
+        blocking = not (hasattr(source, "seekable") and source.seekable())
     return Video(
         name,
         container.frames(start_s, end_s),
@@ -188,6 +204,7 @@ def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: f
         duration_s=container.duration_s,
         notes=notes,
         close=container.close,
+        blocking=blocking,
     )
 
 
