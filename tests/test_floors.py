@@ -11,11 +11,11 @@ ROOT = Path(__file__).resolve().parents[1] / "src" / "emoclip"
 FLOORS = {
     0: "errors config results metrics files",
     1: "video containers frames pictures faces detection tracks yunet preprocess prompts package catalogue datasets "
-    "scales segments recording pipeline",
+    "scales segments recording pipeline textcache",
     2: "runtime",
     3: "engine timeline",
     4: "formats report overlay drawing batch sidecar page charts evaluate embeddings sampling scorecard wordings "
-    "symptoms cohort interviews validation regression probe heads symptom_report search",
+    "symptoms study cohort interviews validation regression probe heads symptom_report search",
     5: "cli server",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip import package as packages
+from emoclip import textcache
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.faces import Face, FaceFollower, square_crop
 from emoclip.frames import Frame
@@ -175,12 +176,14 @@ class EmoCLIP:
         """Embed labels, (K, D) unit rows.
 
         A label is the mean over its parts (compound emotions, paper sec. III-C) of the mean over their sentences.
+        Sentences are embedded once per package and machine (see `textcache`).
         """
         prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
         sentences = list(
             dict.fromkeys(s for prompt in prompts.prompts for part in prompt.parts for s in part)
         )
-        vectors = dict(zip(sentences, unit(self.runtime.text(sentences)), strict=True))
+        embedded = textcache.embedded(self.package, "", sentences, self.runtime.text)
+        vectors = dict(zip(sentences, unit(embedded), strict=True))
         rows = [
             np.mean([unit(np.mean([vectors[s] for s in part], axis=0)) for part in prompt.parts], axis=0)
             for prompt in prompts.prompts
