@@ -7,6 +7,7 @@ from packages import tiny_package
 
 from emoclip import EmoCLIP, heads, symptoms
 from emoclip.package import load
+from emoclip.study import Validation
 
 torch = pytest.importorskip("torch")
 from emoclip.training.graphs import save_graph  # noqa: E402
@@ -82,12 +83,12 @@ def test_another_temporal_part_is_not_mistaken_for_one(tiny, tmp_path):
 
 def test_it_learns_what_is_there_out_of_fold(tiny, cohort):
     people, recordings = cohort
-    settings = symptoms.Validation(folds=3, permutations=19, draws=40)
+    settings = Validation(folds=3, draws=40)
     estimator = PaperEstimator(tiny.package, RECIPE)
     study = symptoms.fit(tiny, people, recordings, [estimator], settings)
     found = study.estimators["paper"].targets["RATED"]
     assert found["pcc"]["value"] > 0.8
-    assert found["permutation"]["kind"].startswith("pairing")
+    assert found["permutation"]["kind"].startswith("by fold")
     assert abs(study.estimators["paper"].targets["OTHER"]["pcc"]["value"]) < 0.6
     influence = study.estimators["paper"].influence[0]
     assert influence.shape == (6, 2)

@@ -13,8 +13,10 @@ from emoclip.cohort import Cohort, Interview, check_targets, read_manifest
 from emoclip.errors import ConfigError, InputError, PackageError
 from emoclip.probe import Probe
 from emoclip.scales import scales
+from emoclip.study import Validation
 
-QUICK = symptoms.Validation(folds=4, permutations=19, draws=40)
+QUICK = Validation(folds=4, draws=40)
+PROBE = Probe(permutations=19)
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +27,13 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="module")
 def study(tiny):
     cohort, recordings = made_up(tiny)
-    return symptoms.fit(tiny, cohort, recordings, [Probe()], QUICK)
+    return symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
 
 
 @pytest.fixture(scope="module")
 def written(study, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study") / "out"
-    symptom_report.write(study, folder, [Probe()])
+    symptom_report.write(study, folder, [PROBE])
     return folder
 
 
@@ -59,7 +61,7 @@ def test_fewer_subjects_than_folds_are_refused():
     with pytest.raises(InputError, match=r"3 subjects .* fewer than 5 folds"):
         validation.subject_folds(["a", "b", "c", "c"], np.arange(4.0), 5)
     with pytest.raises(ConfigError, match="at least 2"):
-        symptoms.Validation(folds=1)
+        Validation(folds=1)
 
 
 def test_a_subject_in_two_folds_is_refused(tiny):
@@ -69,21 +71,69 @@ def test_a_subject_in_two_folds_is_refused(tiny):
     for at, interview in enumerate(cohort.interviews):
         cohort.interviews[at] = Interview(**{**vars(interview), "fold": str(at % 2)})
     with pytest.raises(InputError, match="s00 is in two folds"):
-        symptoms.fit(tiny, cohort, recordings, [Probe()], QUICK)
+        symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
 
 
-def test_permutations_exchange_whole_subjects():
-    subjects = ["a", "a", "b", "b", "c", "d"]
-    orders = validation.permutations(subjects, 200)
-    assert np.array_equal(np.sort(orders, axis=1), np.tile(np.arange(6), (200, 1)))
+def test_several_targets_are_balanced_each():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(60, 3))
+    scores[:9, 2] = np.nan
+    folds = validation.subject_folds([f"s{at:02d}" for at in range(60)], scores, 5)
+    assert np.bincount(folds).tolist() == [12] * 5
+    means = np.array([np.nanmean(scores[folds == at], axis=0) for at in range(5)])
+    assert (means.std(axis=0) < 0.05).all()
+
+
+def test_permutations_exchange_whole_subjects_that_are_alike():
+    subjects = ["a", "a", "b", "b", "c", "d", "e"]
+    known = np.ones((7, 2), bool)
+    known[6, 1] = False
+    orders = validation.permutations(subjects, known, 200)
+    assert np.array_equal(np.sort(orders, axis=1), np.tile(np.arange(7), (200, 1)))
     assert {tuple(order[:4]) for order in orders.tolist()} == {(0, 1, 2, 3), (2, 3, 0, 1)}
-    assert {tuple(order[4:]) for order in orders.tolist()} == {(4, 5), (5, 4)}
+    assert {tuple(order[4:6]) for order in orders.tolist()} == {(4, 5), (5, 4)}
+    assert (orders[:, 6] == 6).all()
 
 
 def test_the_permutation_p_counts_the_observed_order():
     truth = np.arange(5.0)
-    null = np.array([0.1, 0.2, 1.0])
+    null = np.array([0.1, -0.2, 1.0])
     assert validation.permutation_test(truth, truth, null)["p"] == (1 + 1) / (1 + 3)
+    assert validation.permutation_test(truth, -truth, null)["p"] == 1
+    assert validation.permutation_test(truth, -truth, null)["p_two_sided"] == (1 + 1) / (1 + 3)
+
+
+def test_pure_noise_is_called_significant_in_one_of_twenty():
+    """Two targets that share folds, features of few strong directions, as embeddings of faces have."""
+    studies, subjects = 120, [f"s{at:02d}" for at in range(24)]
+    by_refits, by_folds = np.empty((studies, 2)), np.empty((studies, 2))
+    for seed in range(studies):
+        rng = np.random.default_rng(seed)
+        block = rng.normal(size=(24, 6)) * np.logspace(0, -1, 6)
+        scores = rng.uniform(size=(24, 2))
+        folds = validation.subject_folds(subjects, scores, 4, seed=seed)
+        orders = validation.permutations(subjects, np.ones((24, 2), bool), 19, seed=seed)
+        orders = np.concatenate([np.arange(24)[None], orders])
+        for column, truth in enumerate(scores.T):
+            refits = regression.permuted([block], truth, subjects, folds, orders, networks=False)
+            null = validation.correlations(truth, refits[1:])
+            by_refits[seed, column] = validation.permutation_test(truth, refits[0], null)["p_two_sided"]
+            by_folds[seed, column] = validation.foldwise_test(
+                truth, refits[0], subjects, folds, draws=199, seed=seed
+            )["p"]
+    most = 0.05 * studies + 3 * math.sqrt(studies * 0.05 * 0.95)
+    assert (by_refits <= 0.05).sum(axis=0).min() >= 1
+    assert (by_refits <= 0.05).sum(axis=0).max() <= most
+    assert (by_folds <= 0.05).sum(axis=0).max() <= most
+
+
+def test_the_test_by_folds_finds_what_is_there_and_needs_folds_of_people():
+    rng = np.random.default_rng(0)
+    subjects, truth = [str(at) for at in range(60)], rng.normal(size=60)
+    folds = np.arange(60) % 5
+    assert validation.foldwise_test(truth, truth + 0.5 * rng.normal(size=60), subjects, folds)["p"] < 0.01
+    assert validation.foldwise_test(truth, -truth, subjects, folds)["p"] == 1
+    assert validation.foldwise_test(truth, truth, subjects, np.arange(60))["p"] is None
 
 
 # Regression
@@ -208,7 +258,7 @@ def test_influence_is_what_changes_without_the_clip(tiny, study):
 def test_missing_scores_are_left_out_of_their_target_only(tiny, study):
     cohort, recordings = made_up(tiny)
     cohort.interviews[0] = Interview(**{**vars(cohort.interviews[0]), "scores": (math.nan, 5.0)})
-    found = symptoms.fit(tiny, cohort, recordings, [Probe()], QUICK)
+    found = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
     assert found.estimators["probe"].targets["RATED"]["interviews"] == 23
     assert found.estimators["probe"].targets["OTHER"]["interviews"] == 24
     assert found.predictions()[0]["score"] is None
@@ -217,7 +267,7 @@ def test_missing_scores_are_left_out_of_their_target_only(tiny, study):
 
 def test_two_runs_are_identical(tiny, study):
     cohort, recordings = made_up(tiny)
-    again = symptoms.fit(tiny, cohort, recordings, [Probe()], QUICK)
+    again = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
     assert again.metrics() == study.metrics()
     assert again.windows() == study.windows()
 
@@ -397,4 +447,4 @@ def test_a_scale_total_counts_every_subject_of_a_target(tiny):
     with pytest.raises(
         InputError, match="RATED: 2 subjects with usable interviews and a score, fewer than 4"
     ):
-        symptoms.fit(tiny, cohort, recordings, [Probe()], QUICK)
+        symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)

@@ -280,6 +280,11 @@ def clip_to(target: Target, value: Any) -> Any:
     return value if target.low is None else np.clip(value, target.low, target.high)
 
 
+def within(targets: Sequence[Target], predicted: Floats) -> Floats:
+    """Keep predictions (n, targets) within their scales' ranges."""
+    return np.column_stack([clip_to(target, predicted[:, at]) for at, target in enumerate(targets)])
+
+
 def _score(target: Target, value: float, half: float | None) -> Score:
     value = float(clip_to(target, value))
     ends = (None, None) if half is None else (clip_to(target, value - half), clip_to(target, value + half))
@@ -299,7 +304,8 @@ def card(head: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) -> s
     rows = ["| target | PCC | CCC | ICC(2,1) | MAE | RMSE | permutation p |", "|---|---|---|---|---|---|---|"]
     for name, found in figures.items():
         cells = [_cell(found[metric]) for metric in ("pcc", "ccc", "icc", "mae", "rmse")]
-        rows.append(f"| {name} | {' | '.join(cells)} | {found['permutation_p']:.3g} |")
+        p = found["permutation_p"]
+        rows.append(f"| {name} | {' | '.join(cells)} | {'–' if p is None else f'{p:.3g}'} |")
     template = files("emoclip").joinpath("assets/severity_card.md").read_text(encoding="utf-8")
     return template.format(facts="\n".join(f"- {fact}" for fact in facts), figures="\n".join(rows))
 

@@ -46,12 +46,16 @@ probe (float[N, WIDTH] clips) => (float[1, TARGETS] scores, float[N, TARGETS] in
 
 
 class Probe:
-    """Fits, validates and saves one regression per target.  Missing scores are left out target by target."""
+    """Fits, validates and saves one regression per target.  Missing scores are left out target by target.
+
+    permutations: refits of its permutation test.
+    """
 
     name = "probe"
     takes = "clips"
 
-    def __init__(self, *, seed: int = 0) -> None:
+    def __init__(self, *, permutations: int = 199, seed: int = 0) -> None:
+        self.permutations = permutations
         self.seed = seed
 
     def out_of_fold(
@@ -91,14 +95,21 @@ class Probe:
         orders: Ints,
         progress: Progress,
     ) -> Floats:
-        """Out-of-fold predictions of one target, (B, n), refitted with the videos exchanged as `orders` says.
+        """Out-of-fold predictions (B, n, targets), refitted with the videos exchanged as `orders` (B, n) says.
 
-        scores: (n,), none missing.
+        NaN where the score is missing.
         """
-        pooled = np.stack([pool(clips) for clips in inputs])
-        return regression.permuted(
-            _blocks(pooled), scores, subjects, folds, orders, seed=self.seed, progress=progress
-        )
+        blocks = _blocks(np.stack([pool(clips) for clips in inputs]))
+        found = []
+        for column, target in enumerate(scores.T):
+
+            def share(part: float, column: int = column) -> None:
+                progress((column + part) / scores.shape[1])
+
+            found.append(
+                regression.permuted(blocks, target, subjects, folds, orders, seed=self.seed, progress=share)
+            )
+        return np.stack(found, axis=2)
 
     def save(
         self,

@@ -89,16 +89,18 @@ def permuted(
 ) -> Floats:
     """Out-of-fold predictions of the whole nested procedure, refitted with exchanged videos.
 
-    orders: (B, n), whose features stand in each place; scores and folds stay.  Returns (B, n) in the places' order.
+    scores: (n,), NaN where missing.  orders: (B, n), whose features stand in each place; scores and folds stay.
+    Returns (B, n) in the places' order, NaN where the score is missing.
     """
+    known = ~np.isnan(scores)
     grams = [block @ block.T for block in blocks]
-    found = np.empty(orders.shape)
-    kinds = np.unique(folds)
+    found = np.full(orders.shape, np.nan)
+    kinds = np.unique(folds[known])
     size = max(1, CELLS // len(scores) ** 2)
     for start in range(0, len(orders), size):
         some = orders[start : start + size]
         for at, fold in enumerate(kinds):
-            train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            train, test = np.flatnonzero(known & (folds != fold)), np.flatnonzero(known & (folds == fold))
             best = _errors(grams, some, scores, subjects, train, networks, seed).argmin(axis=1)
             predicted = _candidates(grams, some, scores, train, test, networks, seed)
             found[start : start + size, test] = predicted[best, np.arange(len(some))]

@@ -11,7 +11,8 @@ import numpy as np
 from emoclip import heads, page, symptoms
 from emoclip.charts import new_figure, png
 from emoclip.files import atomic_folder
-from emoclip.symptoms import Estimator, Floats, Result, Study
+from emoclip.study import Floats, Result, Study
+from emoclip.symptoms import Estimator
 
 METRICS = {"pcc": "PCC", "ccc": "CCC", "icc": "ICC(2,1)", "mae": "MAE", "rmse": "RMSE"}
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's: told apart by colour-blind readers
@@ -55,10 +56,11 @@ def warnings(study: Study) -> list[str]:
     found = list(study.cohort.notes)
     for name, result in study.estimators.items():
         for target, figures in result.targets.items():
-            if figures["permutation_p"] > 0.05:
-                found.append(
-                    f"{name}, {target}: not told from chance (permutation p {figures['permutation_p']:.2f})"
-                )
+            p = figures["permutation_p"]
+            if p is None:
+                found.append(f"{name}, {target}: not tested against chance (folds of one subject, no refits)")
+            elif p > 0.05:
+                found.append(f"{name}, {target}: not told from chance (permutation p {p:.2f})")
             for baseline, gain in figures["gain_in_mae"].items():
                 if gain["ci95"][0] is None or gain["ci95"][0] <= 0:
                     found.append(
@@ -68,6 +70,14 @@ def warnings(study: Study) -> list[str]:
     if study.cohort.excluded:
         found.append(f"{len(study.cohort.excluded)} rows of the manifest were left out, see the list")
     return found
+
+
+def chance(figures: dict[str, Any]) -> str:
+    """A permutation p as people read it; nothing for a baseline, which has none."""
+    if "permutation_p" not in figures:
+        return ""
+    p = figures["permutation_p"]
+    return "–" if p is None else f"{p:.4f}"
 
 
 def html(study: Study, pictures: dict[str, bytes]) -> str:
@@ -112,7 +122,8 @@ _EXPLANATIONS = (
     "PCC: correlation with the ratings. CCC and ICC(2,1): agreement, which also pays for shift and scale. "
     "MAE, RMSE: error in points of the scale.",
     "Compare PCC and ICC with the agreement of your raters: no estimate can be expected to do better than they do.",
-    "Permutation p: how often as high a correlation comes out when videos are exchanged between subjects.",
+    "Permutation p: how often as high a correlation comes out when videos are exchanged between subjects. metrics.json "
+    "says for each whether the estimator was refitted, or tested fold by fold.",
     "Baselines know nothing of faces (mean; age and length) or little (expression summary): an estimate that does not "
     "beat them has found nothing of its own.",
     "Bland-Altman: rating minus estimate over their mean; the dashed lines hold 95 % of the differences. A slope means "
@@ -131,7 +142,7 @@ def _table(study: Study, target: str) -> str:
             [
                 name.replace("_", " "),
                 *(_with_interval(figures[metric]) for metric in METRICS),
-                f"{figures['permutation_p']:.4f}" if name in study.estimators else "",
+                chance(figures),
             ]
         )
     heading = ["", *METRICS.values(), "permutation p"]

@@ -5,30 +5,21 @@ everything here is about not being fooled.  All figures are out of fold, on subj
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip import __version__, heads, metrics, regression, validation
+from emoclip import heads, regression, validation
 from emoclip.cohort import Cohort, check_targets
 from emoclip.config import FaceConfig
-from emoclip.embeddings import model_digest
 from emoclip.engine import EmoCLIP
-from emoclip.errors import ConfigError, InputError
+from emoclip.errors import InputError
 from emoclip.interviews import Recording, RecordingStore, read_interview
+from emoclip.study import Floats, Ints, Result, Study, Validation
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Progress = Callable[[str, float], None]
-
-BASELINES = {
-    "mean": "the mean score of the training subjects",
-    "age_length": "a ridge on age (where the manifest has it) and the interview's length",
-    "expression_summary": "a ridge on the share of smiling time, mean intensity and variability of the expression",
-}
 
 
 class Estimator(Protocol):
@@ -36,6 +27,7 @@ class Estimator(Protocol):
 
     name: str
     takes: str  # the field of Recording it reads, and the name of its graph's input
+    permutations: int  # refits of its permutation test; 0: too costly, it is tested fold by fold
 
     def out_of_fold(
         self,
@@ -56,8 +48,8 @@ class Estimator(Protocol):
         folds: Ints,
         orders: Ints,
         progress: Callable[[float], None],
-    ) -> Floats | None:
-        """Return out-of-fold predictions (B, n) of one target, refitted with exchanged videos; None if too costly."""
+    ) -> Floats:
+        """Return out-of-fold predictions (B, n, targets), refitted with videos exchanged as orders (B, n) says."""
         ...
 
     def save(
@@ -70,113 +62,6 @@ class Estimator(Protocol):
     ) -> list[str]:
         """Fit to all interviews, write the graph `heads` describes, and return what was chosen per target."""
         ...
-
-
-@dataclass(frozen=True)
-class Validation:
-    """How a study is validated.
-
-    folds: None leaves one subject out at a time.  permutations: refits of the probe.  draws: bootstrap resamples.
-    """
-
-    folds: int | None = 5
-    permutations: int = 199
-    draws: int = metrics.DRAWS
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.folds is not None and self.folds < 2:
-            raise ConfigError(f"folds={self.folds} must be at least 2, or loso")
-        if self.permutations < 19:
-            raise ConfigError(f"permutations={self.permutations} must be at least 19, for a p of 0.05")
-
-
-@dataclass
-class Result:
-    """Out-of-fold predictions of one estimator or baseline, (n, targets), and their figures per target.
-
-    influence: per interview, of its clips (N, targets); empty for a baseline.
-    """
-
-    predicted: Floats
-    targets: dict[str, dict[str, Any]]
-    influence: list[Floats] = field(default_factory=list)
-
-
-@dataclass
-class Study:
-    """A fitted and validated cohort.  estimators, baselines: results by name."""
-
-    cohort: Cohort
-    recordings: list[Recording]
-    folds: Ints
-    validation: Validation
-    model: EmoCLIP
-    estimators: dict[str, Result] = field(default_factory=dict)
-    baselines: dict[str, Result] = field(default_factory=dict)
-
-    def metrics(self) -> dict[str, Any]:
-        """Return metrics.json: the figures with everything that they depend on."""
-        cohort, package = self.cohort, self.model.package
-        return {
-            "note": heads.NOTE,
-            "emoclip": __version__,
-            "model": package.name,
-            "model_digest": model_digest(package),
-            "scales": {
-                item.name: {"title": item.title, "scale": item.scale, "range": [item.low, item.high]}
-                for item in cohort.targets
-            },
-            "subjects": len(set(cohort.subjects)),
-            "interviews": len(cohort.interviews),
-            "clips": sum(len(item.clips) for item in self.recordings),
-            "hours": round(sum(item.duration_s for item in self.recordings) / 3600, 4),
-            "folds": int(self.folds.max()) + 1,
-            "seed": self.validation.seed,
-            "estimators": {name: {"targets": result.targets} for name, result in self.estimators.items()},
-            "baselines": {
-                name: {"what": BASELINES[name], "targets": result.targets}
-                for name, result in self.baselines.items()
-            },
-            "excluded": [vars(item) for item in cohort.excluded],
-            "notes": cohort.notes,
-        }
-
-    def predictions(self) -> list[dict[str, Any]]:
-        """Return the rows of predictions.csv: one per interview and target, everything out of fold."""
-        results = self.estimators | self.baselines
-        return [
-            {
-                "subject": interview.subject,
-                "session": interview.session,
-                "fold": int(self.folds[row]),
-                "target": item.name,
-                "score": None if np.isnan(interview.scores[column]) else interview.scores[column],
-                **{name: round(float(result.predicted[row, column]), 6) for name, result in results.items()},
-            }
-            for row, interview in enumerate(self.cohort.interviews)
-            for column, item in enumerate(self.cohort.targets)
-        ]
-
-    def windows(self) -> list[dict[str, Any]]:
-        """Return the rows of windows.csv: by how much each clip moved its interview's out-of-fold estimates."""
-        return [
-            {
-                "subject": interview.subject,
-                "session": interview.session,
-                "part": int(kept.parts[clip]),
-                "start_s": round(float(kept.starts_s[clip]), 3),
-                "end_s": round(float(kept.ends_s[clip]), 3),
-                "target": item.name,
-                **{
-                    name: round(float(result.influence[row][clip, column]), 6)
-                    for name, result in self.estimators.items()
-                },
-            }
-            for row, (interview, kept) in enumerate(zip(self.cohort.interviews, self.recordings, strict=True))
-            for column, item in enumerate(self.cohort.targets)
-            for clip in range(len(kept.clips))
-        ]
 
 
 def watch(
@@ -217,27 +102,32 @@ def fit(
     study.baselines = _baselines(study, progress)
     for estimator in estimators:
         inputs = [getattr(item, estimator.takes) for item in recordings]
+        name = estimator.name
         predicted, influence = estimator.out_of_fold(
             inputs,
             cohort.scores,
             cohort.subjects,
             study.folds,
-            lambda share, name=estimator.name: progress(name, share),  # type: ignore[misc]
+            lambda share, name=name: progress(name, share),  # type: ignore[misc]
         )
-        for column, target in enumerate(cohort.targets):
-            predicted[:, column] = heads.clip_to(target, predicted[:, column])
-        result = Result(predicted, {}, influence)
-        for column, target in enumerate(cohort.targets):
-            what = f"{estimator.name}: chance for {target.name}"
-            result.targets[target.name] = _figures(
-                study,
-                predicted,
-                column,
-                estimator,
+        nulls = None
+        if estimator.permutations:
+            nulls = estimator.permuted(
                 inputs,
-                lambda share, what=what: progress(what, share),  # type: ignore[misc]
+                cohort.scores,
+                cohort.subjects,
+                study.folds,
+                validation.permutations(
+                    cohort.subjects, ~np.isnan(cohort.scores), estimator.permutations, seed=settings.seed + 1
+                ),
+                lambda share, name=name: progress(f"{name}: what chance gives", share),  # type: ignore[misc]
             )
-        study.estimators[estimator.name] = result
+        study.estimators[name] = Result(heads.within(cohort.targets, predicted), {}, influence)
+        for column, target in enumerate(cohort.targets):
+            found = _figures(study, study.estimators[name], column)
+            found |= _permutation(study, study.estimators[name], column, nulls)
+            found |= _gains(study, study.estimators[name], column)
+            study.estimators[name].targets[target.name] = _plain(found)
     return study
 
 
@@ -330,7 +220,7 @@ def _baselines(study: Study, progress: Progress) -> dict[str, Result]:
     found = {}
     for done, (name, blocks) in enumerate(features.items()):
         predicted = np.full(cohort.scores.shape, np.nan)
-        for column, target in enumerate(cohort.targets):
+        for column in range(len(cohort.targets)):
             for fold in np.unique(study.folds):
                 test = study.folds == fold
                 rows = np.flatnonzero(~test & ~np.isnan(cohort.scores[:, column]))
@@ -342,50 +232,63 @@ def _baselines(study: Study, progress: Progress) -> dict[str, Result]:
                     seed=study.validation.seed,
                 )
                 predicted[test, column] = fitted(np.stack(blocks, axis=1)[test])
-            predicted[:, column] = heads.clip_to(target, predicted[:, column])
-        found[name] = Result(predicted, {})
+        found[name] = Result(heads.within(cohort.targets, predicted), {})
         for column, target in enumerate(cohort.targets):
-            found[name].targets[target.name] = _figures(study, predicted, column)
+            found[name].targets[target.name] = _plain(_figures(study, found[name], column))
         progress("baselines", (done + 1) / len(features))
     return found
 
 
-def _figures(
-    study: Study,
-    predicted: Floats,
-    column: int,
-    estimator: Estimator | None = None,
-    inputs: Sequence[NDArray[Any]] = (),
-    progress: Callable[[float], None] = lambda share: None,
-) -> dict[str, Any]:
-    """The figures of one target; for an estimator also its permutation test and what it gains over the baselines."""
-    known = np.flatnonzero(~np.isnan(study.cohort.scores[:, column]))
-    truth, seen = study.cohort.scores[known, column], predicted[known, column]
-    subjects = [study.cohort.subjects[at] for at in known]
-    seed, draws = study.validation.seed, study.validation.draws
-    figures: dict[str, Any] = validation.agreement(truth, seen, subjects, draws=draws, seed=seed)
-    figures |= {"interviews": len(known), "subjects": len(set(subjects))}
-    null = validation.pairing_null(truth, seen, subjects, seed=seed)
-    kind = "pairing: scores exchanged between subjects, predictions kept"
-    if estimator is not None:
-        orders = validation.permutations(subjects, study.validation.permutations, seed=seed + 1)
-        refitted = estimator.permuted(
-            [inputs[int(at)] for at in known], truth, subjects, study.folds[known], orders, progress
+def _rated(study: Study, column: int) -> tuple[Ints, Floats, list[str]]:
+    """The rows with a score of a target, their scores and subjects."""
+    scores = study.cohort.scores[:, column]
+    rows = np.flatnonzero(~np.isnan(scores))
+    return rows, scores[rows], [study.cohort.subjects[at] for at in rows]
+
+
+def _figures(study: Study, result: Result, column: int) -> dict[str, Any]:
+    """Agreement of a target's out-of-fold predictions with its scores, with intervals."""
+    rows, truth, subjects = _rated(study, column)
+    settings = study.validation
+    agreement = validation.agreement(
+        truth, result.predicted[rows, column], subjects, draws=settings.draws, seed=settings.seed
+    )
+    return agreement | {"interviews": len(rows), "subjects": len(set(subjects))}
+
+
+def _permutation(study: Study, result: Result, column: int, nulls: Floats | None) -> dict[str, Any]:
+    """The permutation test of a target: from refits, (B, n, targets), or fold by fold."""
+    rows, truth, subjects = _rated(study, column)
+    predicted = result.predicted[rows, column]
+    if nulls is None:
+        kind = "by fold: videos exchanged between the subjects of a fold, model kept; twice the mean p of the folds"
+        test = validation.foldwise_test(
+            truth, predicted, subjects, study.folds[rows], seed=study.validation.seed
         )
-        if refitted is not None:
-            target = study.cohort.targets[column]
-            null = validation.correlations(truth, heads.clip_to(target, refitted))
-            kind = "refit: the whole procedure repeated with videos exchanged between subjects"
-        figures["gain_in_mae"] = {
-            name: validation.gain(
-                truth, seen, other.predicted[known, column], subjects, draws=draws, seed=seed
-            )
-            for name, other in study.baselines.items()
-        }
-    test = validation.permutation_test(truth, seen, null)
-    figures["permutation_p"] = test.pop("p")
-    figures["permutation"] = {"kind": kind, **test}
-    return _plain(figures)
+    else:
+        kind = "refit: the whole procedure repeated with videos exchanged between subjects"
+        within = heads.clip_to(study.cohort.targets[column], nulls[:, rows, column])
+        test = validation.permutation_test(truth, predicted, validation.correlations(truth, within))
+    return {"permutation_p": test.pop("p"), "permutation": {"kind": kind, **test}}
+
+
+def _gains(study: Study, result: Result, column: int) -> dict[str, Any]:
+    """By how much a target's estimates are better than the baselines'."""
+    rows, truth, subjects = _rated(study, column)
+    settings = study.validation
+    found: dict[str, Any] = {"gain_in_mae": {}, "gain_in_pcc": {}}
+    for name, baseline in study.baselines.items():
+        gains = validation.gains(
+            truth,
+            result.predicted[rows, column],
+            baseline.predicted[rows, column],
+            subjects,
+            draws=settings.draws,
+            seed=settings.seed,
+        )
+        for metric, gain in gains.items():
+            found[f"gain_in_{metric}"][name] = gain
+    return found
 
 
 def _plain(figures: Mapping[str, Any]) -> dict[str, Any]:

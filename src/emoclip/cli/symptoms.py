@@ -11,7 +11,8 @@ from emoclip.cli.console import fail, progress_bars, warn
 if TYPE_CHECKING:
     from emoclip.heads import Estimate
     from emoclip.package import Package
-    from emoclip.symptoms import Estimator, Study
+    from emoclip.study import Study
+    from emoclip.symptoms import Estimator
 
 app = typer.Typer(
     help="Estimate clinical ratings from interviews. A research estimate, not a diagnosis.",
@@ -63,6 +64,14 @@ def fit(
     permutations: Annotated[
         int, typer.Option("--permutations", min=19, help="Refits of the probe for its permutation test.")
     ] = 199,
+    paper_permutations: Annotated[
+        int,
+        typer.Option(
+            "--paper-permutations",
+            min=0,
+            help="Refits of the paper's estimator, each as long as its validation; 0: tested fold by fold.",
+        ),
+    ] = 0,
     scales: Annotated[
         Path | None,
         typer.Option("--scales", help="A YAML file of scales of your own.", show_default=False),
@@ -88,15 +97,18 @@ def fit(
     from emoclip.engine import EmoCLIP
     from emoclip.interviews import RecordingStore
     from emoclip.probe import check_installed
+    from emoclip.study import Validation
 
     if out.exists() and not force:
         fail(f"{out}: exists already; pass --force to replace it, or name another folder")
-    settings = symptoms.Validation(folds=_folds(folds), permutations=permutations, seed=seed)
+    if 0 < paper_permutations < 19:
+        fail(f"--paper-permutations {paper_permutations}: must be 0, or at least 19 for a p of 0.05")
+    settings = Validation(folds=_folds(folds), seed=seed)
     check_installed()
     names = [name.strip() for given in targets for name in given.split(",") if name.strip()]
     cohort = read_manifest(manifest, list(dict.fromkeys(names)), clinical.scales(scales), group=group)
     loaded = EmoCLIP.load(model, threads=threads)
-    estimators = _estimators(estimator, loaded.package, seed)
+    estimators = _estimators(estimator, loaded.package, seed, (permutations, paper_permutations), threads)
     store = RecordingStore(
         cache or out.with_name(f"{out.name}.cache"), loaded, FaceConfig(mode=faces, detector=detector)
     )
@@ -226,10 +238,12 @@ def _folds(text: str) -> int | None:
     return int(text)
 
 
-def _estimators(name: str, package: "Package", seed: int) -> "list[Estimator]":
+def _estimators(
+    name: str, package: "Package", seed: int, permutations: tuple[int, int], threads: int | None
+) -> "list[Estimator]":
     from emoclip.probe import Probe
 
-    chosen: list[Estimator] = [Probe(seed=seed)] if name != "paper" else []
+    chosen: list[Estimator] = [Probe(permutations=permutations[0], seed=seed)] if name != "paper" else []
     if name != "probe":
         try:
             from emoclip.training.severity import PaperEstimator, SeverityRecipe
@@ -238,7 +252,9 @@ def _estimators(name: str, package: "Package", seed: int) -> "list[Estimator]":
                 f"--estimator {name}: the paper's estimator needs {error.name}: pip install 'emoclip[train]', "
                 "or pass --estimator probe"
             )
-        paper = PaperEstimator(package, SeverityRecipe(seed=seed))
+        paper = PaperEstimator(
+            package, SeverityRecipe(seed=seed), permutations=permutations[1], threads=threads
+        )
         if not paper.from_package:
             warn(
                 "paper: the package's temporal part is not the paper's transformer; starting from the mean over frames"
@@ -252,6 +268,7 @@ def _print_study(study: "Study") -> None:
     from rich.table import Table
 
     from emoclip.heads import NOTE
+    from emoclip.symptom_report import chance
 
     console = Console()
     for target in study.cohort.targets:
@@ -264,8 +281,7 @@ def _print_study(study: "Study") -> None:
             values = [found[metric]["value"] for metric in ("pcc", "ccc", "icc", "mae", "rmse")]
             cells = ["–" if value is None else f"{value:.3f}" for value in values]
             interval = "–" if low is None else f"{low:.2f} to {high:.2f}"
-            p = f"{found['permutation_p']:.4f}" if name in study.estimators else ""
-            table.add_row(name.replace("_", " "), cells[0], interval, *cells[1:], p)
+            table.add_row(name.replace("_", " "), cells[0], interval, *cells[1:], chance(found))
         console.print(table)
     typer.echo(NOTE)
 

@@ -7,9 +7,12 @@ its clips.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,18 +31,26 @@ Frames = NDArray[np.float16]
 Progress = Callable[[float], None]
 
 HIDDEN = 256
+_SEEDING = Lock()
 CLIP_BATCH = 128  # clips through the model at once, where no gradient is kept
 
 
 @dataclass(frozen=True)
 class SeverityRecipe:
-    """How the model is trained; all of it fixed beforehand, nothing is chosen by results."""
+    """How the model is trained; all of it fixed beforehand, nothing is chosen by a study's results.
 
-    epochs: int = 12
+    First the MLP alone learns on the clip embeddings of the temporal transformer as it starts, which costs little;
+    then both learn.  With a random MLP on top the transformer would first unlearn (Kumar et al., ICLR 2022).
+    """
+
+    draws: int = 64  # clips that stand for an interview in a step
+    head_steps: int = 50  # of all interviews
+    head_rate: float = 1e-3
+    epochs: int = 4
     interviews: int = 4  # per step
-    clips: int = 4  # drawn from an interview each time it is seen
-    learning_rate: float = 1e-3  # of the MLP
-    temporal_rate: float = 3e-4  # of the temporal transformer
+    clips: int = 8  # of the draws, on which the transformer learns
+    mlp_rate: float = 3e-4
+    temporal_rate: float = 1e-4
     weight_decay: float = 0.05
     seed: int = 0
 
@@ -84,18 +95,30 @@ class PaperEstimator:
     """Trains the paper's model on all targets at once; missing scores take no part in the loss.
 
     The temporal transformer starts from the package's own, or where it has none from the mean over frames.
+    permutations: refits of its permutation test, each as costly as the validation; 0 tests fold by fold without any.
+    threads: models trained at once, each on one core; what comes out does not depend on it.
     """
 
     name = "paper"
     takes = "frames"
 
-    def __init__(self, package: Package, recipe: SeverityRecipe | None = None) -> None:
+    def __init__(
+        self,
+        package: Package,
+        recipe: SeverityRecipe | None = None,
+        *,
+        permutations: int = 0,
+        threads: int | None = None,
+    ) -> None:
         self.recipe = recipe or SeverityRecipe()
-        self.start = read_temporal(package)
-        self.from_package = self.start is not None
-        if self.start is None:
+        self.permutations = permutations
+        self.threads = threads or os.cpu_count() or 1
+        start = read_temporal(package)
+        self.from_package = start is not None
+        if start is None:
             torch.manual_seed(self.recipe.seed)
-            self.start = mean_start(TemporalConfig.lean(package.width))
+            start = mean_start(TemporalConfig.lean(package.width))
+        self.start = start
 
     def out_of_fold(
         self,
@@ -110,21 +133,9 @@ class PaperEstimator:
         inputs: n arrays of frame embeddings (N, T, D).  scores: (n, targets), NaN where missing.  folds: (n,).
         Returns predictions (n, targets), and per interview the influence of its clips (N, targets).
         """
-        predicted = np.empty(scores.shape)
-        influence: list[Floats] = [np.empty(0)] * len(inputs)
-        kinds = np.unique(folds)
-        for done, fold in enumerate(kinds.tolist()):
-            train, test = np.flatnonzero(folds != fold).tolist(), np.flatnonzero(folds == fold).tolist()
-
-            def share(part: float, done: int = done) -> None:
-                progress((done + part) / len(kinds))
-
-            fitted = self.fit([inputs[at] for at in train], scores[train], lambda part: share(0.8 * part))
-            for count, at in enumerate(test):
-                values = clip_scores(fitted, inputs[at])
-                predicted[at] = values.mean(axis=0)
-                influence[at] = (values - predicted[at]) / max(len(values) - 1, 1)
-                share(0.8 + 0.2 * (count + 1) / len(test))
+        values = self._validate(inputs, scores, folds, np.arange(len(inputs))[None], progress)[0]
+        predicted = np.stack([item.mean(axis=0) for item in values])
+        influence = [(item - item.mean(axis=0)) / max(len(item) - 1, 1) for item in values]
         return predicted, influence
 
     def permuted(
@@ -135,9 +146,10 @@ class PaperEstimator:
         folds: Ints,
         orders: Ints,
         progress: Progress,
-    ) -> None:
-        """Refitting a transformer hundreds of times would take hours: None."""
-        return
+    ) -> Floats:
+        """Out-of-fold predictions (B, n, targets), refitted with the videos exchanged as `orders` (B, n) says."""
+        refits = self._validate(inputs, scores, folds, orders, progress)
+        return np.stack([[item.mean(axis=0) for item in values] for values in refits])
 
     def save(
         self,
@@ -159,39 +171,113 @@ class PaperEstimator:
         self, inputs: Sequence[Frames], scores: Floats, progress: Progress = lambda share: None
     ) -> ClipScores:
         """Train on interviews.  inputs: n arrays (N, T, D).  scores: (n, targets), NaN where missing."""
+        with self._workers() as pool:
+            embedded = list(pool.map(self._embed, inputs))
+            return pool.submit(self._train, inputs, embedded, scores, progress).result()
+
+    def _validate(
+        self, inputs: Sequence[Frames], scores: Floats, folds: Ints, orders: Ints, progress: Progress
+    ) -> list[list[Floats]]:
+        """Values of every clip (N, targets) by a model that never saw its subject, per order and place."""
+        jobs = [(order, fold) for order in orders for fold in np.unique(folds)]
+        shares = np.zeros(len(jobs))
+
+        def job(number: int) -> list[Floats]:
+            order, fold = jobs[number]
+            train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+
+            def share(part: float) -> None:
+                shares[number] = part
+                progress(float(shares.mean()))
+
+            places = order[train].tolist()
+            fitted = self._train(
+                [inputs[at] for at in places],
+                [embedded[at] for at in places],
+                scores[train],
+                lambda part: share(0.8 * part),
+            )
+            values = [clip_scores(fitted, inputs[at]) for at in order[test].tolist()]
+            share(1.0)
+            return values
+
+        with self._workers() as pool:
+            embedded = list(pool.map(self._embed, inputs))
+            done = iter(pool.map(job, range(len(jobs))))
+            found: list[list[Floats]] = []
+            for _ in orders:
+                values: list[Floats] = [np.empty(0)] * len(inputs)
+                for fold in np.unique(folds):
+                    for at, item in zip(np.flatnonzero(folds == fold).tolist(), next(done), strict=True):
+                        values[at] = item
+                found.append(values)
+        return found
+
+    def _workers(self) -> ThreadPoolExecutor:
+        # One core per model: small matrices are quicker side by side than split, and sums keep their order.
+        return ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
+
+    def _embed(self, frames: Frames) -> Tensor:
+        """Embed an interview's clips (N, T, D) by the transformer as it starts: (N, D)."""
+        with torch.no_grad():
+            return torch.cat([self.start(batch) for batch in _batches(frames)])
+
+    def _beginning(self, targets: int) -> SeverityModel:
+        with _SEEDING:  # torch has one generator for all threads
+            torch.manual_seed(self.recipe.seed)
+            return SeverityModel(copy.deepcopy(self.start), targets).train()
+
+    def _train(
+        self, inputs: Sequence[Frames], embedded: Sequence[Tensor], scores: Floats, progress: Progress
+    ) -> ClipScores:
         recipe = self.recipe
-        torch.manual_seed(recipe.seed)
         rng = np.random.default_rng(recipe.seed)
         middle, spread = np.nanmean(scores, axis=0), np.maximum(np.nanstd(scores, axis=0), 1e-6)
         known = torch.from_numpy(~np.isnan(scores))
         wanted = torch.from_numpy(np.nan_to_num((scores - middle) / spread)).float()
-        assert self.start is not None
-        model = SeverityModel(copy.deepcopy(self.start), scores.shape[1]).train()
-        # The MLP learns on standardised clip embeddings; afterwards that is folded into its first layer.
-        centre, size = _spread(model, inputs, rng)
-        groups = [
-            {"params": model.mlp.parameters(), "lr": recipe.learning_rate},
-            {"params": model.temporal.parameters(), "lr": recipe.temporal_rate},
-        ]
-        optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+        model = self._beginning(scores.shape[1])
+        # The MLP learns on centred clip embeddings of unit variance; afterwards that is folded into its first layer.
+        everything = torch.cat(list(embedded))
+        centre, size = everything.mean(dim=0), everything.var(dim=0).mean().sqrt().clamp_min(1e-6)
+
+        def draw(rows: list[int]) -> tuple[list[NDArray[np.int64]], Tensor]:
+            """Places of clips of some interviews, and their embeddings as they were at first (R, draws, D)."""
+            places = [rng.integers(len(embedded[at]), size=recipe.draws) for at in rows]
+            return places, torch.stack([embedded[at][some] for at, some in zip(rows, places, strict=True)])
+
+        def head(clips: Tensor) -> Tensor:
+            """Scores of interviews (R, targets) from the embeddings of their clips (R, clips, D)."""
+            means: Tensor = model.mlp((clips - centre) / size).mean(dim=1)
+            return means
+
+        def step(rows: list[int], means: Tensor) -> None:
+            there = known[rows]
+            loss = ((means - wanted[rows])[there] ** 2).sum() / max(int(there.sum()), 1)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+
+        optimiser, schedule = _adam(recipe, recipe.head_steps, [(model.mlp, recipe.head_rate)])
+        everybody = list(range(len(inputs)))
+        for _ in range(recipe.head_steps):
+            step(everybody, head(draw(everybody)[1]))
+        progress(0.2)
         per_epoch = -(-len(inputs) // recipe.interviews)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs * per_epoch)
+        rates = [(model.mlp, recipe.mlp_rate), (model.temporal, recipe.temporal_rate)]
+        optimiser, schedule = _adam(recipe, recipe.epochs * per_epoch, rates)
         for epoch in range(recipe.epochs):
-            for rows in np.array_split(rng.permutation(len(inputs)), per_epoch):
-                drawn = [rng.integers(len(inputs[at]), size=recipe.clips) for at in rows.tolist()]
-                clips = np.concatenate(
-                    [inputs[at][np.sort(some)] for at, some in zip(rows.tolist(), drawn, strict=True)]
+            for some in np.array_split(rng.permutation(len(inputs)), per_epoch):
+                rows = some.tolist()
+                places, first = draw(rows)
+                frames = np.concatenate(
+                    [inputs[at][seen[: recipe.clips]] for at, seen in zip(rows, places, strict=True)]
                 )
-                embedded = model.encode_clips(torch.from_numpy(clips.astype(np.float32)))
-                values = model.mlp((embedded - centre) / size)
-                means = values.reshape(len(rows), recipe.clips, -1).mean(dim=1)
-                there = known[rows]
-                loss = ((means - wanted[rows])[there] ** 2).sum() / max(int(there.sum()), 1)
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-            progress((epoch + 1) / recipe.epochs)
+                fresh = model.encode_clips(torch.from_numpy(frames.astype(np.float32)))
+                # A few clips tell little of an interview, but much of what has changed since the first embedding.
+                changed = head(fresh.unflatten(0, (len(rows), -1))) - head(first[:, : recipe.clips])
+                step(rows, head(first) + changed)
+            progress(0.2 + 0.8 * (epoch + 1) / recipe.epochs)
         _fold(model.mlp[0], centre, size)  # type: ignore[arg-type]  # a Sequential does not tell
         return ClipScores(model.eval(), middle, spread).eval()
 
@@ -223,16 +309,6 @@ def mean_start(config: TemporalConfig) -> TemporalTransformer:
     return model
 
 
-def _spread(
-    model: SeverityModel, inputs: Sequence[Frames], rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (D,) of the clip embeddings before training, from two clips of every interview."""
-    clips = np.concatenate([item[np.sort(rng.integers(len(item), size=2))] for item in inputs])
-    with torch.no_grad():
-        embedded = model.encode_clips(torch.from_numpy(clips.astype(np.float32)))
-    return embedded.mean(dim=0), embedded.std(dim=0).clamp_min(1e-6)
-
-
 def _fold(layer: nn.Linear, centre: Tensor, size: Tensor) -> None:
     """Make a layer that was trained on (x - centre) / size take x."""
     with torch.no_grad():
@@ -240,11 +316,21 @@ def _fold(layer: nn.Linear, centre: Tensor, size: Tensor) -> None:
         layer.bias.sub_(layer.weight @ centre)
 
 
+def _adam(
+    recipe: SeverityRecipe, steps: int, rates: Sequence[tuple[nn.Module, float]]
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW on parts of a model at their own rates, which fall to zero as a cosine."""
+    groups = [{"params": part.parameters(), "lr": rate} for part, rate in rates]
+    optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+    return optimiser, torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
+
+
 def clip_scores(model: nn.Module, frames: Frames) -> Floats:
     """Score the clips of an interview.  frames: (N, T, D).  Returns (N, targets)."""
     with torch.inference_mode():
-        batches = [
-            model(torch.from_numpy(np.asarray(frames[at : at + CLIP_BATCH], np.float32)))
-            for at in range(0, len(frames), CLIP_BATCH)
-        ]
-    return torch.cat(batches).double().numpy()
+        return torch.cat([model(batch) for batch in _batches(frames)]).double().numpy()
+
+
+def _batches(frames: Frames) -> Iterator[Tensor]:
+    for at in range(0, len(frames), CLIP_BATCH):
+        yield torch.from_numpy(np.asarray(frames[at : at + CLIP_BATCH], np.float32))
