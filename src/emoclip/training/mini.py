@@ -144,22 +144,26 @@ class Run:
 
     def images(self) -> None:
         """Train the image tower on descriptions and class sentences."""
-        self._train_images("images", self.recipe.images, self.train, self.held, "geometry")
+        self._train_images("images", self.train, self.held, "geometry")
 
     def refine(self) -> None:
         """Train on with more crops."""
-        self._train_images("refine", self.recipe.refine, self.most, self.unseen, "images")
+        self._train_images("refine", self.most, self.unseen, "images")
 
-    def _train_images(
-        self, name: str, recipe: ImageRecipe, train: NDArray[np.bool_], held: NDArray[np.bool_], after: str
-    ) -> None:
-        initial = self.out / after / "model.safetensors"
+    def _train_images(self, name: str, train: NDArray[np.bool_], held: NDArray[np.bool_], after: str) -> None:
+        recipe: ImageRecipe = getattr(self.recipe, name)
         captions, faces, teacher = self._captions(train), self.faces.take(train), None
         if recipe.distil:
-            model = ImageModel(recipe.tower, self.faces.points.shape[1])
-            model.load_state_dict(load_weights(initial))
-            teacher = class_probabilities(model, faces, captions)
+            teacher = class_probabilities(self._model(after), faces, captions)
+        # A tower of another shape starts afresh; all it has from the one before is what that says of the crops.
+        same = recipe.tower == getattr(self.recipe, after).tower
+        initial = self.out / after / "model.safetensors" if same else None
         train_images(recipe, faces, self.faces.take(held), captions, self.folder(name), initial, teacher)
+
+    def _model(self, name: str) -> ImageModel:
+        model = ImageModel(getattr(self.recipe, name).tower, self.faces.points.shape[1])
+        model.load_state_dict(load_weights(self.out / name / "model.safetensors"))
+        return model.eval()
 
     def _captions(self, keep: NDArray[np.bool_]) -> Captions:
         return read_captions(self.out / "captions.safetensors", keep)
@@ -169,15 +173,16 @@ class Run:
         recipe, folder, texts = self.recipe.text, self.folder("text"), self._texts()
         tokenizer, kept = small_tokenizer(texts, recipe, self.encoder)
         tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-        sentences = self._encoded("sentences", texts)
-        tower = start_tower(kept, recipe, self.encoder)
-        tower = distil_text(recipe, tower, tokenizer, texts, sentences, folder)
         feelings = feeling_texts()
-        some = np.random.default_rng(recipe.seed).permutation(len(texts))[: len(feelings) // 2]
+        sentences = [self._encoded("feelings", feelings), self._encoded("sentences", texts)]
+        all_texts, all_sentences = feelings + texts, torch.cat(sentences).float()
+        tower = start_tower(kept, recipe, self.encoder)
+        tower = distil_text(recipe, tower, tokenizer, all_texts, all_sentences, folder)
         head = self.image_model().text_head.requires_grad_(False)
-        sentences = torch.cat([self._encoded("feelings", feelings), sentences[torch.from_numpy(some)]])
+        some = np.random.default_rng(recipe.seed).permutation(len(texts))[: len(feelings) // 2]
+        rows = [*range(len(feelings)), *(some + len(feelings)).tolist()]
         sharpen_text(
-            recipe, tower, head, tokenizer, feelings + [texts[i] for i in some], sentences.float(), folder
+            recipe, tower, head, tokenizer, [all_texts[i] for i in rows], all_sentences[rows], folder
         )
 
     def _texts(self) -> list[str]:
@@ -196,10 +201,7 @@ class Run:
 
     def image_model(self) -> ImageModel:
         """Return the last image model trained."""
-        name = "refine" if (self.out / "refine" / "model.safetensors").is_file() else "images"
-        model = ImageModel(self.recipe.images.tower, self.faces.points.shape[1])
-        model.load_state_dict(load_weights(self.out / name / "model.safetensors"))
-        return model.eval()
+        return self._model("refine" if (self.out / "refine" / "model.safetensors").is_file() else "images")
 
     def text_tower(self, model: ImageModel) -> tuple[TextTower, Tokenizer]:
         """Return the distilled text tower with a head into the image model's joint space."""

@@ -105,6 +105,8 @@ def quantise_convolutions(path: Path, crops: NDArray[np.float32]) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = path.with_name("prepared.onnx")
+    # The quantiser's first step loses weights that lie in a file beside the graph.
+    onnx.save(onnx.load(path), path)
     quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
     quantize_static(
         str(prepared),
