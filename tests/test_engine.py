@@ -134,3 +134,21 @@ def test_all_faces_are_ranked_by_size(mini, media):
 
 def test_no_face_in_a_video_without_one(mini, media):
     assert mini.classify(media / "no_face.mp4", "seven").status == "no_face"
+
+
+def test_none_of_these_wins_where_no_label_reaches_the_threshold(tiny):
+    labels = ["smiling", "crying", "None of these"]
+    tiny.package.config["rejection"] = {"threshold": 0.3}
+    text = tiny.embed_text(labels)
+    near, far = text[0], unit(text[0] - (text[0] @ text[1]) * text[1] - 2 * text[0] - text[1])
+    assert (far @ text[:2].T).max() < 0.3
+    assert tiny.probabilities(near, text).argmax() == 0
+    assert tiny.probabilities(far, text).argmax() == 2
+    shares = tiny.probabilities(near, text)
+    assert shares[2] / shares[0] == pytest.approx(np.exp(tiny.package.logit_scale * (0.3 - 1)), rel=1e-4)
+
+
+def test_none_of_these_needs_a_package_with_a_threshold(tiny):
+    tiny.package.config.pop("rejection", None)
+    with pytest.raises(ConfigError, match="has no threshold"):
+        tiny.embed_text("seven, none of these")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from emoclip.errors import InputError
-from emoclip.prompts import canonical, class_prompts, description, label_sets, resolve
+from emoclip.prompts import NONE, canonical, class_prompts, description, label_sets, resolve
 
 
 def test_sets_have_the_orders_their_data_sets_document():
@@ -110,3 +110,10 @@ def test_bad_prompt_files_name_the_file(tmp_path, text, said):
 
 def test_a_label_in_another_script_is_fine():
     assert resolve("诧异, سعيد, грустный").labels == ["诧异", "سعيد", "грустный"]
+
+
+def test_none_of_these_may_follow_a_set_and_has_no_sentence():
+    prompts = resolve("seven, none of these")
+    assert prompts.labels == [*label_sets()["seven"], NONE]
+    assert prompts.prompts[-1].parts == ()
+    assert resolve("smiling, none of these").prompts[-1].parts == ()

@@ -14,6 +14,7 @@ import yaml
 from emoclip.errors import InputError
 
 MAX_LABEL_CHARS = 1000
+NONE = "none of these"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Prompt:
 
     parts: one tuple of sentences per part of a compound label (`happy+surprised` has two), one part otherwise.
     The label's text embedding is the mean over parts of the mean over a part's sentences (paper sec. III-C:
-    a compound emotion is the average of its components).
+    a compound emotion is the average of its components).  The label `none of these` has no part: it stands for a face
+    that fits no other label, and its score is the model package's own threshold.
     """
 
     label: str
@@ -95,7 +97,7 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
 
     labels: a set's name (`seven`, `eight`, `mafw11`: our class sentences), a prompt file (.yaml, .yml or .json:
     label -> one or more sentences), comma-separated text, a list of labels, or a mapping like the file's.
-    `a+b` is a compound of a and b.  Raises InputError.
+    `a+b` is a compound of a and b; `none of these` takes the faces that fit no other label.  Raises InputError.
     """
     if isinstance(labels, Mapping):
         return _from_mapping(labels, "labels")
@@ -104,13 +106,19 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
     ):
         return read_prompt_file(Path(labels))
     if isinstance(labels, str):
-        if labels.strip() in _assets()["sets"]:
-            return class_prompts(_assets()["sets"][labels.strip()])
+        if name := _set_name(labels):
+            return class_prompts(_assets()["sets"][name] + [NONE] * (NONE in labels.casefold()))
         labels = labels.split(",")
     if not all(isinstance(label, str) for label in labels):
         raise InputError("labels: every label must be text; quote numbers and yes/no in a prompt file")
     stripped = [label.strip() for label in labels]
     return PromptSet(tuple(Prompt(label, _parts(label, templated)) for label in stripped if label))
+
+
+def _set_name(labels: str) -> str | None:
+    name, _, rest = labels.partition(",")
+    fits = name.strip() in _assets()["sets"] and rest.strip().casefold() in ("", NONE)
+    return name.strip() if fits else None
 
 
 def class_prompts(labels: Sequence[str]) -> PromptSet:
@@ -154,6 +162,8 @@ def _from_mapping(mapping: Mapping[Any, Any], name: str) -> PromptSet:
 
 
 def _parts(label: str, sentences: Any) -> tuple[tuple[str, ...], ...]:
+    if label.casefold() == NONE:
+        return ()
     names = [part.strip() for part in label.split("+")]
     if len(names) > 1 and not all(names):
         raise InputError(

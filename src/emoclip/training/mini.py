@@ -173,16 +173,15 @@ class Run:
         recipe, folder, texts = self.recipe.text, self.folder("text"), self._texts()
         tokenizer, kept = small_tokenizer(texts, recipe, self.encoder)
         tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-        feelings = feeling_texts()
-        sentences = [self._encoded("feelings", feelings), self._encoded("sentences", texts)]
-        all_texts, all_sentences = feelings + texts, torch.cat(sentences).float()
+        sentences = self._encoded("sentences", texts)
         tower = start_tower(kept, recipe, self.encoder)
-        tower = distil_text(recipe, tower, tokenizer, all_texts, all_sentences, folder)
-        head = self.image_model().text_head.requires_grad_(False)
+        tower = distil_text(recipe, tower, tokenizer, texts, sentences, folder)
+        feelings = feeling_texts()
         some = np.random.default_rng(recipe.seed).permutation(len(texts))[: len(feelings) // 2]
-        rows = [*range(len(feelings)), *(some + len(feelings)).tolist()]
+        head = self.image_model().text_head.requires_grad_(False)
+        sentences = torch.cat([self._encoded("feelings", feelings), sentences[torch.from_numpy(some)]])
         sharpen_text(
-            recipe, tower, head, tokenizer, [all_texts[i] for i in rows], all_sentences[rows], folder
+            recipe, tower, head, tokenizer, feelings + [texts[i] for i in some], sentences.float(), folder
         )
 
     def _texts(self) -> list[str]:
