@@ -18,6 +18,7 @@ from emoclip import sidecar
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError, EmoclipError
+from emoclip.execution import Precision
 from emoclip.files import atomic_path, check_writable, sha256, write_text
 from emoclip.formats import WRITERS, check_installed
 from emoclip.overlay import write_overlay
@@ -58,6 +59,7 @@ class Settings:
     force: bool = False
     threads: int | None = None
     provider: str = "CPU"
+    precision: Precision = "auto"
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -137,7 +139,12 @@ def run(
     Raises OutputError or PackageError if no task can be done at all.
     """
     _make_folder(settings.out)
-    model = EmoCLIP.load(settings.model, threads=settings.threads, provider=settings.provider)
+    model = EmoCLIP.load(
+        settings.model,
+        threads=settings.threads,
+        provider=settings.provider,
+        precision=settings.precision,
+    )
     if jobs < 2 or len(tasks) < 2:
         for place, task in enumerate(tasks):
             yield attempt(model, task, settings, _from(place, progress))
@@ -287,7 +294,10 @@ def _begin(settings: Settings, jobs: int, shares: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threads = settings.threads or max(1, (os.cpu_count() or 1) // jobs)
     cv2.setNumThreads(threads)
-    _worker = (EmoCLIP.load(settings.model, threads=threads, provider=settings.provider), settings, shares)
+    model = EmoCLIP.load(
+        settings.model, threads=threads, provider=settings.provider, precision=settings.precision
+    )
+    _worker = (model, settings, shares)
 
 
 def _work(place: int, task: Task) -> Outcome:

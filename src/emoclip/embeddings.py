@@ -186,7 +186,9 @@ def embed(
     progress: called with the number of clips done.
     """
     result = Embeddings(np.full((len(clips), model.package.width), np.nan, np.float32))
-    setting = "|".join((__version__, model_digest(model.package), sampling.name, repr(faces)))
+    setting = "|".join(
+        (__version__, model_digest(model.package), model.runtime.form, sampling.name, repr(faces))
+    )
     ahead = _ahead_clips(model.package, sampling)
     # Small clips are fetched and finished several at a time: handing each over would cost as much as embedding it.
     size = max(1, ahead // 8)

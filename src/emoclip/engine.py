@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from emoclip import package as packages
 from emoclip import textcache
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+from emoclip.errors import ConfigError
+from emoclip.execution import Precision
 from emoclip.faces import Face, FaceFollower, square_crop
 from emoclip.frames import Frame
 from emoclip.package import Package
 from emoclip.pipeline import Ahead, one_opencv_thread
 from emoclip.preprocess import prepare
-from emoclip.prompts import PromptSet, resolve
+from emoclip.prompts import NONE, PromptSet, resolve
 from emoclip.results import Classification, FaceResult
 from emoclip.runtime import IMAGE_BATCH, Runtime, unit
 from emoclip.video import AHEAD_BYTES, Video, open_video
@@ -62,11 +64,20 @@ class EmoCLIP:
 
     @classmethod
     def load(
-        cls, name: str = packages.BUNDLED, *, threads: int | None = None, provider: str = "CPU"
+        cls,
+        name: str = packages.BUNDLED,
+        *,
+        threads: int | None = None,
+        provider: str = "CPU",
+        precision: Precision = "auto",
     ) -> "EmoCLIP":
-        """Load a package by bundled name, cache name, path or hub name.  Raises PackageError, ConfigError."""
+        """Load a package by bundled name, cache name, path or hub name.
+
+        precision: of the image tower: fp32, bf16, int8, or auto, which is int8 where the package carries it and the
+        processor computes it natively, else fp32.  Raises PackageError, ConfigError.
+        """
         package = packages.load(name)
-        return cls(package, Runtime(package, threads=threads, provider=provider))
+        return cls(package, Runtime(package, threads=threads, provider=provider, precision=precision))
 
     def classify(
         self,
@@ -176,9 +187,12 @@ class EmoCLIP:
         """Embed labels, (K, D) unit rows.
 
         A label is the mean over its parts (compound emotions, paper sec. III-C) of the mean over their sentences.
-        Sentences are embedded once per package and machine (see `textcache`).
+        Sentences are embedded once per package and machine (see `textcache`).  `none of these` has the zero row, which
+        `probabilities` knows; raises ConfigError if the package has no threshold for it.
         """
         prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
+        if not all(prompt.parts for prompt in prompts.prompts) and self.package.rejection is None:
+            raise ConfigError(f"model {self.package.name} has no threshold for {NONE!r}; leave that label out")
         sentences = list(
             dict.fromkeys(s for prompt in prompts.prompts for part in prompt.parts for s in part)
         )
@@ -186,6 +200,8 @@ class EmoCLIP:
         vectors = dict(zip(sentences, unit(embedded), strict=True))
         rows = [
             np.mean([unit(np.mean([vectors[s] for s in part], axis=0)) for part in prompt.parts], axis=0)
+            if prompt.parts
+            else np.zeros(self.package.width)
             for prompt in prompts.prompts
         ]
         return unit(np.asarray(rows, np.float32))
@@ -226,8 +242,14 @@ class EmoCLIP:
         return np.stack([frames[start : start + length] for start in starts])
 
     def probabilities(self, clips: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Softmax of scaled cosines.  clips: (..., D) unit; text: (K, D) unit.  Returns (..., K), sums to 1."""
-        logits = self.package.logit_scale * (clips.astype(np.float64) @ text.T.astype(np.float64))
+        """Softmax of scaled cosines.  clips: (..., D) unit; text: (K, D) from `embed_text`.  Returns (..., K), sums to 1.
+
+        `none of these` counts as a label whose cosine is always the package's threshold, so it wins where no label
+        reaches that.
+        """
+        cosines = clips.astype(np.float64) @ text.T.astype(np.float64)
+        cosines[..., ~text.any(axis=1)] = self.package.rejection
+        logits = self.package.logit_scale * cosines
         powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
         shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
         return shares

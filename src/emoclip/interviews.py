@@ -115,7 +115,7 @@ class RecordingStore:
 
     def __init__(self, folder: Path, model: EmoCLIP, faces: FaceConfig) -> None:
         self.folder, self.model, self.faces = folder, model, faces
-        self._setting = f"{FORMAT}|{model_digest(model.package)}|{faces!r}"
+        self._setting = f"{FORMAT}|{model_digest(model.package)}|{model.runtime.form}|{faces!r}"
 
     def get(self, sources: Sequence[str], progress: Callable[[float], None]) -> Recording:
         """Return the recording of an interview, watching it if need be.  Raises InputError, OutputError."""

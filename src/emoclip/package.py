@@ -14,6 +14,7 @@ from emoclip.files import sha256
 from emoclip.preprocess import PixelSpec
 
 FORMAT = 1
+QUANTISED_FORM = 1  # of the 8-bit image graph that lies beside image.onnx
 BUNDLED = "mini"
 _GRAPHS = {"transformer": ("image.onnx", "temporal.onnx", "text.onnx"), "mean": ("image.onnx", "text.onnx")}
 
@@ -24,7 +25,7 @@ class Package:
 
     width: D, of frame, clip and text embeddings.  logit_scale: the multiplier of cosines, exp already applied.
     frames_per_clip: frames the temporal part sees.  sample_fps: frames per second of video that are embedded.
-    config: the whole of config.json.
+    precision: how the weights of image.onnx are stored.  config: the whole of config.json.
     """
 
     path: Path
@@ -37,6 +38,26 @@ class Package:
     sample_fps: float
     precision: str
     config: Mapping[str, Any]
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What its image tower can be run as; int8 only where this version knows the form of the 8-bit graph."""
+        if self.precision == "int8":
+            return ("int8",)
+        quantisation = self.config.get("quantisation", {})
+        readable = "graph" in quantisation and quantisation.get("form") == QUANTISED_FORM
+        return ("fp32", "bf16", "int8") if readable else ("fp32", "bf16")
+
+    @property
+    def rejection(self) -> float | None:
+        """The cosine below which a clip fits no label, if the package has one."""
+        threshold = self.config.get("rejection", {}).get("threshold")
+        return None if threshold is None else float(threshold)
+
+    @property
+    def int8_graph(self) -> str:
+        """The file of the 8-bit image tower."""
+        return str(self.config["quantisation"]["graph"]) if self.precision != "int8" else "image.onnx"
 
 
 def cache_folder() -> Path:
@@ -135,6 +156,11 @@ def _verify(package: Package) -> None:
     for needed in (*_GRAPHS[package.temporal], "tokenizer.json"):
         if needed not in listed:
             raise PackageError(f"{package.path}: config.json lists no {needed}; export the package again")
+    quantisation = package.config.get("quantisation", {})
+    if not isinstance(quantisation, dict) or not {quantisation.get("graph")} <= {None, *listed}:
+        raise PackageError(
+            f"{package.path}: config.json lists no graph for its quantisation; export the package again"
+        )
     for name, expected in listed.items():
         path = package.path / name
         if Path(name).is_absolute() or ".." in Path(name).parts:

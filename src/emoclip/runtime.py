@@ -1,8 +1,10 @@
-"""The towers of one package on ONNX Runtime: pixels, frame embeddings and sentences in, embeddings out."""
+"""The towers of one package: pixels, frame embeddings and sentences in, embeddings out."""
 
-import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -10,29 +12,48 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from emoclip.errors import ConfigError, PackageError
+from emoclip.execution import Engine, Precision, choose
 from emoclip.package import Package
+from emoclip.processor import processor
 
 IMAGE_BATCH = 32
+Tower = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Runtime:
-    """Sessions are opened on first use, so that a run which needs no text tower never loads it."""
+    """Graphs are opened on first use, so that a run which needs no text tower never loads it."""
 
-    def __init__(self, package: Package, *, threads: int | None = None, provider: str = "CPU") -> None:
+    def __init__(
+        self,
+        package: Package,
+        *,
+        threads: int | None = None,
+        provider: str = "CPU",
+        precision: Precision = "auto",
+        engine: Engine | None = None,
+    ) -> None:
         """threads: cores used per call, all by default.  provider: `CPU`, `CUDA`, ... as ONNX Runtime names them.
 
-        Raises ConfigError for a provider this installation lacks or a thread count below 1.
+        precision, engine: of the image tower, see `execution.choose`; `execution` says what was chosen and why, and a
+        RuntimeWarning what is not to be had here.
+        Raises ConfigError for a provider this installation lacks, a thread count below 1, an unknown precision.
         """
         available = [name.removesuffix("ExecutionProvider") for name in ort.get_available_providers()]
         if provider not in available:
             raise ConfigError(f"provider={provider!r} is not installed; there is {', '.join(available)}")
-        if threads is not None and threads < 1:
-            raise ConfigError(f"threads={threads} must be at least 1")
         self.package = package
-        self.threads = threads or len(
-            os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+        self.execution = choose(
+            package, precision=precision, threads=threads, provider=provider, engine=engine
         )
+        self.threads = self.execution.threads
         self._providers = [f"{provider}ExecutionProvider"]
+        for warning in self.execution.warnings:
+            warnings.warn(warning, RuntimeWarning, stacklevel=2)
+
+    @property
+    def form(self) -> str:
+        """Precision and engine of the image tower: kept embeddings are good only for the form they were made with."""
+        return f"{self.execution.precision}/{self.execution.engine}"
 
     def image(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed face crops, one vector per frame.
@@ -41,7 +62,7 @@ class Runtime:
         Source: EmoCLIP sec. III-A, CLIP image tower.
         """
         batches = [pixels[at : at + IMAGE_BATCH] for at in range(0, len(pixels), IMAGE_BATCH)]
-        outputs = [self._image.run(None, {"pixels": batch})[0] for batch in batches]
+        outputs = [self._image(batch) for batch in batches]
         return np.concatenate(outputs) if outputs else np.empty((0, self.package.width), np.float32)
 
     def temporal(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -64,8 +85,8 @@ class Runtime:
         return output
 
     @cached_property
-    def _image(self) -> ort.InferenceSession:
-        return self.session("image.onnx")
+    def _image(self) -> Tower:
+        return self.tower(self.execution.engine, self.execution.graph, self.execution.precision)
 
     @cached_property
     def _temporal(self) -> ort.InferenceSession:
@@ -79,6 +100,16 @@ class Runtime:
     def _tokenizer(self) -> Tokenizer:
         return Tokenizer.from_file(str(self.package.path / "tokenizer.json"))
 
+    def tower(self, engine: Engine, name: str, precision: Precision) -> Tower:
+        """Open an image graph of the package on an engine, whatever `execution` chose.
+
+        Returns a function from pixels (N, C, H, W) to embeddings (N, D).  Raises PackageError if it cannot be loaded.
+        """
+        if engine == "openvino":
+            return self._openvino(name, precision)
+        session = self.session(name)
+        return lambda pixels: session.run(None, {"pixels": pixels})[0]  # type: ignore[no-any-return]
+
     def session(self, name: str) -> ort.InferenceSession:
         """Open one graph of the package by its file name.  Raises PackageError if it cannot be loaded."""
         options = ort.SessionOptions()
@@ -86,14 +117,45 @@ class Runtime:
         options.log_severity_level = 3
         # Decoding and following use the same cores: threads that spin between batches would only be in their way.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not processor().int8:
+            # Without VNNI the fast 8-bit kernels add in 16 bits, which overflow; the slower ones are right.
+            options.add_session_config_entry("session.x64quantprecision", "1")
         path = self.package.path / name
         try:
             return ort.InferenceSession(str(path), options, providers=self._providers)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated kinds
-            reason = str(error).splitlines()[0]
-            raise PackageError(
-                f"{path}: ONNX Runtime cannot load it ({reason}); export the package again"
-            ) from None
+            raise _unloadable(path, "ONNX Runtime", error) from None
+
+    def _openvino(self, name: str, precision: Precision) -> Tower:
+        """Open one graph with OpenVINO, which picks a precision of its own unless told."""
+        import openvino
+
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # the cores are shared with decoding, and taskset's word counts
+        }
+        path = self.package.path / name
+        try:
+            core = openvino.Core()
+            request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
+        except Exception as error:
+            raise _unloadable(path, "OpenVINO", error) from None
+        lock = Lock()  # a request holds one batch at a time
+
+        def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+            with lock:
+                request.infer({"pixels": np.ascontiguousarray(pixels)}, share_inputs=True)
+                return np.array(request.get_output_tensor(0).data)
+
+        return run
+
+
+def _unloadable(path: Any, engine: str, error: Exception) -> PackageError:
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return PackageError(f"{path}: {engine} cannot load it ({reason}); export the package again")
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """The `emoclip` command: thin commands, each in a file of its own, imported only when it runs."""
 
 import sys
+import warnings
 from typing import Any
 
 import typer
@@ -17,7 +18,7 @@ from emoclip.cli import (
     timeline,
     train,
 )
-from emoclip.cli.console import fail
+from emoclip.cli.console import fail, warn
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
 INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -56,6 +57,7 @@ def main() -> None:
     """Run the command line; every expected error is one line on stderr and exit code 1, Ctrl-C is 130."""
     from emoclip.errors import EmoclipError
 
+    warnings.showwarning = lambda message, *place: warn(str(message))
     try:
         status = app(standalone_mode=False)
     except EmoclipError as error:

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -65,6 +65,12 @@ Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
 ]
 Provider = Annotated[str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")]
+PrecisionName = Annotated[
+    Literal["auto", "fp32", "bf16", "int8"],
+    typer.Option(
+        "--precision", help="Of the image tower; auto: int8 where model and CPU have it, else fp32."
+    ),
+]
 
 
 def evaluate(
@@ -97,6 +103,7 @@ def evaluate(
     no_cache: NoCache = False,
     threads: Threads = None,
     provider: Provider = "CPU",
+    precision: PrecisionName = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier evaluation in --out.")] = False,
 ) -> int:
     """Score models on a data set, zero-shot: WAR and UAR with intervals, predictions, pictures, a report.
@@ -118,7 +125,7 @@ def evaluate(
     wording = class_prompts(data, prompts)
     config = face_config(data, faces)
     names = dict.fromkeys(part.strip() for part in model.split(",") if part.strip())
-    models = [EmoCLIP.load(name, threads=threads, provider=provider) for name in names]
+    models = [EmoCLIP.load(name, threads=threads, provider=provider, precision=precision) for name in names]
     rules_of = [samplings(loaded, sampling, seed, every) for loaded in models]
     say_dataset(task, config)
     evaluations = []

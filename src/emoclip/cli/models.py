@@ -11,6 +11,8 @@ from emoclip.cli.console import fail, progress_bars
 if TYPE_CHECKING:
     from emoclip.package import Package
 
+ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
 app = typer.Typer(help="List, show and fetch models.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 JsonFile = Annotated[
@@ -66,8 +68,17 @@ def fetch(
         typer.Argument(help="A name from the list, or a hub name: ORGANISATION/NAME.", show_default=False),
     ],
     precision: Annotated[
-        Literal["fp32", "fp16"], typer.Option(help="How weights are stored; fp16 is half the size.")
+        Literal["fp32", "fp16", "int8"],
+        typer.Option(help="fp16: half the size. int8: fp16, and an image tower several times faster."),
     ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Folder or manifest of face crops (64 or more) that int8 is made and judged on.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Fetch a model into the cache, or make it there from its published weights.
 
@@ -89,7 +100,10 @@ def fetch(
             with progress_bars() as bars:
                 task = bars.add_task(f"make {name}", total=1.0)
                 folder = importing.make_known(
-                    name, precision=precision, progress=lambda share: bars.update(task, completed=share)
+                    name,
+                    precision=precision,
+                    calibration=calibration,
+                    progress=lambda share: bars.update(task, completed=share),
                 )
     elif name.count("/") == 1:
         folder = catalogue.fetch(name)
@@ -136,8 +150,13 @@ def _size_mb(folder: Path) -> float:
 
 
 def _facts(package: "Package") -> dict[str, Any]:
+    from emoclip import execution, processor
+
     pixels = package.pixels
-    return {
+    runs = execution.choose(package)
+    machine = processor.processor()
+    native = [name for name in ("int8", "bf16") if getattr(machine, name)]
+    facts = {
         "name": package.name,
         "path": str(package.path),
         "size_mb": _size_mb(package.path),
@@ -148,9 +167,19 @@ def _facts(package: "Package") -> dict[str, Any]:
         "clips": f"{package.frames_per_clip} frames at {package.sample_fps:g} per second, {package.temporal}",
         "width": package.width,
         "logit_scale": round(package.logit_scale, 4),
-        "precision": package.precision,
+        "weights": f"stored as {package.precision}",
+        "precisions": ", ".join(package.precisions),
+        "runs as": f"{runs.precision} on {ENGINES[runs.engine]}, {runs.threads} threads: {runs.why}",
+        "processor": f"{machine.name}, native {' and '.join(native) or 'fp32 only'}, {processor.cores()} cores",
+        "openvino": execution.openvino_lack() or "installed, used for the image tower of large models",
         "verified": "every file by SHA-256",
     }
+    for engine, figures in package.config.get("quantisation", {}).get("engines", {}).items():
+        facts[f"int8 {engine}"] = (
+            f"centred cosine to fp32 {figures['centred_cosine']:.4f}, same top label {figures['label_agreement']:.1%}"
+        )
+    facts |= {f"note {at}": warning for at, warning in enumerate(runs.warnings, 1)}
+    return facts
 
 
 def _write_json(value: Any, path: Path, *, force: bool) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -68,6 +68,12 @@ def predict(
     provider: Annotated[
         str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
     ] = "CPU",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "int8"],
+        typer.Option(
+            "--precision", help="Of the image tower; auto: int8 where model and CPU have it, else fp32."
+        ),
+    ] = "auto",
 ) -> int:
     """Say how the faces in videos and pictures read against any labels.
 
@@ -90,7 +96,7 @@ def predict(
     sources = expand_inputs(inputs)
     if picture and len(sources) != 1:
         fail(f"--picture shows one input, {len(sources)} are given; name one")
-    loaded = EmoCLIP.load(model, threads=threads, provider=provider)
+    loaded = EmoCLIP.load(model, threads=threads, provider=provider, precision=precision)
 
     results = []
     with progress_bars() as bars:

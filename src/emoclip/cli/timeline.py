@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -79,6 +79,12 @@ def timeline(
     provider: Annotated[
         str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
     ] = "CPU",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "int8"],
+        typer.Option(
+            "--precision", help="Of the image tower; auto: int8 where model and CPU have it, else fp32."
+        ),
+    ] = "auto",
     embeddings_only: Annotated[
         bool,
         typer.Option("--embeddings-only", help="Keep no picture, but embeddings (.npz) to be read again."),
@@ -120,6 +126,7 @@ def timeline(
         force=force,
         threads=threads,
         provider=provider,
+        precision=precision,
         command=shlex.join(["emoclip", *sys.argv[1:]]),
     )
     if out == "-":
@@ -135,7 +142,12 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
     from emoclip.errors import InputError
     from emoclip.formats import json_line
 
-    model = EmoCLIP.load(settings.model, threads=settings.threads, provider=settings.provider)
+    model = EmoCLIP.load(
+        settings.model,
+        threads=settings.threads,
+        provider=settings.provider,
+        precision=settings.precision,
+    )
     failed = False
     for source in sources:
         stream = model.timeline(

@@ -31,24 +31,41 @@ def save_graph(
     precision: "fp32", or "fp16" to store matrices as half floats that are widened when they are used.
     Raises OSError, on a full disk for instance.
     """
+    model = trace(tower, example, INPUTS[path.name], dynamic, OUTPUTS.get(path.name, "embedding"))
+    if precision == "fp16":
+        _store_half(model.graph)
+    save(model, path)
+
+
+def trace(
+    tower: nn.Module,
+    example: Tensor,
+    given: str,
+    dynamic: Mapping[int, tuple[int, int | None]],
+    returned: str = "embedding",
+) -> ir.Model:
+    """Return a tower as a graph with the input `given` and the output `returned`; `dynamic` as in `save_graph`."""
     dims = {at: torch.export.Dim(f"dim{at}", min=low, max=high) for at, (low, high) in dynamic.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             tower.eval(),
             (example,),
-            input_names=[INPUTS[path.name]],
+            input_names=[given],
             dynamic_shapes=(dims,),
             dynamo=True,
             verbose=False,
         )
     assert program is not None
     model: ir.Model = program.model
-    _name_output(model.graph, OUTPUTS.get(path.name, "embedding"))
+    _name_output(model.graph, returned)
     # The trace notes the source line of every node, with this machine's paths.
     ir.passes.common.ClearMetadataAndDocStringPass()(model)
-    if precision == "fp16":
-        _store_half(model.graph)
+    return model
+
+
+def save(model: ir.Model, path: Path) -> None:
+    """Write a graph, large weights into a file beside it.  Raises OSError."""
     size = sum(
         value.const_value.nbytes
         for value in model.graph.initializers.values()

@@ -9,6 +9,7 @@ from emoclip import catalogue
 from emoclip import package as packages
 from emoclip.errors import ConfigError, PackageError
 from emoclip.preprocess import PixelSpec
+from emoclip.training.calibration import Calibration, read_calibration
 from emoclip.training.checkpoint import Form, Imported, import_checkpoint, openai_name
 from emoclip.training.export import Description, Precision, Towers, export_package
 from emoclip.training.model import image_settings
@@ -35,6 +36,7 @@ def import_package(
     config: str | Path | None = None,
     backbone: str | None = None,
     precision: Precision = "fp32",
+    calibration: str | Path | None = None,
     name: str | None = None,
     licence: str | None = None,
     source: str | None = None,
@@ -43,12 +45,14 @@ def import_package(
 ) -> list[str]:
     """Make a package from a checkpoint; see `import_checkpoint` for its forms.
 
+    calibration: folder or manifest of face crops that int8 is made and judged on.
     clip: "openai", or the weights file of the CLIP that a downstream checkpoint was trained from.
     name, licence, source: for the card; the folder's name, the form's usual licence and the file's name by default.
     Returns notes in sentences: what was taken from where, and how well runtime and torch agree.
     Raises PackageError, ConfigError, OutputError; nothing is left behind then.
     """
     folder = Path(folder)
+    crops = _calibration(precision, calibration)
     if clip == "openai":
         clip = catalogue.fetch_weights(openai_name(checkpoint))
     imported = import_checkpoint(checkpoint, clip=clip, config=config, backbone=backbone)
@@ -74,6 +78,7 @@ def import_package(
         clip_tokenizer(length),
         description,
         precision=precision,
+        calibration=crops,
         force=force,
         progress=lambda share: progress(0.1 + 0.9 * share),
     )
@@ -81,7 +86,13 @@ def import_package(
     return [*imported.notes, f"Runtime and torch agree: least cosine {agreement}."]
 
 
-def make_known(name: str, *, precision: Precision = "fp32", progress: Progress = lambda share: None) -> Path:
+def make_known(
+    name: str,
+    *,
+    precision: Precision = "fp32",
+    calibration: str | Path | None = None,
+    progress: Progress = lambda share: None,
+) -> Path:
     """Make a model of the catalogue in the cache from its weights, fetched if need be.  Returns its folder.
 
     Raises PackageError that says which file to put where if they cannot be fetched.
@@ -96,12 +107,25 @@ def make_known(name: str, *, precision: Precision = "fp32", progress: Progress =
         clip=None if model.backbone else "openai",
         backbone=model.backbone or None,
         precision=precision,
+        calibration=calibration,
         name=name,
         licence=model.licence,
         source=model.source,
         progress=progress,
     )
     return folder
+
+
+def _calibration(precision: Precision, source: str | Path | None) -> Calibration | None:
+    if precision == "int8":
+        if source is None:
+            raise ConfigError(
+                "--precision int8: needs --calibration, a folder or manifest of face crops like those it will see"
+            )
+        return read_calibration(Path(source))
+    if source is not None:
+        raise ConfigError(f"--calibration: belongs to --precision int8, not {precision}")
+    return None
 
 
 def _pixels(imported: Imported) -> PixelSpec:
