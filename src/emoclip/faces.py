@@ -21,6 +21,8 @@ HOLD_S = 0.7  # a face that is followed but not seen by the detector is reported
 SURE = 0.8  # score at which a face that turns up in mid-scene needs no second detection
 TILTED_MIN = 0.75  # score that a tilted find must have to start a track
 APART = 0.1  # overlap below which two faces are apart
+SETTLED = 4  # sightings after which a face may be
+STEADY = 0.85  # likeness to itself from which every second look at it is enough
 STRANGER = 0.3  # likeness to itself below which a face the detector does not see is no longer that face
 DARK = 110.0  # grey level that the brightest part of a scene should have at least
 ITSELF = 0.6  # likeness to itself from which a lost face is looked for where it should be
@@ -98,7 +100,8 @@ class FaceFollower:
         )
         for track in self._tracks:
             back = track.lost and due and likeness(track.look, look_of(grey, track.box)) > ITSELF
-            if back or (not track.lost and (due or track.doubtful or not track.sure)):
+            due_here = due and not (self._looks % 2 and self._steady(track, grey, now_s))
+            if back or (not track.lost and (due_here or track.doubtful or not track.sure)):
                 self._check(track, grey, now_s)
         if not due:
             return
@@ -122,6 +125,11 @@ class FaceFollower:
         if rested:
             self._thorough_s = now_s
         return rested
+
+    def _steady(self, track: Track, grey: Pixels, now_s: float) -> bool:
+        """True for a face followed so well that every second look is enough for it."""
+        settled = track.seen >= SETTLED and not track.met and now_s - track.seen_s <= HOLD_S / 2
+        return settled and likeness(track.look, look_of(grey, track.box)) > STEADY
 
     def _lit(self, grey: Pixels) -> Pixels:
         """Brighten a dark picture: the cascades see little in the lowest grey levels."""
@@ -147,6 +155,8 @@ class FaceFollower:
         side = min(side, max(WINDOW * 2, round(longest * WINDOW / self.config.min_face_px)))
         picture = self._lit(frame.grey(side))
         scale = grey.shape[1] / picture.shape[1]
+        known = [track.box for track in self._tracks if track.seen_s == frame.time_s and not track.met]
+        picture = _without(picture, [_scaled(box, 1 / scale) for box in known])
         found: list[Detection] = []
         for tilt in tilts:
             for one in self._detector.search(
@@ -242,6 +252,16 @@ def square_crop(image: Pixels, box: Box, margin: float) -> Pixels:
     if x >= 0 and y >= 0 and x + size <= width and y + size <= height:
         return np.ascontiguousarray(image[y : y + size, x : x + size])
     return image[rows[:, None], columns]
+
+
+def _without(grey: Pixels, boxes: list[Box]) -> Pixels:
+    """Flatten faces just seen: over half of a search goes into being sure of those that are known."""
+    flat = grey.copy() if boxes else grey
+    for x0, y0, x1, y1 in boxes:
+        part = flat[max(0, round(y0)) : max(0, round(y1)), max(0, round(x0)) : max(0, round(x1))]
+        if part.size:
+            part[:] = round(float(part.mean()))
+    return flat
 
 
 def _is_cut(before: Pixels | None, now: Pixels) -> bool:
