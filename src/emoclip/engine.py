@@ -192,11 +192,13 @@ class EmoCLIP:
         """
         prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
         if not all(prompt.parts for prompt in prompts.prompts) and self.package.rejection is None:
-            raise ConfigError(f"model {self.package.name} has no threshold for {NONE!r}; leave that label out")
+            raise ConfigError(
+                f"model {self.package.name} has no threshold for {NONE!r}; leave that label out"
+            )
         sentences = list(
             dict.fromkeys(s for prompt in prompts.prompts for part in prompt.parts for s in part)
         )
-        embedded = textcache.embedded(self.package, "", sentences, self.runtime.text)
+        embedded = textcache.embedded(self.package, sentences, self.runtime.text)
         vectors = dict(zip(sentences, unit(embedded), strict=True))
         rows = [
             np.mean([unit(np.mean([vectors[s] for s in part], axis=0)) for part in prompt.parts], axis=0)

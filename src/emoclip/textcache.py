@@ -19,20 +19,16 @@ OFF = "EMOCLIP_TEXT_CACHE"  # set to 0 to keep nothing
 
 
 def embedded(
-    package: Package,
-    engine: str,
-    sentences: Sequence[str],
-    embed: Callable[[Sequence[str]], NDArray[np.float32]],
+    package: Package, sentences: Sequence[str], embed: Callable[[Sequence[str]], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
     """Return `embed(sentences)`, (N, D) float32, from disk if this package has embedded just these before.
 
-    engine: what else changes the numbers, such as the precision the tower runs in.
-    A file is named by the hash of package, engine and sentences and holds numbers alone: no word can be read from it.
+    A file is named by the hash of package and sentences and holds numbers alone: no word can be read from it.
     Nothing that goes wrong with the disk is an error: the sentences are then embedded as if there were no cache.
     """
     if os.environ.get(OFF, "") == "0":
         return embed(sentences)
-    identity = json.dumps([dict(package.config["files"]), engine, list(sentences)], sort_keys=True)
+    identity = json.dumps([dict(package.config["files"]), list(sentences)], sort_keys=True)
     path = cache_folder() / FOLDER / f"{hashlib.sha256(identity.encode()).hexdigest()}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         kept = np.load(path, allow_pickle=False)
