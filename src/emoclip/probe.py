@@ -86,6 +86,10 @@ class Probe:
             progress((done + 1) / len(kinds))
         return predicted, influence
 
+    def refits(self, inputs: Sequence[NDArray[np.float32]]) -> int:
+        """How many refits the permutation test makes."""
+        return self.permutations
+
     def permuted(
         self,
         inputs: Sequence[NDArray[np.float32]],

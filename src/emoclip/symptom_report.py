@@ -11,7 +11,8 @@ import numpy as np
 from emoclip import heads, page, symptoms
 from emoclip.charts import new_figure, png
 from emoclip.files import atomic_folder
-from emoclip.study import Floats, Result, Study
+from emoclip.interviews import Recording
+from emoclip.study import Floats, Ints, Result, Study
 from emoclip.symptoms import Estimator
 
 METRICS = {"pcc": "PCC", "ccc": "CCC", "icc": "ICC(2,1)", "mae": "MAE", "rmse": "RMSE"}
@@ -64,8 +65,8 @@ def warnings(study: Study) -> list[str]:
             for baseline, gain in figures["gain_in_mae"].items():
                 if gain["ci95"][0] is None or gain["ci95"][0] <= 0:
                     found.append(
-                        f"{name}, {target}: not shown to be better than {baseline.replace('_', ' ')} (it errs by "
-                        f"{gain['value']:.2f} less, 95 % interval {gain['ci95'][0]:.2f} to {gain['ci95'][1]:.2f})"
+                        f"{name}, {target}: not shown to be better than {baseline.replace('_', ' ')} (its mean error "
+                        f"is smaller by {_with_interval(gain)})"
                     )
     if study.cohort.excluded:
         found.append(f"{len(study.cohort.excluded)} rows of the manifest were left out, see the list")
@@ -101,11 +102,13 @@ def html(study: Study, pictures: dict[str, bytes]) -> str:
             page.heading(target.name),
             page.paragraph(f"{target.title}, {target.scale}, {limits}", faint=True),
             _table(study, target.name),
-            page.group(
-                "pictures",
-                [page.figure(picture, name) for name, picture in pictures.items() if f"_{column}_" in name],
-            ),
         ]
+        for name in study.estimators:
+            shown = [
+                page.figure(pictures[f"{kind}_{column}_{name}.png"], f"{kind} of {target.name}, {name}")
+                for kind in ("scatter", "bland_altman", "influence")
+            ]
+            parts += [page.group("pictures", shown[:2]), shown[2]]
     parts += [page.heading("The clips that moved a score most"), _strongest(study)]
     if cohort.excluded:
         rows = [[item.subject, item.session, item.path, item.reason] for item in cohort.excluded]
@@ -115,7 +118,8 @@ def html(study: Study, pictures: dict[str, bytes]) -> str:
         ]
     parts += [page.heading("How to read this"), page.bullets(_EXPLANATIONS)]
     body = "\n".join(parts) + f"\n<footer>{page.escape(heads.NOTE)} Nothing left this computer.</footer>"
-    return page.page("Symptom severity: research estimate", body)
+    style = "th:first-child, td:first-child { white-space: nowrap }"
+    return page.page("Symptom severity: research estimate", body, style=style)
 
 
 _EXPLANATIONS = (
@@ -141,11 +145,11 @@ def _table(study: Study, target: str) -> str:
         rows.append(
             [
                 name.replace("_", " "),
-                *(_with_interval(figures[metric]) for metric in METRICS),
                 chance(figures),
+                *(_with_interval(figures[metric]) for metric in METRICS),
             ]
         )
-    heading = ["", *METRICS.values(), "permutation p"]
+    heading = ["", "permutation p", *METRICS.values()]
     return page.table(heading, rows, ours=range(len(study.estimators)))
 
 
@@ -222,25 +226,45 @@ def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
 
 
 def _influence(study: Study, result: Result, column: int, target: str, estimator: str) -> bytes:
-    """Interviews from the lowest rating to the highest, their clips from left to right."""
+    """Interviews from the lowest rating to the highest, their clips along time; grey where no face was readable."""
+    package = study.model.package
+    length_s = package.frames_per_clip / package.sample_fps
     order = np.argsort(study.cohort.scores[:, column], kind="stable")[-ROWS:].tolist()
-    longest = max(len(result.influence[row]) for row in order)
-    # A clip's influence shrinks with their number: times it, it is in points whatever the length.
-    strips = np.full((len(order), longest), np.nan)
-    for at, row in enumerate(order):
+    places = [_places(study.recordings[row], length_s) for row in order]
+    strips = np.full((len(order), 1 + max(int(place.max()) for place in places)), np.nan)
+    for strip, row, place in zip(strips, order, places, strict=True):
         moves = result.influence[row][:, column]
-        strips[at, : len(moves)] = moves * len(moves)
-    figure, axes = new_figure(9.0, min(9.0, 1.6 + 0.09 * len(order)), dpi=110)
+        # A clip's influence shrinks with their number: times it, it is in points whatever the length.
+        strip[place] = moves * len(moves)
+    figure, axes = new_figure(9.0, min(9.0, 1.8 + 0.09 * len(order)), dpi=110)
+    axes.set_facecolor("#bbbbbb")
     limit = float(np.nanquantile(np.abs(strips), 0.98)) or 1.0
     shown = axes.imshow(
-        strips, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+        strips,
+        aspect="auto",
+        cmap="RdBu_r",
+        vmin=-limit,
+        vmax=limit,
+        interpolation="nearest",
+        extent=(0, strips.shape[1] * length_s / 60, 0, len(order)),
     )
     axes.set(
-        xlabel="clip", ylabel="interviews, low to high rating", title=f"{target}, {estimator}: what drove it"
+        xlabel="minutes of the interview",
+        ylabel="interviews, high to low rating",
+        title=f"{target}, {estimator}: what drove it",
     )
     axes.set_yticks([])
     figure.colorbar(shown, ax=axes, label="influence x clips, in points")
     return png(figure)
+
+
+def _places(kept: Recording, length_s: float) -> Ints:
+    """Where the clips of an interview lie on its timeline, in clip lengths; its parts follow each other."""
+    places = np.round(kept.starts_s / length_s).astype(np.int64)
+    for part in range(1, int(kept.parts.max()) + 1):
+        before = places[kept.parts < part]
+        places[kept.parts == part] += 1 + int(before.max()) if len(before) else 0
+    return places
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

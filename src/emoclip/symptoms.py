@@ -27,7 +27,6 @@ class Estimator(Protocol):
 
     name: str
     takes: str  # the field of Recording it reads, and the name of its graph's input
-    permutations: int  # refits of its permutation test; 0: too costly, it is tested fold by fold
 
     def out_of_fold(
         self,
@@ -38,6 +37,10 @@ class Estimator(Protocol):
         progress: Callable[[float], None],
     ) -> tuple[Floats, list[Floats]]:
         """Return out-of-fold predictions (n, targets), and per interview the influence of its clips (N, targets)."""
+        ...
+
+    def refits(self, inputs: Sequence[NDArray[Any]]) -> int:
+        """How many refits its permutation test makes; 0: too costly, it is tested fold by fold."""
         ...
 
     def permuted(
@@ -111,14 +114,14 @@ def fit(
             lambda share, name=name: progress(name, share),  # type: ignore[misc]
         )
         nulls = None
-        if estimator.permutations:
+        if refits := estimator.refits(inputs):
             nulls = estimator.permuted(
                 inputs,
                 cohort.scores,
                 cohort.subjects,
                 study.folds,
                 validation.permutations(
-                    cohort.subjects, ~np.isnan(cohort.scores), estimator.permutations, seed=settings.seed + 1
+                    cohort.subjects, ~np.isnan(cohort.scores), refits, seed=settings.seed + 1
                 ),
                 lambda share, name=name: progress(f"{name}: what chance gives", share),  # type: ignore[misc]
             )

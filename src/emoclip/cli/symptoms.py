@@ -65,13 +65,14 @@ def fit(
         int, typer.Option("--permutations", min=19, help="Refits of the probe for its permutation test.")
     ] = 199,
     paper_permutations: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--paper-permutations",
             min=0,
             help="Refits of the paper's estimator, each as long as its validation; 0: tested fold by fold.",
+            show_default="19 up to 2,000 clips, else 0",
         ),
-    ] = 0,
+    ] = None,
     scales: Annotated[
         Path | None,
         typer.Option("--scales", help="A YAML file of scales of your own.", show_default=False),
@@ -101,7 +102,7 @@ def fit(
 
     if out.exists() and not force:
         fail(f"{out}: exists already; pass --force to replace it, or name another folder")
-    if 0 < paper_permutations < 19:
+    if 0 < (paper_permutations or 0) < 19:
         fail(f"--paper-permutations {paper_permutations}: must be 0, or at least 19 for a p of 0.05")
     settings = Validation(folds=_folds(folds), seed=seed)
     check_installed()
@@ -239,7 +240,7 @@ def _folds(text: str) -> int | None:
 
 
 def _estimators(
-    name: str, package: "Package", seed: int, permutations: tuple[int, int], threads: int | None
+    name: str, package: "Package", seed: int, permutations: tuple[int, int | None], threads: int | None
 ) -> "list[Estimator]":
     from emoclip.probe import Probe
 
