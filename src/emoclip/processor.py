@@ -33,7 +33,8 @@ class Processor:
 @cache
 def processor() -> Processor:
     """Return what this processor can do; on a system that does not tell, what OpenCV finds out."""
-    words, name = _linux() if Path("/proc/cpuinfo").is_file() else _macos()
+    linux = Path("/proc/cpuinfo")
+    words, name = _linux(linux.read_text("utf-8", "replace")) if linux.is_file() else _macos()
     name = name or platform.processor() or platform.machine()
     if words:
         return Processor(name, bool(words & _INT8), bool(words & _BF16))
@@ -48,9 +49,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _linux() -> tuple[set[str], str]:
+def _linux(text: str) -> tuple[set[str], str]:
     found = {"flags": "", "features": "", "model name": ""}
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in text.splitlines():
         key, _, value = line.partition(":")
         if (key := key.strip().casefold()) in found:
             found[key] = found[key] or value.strip()
