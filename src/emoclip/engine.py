@@ -172,7 +172,7 @@ class EmoCLIP:
         With more than one thread, decoding and following run ahead in a thread each while the batches before are
         embedded here; what is yielded is the same to the last bit.
         """
-        follower = None if config.mode == "full" else FaceFollower(config)
+        follower = self._follower(config)
         with one_opencv_thread():
             if self.runtime.threads == 1 or video.blocking:
                 yield from self._embedded(_followed(iter(video), follower, rate), config, batch)
@@ -244,7 +244,7 @@ class EmoCLIP:
         return np.stack([frames[start : start + length] for start in starts])
 
     def probabilities(self, clips: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Softmax of scaled cosines.  clips: (..., D) unit; text: (K, D) from `embed_text`.  Returns (..., K), sums to 1.
+        """Softmax of scaled cosines.  clips: (..., D) unit; text: (K, D) from `embed_text`.  Returns (..., K), sum 1.
 
         `none of these` counts as a label whose cosine is always the package's threshold, so it wins where no label
         reaches that.
@@ -261,6 +261,9 @@ class EmoCLIP:
         known = [limit for limit in (end_s, video.duration_s) if limit is not None]
         span = min(known) - start_s if known else math.inf
         return max(self.package.sample_fps, self.package.frames_per_clip / max(span, 1e-3))
+
+    def _follower(self, config: FaceConfig) -> FaceFollower | None:
+        return None if config.mode == "full" else FaceFollower(config)
 
     def _embedded(
         self, followed: Iterable["_Followed"], config: FaceConfig, batch: int

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from emoclip.cli import (
+    bench,
     data,
     describe,
     evaluate,
@@ -37,6 +38,7 @@ app.command("timeline")(timeline.timeline)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("describe")(describe.describe)
+app.command("bench")(bench.bench)
 app.command("import")(importing.import_)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
