@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -67,6 +68,11 @@ def test_show_verifies_a_package(home, tmp_path):
     done = run(home, "models", "show", folder, "--json", "-")
     facts = json.loads(done.stdout)
     assert (facts["name"], facts["licence"], facts["width"]) == ("tiny", "Apache-2.0", 16)
+    assert facts["precisions"] == "fp32, bf16"
+    assert re.match(
+        r"fp32 on ONNX Runtime, \d+ threads: the package was exported without int8", facts["runs as"]
+    )
+    assert "cores" in facts["processor"]
     (folder / "text.onnx").write_bytes(b"changed")
     fails(run(home, "models", "show", folder), "text.onnx: is damaged")
 
@@ -107,6 +113,18 @@ def test_import_then_predict(home, shared, media, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)["faces"][0]["probs"]) == {"calm", "angry"}
+
+
+def test_int8_and_its_crops_belong_together(home, tmp_path):
+    weights, to = tmp_path / "weights.pth", ("--to", tmp_path / "emo")
+    fails(run(home, "import", weights, *to, "--precision", "int8"), "--precision int8: needs --calibration")
+    fails(
+        run(home, "import", weights, *to, "--calibration", tmp_path), "belongs to --precision int8, not fp32"
+    )
+    fails(
+        run(home, "import", weights, *to, "--precision", "int8", "--calibration", tmp_path),
+        "has 0 face crops that can be read, calibration needs at least 64",
+    )
 
 
 def test_import_of_a_web_page_leaves_nothing(home, tmp_path):

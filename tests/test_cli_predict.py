@@ -183,3 +183,13 @@ def test_help_and_version():
     assert "predict" in run("--help").stdout
     assert "--labels" in run("predict", "--help").stdout
     assert re.match(r"emoclip \d+\.\d+\.\d+", run("--version").stdout)
+
+
+def test_precision_that_cannot_be_had_is_said_in_one_line_and_the_run_goes_on(tiny, frame):
+    done = predict(tiny, frame, "--faces", "full", "--precision", "int8", "--json", "-")
+    assert done.returncode == 0
+    said = "emoclip: precision=int8: the package was exported without int8; runs as fp32"
+    assert done.stderr.strip().splitlines() == [said]
+    plain = predict(tiny, frame, "--faces", "full", "--json", "-")
+    assert (plain.stdout, plain.stderr) == (done.stdout, "")
+    fails(predict(tiny, frame, "--precision", "int7"), "int7", code=2)
