@@ -193,3 +193,18 @@ def test_precision_that_cannot_be_had_is_said_in_one_line_and_the_run_goes_on(ti
     plain = predict(tiny, frame, "--faces", "full", "--json", "-")
     assert (plain.stdout, plain.stderr) == (done.stdout, "")
     fails(predict(tiny, frame, "--precision", "int7"), "int7", code=2)
+
+
+def test_a_video_is_opened_once_even_with_a_progress_bar(tiny, media, monkeypatch):
+    from emoclip import video
+    from emoclip.cli import main
+
+    opened, container = [], video.Container
+    monkeypatch.setattr(video, "Container", lambda *given: opened.append(given) or container(*given))
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setattr(
+        sys, "argv", ["emoclip", "predict", str(media / "single_face.mp4"), "--end", "0.5", "--model", tiny]
+    )
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert len(opened) == 1

@@ -92,7 +92,8 @@ class EmoCLIP:
         """Say how the faces of one input read against labels.
 
         source: a video or picture file, a folder of frames, an array (H, W, 3) or (T, H, W, 3) uint8 RGB, a list of
-        arrays or picture paths.  labels: whatever `prompts.resolve` takes.  faces: a FaceConfig, or its mode.
+        arrays or picture paths; or a Video, opened with this start_s and end_s, which is then closed.
+        labels: whatever `prompts.resolve` takes.  faces: a FaceConfig, or its mode.
         progress: called with the seconds of video done.  Raises InputError, ConfigError.
         """
         config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
@@ -100,7 +101,8 @@ class EmoCLIP:
         text = self.embed_text(prompts)
         frames = 0
         tracks: dict[int, _Track] = {}
-        with open_video(source, start_s=start_s, end_s=end_s) as video:
+        opened = source if isinstance(source, Video) else open_video(source, start_s=start_s, end_s=end_s)
+        with opened as video:
             rate = self._sampling_rate(video, start_s, end_s)
             for seen in self.watch(video, config, rate):
                 frames += 1

@@ -139,18 +139,17 @@ def _classify(
 
     task = bars.add_task(Path(source).name, total=None)
     try:
-        if not bars.disable:
-            with open_video(source, start_s=start, end_s=end) as video:
-                known = [limit for limit in (end, video.duration_s) if limit is not None]
-                bars.update(task, total=max(min(known) - start, 0.01) if known else None)
-        return model.classify(
-            source,
-            prompts,
-            start_s=start,
-            end_s=end,
-            faces=config,
-            progress=lambda seconds: bars.update(task, completed=seconds),
-        )
+        with open_video(source, start_s=start, end_s=end) as video:
+            known = [limit for limit in (end, video.duration_s) if limit is not None]
+            bars.update(task, total=max(min(known) - start, 0.01) if known else None)
+            return model.classify(
+                video,
+                prompts,
+                start_s=start,
+                end_s=end,
+                faces=config,
+                progress=lambda seconds: bars.update(task, completed=seconds),
+            )
     except InputError as error:
         return Classification(
             source, model.package.name, prompts.labels, "error", " ".join(str(error).split())
