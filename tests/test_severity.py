@@ -15,7 +15,7 @@ from emoclip.training.severity import PaperEstimator, SeverityModel, SeverityRec
 from emoclip.training.temporal import TemporalConfig, TemporalTransformer  # noqa: E402
 from emoclip.training.temporal_weights import read_temporal  # noqa: E402
 
-RECIPE = SeverityRecipe(epochs=8, clips=4)
+RECIPE = SeverityRecipe(draws=16, head_steps=60, epochs=2, clips=4)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_another_temporal_part_is_not_mistaken_for_one(tiny, tmp_path):
 def test_it_learns_what_is_there_out_of_fold(tiny, cohort):
     people, recordings = cohort
     settings = Validation(folds=3, draws=40)
-    estimator = PaperEstimator(tiny.package, RECIPE)
+    estimator = PaperEstimator(tiny.package, RECIPE, permutations=0)
     study = symptoms.fit(tiny, people, recordings, [estimator], settings)
     found = study.estimators["paper"].targets["RATED"]
     assert found["pcc"]["value"] > 0.8
@@ -95,12 +95,30 @@ def test_it_learns_what_is_there_out_of_fold(tiny, cohort):
     np.testing.assert_allclose(influence.sum(axis=0), 0, atol=1e-6)
 
 
+def test_refits_move_videos_and_leave_scores_and_folds(tiny, cohort):
+    people, recordings = cohort
+    inputs, names, scores = [item.frames for item in recordings], people.subjects, people.scores
+    estimator = PaperEstimator(tiny.package, SeverityRecipe(draws=4, head_steps=3, epochs=1, clips=2))
+    assert estimator.refits(inputs) == 19
+    folds, order = np.arange(24) % 3, np.roll(np.arange(24), 5)
+
+    def quiet(share):
+        return None
+
+    orders = np.stack([np.arange(24), order])
+    as_it_is, moved = estimator.permuted(inputs, scores, names, folds, orders, quiet)
+    np.testing.assert_array_equal(as_it_is, estimator.out_of_fold(inputs, scores, names, folds, quiet)[0])
+    exchanged = [inputs[at] for at in order]
+    estimator.threads = 1  # which changes nothing
+    np.testing.assert_array_equal(moved, estimator.out_of_fold(exchanged, scores, names, folds, quiet)[0])
+
+
 def test_the_saved_head_scores_as_torch_does_and_again_the_same(tiny, cohort, tmp_path):
     people, recordings = cohort
     inputs = [item.frames for item in recordings]
     scores = people.scores.copy()
     scores[0, 1] = np.nan
-    estimator = PaperEstimator(tiny.package, SeverityRecipe(epochs=2, clips=4))
+    estimator = PaperEstimator(tiny.package, SeverityRecipe(draws=8, head_steps=5, clips=4))
     first, second = estimator.fit(inputs, scores), estimator.fit(inputs, scores)
     expected = clip_scores(first, inputs[3])
     np.testing.assert_array_equal(expected, clip_scores(second, inputs[3]))
