@@ -1,6 +1,6 @@
 """How often pure noise is called significant, by three ways of testing out-of-fold predictions.
 
-    python benchmarks/chance.py     about TIME on one core
+    python benchmarks/chance.py     about 6 minutes on one core
 
 Each of 300 studies has 60 subjects with features that fall off in strength as those of faces do, and two scores that
 share folds and have nothing to do with them.  A valid test calls 5 % of them significant, at p <= 0.05.
