@@ -3,20 +3,19 @@
     python benchmarks/timeline.py                          a quarter of an hour, bundled model
     python benchmarks/timeline.py --minutes 120            the two hours of the documentation
     python benchmarks/timeline.py --video talk.mp4 --model clip-vit-b-32
+    python benchmarks/timeline.py --minutes 60 --slower 3 --model FOLDER    an hour of 8 frames a second
 
 `--video` is looped, without decoding or encoding it again, up to the length asked for.  Times are given twice: by the
-wall, and in CPU seconds, which other work on the machine does not stretch as much.
+wall, and in CPU seconds, which other work on the machine does not stretch as much.  Where the time goes is measured
+apart, on the video itself, with one stage after the other.
 """
 
 import argparse
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,16 @@ import numpy as np
 LABELS = "crying or sad, worried or afraid, smiling or laughing"
 
 
-def loop(source: Path, target: Path, seconds: float) -> float:
-    """Write `source`'s video packets again and again until `seconds` are full; return how long it became."""
+def loop(source: Path, target: Path, seconds: float, slower: int = 1) -> float:
+    """Write `source`'s video packets again and again until `seconds` are full; return how long it became.
+
+    slower: every timestamp is stretched so many times.
+    """
     with av.open(str(target), "w") as output:
         with av.open(str(source)) as first:
             template = first.streams.video[0]
             stream = output.add_stream_from_template(template)
-            step = round(1 / (template.average_rate * template.time_base))
+            step = slower * round(1 / (template.average_rate * template.time_base))
         shift = 0
         while shift * float(stream.time_base or template.time_base) < seconds:
             end = 0
@@ -41,8 +43,9 @@ def loop(source: Path, target: Path, seconds: float) -> float:
                 for packet in again.demux(video):
                     if packet.dts is None:
                         continue
-                    end = max(end, packet.pts + step)
-                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                    end = max(end, packet.pts * slower + step)
+                    packet.pts, packet.dts = packet.pts * slower + shift, packet.dts * slower + shift
+                    packet.duration = step
                     packet.stream = stream
                     output.mux(packet)
                 base = float(video.time_base)
@@ -50,46 +53,6 @@ def loop(source: Path, target: Path, seconds: float) -> float:
             if shift * base >= seconds:
                 return shift * base
     raise AssertionError
-
-
-class Stages:
-    """CPU and wall seconds spent in each stage, measured around the calls that make it up."""
-
-    def __init__(self) -> None:
-        self.wall: dict[str, float] = defaultdict(float)
-        self.cpu: dict[str, float] = defaultdict(float)
-
-    def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `call` with a clock around it."""
-
-        def timed(*arguments: Any, **options: Any) -> Any:
-            wall_s, cpu_s = time.perf_counter(), time.process_time()
-            try:
-                return call(*arguments, **options)
-            finally:
-                self.wall[name] += time.perf_counter() - wall_s
-                self.cpu[name] += time.process_time() - cpu_s
-
-        return timed
-
-    def each(self, name: str, items: Iterator[Any]) -> Iterator[Any]:
-        """Yield `items`, timing how long each takes to come."""
-        step = self.around(name, lambda: next(items, None))
-        while (item := step()) is not None:
-            yield item
-
-
-def watch_stages(stages: Stages) -> None:
-    """Put clocks around decoding, detection, crops, the image tower and the temporal part."""
-    from emoclip import engine, faces, runtime, timeline, video
-
-    take = video.Video.__iter__
-    video.Video.__iter__ = lambda self: stages.each("decode", take(self))  # type: ignore[method-assign]
-    faces.FaceFollower.update = stages.around("detect and follow", faces.FaceFollower.update)  # type: ignore[method-assign]
-    engine.EmoCLIP._crop = stages.around("colour and crop", engine.EmoCLIP._crop)  # type: ignore[method-assign]
-    engine.EmoCLIP.embed_frames = stages.around("embed", engine.EmoCLIP.embed_frames)  # type: ignore[method-assign]
-    runtime.Runtime.temporal = stages.around("temporal", runtime.Runtime.temporal)  # type: ignore[method-assign]
-    timeline.look = stages.around("sharpness and pictures", timeline.look)
 
 
 def memory_mb() -> float:
@@ -110,6 +73,22 @@ def cached_windows(model: Any, count: int = 1000) -> float:
     return time.perf_counter() - began_s
 
 
+def stages(model: Any, video: Path, labels: str) -> dict[str, float]:
+    """Return the share of CPU time of each stage of a timeline, run one after the other."""
+    from emoclip import bench, timeline
+
+    staged = bench.StagedEmoCLIP(model)
+    look = timeline.look
+    timeline.look = staged.clock.around("sharpness and pictures", look)
+    began_s = time.process_time()
+    try:
+        staged.timeline(video, labels, keep_pictures=True).read()
+    finally:
+        timeline.look = look
+    spent_s = time.process_time() - began_s
+    return {name: round(cpu_s / spent_s, 3) for name, cpu_s in staged.clock.cpu_s.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -117,22 +96,19 @@ def main() -> None:
     media = Path(__file__).resolve().parents[2] / "shared" / "media"
     parser.add_argument("--video", type=Path, default=media / "WolfgangLanger_Pexels.mp4")
     parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--slower", type=int, default=1, help="stretch the clock so many times")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--labels", default=LABELS)
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
 
     from emoclip import EmoCLIP
+    from emoclip.bench import peak_mb
 
-    stages = Stages()
-    watch_stages(stages)
     model = EmoCLIP.load(options.model)
-    thousand_s = cached_windows(model)
-    stages.wall.clear()
-    stages.cpu.clear()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
-        length_s = loop(options.video, path, options.minutes * 60)
+        length_s = loop(options.video, path, options.minutes * 60, options.slower)
         marks: list[tuple[float, float, float, float]] = []  # video seconds, wall, CPU, memory
         due_s = 0.0
         began_s, began_cpu_s = time.perf_counter(), time.process_time()
@@ -150,6 +126,10 @@ def main() -> None:
         wall_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
         marks.append((window.end_s, wall_s, cpu_s, memory_mb()))
 
+    peak = peak_mb()
+    thousand_s = cached_windows(model)
+    shares = stages(model, options.video, options.labels)
+
     def speed(first: int, last: int, clock: int) -> float:
         return (marks[last][0] - marks[first][0]) / (marks[last][clock] - marks[first][clock])
 
@@ -165,12 +145,13 @@ def main() -> None:
         "video_s_per_cpu_s": round(length_s / cpu_s, 1),
         "first_twelfth_video_s_per_cpu_s": round(speed(0, 1, 2), 1),
         "last_twelfth_video_s_per_cpu_s": round(speed(-3, -1, 2), 1),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mb": peak,
         "mb_after_a_twelfth": round(marks[1][3]),
         "mb_at_the_end": round(marks[-1][3]),
         "thousand_cached_windows_s": round(thousand_s, 2),
-        "share_of_wall": {name: round(spent / wall_s, 3) for name, spent in stages.wall.items()},
-        "share_of_cpu": {name: round(spent / cpu_s, 3) for name, spent in stages.cpu.items()},
+        "share_of_cpu": shares,
+        "engine": model.runtime.execution.engine,
+        "precision": model.runtime.execution.precision,
         "cores": cores,
     }
     print(json.dumps(figures, indent=2))

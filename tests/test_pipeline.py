@@ -30,7 +30,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(folder):
-    return EmoCLIP.load(folder, threads=2)
+    model = EmoCLIP.load(folder)
+    model.runtime.threads = 2  # stages run ahead, however many cores the tests have
+    return model
 
 
 def raw(seen):

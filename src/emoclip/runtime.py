@@ -84,6 +84,11 @@ class Runtime:
         output: NDArray[np.float32] = self._text.run(None, {"tokens": tokens})[0]
         return output
 
+    def close_text(self) -> None:
+        """Let go of the text tower, which a long run needs no more; it is opened again when asked."""
+        vars(self).pop("_text", None)
+        vars(self).pop("_tokenizer", None)
+
     @cached_property
     def _image(self) -> Tower:
         return self.tower(self.execution.engine, self.execution.graph, self.execution.precision)

@@ -56,6 +56,7 @@ class TimelineStream:
         self.faces, self.windows, self.segments = faces, windows, segments
         self.keep_pictures, self.progress = keep_pictures, progress
         self.text = model.embed_text(prompts)
+        model.runtime.close_text()
         self.name = ""
         self.duration_s: float | None = None
         self.warnings: list[str] = []
