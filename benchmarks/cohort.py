@@ -79,14 +79,19 @@ def main() -> None:
         print(f"\n{target.name}: noise ceiling PCC {ceiling:.3f}")
         print_figures(study, target.name)
     print(f"\nvalidated, fitted to everybody and written to {given.out} in {seconds} s", flush=True)
+    save(found, given.out)
     for estimator in estimators:
         count = given.shuffles if estimator.name == "probe" else given.paper_shuffles
         if count:
             found["shuffled"][estimator.name] = shuffled(
                 estimator, cohort, recordings, count, given.paper_refits
             )
-        (given.out / "metrics.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+            save(found, given.out)
     print(f"everything in {since(began)} s")
+
+
+def save(found: dict, folder: Path) -> None:
+    (folder / "metrics.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def since(began: float) -> float:
