@@ -265,6 +265,15 @@ def test_a_camera_gives_its_files_when_it_ends(settings, monkeypatch, stopped):
     assert len(rows) >= 4
 
 
+def test_stopped_before_the_first_window_is_no_result(settings, monkeypatch, media):
+    def stopped(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emoclip.timeline.open_video", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        list(run(plan([str(media / "single_face.mp4")], settings()), settings()))
+
+
 def test_two_hundred_faces_in_a_picture_are_followed_up_to_max_faces(media, settings, tmp_path):
     face = Image.open(media / "single_face.jpg").convert("RGB").crop((120, 60, 480, 420)).resize((80, 80))
     crowd = Image.new("RGB", (80 * 15, 80 * 14))

@@ -231,7 +231,7 @@ def _timeline(
                 span_s = min(settings.end_s or math.inf, stream.duration_s) - settings.start_s
                 progress(min(max((window.end_s - settings.start_s) / max(span_s, 1e-3), 0.0), 1.0))
     except KeyboardInterrupt:
-        if stream.duration_s is not None:
+        if stream.duration_s is not None or not windows:
             raise  # half of a file is no result; a camera is stopped by hand
     return stream.result(windows), recording
 

@@ -27,7 +27,7 @@ from emoclip.video import AHEAD_BYTES, Video, open_video
 if TYPE_CHECKING:
     from emoclip.timeline import TimelineStream
 
-CLIP_BATCH = 64  # clips through the temporal part at once
+CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
 
 Labels = str | Path | Sequence[str] | Mapping[str, str | Sequence[str]] | PromptSet
 Progress = Callable[[float], None]
