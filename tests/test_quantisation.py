@@ -108,7 +108,7 @@ def test_smoothing_is_exact_and_takes_the_outliers(model, crops, spec):
     for name, (low, high) in now.items():
         assert torch.allclose(low, ranges[name][0])
         assert torch.allclose(high, ranges[name][1])
-        if name.endswith(("inputs.0", "wide", "out")):
+        if name.endswith(("query", "key", "value", "wide", "out")):
             peak = torch.maximum(-low, high)
             assert peak.max() / peak.median() < 0.7 * peaks[name].max() / peaks[name].median()
 

@@ -16,7 +16,7 @@ from emoclip.training.crops import read_crops
 
 Crop = NDArray[np.uint8]
 
-MOST_MEASURED, MOST_HELD = 256, 512
+MOST_MEASURED, MOST_HELD = 256, 256
 LEAST = 64  # crops in all; a range measured on fewer is left by the next face
 _STRIDE, _PER_CLIP = 8, 4  # of a clip every eighth frame, four at most
 

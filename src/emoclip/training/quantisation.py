@@ -90,14 +90,12 @@ def smooth(tower: LeanVision, ranges: dict[str, tuple[Tensor, Tensor]]) -> None:
     Source: SmoothQuant (Xiao et al., ICML 2023), eq. 4.
     """
     for at, block in enumerate(cast(list[LeanBlock], list(tower.blocks))):
-        inputs = [f"blocks.{at}.inputs.{part}" for part in range(len(block.inputs))]
-        linears = [cast(nn.Linear, linear) for linear in block.inputs]
-        _shrink(block.norm_1, _move(inputs, linears, ranges))
+        inputs = [f"blocks.{at}.{part}" for part in ("query", "key", "value")]
+        _shrink(block.norm_1, _move(inputs, [block.query, block.key, block.value], ranges))
         _shrink(block.norm_2, _move([f"blocks.{at}.wide"], [block.wide], ranges))
         scale = _move([f"blocks.{at}.out"], [block.out], ranges)
-        values = linears[-1]
-        values.weight.data[-len(scale) :] /= scale[:, None]
-        values.bias.data[-len(scale) :] /= scale
+        block.value.weight.data /= scale[:, None]
+        block.value.bias.data /= scale
     _shrink(tower.norm_after, _move(["project"], [tower.project], ranges))
 
 
@@ -169,7 +167,13 @@ def _to_int8(model: ir.Model, ranges: dict[str, tuple[float, float]], exact: set
 
 
 def _widened(graph: ir.Graph, name: str, values: NDArray[np.generic], scales: NDArray[np.float32]) -> ir.Node:
-    given = [_constant(graph, name, values), _constant(graph, f"{name}.scale", scales)]
+    # A zero point, though it is nought: without one ONNX Runtime would widen the weights and multiply in fp32.
+    zeros = np.zeros(scales.shape, values.dtype)
+    given = [
+        _constant(graph, name, values),
+        _constant(graph, f"{name}.scale", scales),
+        _constant(graph, f"{name}.zero", zeros),
+    ]
     return ir.Node("", "DequantizeLinear", given, attributes=[ir.AttrInt64("axis", 0)])
 
 

@@ -1,7 +1,7 @@
 """CLIP's vision transformer in the form that runs: the same function, laid out for speed and for 8 bits.
 
-Patches are a matrix product instead of a convolution, tokens are rows, queries, keys and values come from one product,
-and of the last block, whose class token alone is used, only that token is computed.  All of it is exact algebra.
+Patches are a matrix product instead of a convolution, tokens are rows, and of the last block, whose class token alone
+is used, only that token is computed.  All of it is exact algebra.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class LeanVision(nn.Module):
     def per_frame(self) -> set[nn.Linear]:
         """Return the products that run once per frame and not once per token: exact, they cost next to nothing."""
         last = cast(LeanBlock, self.blocks[-1])
-        return {cast(nn.Linear, last.inputs[0]), last.out, last.wide, last.narrow, self.project}
+        return {last.query, last.out, last.wide, last.narrow, self.project}
 
 
 class LeanBlock(nn.Module):
@@ -97,8 +97,10 @@ class LeanBlock(nn.Module):
         scale = (width // self.heads) ** -0.5
         weight[:width] *= scale
         bias[:width] *= scale
-        parts = [slice(0, width), slice(width, None)] if first_only else [slice(None)]
-        self.inputs = nn.ModuleList(_linear(weight[part], bias[part]) for part in parts)
+        # Three products and not one: OpenVINO then reads the heads where they lie.
+        self.query, self.key, self.value = (
+            _linear(*part) for part in zip(weight.chunk(3), bias.chunk(3), strict=True)
+        )
         self.out = _linear(attention.out_proj.weight, attention.out_proj.bias)
         self.wide = _linear(block.mlp.c_fc.weight, block.mlp.c_fc.bias)
         self.narrow = _linear(block.mlp.c_proj.weight, block.mlp.c_proj.bias)
@@ -108,23 +110,20 @@ class LeanBlock(nn.Module):
         """x: (N * L, W)."""
         width = x.shape[1]
         inside = self.norm_1(x)
+        asking = inside
         if self.first_only:
-            x, first = (rows.reshape(-1, length, width)[:, 0] for rows in (x, inside))
-            query = self._heads(self.inputs[0](first), 1, 1)[0]
-            key, value = self._heads(self.inputs[1](inside), length, 2)
-        else:
-            query, key, value = self._heads(self.inputs[0](inside), length, 3)
+            x, asking = (rows.reshape(-1, length, width)[:, 0] for rows in (x, inside))
+        query = self._heads(self.query(asking), 1 if self.first_only else length)
+        key, value = self._heads(self.key(inside), length), self._heads(self.value(inside), length)
         shares = (query @ key.transpose(2, 3)).softmax(dim=-1)
         seen = (shares @ value).transpose(1, 2).reshape(-1, width)
         x = x + self.out(seen)
         out: Tensor = x + self.narrow(self.gelu(self.wide(self.norm_2(x))))
         return out
 
-    def _heads(self, rows: Tensor, length: int, parts: int) -> Tensor:
-        """(N * L, parts * W) -> (parts, N, heads, L, head width)."""
-        return rows.reshape(-1, length, parts, self.heads, rows.shape[1] // (parts * self.heads)).permute(
-            2, 0, 3, 1, 4
-        )
+    def _heads(self, rows: Tensor, length: int) -> Tensor:
+        """(N * L, W) -> (N, heads, L, head width)."""
+        return rows.reshape(-1, length, self.heads, rows.shape[1] // self.heads).transpose(1, 2)
 
 
 def _copy(norm: nn.Module) -> nn.Module:
