@@ -1,5 +1,9 @@
 """ONNX sessions of one package: shapes, truncation, independence of batch-mates."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from packages import tiny_package
@@ -70,3 +74,24 @@ def test_a_graph_that_cannot_be_loaded_is_named(tmp_path):
     (folder / "text.onnx").write_bytes(b"not a graph")
     with pytest.raises(PackageError, match=r"text\.onnx"):
         Runtime(loaded).text(["a"])
+
+
+def test_openvino_is_kept_from_reporting_home(tmp_path):
+    pytest.importorskip("openvino")
+    package = tiny_package(tmp_path / "p")
+    code = (
+        "import sys, emoclip; from emoclip.package import load; from emoclip.runtime import Runtime; import numpy as np;"
+        f"Runtime(load({str(package)!r}), engine='openvino').image(np.zeros((1, 3, 16, 16), np.float32));"
+        "print(any(name.startswith('openvino_telemetry.') for name in sys.modules))"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "HOME": str(home), "USERPROFILE": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "False"
+    assert not (home / "intel").exists()  # where it keeps who you are

@@ -1,5 +1,6 @@
 """The towers of one package: pixels, frame embeddings and sentences in, embeddings out."""
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -136,8 +137,7 @@ class Runtime:
 
     def _openvino(self, name: str, precision: Precision) -> Tower:
         """Open one graph with OpenVINO, which picks a precision of its own unless told."""
-        import openvino
-
+        openvino = _import_openvino()
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": self.threads,
@@ -159,6 +159,14 @@ class Runtime:
                 return np.array(request.get_output_tensor(0).data)
 
         return run
+
+
+def _import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which would otherwise report the import over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it does without where it is absent
+    import openvino
+
+    return openvino
 
 
 def _unloadable(path: Any, engine: str, error: Exception) -> PackageError:
