@@ -80,7 +80,7 @@ def test_openvino_is_kept_from_reporting_home(tmp_path):
     pytest.importorskip("openvino")
     package = tiny_package(tmp_path / "p")
     code = (
-        "import sys, emoclip; from emoclip.package import load; from emoclip.runtime import Runtime; import numpy as np;"
+        "import sys; from emoclip.package import load; from emoclip.runtime import Runtime; import numpy as np;"
         f"Runtime(load({str(package)!r}), engine='openvino').image(np.zeros((1, 3, 16, 16), np.float32));"
         "print(any(name.startswith('openvino_telemetry.') for name in sys.modules))"
     )
