@@ -1,9 +1,12 @@
 """Running ahead in threads: the same results in order, within bounds, with errors, and an end to every thread."""
 
 import contextlib
+import io
+import itertools
 import threading
 import time
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -179,3 +182,28 @@ def test_damage_is_told_the_same(two, media, tmp_path):
     threaded, plain = read(False), read(True)
     assert threaded == plain
     assert plain[1]
+
+
+def test_what_cannot_be_hurried_is_not_read_ahead(two, media, tmp_path):
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+    webm = tmp_path / "clip.webm"
+    subject = media / CLIP
+    with av.open(str(subject)) as source, av.open(str(webm), "w") as target:
+        stream = target.add_stream("vp8", rate=25)
+        stream.width, stream.height = 64, 48
+        for frame in itertools.islice(source.decode(video=0), 5):
+            target.mux(stream.encode(frame.reformat(64, 48)))
+        target.mux(stream.encode())
+    data = webm.read_bytes()
+    threads = threading.active_count()
+    for source, blocking in ((Pipe(data), True), (io.BytesIO(data), False), (webm, False)):
+        with open_video(source) as video:
+            assert video.blocking is blocking
+            seen = two.watch(video, ALL, 8.0, batch=1)
+            assert next(seen).index == 0
+            assert (video._ahead is None) is blocking
+            assert len(list(seen)) == 4
+        assert threading.active_count() == threads

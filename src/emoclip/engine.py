@@ -21,12 +21,13 @@ from emoclip.pipeline import Ahead, one_opencv_thread
 from emoclip.preprocess import prepare
 from emoclip.prompts import NONE, PromptSet, resolve
 from emoclip.results import Classification, FaceResult
-from emoclip.runtime import IMAGE_BATCH, Runtime, unit
+from emoclip.runtime import Runtime, unit
 from emoclip.video import AHEAD_BYTES, Video, open_video
 
 if TYPE_CHECKING:
     from emoclip.timeline import TimelineStream
 
+CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
 
 Labels = str | Path | Sequence[str] | Mapping[str, str | Sequence[str]] | PromptSet
@@ -163,7 +164,7 @@ class EmoCLIP:
         )
 
     def watch(
-        self, video: Video, config: FaceConfig, rate: float, *, batch: int = IMAGE_BATCH
+        self, video: Video, config: FaceConfig, rate: float, *, batch: int = CROP_BATCH
     ) -> Iterator[SeenFrame]:
         """Follow and embed the faces of a video: each frame is decoded, cropped and embedded once.
 

@@ -36,7 +36,8 @@ class Video:
 
     name: what to call it.  fps: nominal.  duration_s: None if it cannot be known beforehand.
     width, height: of the first frame, upright, in pixels; later frames may differ (see `Frame`).
-    blocking: the next frame may take for ever to come, as from a pipe, and nothing can be done about it meanwhile.
+    blocking: frames come when they come, from a camera or a pipe, perhaps never: not to be read ahead, since a reader
+        that waits for them cannot be stopped, and what lies in wait is no longer live.
     """
 
     def __init__(
@@ -261,7 +262,15 @@ def _open_camera(number: int, end_s: float | None) -> Video:
             index += 1
 
     fps = camera.get(cv2.CAP_PROP_FPS) or 30.0
-    return Video(f"camera {number}", frames(), fps=fps, duration_s=None, notes=Notes(), close=camera.release)
+    return Video(
+        f"camera {number}",
+        frames(),
+        fps=fps,
+        duration_s=None,
+        notes=Notes(),
+        close=camera.release,
+        blocking=True,
+    )
 
 
 def _split(array: NDArray[Any]) -> Sequence[NDArray[Any]]:
