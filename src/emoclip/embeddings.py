@@ -24,6 +24,7 @@ from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError, OutputError
 from emoclip.package import Package, cache_folder
 from emoclip.pictures import is_picture, natural_order
+from emoclip.pipeline import one_opencv_thread
 from emoclip.preprocess import prepare
 from emoclip.sampling import Sampling, read_clip
 
@@ -204,6 +205,7 @@ def embed(
             store.add(item.key, frames, result.vectors[place], item.warnings)
 
     with (
+        one_opencv_thread(),
         ThreadPoolExecutor(DECODERS) as decoders,
         ThreadPoolExecutor(1) as finisher,
         closing(_ahead(decoders, fetch, chunks, max(2 * DECODERS, ahead // size))) as fetching,
