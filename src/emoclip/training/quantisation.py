@@ -131,6 +131,7 @@ def _whole_range(low: Tensor, high: Tensor) -> tuple[float, float]:
 def _to_int8(model: ir.Model, ranges: dict[str, tuple[float, float]], exact: set[str]) -> None:
     """Put QuantizeLinear and DequantizeLinear around every Gemm with a measured range, in place."""
     graph = model.graph
+    narrowed: dict[ir.Value, ir.Node] = {}  # queries, keys and values share their input
     for node in list(graph):
         weight = node.inputs[1] if node.op_type in ("Gemm", "MatMul") else None
         name = str(weight.name).removesuffix(".weight") if weight is not None else ""
@@ -143,23 +144,30 @@ def _to_int8(model: ir.Model, ranges: dict[str, tuple[float, float]], exact: set
         matrix = weight.const_value.numpy()  # type: ignore[union-attr]  # (out, in)
         columns = np.asarray(np.maximum(np.abs(matrix).max(axis=1), 1e-9) / 127, np.float32)
         whole = np.rint(matrix / columns[:, None]).astype(np.int8)
-        scale_value, zero_value = (
-            _constant(graph, f"{name}.{part}", np.asarray(value))
-            for part, value in (("scale", scale), ("zero", zero))
-        )
-        narrow = ir.Node("", "QuantizeLinear", [node.inputs[0], scale_value, zero_value])
-        back = ir.Node("", "DequantizeLinear", [narrow.outputs[0], scale_value, zero_value])
-        new = [narrow, back, _widened(graph, f"{name}.int8", whole, columns)]
-        replaced = [back.outputs[0], new[2].outputs[0]]
+        source = node.inputs[0]
+        assert source is not None
+        new = []
+        if source not in narrowed:
+            step = [
+                _constant(graph, f"{name}.step", np.asarray(scale)),
+                _constant(graph, f"{name}.nought", np.asarray(zero)),
+            ]
+            narrowed[source] = ir.Node("", "QuantizeLinear", [source, *step])
+            new.append(narrowed[source])
+        narrow = narrowed[source]
+        back = ir.Node("", "DequantizeLinear", [narrow.outputs[0], *narrow.inputs[1:]])
+        weights = _widened(graph, f"{name}.int8", whole, columns)
+        new += [back, weights]
+        replaced = [back.outputs[0], weights.outputs[0]]
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         if bias is not None:
             # As the sums are kept: ONNX Runtime fuses the product only with such a bias.
             steps = np.asarray(columns * scale, np.float32)
             sums = np.rint(bias.const_value.numpy() / steps).astype(np.int32)  # type: ignore[union-attr]
             new.append(_widened(graph, f"{name}.bias32", sums, steps))
-            replaced.append(new[3].outputs[0])
-        for made in new:
-            made.outputs[0].name = f"{name}.{made.op_type}.{new.index(made)}"
+            replaced.append(new[-1].outputs[0])
+        for at, made in enumerate(new):
+            made.outputs[0].name = f"{name}.{made.op_type}.{at}"
         graph.insert_before(node, new)
         for place, value in enumerate(replaced):
             node.replace_input_with(place, value)
