@@ -140,6 +140,7 @@ def test_package_of_nothing_but_8_bits_runs_anywhere(machine, tmp_path):
     packed = make(tmp_path / "packed", int8=False, precision="int8")
     machine(processor=OLD)
     assert (choose(packed).precision, choose(packed).warnings) == ("int8", ())
+    assert choose(packed).why == "the package carries 8-bit weights only"
     assert choose(packed, precision="fp32").warnings == (
         "precision=fp32: the package carries 8-bit weights only; runs as int8",
     )

@@ -70,10 +70,14 @@ def choose(
         warnings.append(f"precision={precision}: {lacks[wanted]}; runs as {runs}")
     elif _foreign_form(package) and runs != "int8":
         warnings.append(f"{package.name}: {lacks['int8']}; runs as {runs}")
-    if runs != "fp32" and precision == "auto":
-        why = f"the package carries it and {processor().name} computes it natively"
+    if runs != wanted:
+        why = lacks[wanted]
+    elif precision != "auto":
+        why = "asked for"
+    elif runs == "fp32":
+        why = lacks["int8"]
     else:
-        why = lacks.get(wanted if runs != wanted else "int8" if precision == "auto" else "", "asked for")
+        why = lacks.get("fp32") or f"the package carries it and {processor().name} computes it natively"
     return Execution(
         engine=chosen,
         precision=runs,
