@@ -18,6 +18,7 @@ from emoclip.package import Package
 from emoclip.processor import processor
 
 IMAGE_BATCH = 32
+STREAMS = 4  # shares of a batch that OpenVINO computes side by side, each with buffers of its own
 # Crops computed at once.  A ViT's activations for eight stay in the cache: worth a tenth, and OpenVINO does not care.
 _AT_ONCE = {"onnxruntime": 8, "openvino": IMAGE_BATCH}
 Tower = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -138,25 +139,32 @@ class Runtime:
     def _openvino(self, name: str, precision: Precision) -> Tower:
         """Open one graph with OpenVINO, which picks a precision of its own unless told."""
         openvino = _import_openvino()
+        # A batch in shares side by side takes a tenth less time than all cores on one share after the other.
+        streams = min(self.threads, STREAMS)
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": self.threads,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,  # the cores are shared with decoding, and taskset's word counts
         }
         path = self.package.path / name
         try:
             core = openvino.Core()
-            request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
+            compiled = core.compile_model(core.read_model(path), "CPU", settings)
+            requests = [compiled.create_infer_request() for _ in range(streams)]
         except Exception as error:
             raise _unloadable(path, "OpenVINO", error) from None
-        lock = Lock()  # a request holds one batch at a time
+        lock = Lock()  # a request holds one share at a time
 
         def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+            shares = np.array_split(np.ascontiguousarray(pixels), min(streams, max(1, len(pixels))))
             with lock:
-                request.infer({"pixels": np.ascontiguousarray(pixels)}, share_inputs=True)
-                return np.array(request.get_output_tensor(0).data)
+                busy = list(zip(requests, shares, strict=False))
+                for request, share in busy:
+                    request.start_async({"pixels": share}, share_inputs=True)
+                for request, _ in busy:
+                    request.wait()
+                return np.concatenate([request.get_output_tensor(0).data for request, _ in busy])
 
         return run
 
