@@ -174,7 +174,7 @@ def test_ctrl_c_is_one_line(tiny, tmp_path):
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert said.strip() == "emoclip: stopped"
     assert not out.exists()
 

@@ -144,26 +144,22 @@ class Run:
 
     def images(self) -> None:
         """Train the image tower on descriptions and class sentences."""
-        self._train_images("images", self.train, self.held, "geometry")
+        self._train_images("images", self.recipe.images, self.train, self.held, "geometry")
 
     def refine(self) -> None:
         """Train on with more crops."""
-        self._train_images("refine", self.most, self.unseen, "images")
+        self._train_images("refine", self.recipe.refine, self.most, self.unseen, "images")
 
-    def _train_images(self, name: str, train: NDArray[np.bool_], held: NDArray[np.bool_], after: str) -> None:
-        recipe: ImageRecipe = getattr(self.recipe, name)
+    def _train_images(
+        self, name: str, recipe: ImageRecipe, train: NDArray[np.bool_], held: NDArray[np.bool_], after: str
+    ) -> None:
+        initial = self.out / after / "model.safetensors"
         captions, faces, teacher = self._captions(train), self.faces.take(train), None
         if recipe.distil:
-            teacher = class_probabilities(self._model(after), faces, captions)
-        # A tower of another shape starts afresh; all it has from the one before is what that says of the crops.
-        same = recipe.tower == getattr(self.recipe, after).tower
-        initial = self.out / after / "model.safetensors" if same else None
+            model = ImageModel(recipe.tower, self.faces.points.shape[1])
+            model.load_state_dict(load_weights(initial))
+            teacher = class_probabilities(model, faces, captions)
         train_images(recipe, faces, self.faces.take(held), captions, self.folder(name), initial, teacher)
-
-    def _model(self, name: str) -> ImageModel:
-        model = ImageModel(getattr(self.recipe, name).tower, self.faces.points.shape[1])
-        model.load_state_dict(load_weights(self.out / name / "model.safetensors"))
-        return model.eval()
 
     def _captions(self, keep: NDArray[np.bool_]) -> Captions:
         return read_captions(self.out / "captions.safetensors", keep)
@@ -200,7 +196,10 @@ class Run:
 
     def image_model(self) -> ImageModel:
         """Return the last image model trained."""
-        return self._model("refine" if (self.out / "refine" / "model.safetensors").is_file() else "images")
+        name = "refine" if (self.out / "refine" / "model.safetensors").is_file() else "images"
+        model = ImageModel(self.recipe.images.tower, self.faces.points.shape[1])
+        model.load_state_dict(load_weights(self.out / name / "model.safetensors"))
+        return model.eval()
 
     def text_tower(self, model: ImageModel) -> tuple[TextTower, Tokenizer]:
         """Return the distilled text tower with a head into the image model's joint space."""
