@@ -171,7 +171,7 @@ def test_ctrl_c_is_one_line(tiny, tmp_path):
         list(map(str, command)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     pipe.open("wb").close()  # waits until the command reads; it goes on with the videos
-    time.sleep(0.5)
+    time.sleep(1.5)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
