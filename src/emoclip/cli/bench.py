@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from emoclip.cli.console import progress_bars, warn
+from emoclip.cli.console import RunPrecision, progress_bars, warn
 
 
 def bench(
@@ -15,12 +15,7 @@ def bench(
         str, typer.Option("--labels", "-l", help="Your words, a set, or a prompt file, as in predict.")
     ] = "seven",
     model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "int8"],
-        typer.Option(
-            "--precision", help="Of the image tower; auto: int8 where model and CPU have it, else fp32."
-        ),
-    ] = "auto",
+    precision: RunPrecision = "auto",
     faces: Annotated[str, typer.Option("--faces", help="largest, all, or full.")] = "largest",
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Runs; the median counts.")] = 3,
     threads: Annotated[

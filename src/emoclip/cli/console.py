@@ -1,12 +1,37 @@
-"""What every command shares: one-line errors, progress with time left, the table of a prediction."""
+"""What commands share: one-line errors, progress with time left, the table of a prediction, options."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+RunPrecision = Annotated[
+    Literal["auto", "fp32", "bf16", "int8"],
+    typer.Option(
+        "--precision", help="Of the image tower; auto: int8 where model and CPU have it, else fp32."
+    ),
+]
+StoredPrecision = Annotated[
+    Literal["fp32", "fp16", "int8"],
+    typer.Option(
+        "--precision", help="fp16: half the size. int8: fp16, and an image tower several times faster."
+    ),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Folder or manifest of face crops (64 or more) that int8 is made and judged on.",
+        show_default=False,
+    ),
+]
 
 
 def fail(message: str, *, code: int = 1) -> NoReturn:

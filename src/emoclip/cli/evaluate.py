@@ -3,11 +3,11 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import progress_bars, warn
+from emoclip.cli.console import RunPrecision, progress_bars, warn
 
 if TYPE_CHECKING:
     from emoclip.config import FaceConfig
@@ -65,12 +65,6 @@ Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
 ]
 Provider = Annotated[str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")]
-PrecisionName = Annotated[
-    Literal["auto", "fp32", "bf16", "int8"],
-    typer.Option(
-        "--precision", help="Of the image tower; auto: int8 where model and CPU have it, else fp32."
-    ),
-]
 
 
 def evaluate(
@@ -103,7 +97,7 @@ def evaluate(
     no_cache: NoCache = False,
     threads: Threads = None,
     provider: Provider = "CPU",
-    precision: PrecisionName = "auto",
+    precision: RunPrecision = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier evaluation in --out.")] = False,
 ) -> int:
     """Score models on a data set, zero-shot: WAR and UAR with intervals, predictions, pictures, a report.

@@ -1,16 +1,14 @@
 """`emoclip import`: a checkpoint to a model package."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emoclip.cli.console import fail, progress_bars
+from emoclip.cli.console import Calibration, StoredPrecision, fail, progress_bars
 
 if TYPE_CHECKING:
     from types import ModuleType
-
-Precision = Literal["fp32", "fp16", "int8"]
 
 
 def import_(
@@ -49,18 +47,8 @@ def import_(
             show_default=False,
         ),
     ] = None,
-    precision: Annotated[
-        Precision,
-        typer.Option(help="fp16: half the size. int8: fp16, and an image tower several times faster."),
-    ] = "fp32",
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Folder or manifest of face crops (64 or more) that int8 is made and judged on.",
-            show_default=False,
-        ),
-    ] = None,
+    precision: StoredPrecision = "fp32",
+    calibration: Calibration = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the package.", show_default="the folder's name")
     ] = None,

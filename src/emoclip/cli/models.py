@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import fail, progress_bars
+from emoclip.cli.console import Calibration, StoredPrecision, fail, progress_bars
 
 if TYPE_CHECKING:
     from emoclip.package import Package
@@ -67,18 +67,8 @@ def fetch(
         str,
         typer.Argument(help="A name from the list, or a hub name: ORGANISATION/NAME.", show_default=False),
     ],
-    precision: Annotated[
-        Literal["fp32", "fp16", "int8"],
-        typer.Option(help="fp16: half the size. int8: fp16, and an image tower several times faster."),
-    ] = "fp32",
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Folder or manifest of face crops (64 or more) that int8 is made and judged on.",
-            show_default=False,
-        ),
-    ] = None,
+    precision: StoredPrecision = "fp32",
+    calibration: Calibration = None,
 ) -> None:
     """Fetch a model into the cache, or make it there from its published weights.
 

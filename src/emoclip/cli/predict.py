@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import fail, progress_bars, warn
+from emoclip.cli.console import RunPrecision, fail, progress_bars, warn
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -68,12 +68,7 @@ def predict(
     provider: Annotated[
         str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
     ] = "CPU",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "int8"],
-        typer.Option(
-            "--precision", help="Of the image tower; auto: int8 where model and CPU have it, else fp32."
-        ),
-    ] = "auto",
+    precision: RunPrecision = "auto",
 ) -> int:
     """Say how the faces in videos and pictures read against any labels.
 

@@ -3,11 +3,11 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emoclip.cli.console import fail, progress_bars, warn
+from emoclip.cli.console import RunPrecision, fail, progress_bars, warn
 
 if TYPE_CHECKING:
     from emoclip.batch import Outcome, Settings
@@ -79,12 +79,7 @@ def timeline(
     provider: Annotated[
         str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
     ] = "CPU",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "int8"],
-        typer.Option(
-            "--precision", help="Of the image tower; auto: int8 where model and CPU have it, else fp32."
-        ),
-    ] = "auto",
+    precision: RunPrecision = "auto",
     embeddings_only: Annotated[
         bool,
         typer.Option("--embeddings-only", help="Keep no picture, but embeddings (.npz) to be read again."),
