@@ -93,6 +93,17 @@ def test_lean_form_with_exact_gelu_and_any_depth(layers):
         assert torch.allclose(lean(visual)(pixels), visual(pixels), rtol=0, atol=2e-5)
 
 
+def test_narrowed_before_laid_out_anew(folder):
+    """OpenVINO narrows in passing only what is narrowed where it is computed."""
+    import onnx
+
+    nodes = onnx.load(folder / "image.int8.onnx", load_external_data=False).graph.node
+    maker = {output: node.op_type for node in nodes for output in node.output}
+    narrowed = [maker.get(node.input[0], "input") for node in nodes if node.op_type == "QuantizeLinear"]
+    assert len(narrowed) > 5
+    assert not {"Reshape", "Transpose"} & set(narrowed)
+
+
 def test_smoothing_is_exact_and_takes_the_outliers(model, crops, spec):
     pixels = torch.from_numpy(prepare(crops[:32], spec))
     tower = lean(model.backbone.visual).double()

@@ -71,10 +71,8 @@ class LeanVision(nn.Module):
         tokens = self.patches(patches).reshape(count, rows * columns, -1) + self.places
         x = torch.cat([self.first.expand(count, -1, -1), tokens], dim=1)
         x = self.norm_before(x)
-        length = x.shape[1]
-        x = x.reshape(-1, x.shape[2])
         for block in self.blocks:
-            x = block(x, length)
+            x = block(x)
         embeddings: Tensor = self.project(self.norm_after(x))
         return embeddings
 
@@ -85,7 +83,10 @@ class LeanVision(nn.Module):
 
 
 class LeanBlock(nn.Module):
-    """One residual block on tokens as rows: (N * L, W) -> (N * L, W), or (N, W) where only the class token counts."""
+    """One residual block: (N, L, W) -> (N, L, W), or (N, W) where only the class token counts.
+
+    Products see tokens as rows, norms see them by frame: OpenVINO narrows a norm's output to 8 bits in passing only so.
+    """
 
     def __init__(self, block: ResidualAttentionBlock, *, first_only: bool) -> None:
         super().__init__()
@@ -106,19 +107,21 @@ class LeanBlock(nn.Module):
         self.narrow = _linear(block.mlp.c_proj.weight, block.mlp.c_proj.bias)
         self.gelu = block.mlp.gelu
 
-    def forward(self, x: Tensor, length: int) -> Tensor:
-        """x: (N * L, W)."""
-        width = x.shape[1]
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, L, W)."""
+        length = x.shape[1]
         inside = self.norm_1(x)
-        asking = inside
+        rows = inside.flatten(0, 1)
         if self.first_only:
-            x, asking = (rows.reshape(-1, length, width)[:, 0] for rows in (x, inside))
-        query = self._heads(self.query(asking), 1 if self.first_only else length)
-        key, value = self._heads(self.key(inside), length), self._heads(self.value(inside), length)
+            x, query = x[:, 0], self._heads(self.query(inside[:, 0]), 1)
+        else:
+            query = self._heads(self.query(rows), length)
+        key, value = self._heads(self.key(rows), length), self._heads(self.value(rows), length)
         shares = (query @ key.transpose(2, 3)).softmax(dim=-1)
-        seen = (shares @ value).transpose(1, 2).reshape(-1, width)
-        x = x + self.out(seen)
-        out: Tensor = x + self.narrow(self.gelu(self.wide(self.norm_2(x))))
+        seen = (shares @ value).transpose(1, 2).reshape(-1, x.shape[-1])
+        x = x + self.out(seen).reshape(x.shape)
+        asked = self.norm_2(x).reshape(-1, x.shape[-1])
+        out: Tensor = x + self.narrow(self.gelu(self.wide(asked))).reshape(x.shape)
         return out
 
     def _heads(self, rows: Tensor, length: int) -> Tensor:
