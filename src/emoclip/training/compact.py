@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ImageTowerConfig:
-    """Channels per stage at 24, 12, 6 and 3 pixels, and residual blocks per stage."""
+    """Channels per stage at 24, 12, 6 and 3 pixels (as many as given), and residual blocks per stage."""
 
     size: int = 48
+    fine: int = 0  # channels of a first convolution at 48 pixels; 0 folds 2x2 pixels into channels instead
     channels: tuple[int, ...] = (32, 64, 128, 256)
     blocks: tuple[int, ...] = (1, 2, 2, 1)
     width: int = 256  # of the joint space
@@ -57,10 +58,13 @@ class ImageTower(nn.Module):
         super().__init__()
         self.config = config = config or ImageTowerConfig()
         first = config.channels[0]
-        # Folding 2x2 pixels into channels halves the resolution without dropping a pixel.
-        self.stem = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(4, first, 3, 1, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU()
-        )
+        self.stem = nn.Sequential()
+        if config.fine:
+            self.stem.extend(_convolution(1, config.fine, 1))
+            self.stem.extend(_convolution(config.fine, first, 2))
+        else:  # halves the resolution without dropping a pixel
+            self.stem.append(nn.PixelUnshuffle(2))
+            self.stem.extend(_convolution(4, first, 1))
         stages: list[nn.Module] = []
         inputs = first
         for stage, (outputs, depth) in enumerate(zip(config.channels, config.blocks, strict=True)):
@@ -72,7 +76,7 @@ class ImageTower(nn.Module):
         self.head = nn.Linear(inputs, config.width)
 
     def feature_map(self, pixels: Tensor) -> Tensor:
-        """The last stage's map, (N, 256, 3, 3) at 48 pixels."""
+        """The last stage's map, (N, channels, cells, cells)."""
         mean = pixels.mean(dim=(2, 3), keepdim=True)
         centred = pixels - mean
         spread = (centred * centred).mean(dim=(2, 3), keepdim=True)
@@ -80,13 +84,17 @@ class ImageTower(nn.Module):
         return features
 
     def features(self, pixels: Tensor) -> Tensor:
-        """Pooled features (N, 256), what the head maps into the joint space."""
+        """Pooled features (N, channels), what the head maps into the joint space."""
         return self.feature_map(pixels).mean(dim=(2, 3))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Crops (N, 1, S, S) in [0, 1] -> embeddings (N, width), not normalised."""
         embedding: Tensor = self.head(self.dropout(self.features(pixels)))
         return embedding
+
+
+def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 class BothWays(nn.Module):

@@ -84,7 +84,9 @@ class ImageModel(nn.Module):
     def __init__(self, config: ImageTowerConfig, points: int) -> None:
         super().__init__()
         self.tower = ImageTower(config)
-        self.geometry = GeometryHead(config.channels[-1], (config.size // 16) ** 2, 22, points)
+        self.geometry = GeometryHead(
+            config.channels[-1], (config.size >> len(config.channels)) ** 2, 22, points
+        )
         self.text_head = TextHead(SENTENCE_WIDTH, config.width)
         self.class_scale = LogitScale()
         self.description_scale = LogitScale()

@@ -20,8 +20,10 @@ LEAST = 4096  # weights with fewer numbers stay as they are
 def folded(tower: ImageTower) -> ImageTower:
     """Return a copy in evaluation mode whose batch norms are part of the convolutions before them."""
     tower = copy.deepcopy(tower).eval()
-    tower.stem[1] = fuse_conv_bn_eval(tower.stem[1], tower.stem[2])  # type: ignore[type-var, arg-type]
-    tower.stem[2] = nn.Identity()
+    for at, layer in enumerate(tower.stem):
+        if isinstance(layer, nn.Conv2d):
+            tower.stem[at] = fuse_conv_bn_eval(layer, tower.stem[at + 1])  # type: ignore[type-var, arg-type]
+            tower.stem[at + 1] = nn.Identity()
     for block in tower.stages:
         assert isinstance(block, ResidualBlock)
         block.conv1, block.norm1 = fuse_conv_bn_eval(block.conv1, block.norm1), nn.Identity()  # type: ignore[assignment]
