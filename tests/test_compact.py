@@ -9,6 +9,7 @@ from emoclip.training.compact import ImageTower, ImageTowerConfig, TextTower, Te
 from emoclip.training.faces import held_out, near_duplicates  # noqa: E402
 from emoclip.training.losses import LogitScale, contrastive_loss, same_text_targets  # noqa: E402
 from emoclip.training.packing import folded  # noqa: E402
+from emoclip.training.state import restore_state, training_state  # noqa: E402
 
 SMALL = ImageTowerConfig(channels=(8, 8, 16, 16), blocks=(1, 1, 1, 1), width=12)
 
@@ -32,6 +33,42 @@ def test_folded_tower_is_the_same_function_without_norms(tower):
     small = folded(tower)
     assert torch.allclose(small(crops), tower(crops), atol=1e-4)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.modules())
+
+
+def test_tower_that_begins_at_full_resolution_folds_too():
+    torch.manual_seed(0)
+    tower = ImageTower(ImageTowerConfig(fine=4, channels=(8, 8, 16), blocks=(1, 1, 1), width=12))
+    tower.train()
+    tower(torch.rand(64, 1, 48, 48))
+    crops = torch.rand(5, 1, 48, 48)
+    assert tower.eval().feature_map(crops).shape == (5, 16, 6, 6)
+    small = folded(tower)
+    assert torch.allclose(small(crops), tower(crops), atol=1e-4)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.modules())
+
+
+def test_state_of_two_optimisers_goes_on_as_if_never_stopped():
+    def start():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1))
+        sgd = torch.optim.SGD(model[0].parameters(), lr=0.1, momentum=0.9, nesterov=True)
+        return model, [sgd, torch.optim.AdamW(model[1].parameters(), lr=0.01)]
+
+    def go(model, optimizers):
+        model.zero_grad()
+        model(torch.ones(2, 3)).square().sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+    model, optimizers = start()
+    go(model, optimizers)
+    state = {k: v.clone() for k, v in training_state(model, {}, 7, *optimizers).items()}
+    again, others = start()
+    assert restore_state(state, again, {}, *others) == 7
+    go(model, optimizers)
+    go(again, others)
+    for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_padding_does_not_change_a_text():

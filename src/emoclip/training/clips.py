@@ -169,6 +169,6 @@ def train_clips(
         if step % 250 == 0:
             print(f"clips step {step}/{recipe.steps} loss {shown / 250:.4f}", flush=True)
             shown = 0.0
-            save_weights(checkpoint, training_state(model, {}, optimizer, step))
+            save_weights(checkpoint, training_state(model, {}, step, optimizer))
     save_weights(out / "temporal.safetensors", model.state_dict())
     return model

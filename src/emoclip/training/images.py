@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from emoclip.training.state import (
 )
 
 SENTENCE_WIDTH = 384  # of the sentence encoder
+MOMENTUM_DECAY = 5e-4  # weight decay that goes with SGD
 NEUTRAL, CONTEMPT = CLASSES.index("neutral"), len(CLASSES)
 
 
@@ -40,8 +42,11 @@ class ImageRecipe:
 
     epochs: int = 40
     batch: int = 128
-    learning_rate: float = 2e-3
+    learning_rate: float = 2e-3  # of AdamW
     weight_decay: float = 0.05
+    momentum_rate: float = (
+        0.0  # over 0: the tower learns by SGD with momentum at this rate, the heads by AdamW
+    )
     warmup_epochs: float = 1.0
     average: float = 0.998  # decay of the running average of weights, per step
     geometry: float = 1.0
@@ -165,16 +170,11 @@ def train_images(
         model.load_state_dict(load_weights(initial))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    decays = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
-    )
+    optimizers = _optimizers(recipe, model)
     per_epoch = len(data.labels) // recipe.batch
     step, checkpoint = 0, out / "state.safetensors"
     if checkpoint.is_file():
-        step = restore_state(load_weights(checkpoint), model, average, optimizer)
+        step = restore_state(load_weights(checkpoint), model, average, *optimizers)
     network = cast(nn.Module, torch.compile(model)) if recipe.compile else model
     counts = torch.bincount(data.labels, minlength=CONTEMPT + 1).float()
     counts[CONTEMPT] = max(1.0, float(counts[NEUTRAL]) * recipe.contempt)
@@ -185,17 +185,18 @@ def train_images(
         torch.manual_seed(recipe.seed + 1000 * (epoch + 1))
         model.train()
         for rows in torch.randperm(len(data.labels))[: per_epoch * recipe.batch].split(recipe.batch):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * _schedule(step / per_epoch, recipe)
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+                group["lr"] = group["peak"] * _schedule(step / per_epoch, recipe)
             loss = _loss(recipe, network, model, data, rows, captions, class_weight, log_prior, teacher)
-            optimizer.zero_grad()
+            model.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             step += 1
             average_into(average, model, min(recipe.average, (1 + step) / (10 + step)))
             total += float(loss.detach())
-        save_weights(checkpoint, training_state(model, average, optimizer, step))
+        save_weights(checkpoint, training_state(model, average, step, *optimizers))
         scores = evaluate(average, recipe, held, captions)
         line = f"epoch {epoch + 1} loss {total / per_epoch:.4f} {scores} {time.time() - started:.0f}s"
         print(line, flush=True)
@@ -203,6 +204,29 @@ def train_images(
             log.write(line + "\n")
     save_weights(out / "model.safetensors", average)
     return average
+
+
+def _optimizers(recipe: ImageRecipe, model: ImageModel) -> list[torch.optim.Optimizer]:
+    """AdamW for all, or SGD for the tower beside it; norms and biases do not decay."""
+
+    def groups(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
+        every = list(parameters)
+        return [
+            {"params": [p for p in every if p.ndim > 1], "weight_decay": decay, "peak": rate, "lr": rate},
+            {"params": [p for p in every if p.ndim <= 1], "weight_decay": 0.0, "peak": rate, "lr": rate},
+        ]
+
+    if not recipe.momentum_rate:
+        return [torch.optim.AdamW(groups(model.parameters(), recipe.learning_rate, recipe.weight_decay))]
+    heads = [p for name, p in model.named_parameters() if not name.startswith("tower.")]
+    return [
+        torch.optim.SGD(
+            groups(model.tower.parameters(), recipe.momentum_rate, MOMENTUM_DECAY),
+            momentum=0.9,
+            nesterov=True,
+        ),
+        torch.optim.AdamW(groups(heads, recipe.learning_rate, recipe.weight_decay)),
+    ]
 
 
 def _schedule(epoch: float, recipe: ImageRecipe) -> float:

@@ -37,13 +37,14 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def training_state(
-    model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, step: int
+    model: nn.Module, average: Mapping[str, Tensor], step: int, *optimizers: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
     """Everything a resumed run needs, as one flat dictionary of tensors."""
     state = {f"model.{k}": v for k, v in model.state_dict().items()}
     state |= {f"average.{k}": v for k, v in average.items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        state |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+    for which, optimizer in enumerate(optimizers):
+        for index, moments in optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{which}.{index}.{k}": torch.as_tensor(v) for k, v in moments.items()}
     return state | {"step": torch.tensor(step)}
 
 
@@ -51,17 +52,18 @@ def restore_state(
     state: Mapping[str, Tensor],
     model: nn.Module,
     average: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    *optimizers: torch.optim.Optimizer,
 ) -> int:
     """Load what `training_state` gave, in place.  Returns the step to go on from."""
     model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")})
     average.update({k[8:]: v for k, v in state.items() if k.startswith("average.")})
-    moments: dict[int, dict[str, Any]] = {}
-    for name, value in state.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            moments.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    for which, optimizer in enumerate(optimizers):
+        moments: dict[int, dict[str, Any]] = {}
+        for name, value in state.items():
+            if name.startswith(f"optimizer.{which}."):
+                _, _, index, key = name.split(".", 3)
+                moments.setdefault(int(index), {})[key] = value
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(state["step"])
 
 

@@ -227,7 +227,7 @@ def distil_text(
                 )
                 shown = 0.0
             if step % 500 == 0 or step == total:
-                save_weights(checkpoint, training_state(tower, average, optimizer, step))
+                save_weights(checkpoint, training_state(tower, average, step, optimizer))
     tower.load_state_dict(average)
     save_weights(out / "text.safetensors", average)
     return tower
