@@ -1,0 +1,386 @@
+"""The label-free variant: `python -m emoclip.training.labelfree STEP --root FACES --run RUN --out OUT`.
+
+It learns from descriptions of facial actions alone: no label, no emotion word, no pretrained text encoder.  RUN is a
+folder of `python -m emoclip.training.mini` after the step geometry, whose tower sees face-mesh measures only.
+Steps in order (`all` runs them in turn; what is there already is not made again):
+actions    what every crop's face does, by mesh points and skin       -> actions.safetensors
+features   what the geometry tower sees in every crop and its mirror  -> features.safetensors
+towers     a head on these features and a text tower, contrastive     -> towers.safetensors
+prompts    choose among the sentences written for every class         -> prompts.yaml
+package    ONNX graphs, tokenizer, config                             -> package/
+Nothing here reads the val split.  Labels are read by the last two steps only, those of the held-out tenth of train:
+to choose sentences, and to fit the logit scale and threshold, which change no prediction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import yaml
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from torch import Tensor, nn
+
+from emoclip import package as packages
+from emoclip.errors import EmoclipError
+from emoclip.training.actions import PHRASES, actions, readings, say
+from emoclip.training.compact import BothWays, ImageTowerConfig
+from emoclip.training.faces import CLASSES, Faces, held_out, near_duplicates, read_faces
+from emoclip.training.fitting import fit_scale, rejection_threshold
+from emoclip.training.graphs import save_graph
+from emoclip.training.images import ImageModel
+from emoclip.training.losses import LogitScale, contrastive_loss
+from emoclip.training.pack import KEEP, PIXELS, seal
+from emoclip.training.state import load_weights, save_weights
+
+STEPS = ("actions", "features", "towers", "prompts", "package")
+WIDTH, LENGTH, PAD, UNKNOWN = 64, 48, 0, 1
+POOL = Path(str(files("emoclip.training"))) / "recipes" / "mini" / "labelfree.yaml"
+
+
+@dataclass(frozen=True)
+class LabelFreeRecipe:
+    """One run, about ten minutes on one core, most of it for the steps actions and features."""
+
+    steps: int = 1200
+    batch: int = 512
+    sentences: int = 4  # per crop
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    dropout: float = 0.3
+    whitening: float = 0.5  # 0 leaves the joint space as it is, 1 makes faces vary alike along all of it
+    held_out: float = 0.1
+    threads: int = 1
+    seed: int = 0
+
+
+class SentenceTower(nn.Module):
+    """Word ids (N, L) -> embeddings (N, 64): word vectors, each aware of its neighbours, summed and mapped.
+
+    A word that no description holds adds nothing.
+    """
+
+    def __init__(self, vocabulary: int, width: int = WIDTH, hidden: int = 64) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, hidden)
+        self.near = nn.Conv1d(hidden, hidden, 3, padding=1)
+        self.linear = nn.Linear(hidden, width)
+        self.up, self.down = nn.Linear(hidden, 256), nn.Linear(256, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids (N, L) int64 -> embeddings (N, width), not normalised."""
+        known = (tokens > UNKNOWN).float()[:, :, None]
+        words = self.words(tokens) * known
+        words = (words + F.gelu(self.near(words.transpose(1, 2)).transpose(1, 2))) * known
+        pooled = words.sum(1) / known.sum(1).clamp(min=1.0).sqrt()
+        embedding: Tensor = self.linear(pooled) + self.down(F.gelu(self.up(pooled)))
+        return embedding
+
+
+class GeometryFeatures(nn.Module):
+    """The frozen tower of mini's step geometry: crops (N, 1, 48, 48) -> pooled maps, measures and points (N, F)."""
+
+    def __init__(self, points: int) -> None:
+        super().__init__()
+        self.model = ImageModel(ImageTowerConfig(), points)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Crops in [0, 1] -> features (N, F)."""
+        maps = self.model.tower.feature_map(pixels)
+        measures, points = self.model.geometry(maps)
+        return torch.cat([maps.mean(dim=(2, 3)), measures, points.flatten(1)], dim=1)
+
+
+class ActionHead(nn.Module):
+    """Features (N, F), brought to zero mean and unit spread, -> embeddings (N, 64)."""
+
+    def __init__(self, inputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("spread", torch.ones(inputs))
+        self.map = nn.Sequential(
+            nn.Linear(inputs, 256), nn.GELU(), nn.Dropout(dropout), nn.Linear(256, WIDTH)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return embeddings, not normalised."""
+        embedding: Tensor = self.map((features - self.get_buffer("mean")) / self.get_buffer("spread"))
+        return embedding
+
+
+class Mapped(nn.Module):
+    """A tower whose embeddings are made unit length or not, centred and mapped linearly."""
+
+    def __init__(self, tower: nn.Module, unit: bool, centre: Tensor, matrix: Tensor) -> None:
+        super().__init__()
+        self.tower, self.unit = tower, unit
+        self.register_buffer("centre", centre)
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, given: Tensor) -> Tensor:
+        """What the tower takes -> (N, D)."""
+        embedding = self.tower(given)
+        if self.unit:
+            embedding = F.normalize(embedding, dim=-1)
+        mapped: Tensor = (embedding - self.get_buffer("centre")) @ self.get_buffer("matrix")
+        return mapped
+
+
+def word_tokenizer() -> Tokenizer:
+    """Return a tokenizer over the words of all phrases; any other word is [UNK]."""
+    said = " ".join(phrase for phrases in PHRASES.values() for phrase in phrases)
+    words = ["[PAD]", "[UNK]", *sorted(set(re.findall(r"[a-z]+", said)) - {"a", "an", "the", "and", "of"})]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, "[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.enable_padding(pad_id=PAD, pad_token="[PAD]", length=LENGTH)
+    tokenizer.enable_truncation(LENGTH)
+    return tokenizer
+
+
+def token_ids(tokenizer: Tokenizer, sentences: Sequence[str]) -> Tensor:
+    """Return (N, 48) int64."""
+    return torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(sentences))])
+
+
+def whitening(embeddings: Tensor, power: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the centre (D,) of embeddings (N, D) and the matrices (D, D) for images and for texts.
+
+    Products of an image and a text stay what they were but for the centre; a text's length becomes, at power 1, how
+    much faces vary along it, so that cosines compare texts by how far a face stands out.
+    """
+    centre = embeddings.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov(embeddings.T).double())
+    values = (values / values.max()).clamp(min=1e-4)
+    image = vectors @ torch.diag(values ** (-power / 2)) @ vectors.T
+    return centre, image.float(), torch.linalg.inv(image).float()
+
+
+def choose_sentences(
+    images: Tensor, texts: Mapping[str, Tensor], labels: NDArray[np.int64], most: int = 6
+) -> dict[str, list[int]]:
+    """Choose among each class's sentences, adding or dropping one at a time while classes become likelier.
+
+    images: (N, D) unit rows; texts: per class, in the labels' order, (S, D) unit rows; a class is the mean of its
+    chosen rows.  What grows is the mean probability of the right class, over crops plus over classes: unlike a count
+    of right answers it does not leap with single crops.
+    """
+    names = list(texts)
+    chosen = {name: [0] for name in names}
+
+    def column(name: str, rows: list[int]) -> Tensor:
+        return images @ F.normalize(texts[name][rows].mean(0), dim=0)
+
+    def fit(columns: list[Tensor]) -> float:
+        cosines = torch.stack(columns, dim=1)
+        right = (3.2 * cosines / cosines.std()).softmax(1)[
+            torch.arange(len(labels)), torch.from_numpy(labels)
+        ]
+        classes = [right[torch.from_numpy(labels == label)].mean() for label in np.unique(labels)]
+        return float(right.mean() + torch.stack(classes).mean())
+
+    columns = [column(name, chosen[name]) for name in names]
+    best, grew = fit(columns), True
+    while grew:
+        grew = False
+        for at, name in enumerate(names):
+            trials = []
+            for row in range(len(texts[name])):
+                rows = sorted(set(chosen[name]) ^ {row})
+                if 0 < len(rows) <= most:
+                    trials.append((fit([*columns[:at], column(name, rows), *columns[at + 1 :]]), rows))
+            value, rows = max(trials)
+            if value > best + 5e-4:
+                best, grew, chosen[name], columns[at] = value, True, rows, column(name, rows)
+    return chosen
+
+
+class Run:
+    """One run's crops, folder and steps."""
+
+    def __init__(self, recipe: LabelFreeRecipe, root: Path, run: Path, out: Path) -> None:
+        self.recipe, self.run, self.out = recipe, run, out
+        torch.set_num_threads(recipe.threads)
+        out.mkdir(parents=True, exist_ok=True)
+        self.faces: Faces = read_faces(root, "train")
+        usable = self.faces.images.std(axis=(1, 2)) > 4
+        self.held = held_out(self.faces.labels, near_duplicates(self.faces.images), recipe.held_out) & usable
+        self.train = usable & ~self.held & np.isfinite(self.faces.points).all(axis=(1, 2))
+        self.tokenizer = word_tokenizer()
+
+    def actions(self) -> None:
+        """Read what the faces of the training part do."""
+        if not (self.out / "actions.safetensors").is_file():
+            found = actions(readings(self.faces.images[self.train], self.faces.points[self.train]))
+            save_weights(self.out / "actions.safetensors", {"actions": torch.from_numpy(found)})
+
+    def _geometry(self) -> GeometryFeatures:
+        geometry = GeometryFeatures(self.faces.points.shape[1])
+        geometry.model.load_state_dict(load_weights(self.run / "geometry" / "model.safetensors"))
+        return geometry.eval()
+
+    @torch.no_grad()
+    def features(self) -> None:
+        """Keep what the geometry tower sees in every crop of train and in its mirror image."""
+        if not (self.out / "features.safetensors").is_file():
+            geometry, views = self._geometry(), []
+            for batch in torch.from_numpy(self.faces.images)[:, None].split(256):
+                pixels = batch.float() / 255
+                views.append(torch.stack([geometry(pixels), geometry(pixels.flip(3))], dim=1))
+            save_weights(self.out / "features.safetensors", {"features": torch.cat(views)})
+
+    def towers(self) -> None:
+        """Train the head and the text tower, half a minute on one quiet core; an earlier result is kept."""
+        if (self.out / "towers.safetensors").is_file():
+            return
+        recipe = self.recipe
+        strengths = load_weights(self.out / "actions.safetensors")["actions"].numpy()
+        seen = load_weights(self.out / "features.safetensors")["features"][torch.from_numpy(self.train)]
+        torch.manual_seed(recipe.seed)
+        generator = np.random.default_rng(recipe.seed)
+        sentences = [say(row, generator) for row in strengths for _ in range(recipe.sentences)]
+        said = token_ids(self.tokenizer, sentences).unflatten(0, (-1, recipe.sentences))
+        head, text, scale = self._untrained(seen.shape[2])
+        head.get_buffer("mean").copy_(seen.mean(dim=(0, 1)))
+        head.get_buffer("spread").copy_(seen.std(dim=(0, 1)) + 1e-3)
+        learned = [*head.parameters(), *text.parameters(), *scale.parameters()]
+        optimizer = torch.optim.AdamW(learned, recipe.learning_rate, weight_decay=recipe.weight_decay)
+        for step in range(recipe.steps):
+            optimizer.param_groups[0]["lr"] = recipe.learning_rate * (1 - step / recipe.steps)
+            rows = torch.randint(0, len(seen), (recipe.batch,))
+            features = seen[rows, torch.randint(0, 2, (recipe.batch,))]
+            tokens = said[rows, torch.randint(0, recipe.sentences, (recipe.batch,))]
+            tokens = tokens[:, : int((tokens > PAD).sum(1).max())]
+            loss = contrastive_loss(head(features), text(tokens), scale())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if step % 100 == 0 or step == recipe.steps - 1:
+                print(f"step {step} loss {loss.item():.3f}", flush=True)
+        parts = {"head": head, "text": text, "scale": scale}
+        tensors = {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}
+        save_weights(self.out / "towers.safetensors", tensors)
+
+    def _untrained(self, inputs: int) -> tuple[ActionHead, SentenceTower, LogitScale]:
+        text = SentenceTower(self.tokenizer.get_vocab_size())
+        return ActionHead(inputs, self.recipe.dropout), text, LogitScale()
+
+    @torch.no_grad()
+    def _joint(self) -> tuple[Tensor, nn.Module, nn.Module]:
+        """Return unit clip embeddings (N, 64) of all of train, and the image and the text tower behind them."""
+        seen = load_weights(self.out / "features.safetensors")["features"]
+        head, text, _ = self._untrained(seen.shape[2])
+        tensors = load_weights(self.out / "towers.safetensors")
+        for name, part in (("head", head), ("text", text)):
+            part.load_state_dict(
+                {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+            )
+        both = F.normalize(head.eval()(seen), dim=-1).mean(1)
+        centre, for_images, for_texts = whitening(both[torch.from_numpy(self.train)], self.recipe.whitening)
+        images = BothWays(nn.Sequential(self._geometry(), head))
+        return (
+            F.normalize((both - centre) @ for_images, dim=-1),
+            Mapped(images, False, centre, for_images).eval(),
+            Mapped(text, True, torch.zeros_like(centre), for_texts).eval(),
+        )
+
+    @torch.no_grad()
+    def prompts(self) -> None:
+        """Choose each class's sentences from the pool by the held-out crops, and say what they reach there."""
+        embedded, _, text = self._joint()
+        pool: dict[str, list[str]] = yaml.safe_load(POOL.read_text(encoding="utf-8"))["pool"]
+        texts = {name: F.normalize(text(token_ids(self.tokenizer, pool[name])), dim=-1) for name in CLASSES}
+        images, labels = embedded[torch.from_numpy(self.held)], self.faces.labels[self.held]
+        chosen = choose_sentences(images, texts, labels)
+        kept = {name: [pool[name][row] for row in chosen[name]] for name in CLASSES}
+        target = self.out / "prompts.yaml"
+        target.write_text(yaml.safe_dump(kept, sort_keys=False, width=110), encoding="utf-8")
+        first = torch.stack([F.normalize(texts[name].mean(0), dim=0) for name in CLASSES])
+        best = torch.stack([F.normalize(texts[name][chosen[name]].mean(0), dim=0) for name in CLASSES])
+        for what, rows in (("all sentences", first), ("chosen sentences", best)):
+            said = (images @ rows.T).argmax(1).numpy()
+            recall = [float((said[labels == c] == c).mean()) for c in range(len(CLASSES))]
+            print(f"held-out crops, {what}: WAR {np.mean(said == labels):.3f} UAR {np.mean(recall):.3f}")
+
+    @torch.no_grad()
+    def package(self) -> None:
+        """Fit logit scale and threshold and write the package."""
+        embedded, images, text = self._joint()
+        prompts: dict[str, list[str]] = yaml.safe_load(
+            (self.out / "prompts.yaml").read_text(encoding="utf-8")
+        )
+        rows = [
+            F.normalize(text(token_ids(self.tokenizer, prompts[name])), dim=-1).mean(0) for name in CLASSES
+        ]
+        cosines = (embedded[torch.from_numpy(self.held)] @ F.normalize(torch.stack(rows), dim=-1).T).numpy()
+        folder = self.out / "package"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        pixels = torch.from_numpy(self.faces.images[:2])[:, None].float() / 255
+        save_graph(images, pixels, folder / "image.onnx", {0: (1, None)}, "fp32")
+        tokens = token_ids(self.tokenizer, ["raised brows", "a closed mouth"])
+        save_graph(text, tokens, folder / "text.onnx", {0: (1, None)}, "fp32")
+        self.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+        shutil.copy(self.out / "prompts.yaml", folder / "prompts.yaml")
+        (folder / "README.md").write_text("# labelfree\n", encoding="utf-8")
+        config = {
+            "format": packages.FORMAT,
+            "name": "labelfree",
+            "licence": "Apache-2.0; the training images are a research data set of web images",
+            "source": "python -m emoclip.training.labelfree",
+            "training_data": "FER-2013 train split without its labels: grey 48-pixel web faces and descriptions of "
+            "facial actions made from face-mesh points and skin texture",
+            "image": PIXELS,
+            "frames_per_clip": 32,
+            "sample_fps": 8.0,
+            "width": WIDTH,
+            "logit_scale": round(fit_scale(cosines, self.faces.labels[self.held]), 4),
+            "temporal": "mean",
+            "precision": "fp32",
+            "rejection": {
+                "score": "greatest cosine to a label",
+                "threshold": round(rejection_threshold(cosines), 4),
+                "keeps": KEEP,
+            },
+            "files": {},
+        }
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        seal(folder)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one step, or all."""
+    parser = argparse.ArgumentParser(prog="python -m emoclip.training.labelfree", description=__doc__)
+    parser.add_argument("step", choices=(*STEPS, "all"))
+    parser.add_argument(
+        "--root", type=Path, required=True, help="folder with the FER-2013 copy and its geometry"
+    )
+    parser.add_argument(
+        "--run", type=Path, required=True, help="folder of a mini run after its step geometry"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of this run")
+    given = parser.parse_args(arguments)
+    try:
+        run = Run(LabelFreeRecipe(), given.root, given.run, given.out)
+        for step in STEPS if given.step == "all" else (given.step,):
+            print(f"== {step}", flush=True)
+            getattr(run, step)()
+    except EmoclipError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
