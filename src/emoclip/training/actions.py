@@ -8,6 +8,7 @@ named in comments.  No sentence names an emotion, nor a word for a face that imp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -94,7 +95,7 @@ def shades(image: NDArray[np.uint8], points: Floats) -> Floats:
     def p(*numbers: int) -> NDArray[np.float64]:
         return np.asarray(np.mean([at[_ROW[number]] for number in numbers], axis=0))
 
-    def mean(values: NDArray[np.float32], centre: NDArray[np.float64], half_x: float, half_y: float) -> float:
+    def mean(values: NDArray[Any], centre: NDArray[np.float64], half_x: float, half_y: float) -> float:
         x0, x1 = np.clip([centre[0] - half_x, centre[0] + half_x + 1], 0, _SIDE).astype(int)
         y0, y1 = np.clip([centre[1] - half_y, centre[1] + half_y + 1], 0, _SIDE).astype(int)
         return float(values[y0:y1, x0:x1].mean()) if x1 - x0 > 1 and y1 - y0 > 1 else 0.0
@@ -241,7 +242,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
     "mouth closed": ("a closed mouth", "the lips together", "the mouth shut"),
     "jaw dropped": ("the jaw dropped", "the mouth hanging open", "a round, wide open mouth"),
     "mouth square": ("a square open mouth", "bared teeth"),
-    "bowed": ("a downcast look", "the head bowed"),
+    "bowed": ("a downward look", "the head bowed"),
     "fold": ("deep folds beside the nose", "folds from nose to mouth"),
     "cheeks shaded": ("sunken, shaded cheeks", "hollow cheeks"),
     "still": ("a resting face", "nothing raised or tightened", "a still, slack face"),
@@ -286,11 +287,11 @@ def actions(values: Floats) -> Floats:
     """
     low, middle, high = np.nanpercentile(values, [16, 50, 84], axis=0)
     z = np.nan_to_num(np.clip((values - middle) / ((high - low) / 2), -3, 3))
-    found = np.isfinite(values).all(axis=1)
+    found = np.asarray(np.isfinite(values).all(axis=1))
     column = {name: z[:, index] for index, name in enumerate(READINGS)}
 
-    def scaled(amount: NDArray[np.floating]) -> NDArray[np.floating]:
-        return (amount - amount[found].mean()) / amount[found].std()
+    def scaled(amount: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray((amount - amount[found].mean()) / amount[found].std())
 
     strength = {
         action: scaled(np.sum([weight * column[name] for name, weight in parts.items()], axis=0))
@@ -309,9 +310,9 @@ def say(strengths: Floats, generator: np.random.Generator) -> str:
 
     strengths: (len(ACTIONS),) of one face.
     """
-    clear = np.nonzero(strengths > 0.4)[0]
+    clear = np.nonzero(np.asarray(strengths > 0.4))[0]
     if not len(clear):
-        clear = strengths.argmax(keepdims=True)
+        clear = np.array([np.argmax(strengths)])
     drawn = 1.5 * strengths[clear] + generator.gumbel(size=len(clear))
     chosen = clear[np.argsort(-drawn)][: generator.integers(1, 6)]
     words = [
