@@ -44,9 +44,7 @@ class ImageRecipe:
     batch: int = 128
     learning_rate: float = 2e-3  # of AdamW
     weight_decay: float = 0.05
-    momentum_rate: float = (
-        0.0  # over 0: the tower learns by SGD with momentum at this rate, the heads by AdamW
-    )
+    momentum_rate: float = 0.0  # over 0: of SGD for the tower, AdamW is for the heads only
     warmup_epochs: float = 1.0
     average: float = 0.998  # decay of the running average of weights, per step
     geometry: float = 1.0
@@ -207,7 +205,7 @@ def train_images(
 
 
 def _optimizers(recipe: ImageRecipe, model: ImageModel) -> list[torch.optim.Optimizer]:
-    """AdamW for all, or SGD for the tower beside it; norms and biases do not decay."""
+    """Return AdamW for all, or SGD for the tower and AdamW for the heads; norms and biases do not decay."""
 
     def groups(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
         every = list(parameters)
