@@ -53,9 +53,8 @@ class Figures:
         return self.model.runtime.image(pixels.numpy())
 
     def clips(self, frames: np.ndarray) -> np.ndarray:
-        """(B, T, D) -> (B, D) unit rows."""
-        parts = [self.model.runtime.temporal(frames[at : at + 64]) for at in range(0, len(frames), 64)]
-        return unit(np.concatenate(parts))
+        """(B, T, D) -> (B, D) unit rows, as the engine embeds clips."""
+        return self.model.embed_clips(list(frames))
 
     def main(self) -> dict[str, Any]:
         """Val with the class sentences: scores, calibration, confusion (rows are the truth)."""
