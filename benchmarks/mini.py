@@ -52,13 +52,9 @@ class Figures:
         """(N, 1, 48, 48) -> (N, D)."""
         return self.model.runtime.image(pixels.numpy())
 
-    def clips(self, frames: np.ndarray) -> np.ndarray:
-        """(B, T, D) -> (B, D) unit rows, as the engine embeds clips."""
-        return self.model.embed_clips(list(frames))
-
     def main(self) -> dict[str, Any]:
         """Val with the class sentences: scores, calibration, confusion (rows are the truth)."""
-        self.clean = self.clips(self.frames(self.pixels)[:, None])
+        self.clean = self.model.embed_clips(self.frames(self.pixels)[:, None])
         cosines = self.clean @ self.text.T
         found = scores(cosines, self.faces.labels)
         found["ECE"] = round(float(ece(self.faces.labels, softmax(self.scale * cosines))), 4)
@@ -100,7 +96,7 @@ class Figures:
         found = {}
         for name, change in changes.items():
             torch.manual_seed(0)
-            clips = self.clips(self.frames(change(self.pixels.clone()))[:, None])
+            clips = self.model.embed_clips(self.frames(change(self.pixels.clone()))[:, None])
             found[name] = {
                 k: v for k, v in scores(clips @ self.text.T, self.faces.labels).items() if k != "recall"
             }
@@ -135,7 +131,10 @@ class Figures:
         for name, partial in (("all frames show it", 0.0), ("some frames show it", 1.0)):
             clips = pseudo_clips(bank, torch.arange(len(bank.labels)), 32, neutral, partial).numpy()
             mean = unit(unit(clips).mean(axis=1))
-            for kind, embedding in (("mean", mean), ("transformer", self.clips(clips.astype(np.float32)))):
+            for kind, embedding in (
+                ("mean", mean),
+                ("transformer", self.model.embed_clips(clips.astype(np.float32))),
+            ):
                 result = scores(embedding @ self.text.T, self.faces.labels)
                 found[f"{name}, {kind}"] = {"WAR": result["WAR"], "UAR": result["UAR"]}
         return found
@@ -153,7 +152,7 @@ class Figures:
         )
         found = {"threshold": limit, "faces kept": round(float((inside >= limit).mean()), 4)}
         for name, pixels in (("smooth noise", noise), ("blown-up crop corners", corners)):
-            best = (self.clips(self.frames(pixels)[:, None]) @ self.text.T).max(1)
+            best = (self.model.embed_clips(self.frames(pixels)[:, None]) @ self.text.T).max(1)
             found[f"{name} rejected"] = round(float((best < limit).mean()), 4)
         without = []
         for c in range(7):  # the right label is not on offer
