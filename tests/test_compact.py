@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,9 +37,12 @@ def test_folded_tower_is_the_same_function_without_norms(tower):
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.modules())
 
 
-def test_tower_that_begins_at_full_resolution_folds_too():
+@pytest.mark.parametrize("pooled", [True, False])
+def test_tower_that_begins_at_full_resolution_folds_too(pooled):
     torch.manual_seed(0)
-    tower = ImageTower(ImageTowerConfig(fine=4, channels=(8, 8, 16), blocks=(1, 1, 1), width=12))
+    tower = ImageTower(
+        ImageTowerConfig(fine=4, channels=(8, 8, 16), blocks=(1, 1, 1), width=12, pooled=pooled)
+    )
     tower.train()
     tower(torch.rand(64, 1, 48, 48))
     crops = torch.rand(5, 1, 48, 48)
@@ -45,6 +50,18 @@ def test_tower_that_begins_at_full_resolution_folds_too():
     small = folded(tower)
     assert torch.allclose(small(crops), tower(crops), atol=1e-4)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.modules())
+
+
+def test_head_over_all_cells_knows_where_something_is_and_hides_cells_only_in_training():
+    torch.manual_seed(0)
+    config = ImageTowerConfig(fine=4, channels=(8, 8, 16), blocks=(1, 1, 1), width=12, dropout=0.0)
+    maps = torch.rand(2, 16, config.cells, config.cells)
+    seen = ImageTower(replace(config, pooled=False, cell_dropout=0.5))
+    mean = ImageTower(config)
+    assert torch.allclose(mean.embed(maps), mean.embed(maps.flip(3)), atol=1e-6)
+    assert not torch.allclose(seen.eval().embed(maps), seen.embed(maps.flip(3)))
+    assert torch.equal(seen.embed(maps), seen.embed(maps))
+    assert not torch.allclose(seen.train().embed(maps), seen.embed(maps))
 
 
 def test_state_of_two_optimisers_goes_on_as_if_never_stopped():
@@ -135,6 +152,17 @@ def test_temporal_part_starts_as_the_mean_of_unit_frames():
     frames = torch.randn(2, 5, 16) * 3
     expected = torch.nn.functional.normalize(frames, dim=-1).mean(1)
     assert torch.allclose(ClipModel(16, 1)(frames), expected, atol=1e-6)
+
+
+def test_temporal_part_leaves_a_still_alone_and_corrects_a_changing_clip():
+    torch.manual_seed(0)
+    model = ClipModel(16, 1)
+    torch.nn.init.normal_(model.out.weight)
+    frames = torch.randn(2, 1, 16)
+    unit = torch.nn.functional.normalize(frames, dim=-1)
+    assert torch.allclose(model(frames.expand(2, 32, 16)), unit[:, 0], atol=1e-5)
+    changing = torch.cat([unit, -unit], 1)
+    assert float(model(changing).detach().norm(dim=1).min()) > 0.1  # their mean alone is nothing
 
 
 def test_a_partial_clip_shows_its_apex_and_rests_elsewhere():

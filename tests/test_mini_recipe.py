@@ -19,8 +19,9 @@ SHIPPED = Path(mini.__file__).parent / "recipes" / "mini" / "mini.toml"
 
 def test_shipped_recipe_is_read():
     recipe = mini.read_recipe(SHIPPED)
-    assert recipe.images.epochs == 44
-    assert recipe.images.augment.rotation_deg == 12.0
+    assert recipe.images.epochs == 76
+    assert recipe.images.tower.channels == (48, 96, 192)
+    assert recipe.images.augment.rotation_deg == 14.0
     assert recipe.text.layers == (0, 2, 5)
 
 

@@ -40,6 +40,7 @@ class ClipRecipe:
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
     views: int = 4
+    evenness: float = 1.0  # 0 draws classes as often as they are among the crops, 1 all alike
     seed: int = 0
 
 
@@ -54,9 +55,10 @@ class FrameBank:
 
 
 class ClipModel(nn.Module):
-    """Frames (B, T, D), not normalised -> clips (B, D): the temporal transformer beside the mean of unit frames.
+    """Frames (B, T, D), not normalised -> clips (B, D): the mean of unit frames, corrected by the temporal transformer.
 
-    With the transformer's output at zero it is the mean of frames, which is where training starts.
+    The correction weighs as much as the frames differ, one minus the squared length of their mean, so that a still is
+    its own frame.  With the transformer's output at zero it is the mean of frames, which is where training starts.
     """
 
     def __init__(self, width: int, depth: int) -> None:
@@ -73,7 +75,9 @@ class ClipModel(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Embed clips.  frames: (B, T, D), not normalised.  Returns (B, D), not normalised."""
         unit = F.normalize(frames, dim=-1)
-        clip: Tensor = unit.mean(dim=1) + self.out(self.transformer(unit * unit.shape[-1] ** 0.5))
+        mean = unit.mean(dim=1)
+        differ = 1 - (mean * mean).sum(dim=-1, keepdim=True)
+        clip: Tensor = mean + differ * self.out(self.transformer(unit * unit.shape[-1] ** 0.5))
         return clip
 
 
@@ -132,7 +136,7 @@ def train_clips(
 ) -> ClipModel:
     """Train the temporal part.  class_text: (K, D) unit rows of the class sentences; scale: the logit scale.
 
-    Loss: cross-entropy with the class sentences, classes drawn evenly, and one minus the cosine to the crop's own
+    Loss: cross-entropy with the class sentences and one minus the cosine to the crop's own
     mean view, which keeps clips where other words than the classes' find them.
     """
     torch.manual_seed(recipe.seed)
@@ -145,14 +149,12 @@ def train_clips(
     if checkpoint.is_file():
         step = restore_state(load_weights(checkpoint), model, {}, optimizer)
     neutral = (bank.labels == 4).nonzero()[:, 0]
-    by_class = [(bank.labels == c).nonzero()[:, 0] for c in range(int(bank.labels.max()) + 1)]
+    share = torch.bincount(bank.labels).float()[bank.labels] ** -recipe.evenness
     whole = F.normalize(F.normalize(bank.views, dim=-1).mean(1), dim=-1)
     shown = 0.0
     while step < recipe.steps:
         torch.manual_seed(recipe.seed + 1 + step)
-        rows = torch.cat(
-            [c[torch.randint(0, len(c), (recipe.batch // len(by_class) + 1,))] for c in by_class]
-        )
+        rows = torch.multinomial(share, recipe.batch)
         length = int(torch.randint(1, recipe.frames + 1, ()))
         clips = pseudo_clips(bank, rows, length, neutral, partial=0.6)
         for group in optimizer.param_groups:

@@ -23,6 +23,15 @@ class ImageTowerConfig:
     blocks: tuple[int, ...] = (1, 2, 2, 1)
     width: int = 256  # of the joint space
     dropout: float = 0.2
+    pooled: bool = True  # False: the head sees every cell of the last map, not their mean
+    cell_dropout: float = (
+        0.0  # share of cells hidden from such a head, as hands and hair hide parts of a face
+    )
+
+    @property
+    def cells(self) -> int:
+        """Cells along a side of the last map."""
+        return self.size >> len(self.channels)
 
 
 class ResidualBlock(nn.Module):
@@ -73,7 +82,7 @@ class ImageTower(nn.Module):
                 inputs = outputs
         self.stages = nn.Sequential(*stages)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(inputs, config.width)
+        self.head = nn.Linear(inputs * (1 if config.pooled else config.cells**2), config.width)
 
     def feature_map(self, pixels: Tensor) -> Tensor:
         """The last stage's map, (N, channels, cells, cells)."""
@@ -83,14 +92,19 @@ class ImageTower(nn.Module):
         features: Tensor = self.stages(self.stem(centred * torch.rsqrt(spread + 1e-4)))
         return features
 
-    def features(self, pixels: Tensor) -> Tensor:
-        """Pooled features (N, channels), what the head maps into the joint space."""
-        return self.feature_map(pixels).mean(dim=(2, 3))
+    def embed(self, feature_map: Tensor) -> Tensor:
+        """The last stage's map -> embeddings (N, width), not normalised."""
+        if self.config.pooled:
+            seen = feature_map.mean(dim=(2, 3))
+        else:
+            seen = F.dropout(torch.ones_like(feature_map[:, :1]), self.config.cell_dropout, self.training)
+            seen = (feature_map * seen).flatten(1)
+        embedding: Tensor = self.head(self.dropout(seen))
+        return embedding
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Crops (N, 1, S, S) in [0, 1] -> embeddings (N, width), not normalised."""
-        embedding: Tensor = self.head(self.dropout(self.features(pixels)))
-        return embedding
+        return self.embed(self.feature_map(pixels))
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:

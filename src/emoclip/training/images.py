@@ -33,6 +33,7 @@ from emoclip.training.state import (
 
 SENTENCE_WIDTH = 384  # of the sentence encoder
 MOMENTUM_DECAY = 5e-4  # weight decay that goes with SGD
+OPINION_DECAY = 0.9  # per epoch, of what the model said of a crop before
 NEUTRAL, CONTEMPT = CLASSES.index("neutral"), len(CLASSES)
 
 
@@ -52,7 +53,8 @@ class ImageRecipe:
     classes: float = 0.0
     words: float = 0.0  # lexicon words against class sentences, states against their cues
     contempt: float = 0.0  # share of neutral crops whose one lip corner is raised, to show contempt
-    distil: float = 0.0  # weight of an earlier tower's class probabilities
+    opinion: float = 0.0  # share of a crop's target that what the model said of it so far takes over ...
+    opinion_from: float = 0.4  # ... after this share of the epochs
     label_smoothing: float = 0.1
     mixup: float = 0.0  # share of batches that are mixed
     class_exponent: float = 0.5  # class weights are frequency ** -exponent
@@ -87,9 +89,7 @@ class ImageModel(nn.Module):
     def __init__(self, config: ImageTowerConfig, points: int) -> None:
         super().__init__()
         self.tower = ImageTower(config)
-        self.geometry = GeometryHead(
-            config.channels[-1], (config.size >> len(config.channels)) ** 2, 22, points
-        )
+        self.geometry = GeometryHead(config.channels[-1], config.cells**2, 22, points)
         self.text_head = TextHead(SENTENCE_WIDTH, config.width)
         self.class_scale = LogitScale()
         self.description_scale = LogitScale()
@@ -98,8 +98,7 @@ class ImageModel(nn.Module):
         """Crops -> embeddings (N, width), measures (N, 22), points (N, P, 2)."""
         features = self.tower.feature_map(pixels)
         measures, points = self.geometry(features)
-        embedding = self.tower.head(self.tower.dropout(features.mean(dim=(2, 3))))
-        return embedding, measures, points
+        return self.tower.embed(features), measures, points
 
 
 class Targets:
@@ -154,11 +153,9 @@ def train_images(
     captions: Captions | None,
     out: Path,
     initial: Path | None = None,
-    teacher: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Train and return the averaged weights; checkpoints and a log line per epoch go to `out`.
 
-    teacher: (N, 7) class probabilities of an earlier tower for every crop.
     A run that was cut off goes on from its last epoch when called again with the same `out`.
     """
     torch.manual_seed(recipe.seed)
@@ -170,9 +167,12 @@ def train_images(
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     optimizers = _optimizers(recipe, model)
     per_epoch = len(data.labels) // recipe.batch
+    opinions = F.one_hot(data.labels, CONTEMPT).float()
     step, checkpoint = 0, out / "state.safetensors"
     if checkpoint.is_file():
-        step = restore_state(load_weights(checkpoint), model, average, *optimizers)
+        state = load_weights(checkpoint)
+        step = restore_state(state, model, average, *optimizers)
+        opinions = state["opinions"]
     network = cast(nn.Module, torch.compile(model)) if recipe.compile else model
     counts = torch.bincount(data.labels, minlength=CONTEMPT + 1).float()
     counts[CONTEMPT] = max(1.0, float(counts[NEUTRAL]) * recipe.contempt)
@@ -185,7 +185,10 @@ def train_images(
         for rows in torch.randperm(len(data.labels))[: per_epoch * recipe.batch].split(recipe.batch):
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = group["peak"] * _schedule(step / per_epoch, recipe)
-            loss = _loss(recipe, network, model, data, rows, captions, class_weight, log_prior, teacher)
+            believed = recipe.opinion if step >= recipe.opinion_from * recipe.epochs * per_epoch else 0.0
+            loss = _loss(
+                recipe, network, model, data, rows, captions, class_weight, log_prior, opinions, believed
+            )
             model.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -194,7 +197,7 @@ def train_images(
             step += 1
             average_into(average, model, min(recipe.average, (1 + step) / (10 + step)))
             total += float(loss.detach())
-        save_weights(checkpoint, training_state(model, average, step, *optimizers))
+        save_weights(checkpoint, training_state(model, average, step, *optimizers) | {"opinions": opinions})
         scores = evaluate(average, recipe, held, captions)
         line = f"epoch {epoch + 1} loss {total / per_epoch:.4f} {scores} {time.time() - started:.0f}s"
         print(line, flush=True)
@@ -243,8 +246,10 @@ def _loss(
     captions: Captions | None,
     class_weight: Tensor,
     log_prior: Tensor,
-    teacher: Tensor | None,
+    opinions: Tensor,
+    believed: float,
 ) -> Tensor:
+    """Return the loss of a batch, and note in `opinions` (crops, 7) what the model says of its crops."""
     pixels, labels, has_mesh = data.pixels[rows].float() / 255, data.labels[rows], data.has_mesh[rows]
     if recipe.contempt:
         smirking = (labels == NEUTRAL) & has_mesh & (torch.rand(len(rows)) < recipe.contempt)
@@ -252,10 +257,9 @@ def _loss(
         labels, has_mesh = labels.masked_fill(smirking, CONTEMPT), has_mesh & ~smirking
     pixels, framing = augment(pixels, recipe.augment)
     classes = F.one_hot(labels, CONTEMPT + 1).float()
-    if teacher is not None and recipe.distil:
-        soft = F.pad(teacher[rows], (0, 1))
-        weight = recipe.distil * (labels != CONTEMPT).float()[:, None]
-        classes = (1 - weight) * classes + weight * soft
+    plain = labels != CONTEMPT
+    soft = F.pad(opinions[rows[plain]], (0, 1))
+    classes[plain] = (1 - believed) * classes[plain] + believed * soft
     classes = classes * (1 - recipe.label_smoothing) + recipe.label_smoothing / classes.shape[1]
     mixed = float(torch.rand(())) < recipe.mixup
     if mixed:
@@ -279,6 +283,11 @@ def _loss(
     if recipe.classes and captions is not None:
         # Logit adjustment (Menon et al. 2021): the prior is learned here and left out when predicting.
         logits = class_logits(model, embedding, captions, draw=True) + log_prior
+        if not mixed:
+            # What a model says again and again of a crop outweighs a wrong label (Huang et al. 2020); said as
+            # often as the labels say it, since the class weights come on top.
+            said = (logits.detach() - class_weight.log())[plain, :CONTEMPT].softmax(1)
+            opinions[rows[plain]] = OPINION_DECAY * opinions[rows[plain]] + (1 - OPINION_DECAY) * said
         weights = classes @ class_weight
         loss = loss + recipe.classes * (F.cross_entropy(logits, classes, reduction="none") * weights).mean()
     if recipe.words and captions is not None:
@@ -314,20 +323,6 @@ def description_loss(
         alike = F.softmax((sentences @ sentences.T - 1) / 0.03, dim=1)
     text = model.text_head(sentences)
     return contrastive_loss(embedding, text, model.description_scale(), alike)
-
-
-@torch.no_grad()
-def class_probabilities(model: ImageModel, faces: Faces, captions: Captions) -> Tensor:
-    """Return (N, 7): what a trained model says of every crop and its mirror image, averaged, to teach the next."""
-    rows = []
-    for batch in torch.from_numpy(faces.images)[:, None].split(512):
-        pixels = batch.float() / 255
-        both = [model.eval()(view)[0] for view in (pixels, pixels.flip(3))]
-        logits = [
-            class_logits(model, embedding, captions, draw=False)[:, : len(CLASSES)] for embedding in both
-        ]
-        rows.append(torch.stack([logit.softmax(1) for logit in logits]).mean(0))
-    return torch.cat(rows)
 
 
 @torch.no_grad()

@@ -2,12 +2,13 @@
 
 Steps in order (each resumes where it was cut off, and `all` runs them in turn):
 captions   descriptions, class captions and their sentence vectors        -> captions.safetensors
-geometry   the image tower learns face-mesh geometry alone, no labels     -> geometry/
-images     ... then descriptions and class sentences together             -> images/
-refine     ... then once more with all crops but a few held out           -> refine/
+images     the image tower: class sentences, descriptions and geometry    -> images/
+refine     ... once more, less disturbed                                  -> refine/
 text       the small text tower, distilled over dictionary text           -> text/
 clips      the temporal part, on pseudo-clips                             -> clips/
-package    calibration on held-out crops, ONNX graphs, config             -> package/
+package    calibration on unseen crops, ONNX graphs, config               -> package/
+Beside them, not part of `all`, for the label-free variant and the card's ablations:
+geometry   a smaller tower learns face-mesh geometry alone, no labels     -> geometry/
 Nothing here reads the val split.
 """
 
@@ -37,14 +38,7 @@ from emoclip.training.clips import ClipModel, ClipRecipe, FrameBank, frame_bank,
 from emoclip.training.compact import BothWays, TextTower, TextTowerConfig
 from emoclip.training.faces import CLASSES, Faces, held_out, near_duplicates, read_faces
 from emoclip.training.fitting import fit_scale, fit_text_head, pulled, rejection_threshold, small_sentences
-from emoclip.training.images import (
-    NEUTRAL,
-    Captions,
-    ImageModel,
-    ImageRecipe,
-    class_probabilities,
-    train_images,
-)
+from emoclip.training.images import NEUTRAL, Captions, ImageModel, ImageRecipe, train_images
 from emoclip.training.pack import Towers, write_package
 from emoclip.training.sentences import SentenceEncoder
 from emoclip.training.state import load_weights
@@ -60,15 +54,15 @@ from emoclip.training.words import (
     start_tower,
 )
 
-STEPS = ("captions", "geometry", "images", "refine", "text", "clips", "package")
+STEPS = ("captions", "images", "refine", "text", "clips", "package")
 
 
 @dataclass(frozen=True)
 class MiniRecipe:
     """All steps of the bundled model."""
 
-    held_out: float = 0.1  # share of train kept for selection, calibration and the rejection threshold
-    refine_held_out: float = 0.04  # ... in the last image step, taken from the same crops
+    held_out: float = 0.1  # share of train that the step geometry does not see
+    unseen: float = 0.04  # share of train that no step sees, among those: for selection and calibration
     descriptions_per_crop: int = 1
     threads: int = 2
     contempt_pull: float = (
@@ -115,8 +109,7 @@ class Run:
         groups = near_duplicates(self.faces.images)
         usable = self.faces.images.std(axis=(1, 2)) > 4  # some crops are one flat grey
         self.held = held_out(self.faces.labels, groups, recipe.held_out) & usable
-        # The refining step gives most held-out crops back; the rest stay unseen by every step.
-        self.unseen = held_out(self.faces.labels, groups, recipe.refine_held_out) & self.held
+        self.unseen = held_out(self.faces.labels, groups, recipe.unseen) & self.held
         self.train, self.most = usable & ~self.held, usable & ~self.unseen
 
     def folder(self, name: str) -> Path:
@@ -133,7 +126,7 @@ class Run:
             )
 
     def geometry(self) -> None:
-        """Train the image tower on face-mesh geometry."""
+        """Train an image tower on face-mesh geometry alone."""
         train_images(
             self.recipe.geometry,
             self.faces.take(self.train),
@@ -143,23 +136,18 @@ class Run:
         )
 
     def images(self) -> None:
-        """Train the image tower on descriptions and class sentences."""
-        self._train_images("images", self.recipe.images, self.train, self.held, "geometry")
+        """Train the image tower on class sentences, descriptions and geometry."""
+        self._train_images(self.recipe.images, self.folder("images"))
 
     def refine(self) -> None:
-        """Train on with more crops."""
-        self._train_images("refine", self.recipe.refine, self.most, self.unseen, "images")
+        """Train on from there."""
+        self._train_images(
+            self.recipe.refine, self.folder("refine"), self.out / "images" / "model.safetensors"
+        )
 
-    def _train_images(
-        self, name: str, recipe: ImageRecipe, train: NDArray[np.bool_], held: NDArray[np.bool_], after: str
-    ) -> None:
-        initial = self.out / after / "model.safetensors"
-        captions, faces, teacher = self._captions(train), self.faces.take(train), None
-        if recipe.distil:
-            model = ImageModel(recipe.tower, self.faces.points.shape[1])
-            model.load_state_dict(load_weights(initial))
-            teacher = class_probabilities(model, faces, captions)
-        train_images(recipe, faces, self.faces.take(held), captions, self.folder(name), initial, teacher)
+    def _train_images(self, recipe: ImageRecipe, out: Path, initial: Path | None = None) -> None:
+        train, held = self.faces.take(self.most), self.faces.take(self.unseen)
+        train_images(recipe, train, held, self._captions(self.most), out, initial)
 
     def _captions(self, keep: NDArray[np.bool_]) -> Captions:
         return read_captions(self.out / "captions.safetensors", keep)
@@ -195,10 +183,9 @@ class Run:
         return encode_texts(texts, SentenceEncoder(self.encoder), path)
 
     def image_model(self) -> ImageModel:
-        """Return the last image model trained."""
-        name = "refine" if (self.out / "refine" / "model.safetensors").is_file() else "images"
-        model = ImageModel(self.recipe.images.tower, self.faces.points.shape[1])
-        model.load_state_dict(load_weights(self.out / name / "model.safetensors"))
+        """Return the trained image model."""
+        model = ImageModel(self.recipe.refine.tower, self.faces.points.shape[1])
+        model.load_state_dict(load_weights(self.out / "refine" / "model.safetensors"))
         return model.eval()
 
     def text_tower(self, model: ImageModel) -> tuple[TextTower, Tokenizer]:
@@ -261,7 +248,7 @@ class Run:
     def clips(self) -> None:
         """Train the temporal part on frames of the finished image tower."""
         model = self.image_model()
-        bank = self.bank(model, self.train, self.recipe.bank_crops)
+        bank = self.bank(model, self.most, self.recipe.bank_crops)
         train_clips(
             self.recipe.clips,
             bank,
@@ -277,7 +264,7 @@ class Run:
 
     def temporal(self) -> ClipModel:
         """Return the trained temporal part."""
-        model = ClipModel(self.recipe.images.tower.width, self.recipe.clips.depth)
+        model = ClipModel(self.recipe.refine.tower.width, self.recipe.clips.depth)
         model.load_state_dict(load_weights(self.out / "clips" / "temporal.safetensors"))
         return model.eval()
 
@@ -308,7 +295,7 @@ class Run:
 def main(arguments: list[str] | None = None) -> int:
     """Run one step, or all."""
     parser = argparse.ArgumentParser(prog="python -m emoclip.training.mini", description=__doc__)
-    parser.add_argument("step", choices=(*STEPS, "all"))
+    parser.add_argument("step", choices=(*STEPS, "geometry", "all"))
     parser.add_argument("--root", type=Path, required=True, help="folder with the FER-2013 copy")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run")
     parser.add_argument("--recipe", type=Path, help="a .toml; the bundled model's by default")

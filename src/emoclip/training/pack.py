@@ -19,7 +19,7 @@ from emoclip.errors import PackageError
 from emoclip.files import sha256
 from emoclip.training.compact import BothWays, ImageTower, TextTower
 from emoclip.training.graphs import save_graph
-from emoclip.training.packing import folded, quantise_convolutions, store_fp16, store_int8
+from emoclip.training.packing import folded, quantise_image, store_fp16, store_int8
 
 AGREEMENT = {
     "image": 0.98,
@@ -54,7 +54,7 @@ def write_package(
     """Write a package folder and return the least cosine per tower between the graphs and torch.
 
     scale: fitted logit scale; threshold: cosine below which no label fits; held: crops both were fitted on.
-    crops: (N, 1, 48, 48) real crops in [0, 1], which the 8-bit convolutions are calibrated and checked on.
+    crops: (N, 1, 48, 48) real crops in [0, 1], which the 8-bit image tower is calibrated and checked on.
     Raises PackageError if a packed tower strays from its original.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -66,7 +66,7 @@ def write_package(
     with torch.no_grad():
         frames = BothWays(towers.image.eval())(pixels).reshape(16, 16, -1)
     save_graph(BothWays(folded(towers.image)), pixels[:2], folder / "image.onnx", {0: (1, None)}, "fp32")
-    quantise_convolutions(folder / "image.onnx", crops[:512])
+    quantise_image(folder / "image.onnx", crops[:512])
     save_graph(towers.temporal, frames, folder / "temporal.onnx", {0: (1, None), 1: (1, 1023)}, "fp32")
     store_int8(folder / "temporal.onnx")
     store_fp16(folder / "temporal.onnx")  # the table of positions

@@ -1,4 +1,4 @@
-"""Make exported graphs small: 8-bit weights with a scale per column, half floats, 8-bit convolutions."""
+"""Make exported graphs small: 8-bit weights with a scale per column, half floats, 8-bit image towers."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ class _Crops:
         return None if batch is None else {"pixels": batch}
 
 
-def quantise_convolutions(path: Path, crops: NDArray[np.float32]) -> None:
-    """Make convolutions 8-bit with fixed scales, so a crop's embedding never depends on its batch-mates.
+def quantise_image(path: Path, crops: NDArray[np.float32]) -> None:
+    """Make an image tower 8-bit with fixed scales, so a crop's embedding never depends on its batch-mates.
 
-    crops: (N, 1, S, S) real crops in [0, 1].  The normalisation in front and the head stay fp32.
+    crops: (N, 1, S, S) real crops in [0, 1].  The normalisation in front stays fp32.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -115,7 +115,7 @@ def quantise_convolutions(path: Path, crops: NDArray[np.float32]) -> None:
         str(path),
         _Crops(crops),
         quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=["Conv", "Add", "AveragePool"],
+        op_types_to_quantize=["Conv", "Add", "AveragePool", "Gemm"],
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
