@@ -228,7 +228,7 @@ class Run:
 
     @torch.no_grad()
     def _smirks(self, model: ImageModel) -> Tensor:
-        """Return the mean clip embedding (D,), unit length, of held-out neutral crops with one lip corner raised."""
+        """Return the mean clip embedding (D,), unit length, of a tenth of the neutral crops, one lip corner raised."""
         torch.manual_seed(0)
         chosen = self.held & (self.faces.labels == NEUTRAL) & np.isfinite(self.faces.measures).all(axis=1)
         faces = self.faces.take(chosen)
