@@ -93,3 +93,10 @@ def test_a_crop_labelled_wrongly_among_many_alike_is_seen_through(faces, caption
     train_images(replace(RECIPE, epochs=20, contempt=0.0, mixup=0.0), alike, alike, captions, tmp_path)
     opinions = load_weights(tmp_path / "state.safetensors")["opinions"]
     assert int(opinions[14].argmax()) == 3
+
+
+def test_a_class_without_any_crop_leaves_the_others_to_be_learned(faces, captions, tmp_path):
+    some = faces.take(faces.labels != 1)
+    few = replace(captions, described=captions.described[: len(some.labels)])
+    weights = train_images(replace(RECIPE, epochs=1), some, some, few, tmp_path)
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
