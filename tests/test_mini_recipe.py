@@ -11,7 +11,8 @@ pytest.importorskip("safetensors")
 from emoclip.errors import ConfigError  # noqa: E402
 from emoclip.package import load  # noqa: E402
 from emoclip.training import mini  # noqa: E402
-from emoclip.training.fitting import fit_scale, rejection_threshold  # noqa: E402
+from emoclip.training.compact import TextHead  # noqa: E402
+from emoclip.training.fitting import fit_scale, fit_text_head, rejection_threshold  # noqa: E402
 from emoclip.training.packing import store_fp16, store_int8  # noqa: E402
 
 SHIPPED = Path(mini.__file__).parent / "recipes" / "mini" / "mini.toml"
@@ -22,6 +23,7 @@ def test_shipped_recipe_is_read():
     assert recipe.images.epochs == 76
     assert recipe.images.tower.channels == (48, 96, 192)
     assert recipe.images.augment.rotation_deg == 14.0
+    assert recipe.refine.epochs == 80
     assert recipe.text.layers == (0, 2, 5)
 
 
@@ -44,6 +46,22 @@ def test_fitted_scale_gives_back_the_one_the_labels_were_drawn_with():
     odds /= odds.sum(1, keepdims=True)
     labels = (odds.cumsum(1) < random.random((20000, 1))).sum(1)
     assert fit_scale(cosines, labels) == pytest.approx(5.0, rel=0.05)
+
+
+def test_refitted_text_head_keeps_class_sentences_closest():
+    torch.manual_seed(0)
+    unit = torch.nn.functional.normalize
+    head = TextHead(384, 256)
+    teacher, other = unit(torch.randn(3000, 384), dim=-1), unit(torch.randn(3000, 384), dim=-1)
+    small = unit(teacher + other, dim=-1)  # another encoder's view of the same texts
+    with torch.no_grad():
+        wanted = unit(head(teacher), dim=-1)
+    classes = [slice(at, at + 100) for at in range(0, 800, 100)]  # texts of eight classes, the sentence first
+    words = [(wanted[rows], small[rows]) for rows in classes]
+    fitted = fit_text_head(head, teacher, small, words, steps=200)
+    likeness = (unit(fitted(small), dim=-1) * wanted).sum(1)
+    assert likeness[0:800:100].min() > likeness[:800].mean() + 0.05
+    assert likeness[0:800:100].min() > 0.95
 
 
 def test_rejection_threshold_keeps_95_percent():

@@ -39,7 +39,8 @@ def fit_text_head(
 
     head: as trained with the image tower, on the encoder's sentences; it is copied and then follows its own earlier
     output for the same texts.  teacher, small: (N, 384) of the same texts.  words: per class the wanted (V, D) unit
-    rows and the small tower's (V, 384), which count as much as all other texts together.
+    rows and the small tower's (V, 384), its class sentence first; all words together, and the class sentences alone
+    once more, count as much as all other texts together.
     towards: a last correction of all wanted rows.  Returns the new head.
     """
     torch.manual_seed(seed)
@@ -48,20 +49,29 @@ def fit_text_head(
     fitted = TextHead(head.linear.in_features, head.linear.out_features)
     fitted.load_state_dict(head.state_dict())
     wanted_words, small_words = towards(torch.cat([w for w, _ in words])), torch.cat([s for _, s in words])
+    wanted_sentences, sentences = (
+        towards(torch.stack([w[0] for w, _ in words])),
+        torch.stack([s[0] for _, s in words]),
+    )
     optimizer = torch.optim.AdamW(fitted.parameters(), lr=learning_rate, weight_decay=0.01)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * (1 - step / steps)
         rows = torch.randint(0, len(small), (512,))
         some = torch.randint(0, len(small_words), (256,))
-        loss = (1 - (F.normalize(fitted(small[rows]), dim=-1) * wanted[rows]).sum(1)).mean()
         loss = (
-            loss + (1 - (F.normalize(fitted(small_words[some]), dim=-1) * wanted_words[some]).sum(1)).mean()
+            _apart(fitted(small[rows]), wanted[rows])
+            + _apart(fitted(small_words[some]), wanted_words[some])
+            + _apart(fitted(sentences), wanted_sentences)
         )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     return fitted.eval()
+
+
+def _apart(embeddings: Tensor, wanted: Tensor) -> Tensor:
+    return (1 - (F.normalize(embeddings, dim=-1) * wanted).sum(1)).mean()
 
 
 def pulled(wanted: Tensor, text: Tensor, faces: Tensor, strength: float) -> Tensor:

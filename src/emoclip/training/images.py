@@ -174,8 +174,9 @@ def train_images(
         step = restore_state(state, model, average, *optimizers)
         opinions = state["opinions"]
     network = cast(nn.Module, torch.compile(model)) if recipe.compile else model
-    counts = torch.bincount(data.labels, minlength=CONTEMPT + 1).float().clamp(min=1)
-    counts[CONTEMPT] = max(1.0, float(counts[NEUTRAL]) * recipe.contempt)
+    counts = torch.bincount(data.labels, minlength=CONTEMPT + 1).float()
+    counts[CONTEMPT] = counts[NEUTRAL] * recipe.contempt
+    counts.clamp_(min=1)
     class_weight = (counts / counts.mean()) ** -recipe.class_exponent
     log_prior = (counts / counts.sum()).log() * (1 - recipe.class_exponent - recipe.prior)
     while step < recipe.epochs * per_epoch:
