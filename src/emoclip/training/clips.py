@@ -41,6 +41,7 @@ class ClipRecipe:
     weight_decay: float = 0.05
     views: int = 4
     evenness: float = 1.0  # 0 draws classes as often as they are among the crops, 1 all alike
+    trust: float = 1.0  # share of the learned correction that is kept: the tower reads its own crops more surely
     seed: int = 0
 
 
@@ -172,5 +173,7 @@ def train_clips(
             print(f"clips step {step}/{recipe.steps} loss {shown / 250:.4f}", flush=True)
             shown = 0.0
             save_weights(checkpoint, training_state(model, {}, step, optimizer))
+    with torch.no_grad():
+        model.out.weight.mul_(recipe.trust)
     save_weights(out / "temporal.safetensors", model.state_dict())
     return model
