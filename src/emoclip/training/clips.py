@@ -41,7 +41,7 @@ class ClipRecipe:
     weight_decay: float = 0.05
     views: int = 4
     evenness: float = 1.0  # 0 draws classes as often as they are among the crops, 1 all alike
-    trust: float = 1.0  # share of the learned correction that is kept: the tower reads its own crops more surely
+    trust: float = 1.0  # share of the learned correction that is kept; all of it suits crops the tower knows
     seed: int = 0
 
 
