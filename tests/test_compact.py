@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from emoclip.training.augmentation import AugmentConfig, blocks, frame, raise_one_corner  # noqa: E402
-from emoclip.training.clips import ClipModel, FrameBank, pseudo_clips  # noqa: E402
+from emoclip.training.clips import ClipModel, ClipRecipe, FrameBank, pseudo_clips, train_clips  # noqa: E402
 from emoclip.training.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig  # noqa: E402
 from emoclip.training.faces import held_out, near_duplicates  # noqa: E402
 from emoclip.training.losses import LogitScale, contrastive_loss, same_text_targets  # noqa: E402
@@ -163,6 +163,22 @@ def test_temporal_part_leaves_a_still_alone_and_corrects_a_changing_clip():
     assert torch.allclose(model(frames.expand(2, 32, 16)), unit[:, 0], atol=1e-5)
     changing = torch.cat([unit, -unit], 1)
     assert float(model(changing).detach().norm(dim=1).min()) > 0.1  # their mean alone is nothing
+
+
+def test_half_trust_halves_the_learned_correction_once_however_often_training_is_resumed(tmp_path):
+    torch.manual_seed(0)
+    bank = FrameBank(torch.randn(8, 2, 16), torch.randn(8, 2, 16), torch.randn(3, 16), torch.arange(8) % 7)
+    text = torch.nn.functional.normalize(torch.randn(7, 16), dim=-1)
+    recipe = ClipRecipe(steps=250, batch=4, frames=4, depth=1)
+    frames = torch.randn(3, 6, 16)
+    mean = torch.nn.functional.normalize(frames, dim=-1).mean(1)
+    learned = {}
+    for trust in (1.0, 0.5, 0.5):
+        out = tmp_path / str(trust)
+        out.mkdir(exist_ok=True)
+        learned[trust] = train_clips(replace(recipe, trust=trust), bank, text, 5.0, out)(frames) - mean
+    assert float(learned[1.0].detach().abs().max()) > 0.01
+    torch.testing.assert_close(learned[0.5], learned[1.0] / 2)
 
 
 def test_a_partial_clip_shows_its_apex_and_rests_elsewhere():
