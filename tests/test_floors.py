@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "src" / "emoclip"
 FLOORS = {
     0: "errors config results metrics files",
-    1: "video containers frames pictures faces detection tracks yunet preprocess prompts package catalogue datasets "
+    1: "video containers frames pictures faces preprocess prompts package catalogue datasets "
     "scales segments recording processor execution pipeline textcache",
     2: "runtime",
     3: "engine timeline",

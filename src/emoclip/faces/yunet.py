@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emoclip.detection import Box, Detection, HaarDetector
 from emoclip.errors import EmoclipError
+from emoclip.faces.detectors import Box, Detection, HaarDetector
 from emoclip.files import atomic_path
 from emoclip.package import cache_folder
 from emoclip.pictures import Pixels

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.detection import Box, Detection
+from emoclip.faces.detectors import Box, Detection
 from emoclip.pictures import Pixels
 
 GRID = np.stack(np.meshgrid(*[np.linspace(0.15, 0.85, 6)] * 2), axis=-1).reshape(

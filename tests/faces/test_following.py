@@ -8,11 +8,11 @@ import pytest
 from skimage import data
 
 from emoclip.config import FaceConfig
-from emoclip.detection import overlap
 from emoclip.faces import FaceFollower, square_crop
+from emoclip.faces.detectors import overlap
+from emoclip.faces.yunet import FILE, YuNetDetector
 from emoclip.pictures import read_picture
 from emoclip.video import Frame, open_video
-from emoclip.yunet import FILE, YuNetDetector
 
 ALL = FaceConfig(mode="all")
 
@@ -243,7 +243,7 @@ def test_yunet_that_cannot_be_had_falls_back_loudly(monkeypatch, tmp_path, media
         return io.BytesIO(answer)
 
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    monkeypatch.setattr("emoclip.yunet.cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("emoclip.faces.yunet.cache_folder", lambda: tmp_path)
     with pytest.warns(UserWarning, match="YuNet is not used") as caught:
         [(_, faces)] = follow_all(media / "single_face.jpg", FaceConfig(mode="all", detector="yunet"))
     assert str(tmp_path / "detectors" / FILE) in str(caught[0].message)
