@@ -3,7 +3,12 @@
 The output says how an expression reads to a viewer, not what a person feels.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Nothing leaves the machine: ONNX Runtime looks up its maker's host, unless this stands before it is imported, and the
+# hub's client names what runs it.  Here, since every module of ours and every worker passes here first.
+os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 __all__ = ["Classification", "EmoCLIP", "EmoclipError", "Timeline", "__version__"]

@@ -1,7 +1,7 @@
 """Video containers and streams through PyAV: frames in order, times that grow, damage stepped over."""
 
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from emoclip.errors import InputError
 from emoclip.frames import Converter, Decoded, Frame, Notes, past_end
@@ -189,7 +189,7 @@ def _open(source: str | IO[bytes], name: str) -> "InputContainer":
             "r",
             timeout=NETWORK_TIMEOUT_S if live else None,
             options={"rtsp_transport": "tcp"} if name.startswith("rtsp") else {},
-            metadata_errors="replace",
+            **_lenient_metadata(),
         )
     except av.error.InvalidDataError:
         raise InputError(f"{name}: not a video, or cut off or damaged; play it elsewhere to check") from None
@@ -199,6 +199,13 @@ def _open(source: str | IO[bytes], name: str) -> "InputContainer":
         file.close()
         raise InputError(f"{name}: a text file, not a video; name a video or a picture")
     return file
+
+
+def _lenient_metadata() -> dict[str, Any]:
+    """Let a title be in any encoding: PyAV below 19 refuses it unless told, 19 takes it and knows no such word."""
+    import av
+
+    return {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 def _best_video_stream(file: "InputContainer", name: str) -> "VideoStream":
