@@ -15,7 +15,7 @@ FLOORS = {
     2: "runtime",
     3: "engine timeline",
     4: "formats report overlay drawing batch sidecar page charts evaluate embeddings sampling scorecard wordings "
-    "symptoms study cohort interviews validation regression probe heads symptom_report search bench",
+    "symptoms study cohort interviews validation regression probe heads symptom_report search bench codings",
     5: "cli server",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -141,7 +141,9 @@ def write_bids(timeline: Timeline, path: Path) -> None:
     )
     rows = []
     for segment in sorted(timeline.segments, key=lambda segment: (segment.onset_s, segment.track_id)):
-        before, after = (segment.onset_s, segment.duration_s), (segment.peak_s, segment.peak, segment.mean)
+        # Of the rounded times, so that onset and duration give the offset that the other formats hold.
+        lasts_s = round(segment.offset_s, 3) - round(segment.onset_s, 3)
+        before, after = (segment.onset_s, lasts_s), (segment.peak_s, segment.peak, segment.mean)
         middle = [_line(segment.label) or "n/a", str(segment.track_id)]
         rows.append([*(f"{part:.3f}" for part in before), *middle, *(f"{part:.3f}" for part in after)])
     _write_tsv(path, columns, rows)

@@ -1,0 +1,63 @@
+"""BORIS projects (.boris) -> codings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from emoclip.codings.coding import Coding, Mark
+from emoclip.codings.tables import Sheet, media_stem, observations, track_name
+from emoclip.errors import InputError
+
+
+def read_project(path: Path) -> list[Coding]:
+    """Read all observations of media in a BORIS project.  Raises InputError."""
+    try:
+        project = json.loads(path.read_text(encoding="utf-8-sig"))
+        states = {
+            conf["code"]: str(conf["type"]).casefold().startswith("state")
+            for conf in project["behaviors_conf"].values()
+        }
+        sheets: dict[tuple[str, str], Sheet] = {}
+        for name, observation in project["observations"].items():
+            if observation.get("type", "MEDIA").upper() != "MEDIA":
+                continue
+            media = next((files[0] for _, files in sorted(observation["file"].items()) if files), name)
+            sheet = Sheet(_length(observation, media))
+            shift_s = float(observation.get("time offset") or 0)
+            events = [(float(event[0]) + shift_s, *event[1:4]) for event in observation["events"]]
+            _pair(path, name, events, states, sheet)
+            sheets[media_stem(media), name] = sheet
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise InputError(
+            f"{path}: not a BORIS project, or damaged; open it in BORIS and save it again"
+        ) from None
+    if not sheets:
+        raise InputError(f"{path}: has no observation of a video; code one in BORIS first")
+    return observations(path, sheets)
+
+
+def _length(observation: dict[str, Any], media: str) -> float | None:
+    lengths = observation.get("media_info", {}).get("length", {})
+    return float(lengths[media]) if media in lengths else None
+
+
+def _pair(
+    path: Path, name: str, events: list[tuple[float, str, str, str]], states: dict[str, bool], sheet: Sheet
+) -> None:
+    """A state's events are its begin and its end by turns; which is which is not stored."""
+    begun: dict[tuple[str, str, str], float] = {}
+    for at, subject, label, modifiers in sorted(events, key=lambda event: event[0]):
+        track = track_name(subject.replace("No focal subject", ""))
+        key = (subject, label, modifiers)
+        if not states[label]:
+            sheet.add(path, 0, Mark(at, at, label, track))
+        elif key in begun:
+            sheet.add(path, 0, Mark(begun.pop(key), at, label, track))
+        else:
+            begun[key] = at
+    for (_, label, _), at in begun.items():
+        raise InputError(
+            f"{path}: observation {name}: {label!r} begins at {at:g} s and never ends; correct it in BORIS"
+        )

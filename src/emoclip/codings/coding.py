@@ -1,0 +1,147 @@
+"""What was marked in a video by one coder: labels with onset and offset."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from emoclip.errors import InputError
+
+ANYONE = "anyone"  # the track of a mark that does not say whose face it is about
+SLACK_S = 0.5  # coders stop the clock a little after the last frame
+NOTHING = "none of these"  # marks time that was looked at and in which no label fits
+OPEN = "?"  # marks a window that waits to be coded
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """A label from `onset_s` to `offset_s`, in seconds on the video's clock; equal for a point event."""
+
+    onset_s: float
+    offset_s: float
+    label: str
+    track: str = ANYONE
+
+
+@dataclass(frozen=True)
+class Coding:
+    """One coder's marks in one video, in order of time.
+
+    video: the video's name without folder and ending.  coder: "" where the file does not say.
+    duration_s: of the video, where the file knows it.  coded: the time that was coded; None is all of the video.
+    subject: who is shown, "" if unknown.  machine: made by a model, not by a person.
+    """
+
+    file: Path
+    video: str
+    coder: str
+    marks: tuple[Mark, ...]
+    duration_s: float | None = None
+    coded: tuple[Span, ...] | None = None
+    subject: str = ""
+    machine: bool = False
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that were marked, sorted."""
+        return sorted({mark.label for mark in self.marks})
+
+    @property
+    def tracks(self) -> list[str]:
+        """Whose faces were marked, sorted."""
+        return sorted({mark.track for mark in self.marks})
+
+    @property
+    def end_s(self) -> float:
+        """Where the last mark ends, 0 without any."""
+        return max((mark.offset_s for mark in self.marks), default=0.0)
+
+    def rows(self) -> Iterator[tuple[str, str, str, str, float, float]]:
+        """Yield file, coder, track, label, onset and offset of each mark."""
+        for mark in self.marks:
+            yield str(self.file), self.coder, mark.track, mark.label, mark.onset_s, mark.offset_s
+
+    def renamed(self, names: dict[str, str]) -> "Coding":
+        """Return it with labels replaced as `names` says."""
+        marks = (replace(mark, label=names.get(mark.label, mark.label)) for mark in self.marks)
+        return replace(self, marks=tuple(marks))
+
+
+def checked(coding: Coding) -> Coding:
+    """Return it with marks in order of time, to the millisecond, which every format keeps.
+
+    Raises InputError for times that cannot be.
+    """
+    for mark in coding.marks:
+        where = f"{coding.file}: {mark.label!r} from {mark.onset_s:g} to {mark.offset_s:g} s"
+        if not (math.isfinite(mark.onset_s) and math.isfinite(mark.offset_s)):
+            raise InputError(f"{where} is not a time; correct it")
+        if mark.onset_s < 0:
+            raise InputError(f"{where} begins before the video does; correct the time, or the file's offset")
+        if mark.offset_s < mark.onset_s:
+            raise InputError(f"{where} ends before it begins; exchange or correct the two times")
+        if coding.duration_s is not None and mark.offset_s > coding.duration_s + SLACK_S:
+            raise InputError(
+                f"{where} lies after the end of the video, which is {coding.duration_s:g} s long; "
+                "is it the coding of another video, or in another unit of time?"
+            )
+    marks = (replace(m, onset_s=round(m.onset_s, 3), offset_s=round(m.offset_s, 3)) for m in coding.marks)
+    return replace(coding, marks=tuple(sorted(marks)))
+
+
+def merged(codings: Iterable[Coding]) -> list[Coding]:
+    """Put together what one coder marked of one video in several files."""
+    by_key: dict[tuple[str, str], list[Coding]] = {}
+    for coding in codings:
+        by_key.setdefault((coding.video, coding.coder), []).append(coding)
+    return [_together(parts) for parts in by_key.values()]
+
+
+def _together(parts: list[Coding]) -> Coding:
+    if len(parts) == 1:
+        return parts[0]
+    coded = (
+        None if any(part.coded is None for part in parts) else union(s for p in parts for s in p.coded or ())
+    )
+    known = [part.duration_s for part in parts if part.duration_s is not None]
+    return checked(
+        replace(
+            parts[0],
+            marks=tuple({mark: None for part in parts for mark in part.marks}),
+            coded=None if coded is None else tuple(coded),
+            duration_s=max(known) if known else None,
+        )
+    )
+
+
+def union(spans: Iterable[Span]) -> list[Span]:
+    """Return spans of time without overlap, in order."""
+    joined: list[Span] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def minus(spans: Iterable[Span], holes: Sequence[Span]) -> list[Span]:
+    """Return what is left of spans outside of `holes`."""
+    left = union(spans)
+    for low, high in union(holes):
+        left = [
+            part
+            for start, end in left
+            for part in ((start, min(end, low)), (max(start, high), end))
+            if part[1] > part[0]
+        ]
+    return left
+
+
+def clock(seconds: float) -> str:
+    """Return a time as people write it, 1:02:03.4 or 2:03.4."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"

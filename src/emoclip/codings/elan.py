@@ -1,0 +1,130 @@
+"""ELAN's .eaf -> codings."""
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+from emoclip.codings.coding import ANYONE, NOTHING, OPEN, Coding, Mark, Span, checked, minus
+from emoclip.errors import ConfigError, InputError
+
+TO_CODE = "to code"  # the tier of a suggestion that holds the windows to look at
+OURS = "emoclip"  # the author of documents that we wrote
+
+
+def read_eaf(path: Path, tiers: tuple[str, ...] = ()) -> list[Coding]:
+    """Read an ELAN document: one coding per annotator of its tiers.
+
+    tiers: names or patterns (`Face*`) of the tiers to read, all if empty.  A mark's label is the annotation's value,
+    or the tier's name where that is empty; its track is the tier's participant; its coder the tier's annotator.
+    Raises InputError, ConfigError.
+    """
+    document = _parsed(path)
+    names = _chosen(path, list(document.tiers), tiers)
+    media = document.media_descriptors[0] if document.media_descriptors else {}
+    shift_s = int(media.get("TIME_ORIGIN") or 0) / 1000
+    place = media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL") or ""
+    video = PurePosixPath(unquote(place).replace("\\", "/")).stem or path.stem
+    ours = document.adocument.get("AUTHOR") == OURS
+    marks: dict[str, list[Mark]] = {}
+    windows: list[Span] = []
+    for name in names:
+        found = [
+            (start / 1000 + shift_s, end / 1000 + shift_s, " ".join(value.split()))
+            for start, end, value in _annotations(path, document, name)
+        ]
+        if name.casefold() == TO_CODE:
+            windows += [(start, end) for start, end, _ in found]
+            continue
+        attributes = document.tiers[name][2]
+        # Our own tiers are the tracks; people name whose face a tier is about as its participant.
+        track = name if ours else " ".join(attributes.get("PARTICIPANT", "").split()) or ANYONE
+        coder = " ".join(attributes.get("ANNOTATOR", "").split())
+        marks.setdefault(coder, []).extend(
+            Mark(start, end, value or name, track) for start, end, value in found
+        )
+    return [
+        checked(_filled(Coding(path, video, coder, tuple(of)), windows))
+        for coder, of in (marks or {"": []}).items()
+    ]
+
+
+def _filled(coding: Coding, windows: list[Span]) -> Coding:
+    """Without what waits to be coded; with a tier of windows, only the windows that were filled in are coded time."""
+    waiting = [(mark.onset_s, mark.offset_s) for mark in coding.marks if mark.label == OPEN]
+    marks = tuple(mark for mark in coding.marks if mark.label not in (OPEN, NOTHING))
+    coded = tuple(minus(windows, waiting)) if windows else None
+    return replace(coding, marks=marks, coded=coded)
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        from pympi.Elan import Eaf
+    except ImportError:
+        raise ConfigError(
+            f"{path}: reading ELAN needs pympi-ling; install it with: pip install 'emoclip[formats]'"
+        ) from None
+    try:
+        return Eaf(path, suppress_version_warning=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+    except Exception:  # pympi raises whatever its parser meets
+        raise InputError(
+            f"{path}: not an ELAN document, or damaged; open it in ELAN and save it again"
+        ) from None
+
+
+def _chosen(path: Path, names: list[str], patterns: tuple[str, ...]) -> list[str]:
+    if not patterns:
+        return names
+    found = [
+        name
+        for name in names
+        if name.casefold() == TO_CODE
+        or any(fnmatchcase(name.casefold(), pattern.casefold()) or name == pattern for pattern in patterns)
+    ]
+    if not [name for name in found if name.casefold() != TO_CODE]:
+        raise InputError(
+            f"{path}: no tier is named {', '.join(patterns)}; it has {', '.join(names) or 'none'}"
+        )
+    return found
+
+
+def _annotations(path: Path, document: Any, tier: str) -> list[tuple[float, float, str]]:
+    """Begin, end (milliseconds) and value of a tier's annotations; ELAN stores no time inside a subdivision."""
+    try:
+        slots = _aligned(document.timeslots)
+        aligned, references = document.tiers[tier][:2]
+        if references:
+            parts = []
+            for parent, value, _, _ in references.values():
+                begin, end = document.get_parent_aligned_annotation(parent)[:2]
+                parts.append((slots[begin], slots[end], value))
+            return parts
+        return [(slots[begin], slots[end], value) for begin, end, value, _ in aligned.values()]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path}: an annotation of tier {tier!r} has no time; open it in ELAN and save it again"
+        ) from None
+
+
+def _aligned(slots: dict[str, int | None]) -> dict[str, float]:
+    """Give slots without a time theirs, evenly between their neighbours that have one, as ELAN shows them."""
+    names, filled = list(slots), {}
+    at = 0
+    while at < len(names):
+        value = slots[names[at]]
+        if value is not None:
+            filled[names[at]] = float(value)
+            at += 1
+            continue
+        end = at
+        while end < len(names) and slots[names[end]] is None:
+            end += 1
+        if at and end < len(names):
+            low, high = filled[names[at - 1]], float(slots[names[end]] or 0)
+            for place in range(at, end):
+                filled[names[place]] = low + (high - low) * (place - at + 1) / (end - at + 1)
+        at = end
+    return filled

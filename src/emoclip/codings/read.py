@@ -1,0 +1,132 @@
+"""Any coding, or a timeline of ours, from a file or a folder."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from emoclip.codings.boris import read_project
+from emoclip.codings.coding import Coding, Mark, checked, merged
+from emoclip.codings.elan import read_eaf
+from emoclip.codings.tables import read_table, track_name
+from emoclip.errors import EmoclipError, InputError
+
+SUFFIXES = (".eaf", ".boris", ".csv", ".tsv", ".txt", ".json")
+
+
+def read(path: Path, *, tiers: Sequence[str] = (), fps: float | None = None) -> list[Coding]:
+    """Read one file: ELAN, BORIS project or export, BIDS events, CSV or TSV, or the JSON that `timeline` writes.
+
+    tiers: of ELAN documents, all if empty.  fps: times in tables are frames.  Returns a coding per video and coder.
+    Raises InputError, ConfigError.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    suffix = path.suffix.casefold()
+    if suffix == ".eaf":
+        found = read_eaf(path, tuple(tiers))
+    elif suffix == ".boris":
+        found = read_project(path)
+    elif suffix == ".json":
+        found = [_timeline(path)]
+    elif suffix in SUFFIXES:
+        # Our own table of windows has its segments in the JSON beside it.
+        beside = path.with_suffix(".json")
+        found = [_timeline(beside)] if _is_windows(path) and beside.exists() else read_table(path, fps=fps)
+    else:
+        raise InputError(
+            f"{path}: not a coding that can be read; name one of {', '.join(SUFFIXES)}, or a folder"
+        )
+    return merged(found)
+
+
+def read_all(
+    path: Path, *, tiers: Sequence[str] = (), fps: float | None = None
+) -> tuple[list[Coding], list[str]]:
+    """Read a file, or every coding in a folder and the folders in it.
+
+    Returns the codings, one per video and coder, and what is wrong with the files that could not be read.
+    Raises InputError if nothing could be read.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; check the path")
+    if path.is_file():
+        return read(path, tiers=tiers, fps=fps), []
+    codings: list[Coding] = []
+    wrong: list[str] = []
+    for file in _candidates(path):
+        try:
+            codings += read(file, tiers=tiers, fps=fps)
+        except EmoclipError as error:
+            wrong.append(str(error))
+    if not codings:
+        raise InputError(wrong[0] if wrong else f"{path}: holds no coding ({', '.join(SUFFIXES)})")
+    return merged(codings), wrong
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """The files of a folder that may be codings; of a timeline's outputs the JSON alone, which the others repeat."""
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and file.suffix.casefold() in SUFFIXES and not file.name.startswith(".")
+    )
+    ours = {file: _sidecar(file) for file in files if file.suffix.casefold() == ".json"}
+    repeated = {
+        file.parent / name for file, found in ours.items() if found for name in found.get("outputs", {})
+    }
+    return [
+        file
+        for file in files
+        if file not in repeated
+        and file.name != "participants.tsv"
+        and (file not in ours or ours[file] is not None)
+    ]
+
+
+def _sidecar(path: Path) -> dict[str, Any] | None:
+    """What is in the JSON of a timeline; None for any other file."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(record, dict) and {"emoclip", "segments", "input", "settings"} <= record.keys()
+    return record if ours else None
+
+
+def _timeline(path: Path) -> Coding:
+    record = _sidecar(path)
+    if record is None:
+        raise InputError(f"{path}: not a coding, and not the JSON beside a timeline; name one of those")
+    try:
+        settings, duration_s = record["settings"], record["duration_s"]
+        start_s, end_s = settings["start_s"], settings["end_s"] or duration_s
+        marks = tuple(
+            Mark(part["onset_s"], part["offset_s"], part["label"], track_name(str(part["track_id"])))
+            for part in record["segments"]
+        )
+        if end_s is None:
+            end_s = max((track["end_s"] for track in record["tracks"]), default=start_s)
+        return checked(
+            Coding(
+                path,
+                Path(record["input"].replace("\\", "/")).stem,
+                f"model {record['model']['name']}",
+                marks,
+                duration_s,
+                coded=((start_s, end_s),),
+                machine=True,
+            )
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{path}: was written by another version of emoclip; make the timeline again"
+        ) from None
+
+
+def _is_windows(path: Path) -> bool:
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            return file.readline().startswith("input,track_id,start_s,end_s,status,")
+    except OSError:
+        return False

@@ -1,0 +1,248 @@
+"""Tables of marks -> codings: plain CSV and TSV, BIDS events, BORIS's two exports, Datavyu's columns."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, checked
+from emoclip.errors import InputError
+
+# Names people give to a column, the first that is there is taken.
+ONSET = ("onset", "onset_s", "start", "start_s", "start (s)", "begin", "from")
+OFFSET = ("offset", "offset_s", "stop", "stop_s", "stop (s)", "end", "end_s", "to")
+DURATION = ("duration", "duration_s", "duration (s)")
+LABEL = ("label", "trial_type", "behavior", "behaviour", "code", "value", "annotation", "event")
+CODER = ("coder", "rater", "observer", "annotator")
+TRACK = ("track", "track_id", "subject_in_video", "face", "person")
+VIDEO = ("video", "file", "media file name", "media file path", "media")
+SUBJECT = ("subject", "participant", "participant_id")
+MODIFIERS = ("modifiers", "modifier #1")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
+Row = dict[str, str]
+
+
+def read_table(path: Path, *, fps: float | None = None) -> list[Coding]:
+    """Read a table, whichever of the kinds it is.  fps: times are frames of a video of so many frames per second.
+
+    Raises InputError naming file and line.
+    """
+    rows = _cells(path)
+    for at, cells in enumerate(rows[:40]):  # BORIS puts what it knows of the observation before the table
+        names = [cell.strip().casefold() for cell in cells]
+        known = set(names)
+        if "behavior" in known and ("time" in known or "start (s)" in known):
+            return _boris(path, names, rows[at + 1 :], at + 2)
+        if known & set(ONSET) and known & set(OFFSET + DURATION):
+            return _plain(path, names, rows[at + 1 :], at + 2, fps)
+        if any(name.endswith(".onset") for name in names):
+            return _datavyu(path, names, rows[at + 1 :], at + 2)
+    raise InputError(
+        f"{path}: not a coding that can be read; a table needs the columns onset, offset and label (coder and track "
+        "if you like), or be an export of BORIS or BIDS events"
+    )
+
+
+def _cells(path: Path) -> list[list[str]]:
+    try:
+        data = path.read_bytes()
+        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        text = data.decode(encoding)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not text in UTF-8; save it as CSV in UTF-8") from None
+    if "\x00" in text:
+        raise InputError(f"{path}: is not a text file; name a table of marks")
+    head = text[:4000]
+    delimiter = max("\t;,", key=head.count)  # what separates is in every line, what is in a cell is not
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise InputError(f"{path}: is not a table ({error}); save it as CSV again") from None
+    return [row if delimiter == "," else [_point(cell) for cell in row] for row in rows]
+
+
+def _point(cell: str) -> str:
+    # A decimal comma, as spreadsheets in many languages write it.
+    return cell.replace(",", ".") if re.fullmatch(r"\s*[-+]?[\d:]*\d,\d+\s*", cell) else cell
+
+
+def _plain(
+    path: Path, names: list[str], rows: list[list[str]], first: int, fps: float | None
+) -> list[Coding]:
+    if not set(names) & set(LABEL):
+        raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
+    sheets: dict[tuple[str, str], Sheet] = {}
+    stem, subject = re.sub(r"_events$", "", path.stem), bids_subject(path)
+    for line, row in _lines(names, rows, first):
+        onset = time_s(_get(row, ONSET), fps, path, line)
+        end, lasts = _get(row, OFFSET), _get(row, DURATION)
+        if _known(end):
+            offset = time_s(end, fps, path, line)
+        else:
+            offset = onset + (time_s(lasts, fps, path, line) if _known(lasts) else 0.0)
+        media = _get(row, VIDEO)
+        key = (media_stem(media) if _known(media) else stem, _get(row, CODER))
+        sheet = sheets.setdefault(key, Sheet(subject=subject or _get(row, SUBJECT)))
+        sheet.add(path, line, Mark(onset, offset, _get(row, LABEL), track_name(_get(row, TRACK))))
+    return [
+        sheet.coding(path, *key) for key, sheet in (sheets or {(stem, ""): Sheet(subject=subject)}).items()
+    ]
+
+
+def _boris(path: Path, names: list[str], rows: list[list[str]], first: int) -> list[Coding]:
+    """Read BORIS's aggregated events (a line per state) or its tabular ones (a line per start and stop)."""
+    header = {cells[0].strip().casefold(): cells[1] for cells in _cells(path)[: first - 2] if len(cells) > 1}
+    stem = re.sub(r"\.boris$", "", path.stem)
+    sheets: dict[tuple[str, str], Sheet] = {}
+    begun: dict[tuple[str, ...], tuple[float, int]] = {}
+    for line, row in _lines(names, rows, first):
+        observation = row.get("observation id") or header.get("observation id", "")
+        media = _get(row, VIDEO)
+        video = media_stem(media) if _known(media) else observation or stem
+        length = row.get("media duration (s)") or row.get("total length", "")
+        sheet = sheets.setdefault((video, observation), Sheet(_number(length)))
+        label, track = row["behavior"], track_name(row.get("subject", "").replace("No focal subject", ""))
+        if "start (s)" in row:
+            onset, stop = time_s(row["start (s)"], None, path, line), row.get("stop (s)", "")
+            offset = time_s(stop, None, path, line) if _known(stop) else onset
+            sheet.add(path, line, Mark(onset, offset, label, track))
+            continue
+        at, kind = time_s(row["time"], None, path, line), _get(row, ("behavior type", "status")).upper()
+        key = (video, observation, track, label, _get(row, MODIFIERS))
+        if kind == "START":
+            if key in begun:
+                raise InputError(
+                    f"{path}: line {line}: {label!r} begins again before it has ended; correct it"
+                )
+            begun[key] = (at, line)
+        elif kind == "STOP":
+            if key not in begun:
+                raise InputError(f"{path}: line {line}: {label!r} ends without having begun; correct it")
+            sheet.add(path, line, Mark(begun.pop(key)[0], at, label, track))
+        else:
+            sheet.add(path, line, Mark(at, at, label, track))
+    for (_, _, _, label, _), (at, line) in begun.items():
+        raise InputError(f"{path}: line {line}: {label!r} begins at {at:g} s and never ends; correct it")
+    return observations(path, sheets or {(stem, stem): Sheet()})
+
+
+def _datavyu(path: Path, names: list[str], rows: list[list[str]], first: int) -> list[Coding]:
+    """Read Datavyu's export: columns NAME.onset, NAME.offset in milliseconds and NAME.code01, beside each other."""
+    marks = []
+    for name in [name.removesuffix(".onset") for name in names if name.endswith(".onset")]:
+        codes = [
+            column
+            for column in names
+            if column.startswith(f"{name}.") and column.split(".")[-1] not in ("ordinal", "onset", "offset")
+        ]
+        for line, cells in enumerate(rows, first):
+            row = dict(zip(names, cells, strict=False))
+            if not _known(row.get(f"{name}.onset", "")):
+                continue
+            onset = time_s(row[f"{name}.onset"], None, path, line)
+            end = row.get(f"{name}.offset", "")
+            offset = time_s(end, None, path, line) if _known(end) else onset
+            label = next((row[code].strip() for code in codes if _known(row.get(code, ""))), name)
+            marks.append(Mark(onset / 1000, offset / 1000, label))
+    return [checked(Coding(path, path.stem, "", tuple(marks)))]
+
+
+@dataclass
+class Sheet:
+    """The marks of one coder in one video, while they are read."""
+
+    duration_s: float | None = None
+    subject: str = ""
+    marks: list[Mark] = field(default_factory=list)
+
+    def add(self, path: Path, line: int, mark: Mark) -> None:
+        """Keep a mark.  Raises InputError if it has no label."""
+        if not _known(mark.label):
+            raise InputError(f"{path}: line {line}: has no label; fill it in, or remove the line")
+        if mark.label.casefold() != NOTHING:
+            self.marks.append(mark)
+
+    def coding(self, path: Path, video: str, coder: str) -> Coding:
+        """Return what was gathered.  Raises InputError for times that cannot be."""
+        return checked(Coding(path, video, coder, tuple(self.marks), self.duration_s, subject=self.subject))
+
+
+def observations(path: Path, sheets: dict[tuple[str, str], Sheet]) -> list[Coding]:
+    """Return codings of BORIS's observations; sheets: by video and observation.
+
+    BORIS does not say who coded.  An observation of the video `v1` called `v1_anna` is anna's; another name is taken
+    for a coder's only where several observations are of one video.
+    """
+    several = {video for video, count in Counter(video for video, _ in sheets).items() if count > 1}
+    codings = []
+    for (video, observation), sheet in sheets.items():
+        rest = observation.replace(video, "", 1).strip(" _-.") if video in observation else ""
+        coder = rest or (observation if video in several and observation != video else "")
+        codings.append(sheet.coding(path, video, coder))
+    return codings
+
+
+def _lines(names: list[str], rows: list[list[str]], first: int) -> Iterator[tuple[int, Row]]:
+    """Yield line number and cells by column of each row that is not empty."""
+    for line, cells in enumerate(rows, first):
+        if any(cell.strip() for cell in cells):
+            padded = [cell.strip() for cell in cells] + [""] * (len(names) - len(cells))
+            yield line, dict(zip(names, padded, strict=False))
+
+
+def time_s(text: str, fps: float | None, path: Path, line: int) -> float:
+    """Return seconds of a number of seconds (of frames with `fps`), [hh:]mm:ss[.mmm], or hh:mm:ss:ff with `fps`."""
+    text = text.strip()
+    parts = text.split(":")
+    sign = -1.0 if text.startswith("-") else 1.0
+    try:
+        if not all(_NUMBER.fullmatch(part) for part in parts) or len(parts) > (4 if fps else 3):
+            raise ValueError
+        numbers = [abs(float(part)) for part in parts]
+    except ValueError:
+        raise InputError(
+            f"{path}: line {line}: {text!r} is not a time; write seconds, hh:mm:ss.mmm, or frames with --fps"
+        ) from None
+    if len(parts) == 1:
+        return sign * numbers[0] / (fps or 1.0)
+    frames = numbers.pop() / (fps or 1.0) if len(parts) == 4 else 0.0
+    if any(number >= 60 for number in numbers[1:]):
+        raise InputError(f"{path}: line {line}: {text!r} has 60 or more minutes or seconds; correct it")
+    return sign * (sum(number * 60.0**power for power, number in enumerate(reversed(numbers))) + frames)
+
+
+def track_name(text: str) -> str:
+    """Return how a track is called: our numbers as `track N`, `anyone` where it is not said."""
+    text = " ".join(text.split())
+    if not _known(text):
+        return ANYONE
+    return f"track {int(text)}" if text.isdecimal() else text
+
+
+def media_stem(place: str) -> str:
+    """Return the name of a video without folder and ending, whichever system wrote it."""
+    name = place.replace("\\", "/").rsplit("/", 1)[-1]
+    return name.rsplit(".", 1)[0] or name
+
+
+def bids_subject(path: Path) -> str:
+    """Return `sub-01` of a BIDS name, else ""."""
+    found = re.match(r"(sub-[0-9a-zA-Z]+)_", path.name)
+    return found[1] if found else ""
+
+
+def _get(row: Row, names: Sequence[str]) -> str:
+    return next((row[name] for name in names if row.get(name)), "")
+
+
+def _known(text: str) -> bool:
+    return text.strip().casefold() not in ("", "n/a", "na", "nan")
+
+
+def _number(text: str) -> float | None:
+    return float(text) if _NUMBER.fullmatch(text.strip()) else None
