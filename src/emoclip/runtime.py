@@ -117,18 +117,22 @@ class Runtime:
         """
         if engine == "openvino":
             return self._openvino(name, precision)
-        session = self.session(name)
+        session = self.session(name, eight_bits=precision == "int8")
         return lambda pixels: session.run(None, {"pixels": pixels})[0]  # type: ignore[no-any-return]
 
-    def session(self, name: str) -> ort.InferenceSession:
-        """Open one graph of the package by its file name.  Raises PackageError if it cannot be loaded."""
+    def session(self, name: str, *, eight_bits: bool = False) -> ort.InferenceSession:
+        """Open one graph of the package by its file name.  Raises PackageError if it cannot be loaded.
+
+        eight_bits: whether activations are 8-bit too, as in an int8 image tower, and not weights alone.
+        """
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
         # Decoding and following use the same cores: threads that spin between batches would only be in their way.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if not processor().int8:
-            # Without VNNI the fast 8-bit kernels add in 16 bits, which overflow; the slower ones are right.
+        if eight_bits:
+            # On x86 without VNNI, where alone it does anything, the fast kernels add in 16 bits, which overflow.
+            # Weights that are 8-bit alone, in the other towers, it rewrites into graphs that fail at run time.
             options.add_session_config_entry("session.x64quantprecision", "1")
         path = self.package.path / name
         try:
