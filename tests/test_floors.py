@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "src" / "emoclip"
 FLOORS = {
     0: "errors config results metrics files",
     1: "video containers frames pictures faces preprocess prompts package catalogue datasets "
-    "scales segments recording processor execution pipeline textcache",
+    "scales segments recording processor execution pipeline textcache sources",
     2: "runtime",
     3: "engine timeline",
     4: "formats report overlay drawing batch sidecar page charts evaluate embeddings sampling scorecard wordings "

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from emoclip import package
+from emoclip import catalogue, package
 from emoclip.errors import PackageError
 from emoclip.files import sha256
 
@@ -43,6 +43,29 @@ def test_an_unknown_name_says_where_it_looked(tmp_path, monkeypatch):
     with pytest.raises(PackageError, match="models list") as caught:
         package.load("nothing-like-it")
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["runs/alice", "runs/alice/", "./runs/alice", "a/b/c", "C:/runs", "hub:runs", "hub:../x/y", "hub:a/.."],
+)
+def test_a_mistyped_name_or_path_is_asked_of_nobody(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(catalogue, "fetch", lambda name: pytest.fail(f"asked for {name}"))
+    with pytest.raises(PackageError, match="no such folder") as caught:
+        package.find(name)
+    assert ("models fetch runs/alice" in str(caught.value)) == (name == "runs/alice")
+
+
+def test_a_hub_name_is_fetched_once_and_then_found(copy, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path / "cache"))
+    asked = []
+    monkeypatch.setattr(catalogue, "fetch", lambda name: asked.append(name) or copy)
+    assert package.find("hub:someone/theirs") == copy
+    fetched = shutil.copytree(copy, tmp_path / "cache" / "someone" / "theirs")
+    assert package.find("hub:someone/theirs") == package.find("someone/theirs") == fetched
+    assert asked == ["someone/theirs"]
 
 
 @pytest.mark.parametrize("name", ["image.onnx", "text.onnx", "tokenizer.json"])

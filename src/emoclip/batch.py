@@ -26,7 +26,7 @@ from emoclip.prompts import PromptSet
 from emoclip.recording import Recording, is_recording
 from emoclip.report import write_report
 from emoclip.results import Timeline, Window
-from emoclip.video import is_address
+from emoclip.sources import is_address
 
 # What --formats names: what follows the input's stem in the names of the files it makes.
 SUFFIXES = {name: tuple(files) for name, files in WRITERS.items()} | {

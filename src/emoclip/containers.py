@@ -5,6 +5,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from emoclip.errors import InputError
 from emoclip.frames import Converter, Decoded, Frame, Notes, past_end
+from emoclip.sources import for_ffmpeg, is_address, limits, refuse_playlist
 
 if TYPE_CHECKING:
     import av
@@ -182,13 +183,14 @@ class Clock:
 def _open(source: str | IO[bytes], name: str) -> "InputContainer":
     import av
 
-    live = isinstance(source, str) and "://" in source
+    live = isinstance(source, str) and is_address(source)
     try:
-        file = av.open(
-            source,
+        refuse_playlist(source, name)
+        file: InputContainer = av.open(
+            for_ffmpeg(source) if isinstance(source, str) else source,
             "r",
             timeout=NETWORK_TIMEOUT_S if live else None,
-            options={"rtsp_transport": "tcp"} if name.startswith("rtsp") else {},
+            options=limits(source),
             **_lenient_metadata(),
         )
     except av.error.InvalidDataError:

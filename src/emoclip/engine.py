@@ -72,7 +72,7 @@ class EmoCLIP:
         provider: str = "CPU",
         precision: Precision = "auto",
     ) -> "EmoCLIP":
-        """Load a package by bundled name, cache name, path or hub name.
+        """Load a package by bundled name, cache name or path, or by `hub:org/name`, which may be downloaded.
 
         precision: of the image tower: fp32, bf16, int8, or auto, which is int8 where the package carries it and the
         processor computes it natively, else fp32.  Raises PackageError, ConfigError.
@@ -88,6 +88,7 @@ class EmoCLIP:
         start_s: float = 0.0,
         end_s: float | None = None,
         faces: FaceConfig | str = "largest",
+        allow_urls: bool = True,
         progress: Progress | None = None,
     ) -> Classification:
         """Say how the faces of one input read against labels.
@@ -95,6 +96,7 @@ class EmoCLIP:
         source: a video or picture file, a folder of frames, an array (H, W, 3) or (T, H, W, 3) uint8 RGB, a list of
         arrays or picture paths; or a Video, opened with this start_s and end_s, which is then closed.
         labels: whatever `prompts.resolve` takes.  faces: a FaceConfig, or its mode.
+        allow_urls: False on a server that is given names by others: an address is then an InputError.
         progress: called with the seconds of video done.  Raises InputError, ConfigError.
         """
         config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
@@ -102,8 +104,9 @@ class EmoCLIP:
         text = self.embed_text(prompts)
         frames = 0
         tracks: dict[int, _Track] = {}
-        opened = source if isinstance(source, Video) else open_video(source, start_s=start_s, end_s=end_s)
-        with opened as video:
+        if not isinstance(source, Video):
+            source = open_video(source, start_s=start_s, end_s=end_s, allow_urls=allow_urls)
+        with source as video:
             rate = self._sampling_rate(video, start_s, end_s)
             for seen in self.watch(video, config, rate):
                 frames += 1
@@ -139,11 +142,12 @@ class EmoCLIP:
         windows: WindowConfig | None = None,
         segments: SegmentConfig | None = None,
         keep_pictures: bool = False,
+        allow_urls: bool = True,
         progress: Progress | None = None,
     ) -> "TimelineStream":
         """Say how each face reads over time: iterate for windows while the video runs, or `.read()` the whole.
 
-        source, labels, start_s, end_s, faces and progress as in `classify`; a stream or camera may go on for ever.
+        source, labels, start_s, end_s, faces, allow_urls, progress: as in `classify`; a stream or camera may never end.
         keep_pictures: keep a small picture of each track's strongest moment per label.
         Raises InputError, ConfigError.
         """
@@ -160,6 +164,7 @@ class EmoCLIP:
             windows=windows or WindowConfig(),
             segments=segments or SegmentConfig(),
             keep_pictures=keep_pictures,
+            allow_urls=allow_urls,
             progress=progress,
         )
 

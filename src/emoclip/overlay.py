@@ -16,6 +16,7 @@ from emoclip.errors import InputError
 from emoclip.faces import FaceFollower
 from emoclip.frames import Frame
 from emoclip.results import NO_TRACK, Timeline, Window
+from emoclip.sources import for_ffmpeg
 from emoclip.timeline import watched
 from emoclip.video import open_video
 
@@ -52,7 +53,7 @@ def write_overlay(
     readings = _by_track(timeline.windows)
     follower = FaceFollower(watched(faces))
     hidden: dict[int, tuple[float, Box]] = {}
-    with open_video(source, start_s=start_s, end_s=end_s) as video, av.open(str(path), "w") as output:
+    with open_video(source, start_s=start_s, end_s=end_s) as video, av.open(for_ffmpeg(path), "w") as output:
         if video.duration_s is None:
             raise InputError(
                 f"{video.name}: an overlay needs to read it twice, which a stream does not allow"

@@ -1,6 +1,7 @@
 """Model packages: found by name or path, verified by hash, never executed."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +17,8 @@ from emoclip.preprocess import PixelSpec
 FORMAT = 1
 QUANTISED_FORM = 1  # of the 8-bit image graph that lies beside image.onnx
 BUNDLED = "mini"
+HUB = "hub:"  # before a name that the Hugging Face hub may be asked for
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _GRAPHS = {"transformer": ("image.onnx", "temporal.onnx", "text.onnx"), "mean": ("image.onnx", "text.onnx")}
 
 
@@ -74,9 +77,9 @@ def bundled_folder() -> Path:
 
 
 def find(name: str) -> Path:
-    """Return a package's folder by bundled name, cache name, path or hub name (`org/name`, fetched if absent).
+    """Return a package's folder by bundled name, name in the cache (`org/name` too), path, or `hub:org/name`.
 
-    Raises PackageError that says where it looked.
+    Only the last asks the hub, where it is not in the cache.  Raises PackageError that says where it looked.
     """
     if (folder := Path(name).expanduser()).is_dir():
         return folder
@@ -85,10 +88,17 @@ def find(name: str) -> Path:
         for home in (bundled_folder(), cache_folder()):
             if (home / name / "config.json").is_file():
                 return home / name
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    elif _HUB_NAME.fullmatch(hub_name := name.removeprefix(HUB)):
+        if (cache_folder() / hub_name / "config.json").is_file():
+            return cache_folder() / hub_name
+        if name == hub_name:
+            raise PackageError(
+                f"{name}: no such folder, and no model fetched under this name; "
+                f"one on the Hugging Face hub is {HUB}{name}, or `emoclip models fetch {name}` once"
+            )
         from emoclip.catalogue import fetch
 
-        return fetch(name)
+        return fetch(hub_name)
     raise PackageError(
         f"{name}: no model package of this name (bundled, or in {cache_folder()}) and no such folder; "
         "`emoclip models list` shows what there is"

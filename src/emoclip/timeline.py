@@ -49,12 +49,13 @@ class TimelineStream:
         windows: WindowConfig,
         segments: SegmentConfig,
         keep_pictures: bool,
+        allow_urls: bool,
         progress: Callable[[float], None] | None,
     ) -> None:
         self.model, self.source, self.labels = model, source, prompts.labels
         self.start_s, self.end_s = start_s, end_s
         self.faces, self.windows, self.segments = faces, windows, segments
-        self.keep_pictures, self.progress = keep_pictures, progress
+        self.keep_pictures, self.allow_urls, self.progress = keep_pictures, allow_urls, progress
         self.text = model.embed_text(prompts)
         model.runtime.close_text()
         self.name = ""
@@ -80,7 +81,9 @@ class TimelineStream:
             end_s = math.inf if self.end_s is None else self.end_s
             yield from self._windows(frame for frame in recording.frames if self.start_s <= frame[0] < end_s)
             return
-        with open_video(self.source, start_s=self.start_s, end_s=self.end_s) as video:
+        with open_video(
+            self.source, start_s=self.start_s, end_s=self.end_s, allow_urls=self.allow_urls
+        ) as video:
             self.name, self.duration_s = video.name, video.duration_s
             looks = self._looks(video)
             if self._recording:

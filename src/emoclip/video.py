@@ -3,7 +3,6 @@
 import glob
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from emoclip.errors import InputError
 from emoclip.frames import Frame, Notes, past_end
 from emoclip.pictures import Pixels, is_picture, natural_order, read_picture, to_rgb
 from emoclip.pipeline import Ahead
+from emoclip.sources import is_address
 
 Source = str | os.PathLike[str] | int | NDArray[Any] | Sequence[Any] | IO[bytes]
 
@@ -101,7 +101,12 @@ class Video:
 
 
 def open_video(
-    source: Source, *, start_s: float = 0.0, end_s: float | None = None, fps: float = 25.0
+    source: Source,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    fps: float = 25.0,
+    allow_urls: bool = True,
 ) -> Video:
     """Open anything that has pictures in it, and read up to its first frame.
 
@@ -110,6 +115,10 @@ def open_video(
         of arrays or picture files.
     start_s, end_s: read frames with start_s <= time < end_s; start_s seeks where the input can.
     fps: frames per second of a folder, list or array, which carry no times of their own.
+    allow_urls: False where the name comes from somebody else, so that no address is asked for it.
+
+    A name is an address only if it begins with http://, rtsp:// or the like; a file is read by itself, whatever it or
+    its name refers to, and a playlist is refused.
 
     Times are seconds on the container's own clock, zero where a player shows zero: the container's start
     time where it is positive (transport streams), else 0.  Timestamps that repeat or step back a little are
@@ -140,6 +149,8 @@ def open_video(
     if name == "-":
         return _open_container(sys.stdin.buffer, PIPE, start_s, end_s)
     if is_address(name):
+        if not allow_urls:
+            raise InputError(f"{name}: an address, and allow_urls=False; give a file")
         return _open_container(name, name, start_s, end_s)
     if path.is_dir():
         pictures = natural_order(entry for entry in path.iterdir() if is_picture(entry))
@@ -184,11 +195,6 @@ def _expand_folder(folder: Path) -> list[str]:
         videos = [path for path in names if path.suffix.lower() in VIDEO_SUFFIXES]
         found.extend(videos or ([Path(place)] if any(map(is_picture, names)) else []))
     return [str(path) for path in natural_order(found)] or [str(folder)]
-
-
-def is_address(name: str) -> bool:
-    """True for `rtsp://...`, `http://...` and the like."""
-    return re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE) is not None
 
 
 def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: float | None) -> Video:

@@ -96,7 +96,7 @@ def fetch(
                     progress=lambda share: bars.update(task, completed=share),
                 )
     elif name.count("/") == 1:
-        folder = catalogue.fetch(name)
+        folder = catalogue.fetch(name.removeprefix(package.HUB))
     else:
         fail(f"{name}: is no known model ({', '.join(catalogue.KNOWN)}) and no ORGANISATION/NAME on the hub")
     typer.echo(f"{name}: ready in {folder}")

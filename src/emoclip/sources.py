@@ -1,0 +1,72 @@
+"""What FFmpeg may open for one input: a local file as a file, an address over the network, nothing else beside them."""
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from emoclip.errors import InputError
+
+_ADDRESS = re.compile(r"(https?|rtsps?|rtmps?|rtp|srt|tcp|udp)://", re.IGNORECASE)
+_NETWORK = "http,https,httpproxy,tls,tcp,udp,rtp,srtp,rtmp,rtmps,srt,crypto,data"
+# FFmpeg's formats that open the files or addresses which stand in them.
+_LISTS = {"avisynth", "concat", "dash", "hls", "imf", "rtsp", "sap", "sdp", "vapoursynth", "vobsub"}
+_LIST_SUFFIXES = {".m3u8", ".m3u", ".pls", ".mpd", ".ffconcat", ".sdp", ".xspf", ".asx"}
+_LIST_BEGINS = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(#EXTM3U|ffconcat version|\[playlist\]|v=0\s|(<\?xml.{,400})?<MPD)", re.DOTALL
+)
+_HEAD_BYTES = 512
+
+
+def is_address(name: str) -> bool:
+    """True for `rtsp://...`, `http://...` and the like; any other name, with a colon in it or not, is a file's."""
+    return _ADDRESS.match(name) is not None
+
+
+def for_ffmpeg(name: str | os.PathLike[str]) -> str:
+    """Return a name as FFmpeg understands it: what stands before a colon in a file's name is no protocol to it."""
+    name = os.fspath(name)
+    return name if is_address(name) else f"file:{os.path.abspath(name)}"  # noqa: PTH100 (follows no link)
+
+
+def limits(source: str | IO[bytes]) -> dict[str, str]:
+    """Return the options with which FFmpeg opens nothing but `source` itself.
+
+    An address may lead to others, as those of live streams do, but never to a file.
+    """
+    if isinstance(source, str) and is_address(source):
+        return {"protocol_whitelist": _NETWORK, "rtsp_transport": "tcp"}
+    return {
+        "protocol_whitelist": "file",
+        "format_whitelist": _single_file_formats(),
+        "pattern_type": "none",  # `a%d.tga` is a name, not a series
+    }
+
+
+def refuse_playlist(source: str | IO[bytes], name: str) -> None:
+    """Raise InputError for a local list of other files or addresses, under whatever name.
+
+    Where it cannot be told beforehand, from a pipe, `limits` keeps FFmpeg from following it.
+    """
+    if isinstance(source, str):
+        path = Path(source)
+        if is_address(source) or not path.is_file():
+            return
+        with open(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+    elif source.seekable():
+        at = source.tell()
+        head = source.read(_HEAD_BYTES)
+        source.seek(at)
+    else:
+        return
+    if Path(name).suffix.lower() in _LIST_SUFFIXES or _LIST_BEGINS.match(head):
+        raise InputError(f"{name}: a playlist, which only names other files; name the videos themselves")
+
+
+@cache
+def _single_file_formats() -> str:
+    import av
+
+    return ",".join(sorted(av.formats_available - _LISTS))
