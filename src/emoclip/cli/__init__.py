@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from emoclip.cli import (
+    agree,
     bench,
     data,
     describe,
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.command("predict")(predict.predict)
 app.command("timeline")(timeline.timeline)
+app.command("agree")(agree.agree)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("describe")(describe.describe)

@@ -1,0 +1,145 @@
+"""`emoclip agree`: how well coders, or a coder and the machine, agree."""
+
+import csv
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from emoclip.cli.console import fail, warn
+
+
+def agree(
+    codings: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CODING...",
+            help="Codings of the same videos, or folders of them: ELAN, BORIS, BIDS events, CSV, or the results of "
+            "`emoclip timeline`. One file may hold several coders.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the page, JSON, tables and methods.", show_default="none"
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", "-l", help="Labels to compare, a,b,...", show_default="all")
+    ] = None,
+    same: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--same", help="OTHER=LABEL: read one label as another; may be given again.", show_default=False
+        ),
+    ] = None,
+    tier: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tier", help="ELAN tier to read (a name, or Face*); may be given again.", show_default="all"
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            "--fps", min=0.01, help="Times in tables are frames of so many a second.", show_default="seconds"
+        ),
+    ] = None,
+    step: Annotated[float, typer.Option("--step", help="Seconds between the moments compared.")] = 0.1,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="Seconds by which onsets may lie apart.")
+    ] = 0.5,
+    gaps: Annotated[
+        Literal["none", "uncoded"],
+        typer.Option("--gaps", help="A moment without a label: shows none of them, or was not coded."),
+    ] = "none",
+    anyone: Annotated[bool, typer.Option("--anyone", help="Take all faces of a video together.")] = False,
+    start: Annotated[float, typer.Option("--start", min=0, help="Compare from this second.")] = 0.0,
+    end: Annotated[
+        float | None, typer.Option("--end", help="Compare up to this second.", show_default="the end")
+    ] = None,
+    subjects: Annotated[
+        Path | None,
+        typer.Option(
+            "--subjects", help="CSV of video,subject: intervals are over subjects.", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier --out.")] = False,
+) -> int:
+    """Say how well codings agree: over time, event by event, in amounts; with intervals over videos.
+
+    The first coding named is the reference for precision, recall and lag.
+    """
+    from emoclip.codings import Settings, agreement_report, measure, methods_paragraph, pair, raters, read_all
+
+    if out is not None and out.exists() and not force:
+        fail(f"{out}: exists already; pass --force to replace it, or name another folder")
+    if end is not None and end <= start:
+        fail(f"--end {end:g} must be after --start {start:g}")
+    settings = Settings(step_s=step, tolerance_s=tolerance, skip_gaps=gaps == "uncoded", seed=seed)
+    sources, failed = [], False
+    for path in codings:
+        found, wrong = read_all(path, tiers=tier or (), fps=fps)
+        sources.append((path, found))
+        for line in wrong:
+            warn(line)
+            failed = True
+    pairing = pair(
+        raters(sources),
+        names=_names(same or []),
+        labels=[label.strip() for label in labels.split(",") if label.strip()] if labels else None,
+        subjects=_subjects(subjects),
+        anyone=anyone,
+        start_s=start,
+        end_s=end,
+    )
+    agreement = measure(pairing, settings)
+    for note in agreement.notes:
+        warn(note)
+    _show(agreement)
+    print(methods_paragraph(agreement))
+    if out is not None:
+        written = agreement_report.write(agreement, out, force=force)
+        print(f"written: {', '.join(str(out / name) for name in written)}")
+    return 1 if failed else 0
+
+
+def _names(same: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in same]
+    for other, sign, label in pairs:
+        if not (sign and other.strip() and label.strip()):
+            fail(f"--same {other}{sign}{label}: write it as OTHER=LABEL")
+    return {other.strip(): label.strip() for other, _, label in pairs}
+
+
+def _subjects(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {Path(row["video"]).stem: row["subject"] for row in rows if row["subject"]}
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, csv.Error):
+        fail(f"{path}: not a readable CSV with the columns video and subject")
+
+
+def _show(agreement) -> None:  # type: ignore[no-untyped-def]
+    from rich.console import Console
+    from rich.table import Table
+
+    from emoclip.codings import shown_figure
+
+    table = Table(title=" and ".join(agreement.pairing.raters), title_justify="left")
+    for name in ("label", "kappa", "alpha", "agreement", "onset F1", "mean lag", "ICC(2,1)"):
+        table.add_column(name, justify="left" if name == "label" else "right")
+    overall = [shown_figure(agreement.overall[name]) for name in ("kappa", "alpha", "agreement")]
+    table.add_row("[b]over all[/b]", *overall, "", "", "")
+    for label, figures in agreement.labels.items():
+        time = [shown_figure(figures[n]) if n in figures else "–" for n in ("kappa", "alpha", "agreement")]
+        onsets = figures["onsets"]
+        lag = "–" if onsets["lag_s"] is None else f"{onsets['lag_s']:+.2f} s"
+        icc = shown_figure(figures["seconds"]["icc2"])
+        table.add_row(label.replace("[", r"\["), *time, shown_figure(onsets["f1"]), lag, icc)
+    Console().print(table)

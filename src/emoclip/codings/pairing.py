@@ -1,0 +1,292 @@
+"""Who coded which videos: raters, and the time and faces that they can be compared on."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+
+from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, Span, minus, union
+from emoclip.errors import InputError
+
+Source = tuple[Path, Sequence[Coding]]
+
+
+@dataclass(frozen=True)
+class Rater:
+    """A coder, or a model, and the coding of each video."""
+
+    name: str
+    codings: Mapping[str, Coding]
+
+    @property
+    def labels(self) -> Counter[str]:
+        """How often each label was marked."""
+        return Counter(mark.label for coding in self.codings.values() for mark in coding.marks)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One face of one video, as every rater marked it.
+
+    group: the subject, or the video: what a bootstrap draws.  marks: per rater, marks of one label never overlap.
+    coded: per rater, the time that was coded.
+    """
+
+    video: str
+    track: str
+    group: str
+    marks: tuple[tuple[Mark, ...], ...]
+    coded: tuple[tuple[Span, ...], ...]
+
+
+@dataclass
+class Pairing:
+    """What is compared.  notes: what a reader of the figures has to know, one line each."""
+
+    raters: list[str]
+    units: list[Unit]
+    labels: list[str]
+    notes: list[str] = field(default_factory=list)
+    subjects: bool = False
+
+
+def raters(sources: Sequence[Source]) -> list[Rater]:
+    """Return a rater per coder and source, named by the coder, or by the file or folder.
+
+    Raises InputError if there is only one.
+    """
+    found: list[tuple[str, Path, dict[str, Coding]]] = []
+    for path, codings in sources:
+        by_coder: dict[str, dict[str, Coding]] = {}
+        for coding in codings:
+            by_coder.setdefault(coding.coder, {})[coding.video] = coding
+        found += [(coder or path.stem or str(path), path, of) for coder, of in by_coder.items()]
+    if len(found) < 2:
+        names = f"only {found[0][0]} coded {found[0][1]}" if found else "nothing was coded"
+        raise InputError(f"{names}; name a second coding, or a timeline, to compare with")
+    if len(sources) == 2 and len(found) == 2 and all(len(of) == 1 for _, _, of in found):
+        # Two codings of one video each are of the same video, whatever their files are called.
+        (video, _), *_ = found[0][2].items()
+        found = [(name, path, {video: next(iter(of.values()))}) for name, path, of in found]
+    count = Counter(name for name, _, _ in found)
+    named = [f"{name} ({path})" if count[name] > 1 else name for name, path, _ in found]
+    if len(set(named)) < len(named):
+        named = [f"{name} {number}" for number, name in enumerate(named, 1)]
+    return [Rater(name, of) for name, (_, _, of) in zip(named, found, strict=True)]
+
+
+def pair(
+    people: Sequence[Rater],
+    *,
+    names: Mapping[str, str] | None = None,
+    labels: Sequence[str] | None = None,
+    subjects: Mapping[str, str] | None = None,
+    anyone: bool = False,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> Pairing:
+    """Line up what raters marked in the videos that all of them coded.
+
+    names: labels to be read as others.  labels: those to compare, all if None.  subjects: of videos.
+    anyone: take the faces of a video together.  Raises InputError where nothing can be compared.
+    """
+    people = [
+        Rater(
+            rater.name, {video: coding.renamed(dict(names or {})) for video, coding in rater.codings.items()}
+        )
+        for rater in people
+    ]
+    notes: list[str] = []
+    _check_labels(people, names or {})
+    shared = [video for video in people[0].codings if all(video in rater.codings for rater in people)]
+    if not shared:
+        told = "; ".join(f"{rater.name}: {_listed(rater.codings)}" for rater in people)
+        raise InputError(f"the codings have no video in common ({told}); name the files after the videos")
+    for rater in people:
+        if left := [video for video in rater.codings if video not in shared]:
+            notes.append(f"{_listed(left)}: coded by {rater.name}, but not by all; left out")
+    known = sorted({label for rater in people for label in rater.labels} - {NOTHING})
+    chosen = list(labels) if labels is not None else known
+    for label in chosen:
+        if label not in known:
+            raise InputError(f"label {label!r} was not marked by anybody{_nearest(label, known)}")
+    pairing = Pairing([rater.name for rater in people], [], chosen, notes)
+    groups = {video: _subject(video, people, subjects or {}) for video in shared}
+    pairing.subjects = any(groups.values())
+    wrong = []
+    for video in shared:
+        try:
+            pairing.units += _units(video, people, groups[video], anyone, start_s, end_s, notes)
+        except InputError as error:
+            wrong.append(str(error))
+    if not pairing.units:
+        raise InputError(wrong[0])
+    notes += [f"{reason}; left out" for reason in wrong]
+    _note_rare(pairing)
+    return pairing
+
+
+def nearest_label(label: str, known: Sequence[str]) -> str | None:
+    """Return the label that is probably meant: the same but for case and spacing, or spelt alike."""
+    plain = {_plain(other): other for other in known}
+    found = get_close_matches(_plain(label), list(plain), n=1, cutoff=0.8)
+    return plain[found[0]] if found else None
+
+
+def _check_labels(people: Sequence[Rater], names: Mapping[str, str]) -> None:
+    """Raises InputError for labels that would only be compared if they were written alike."""
+    used = {rater.name: set(rater.labels) for rater in people}
+    everything = sorted(set().union(*used.values()))
+    if not everything:
+        raise InputError(
+            f"nobody marked anything in {_listed(people[0].codings)}; is a tier or a column missing?"
+        )
+    for rater in people:
+        for label in sorted(used[rater.name]):
+            if label in names or label in names.values():
+                continue
+            for other in people:
+                theirs = sorted(used[other.name] - used[rater.name])
+                near = nearest_label(label, theirs) if label not in used[other.name] else None
+                if near:
+                    raise InputError(
+                        f"label {label!r} of {rater.name} is not among those of {other.name}, nearest is {near!r}; "
+                        f"pass --same '{near}={label}' if they are one, --same '{label}={label}' if they are not"
+                    )
+    for one, two in pairwise(people):
+        if used[one.name] and used[two.name] and not used[one.name] & used[two.name]:
+            raise InputError(
+                f"{one.name} and {two.name} have no label in common ({_listed(used[one.name])}; "
+                f"{_listed(used[two.name])}); say which are the same with --same 'A=B'"
+            )
+
+
+def _units(
+    video: str,
+    people: Sequence[Rater],
+    subject: str,
+    anyone: bool,
+    start_s: float,
+    end_s: float | None,
+    notes: list[str],
+) -> list[Unit]:
+    codings = [rater.codings[video] for rater in people]
+    lengths = [coding.duration_s for coding in codings if coding.duration_s is not None]
+    if lengths and max(lengths) - min(lengths) > max(1.0, 0.02 * max(lengths)):
+        raise InputError(
+            f"{video}: is {min(lengths):g} s long in one coding, {max(lengths):g} s in another; "
+            "are they of the same video?"
+        )
+    last = max(coding.end_s for coding in codings)
+    for coding in codings:
+        if lengths and coding.end_s > max(lengths) + 0.5:
+            raise InputError(
+                f"{coding.file}: marks go on to {coding.end_s:g} s, but {video} is {max(lengths):g} s long; "
+                "is it the coding of another video?"
+            )
+    if not lengths and end_s is None:
+        notes.append(
+            f"{video}: no file says how long it is; compared up to the last mark, {last:g} s (see --end)"
+        )
+    end = min(end_s or float("inf"), max(lengths) if lengths else last)
+    coded = [
+        tuple(minus(coding.coded if coding.coded is not None else [(0.0, end)], [(0.0, start_s), (end, 1e9)]))
+        for coding in codings
+    ]
+    _check_overlap(video, codings, coded)
+    group = subject or video
+    return [
+        Unit(video, track, group, tuple(_flat(part) for part in marks), tuple(coded))
+        for track, marks in _faces(video, codings, anyone, notes)
+    ]
+
+
+def _check_overlap(video: str, codings: Sequence[Coding], coded: Sequence[Sequence[Span]]) -> None:
+    told = "; is one shifted, or of another video?"
+    for at, (one, spans) in enumerate(zip(codings, coded, strict=True)):
+        for two, others in zip(codings[at + 1 :], coded[at + 1 :], strict=True):
+            if not minus(spans, minus(spans, others)):
+                raise InputError(
+                    f"{video}: the codings do not overlap in time ({_hull(spans)} and {_hull(others)} were coded){told}"
+                )
+            # One mark each may well lie apart; several of each, all before all of the other's, do not by chance.
+            if min(len(one.marks), len(two.marks)) >= 2:
+                first, second = sorted((one, two), key=lambda coding: coding.marks[0].onset_s)
+                if first.end_s < second.marks[0].onset_s:
+                    both = f"{_hull([m[:2] for m in _pairs(first)])} and {_hull([m[:2] for m in _pairs(second)])}"
+                    raise InputError(f"{video}: the codings do not overlap in time (marks at {both}){told}")
+
+
+def _pairs(coding: Coding) -> list[Span]:
+    return [(mark.onset_s, mark.offset_s) for mark in coding.marks]
+
+
+def _hull(spans: Sequence[Span]) -> str:
+    if not spans:
+        return "no time"
+    return f"{min(start for start, _ in spans):g} to {max(end for _, end in spans):g} s"
+
+
+def _faces(
+    video: str, codings: Sequence[Coding], anyone: bool, notes: list[str]
+) -> list[tuple[str, list[list[Mark]]]]:
+    """Pair tracks by name; a rater who does not say whose face it is is compared with all faces together."""
+    names = [coding.tracks for coding in codings if coding.marks]
+    several = sorted(set().union(*names)) if names else []
+    if anyone or any(ANYONE in tracks for tracks in names) or all(len(tracks) <= 1 for tracks in names):
+        if any(len(tracks) > 1 for tracks in names) and not anyone:
+            notes.append(
+                f"{video}: one coding does not say whose face it marks, so all faces are taken together"
+            )
+        return [(ANYONE, [list(coding.marks) for coding in codings])]
+    if not set.intersection(*(set(tracks) for tracks in names)):
+        told = "; ".join(_listed(tracks) for tracks in names)
+        raise InputError(
+            f"{video}: the codings have no face in common ({told}); pass --anyone to take all together"
+        )
+    return [
+        (track, [[m for m in coding.marks if m.track == track] for coding in codings]) for track in several
+    ]
+
+
+def _flat(marks: Sequence[Mark]) -> tuple[Mark, ...]:
+    """Marks of which those of one label do not overlap."""
+    spans: dict[str, list[Span]] = {}
+    for mark in marks:
+        spans.setdefault(mark.label, []).append((mark.onset_s, mark.offset_s))
+    return tuple(sorted(Mark(start, end, label) for label, of in spans.items() for start, end in union(of)))
+
+
+def _subject(video: str, people: Sequence[Rater], subjects: Mapping[str, str]) -> str:
+    return subjects.get(video) or next(
+        (rater.codings[video].subject for rater in people if rater.codings[video].subject), ""
+    )
+
+
+def _note_rare(pairing: Pairing) -> None:
+    videos = {unit.video for unit in pairing.units}
+    if len(videos) < 2:
+        return
+    for label in pairing.labels:
+        seen = {
+            unit.video for unit in pairing.units for marks in unit.marks for m in marks if m.label == label
+        }
+        if len(seen) == 1:
+            pairing.notes.append(f"label {label!r} was marked in one video only, {seen.pop()}")
+
+
+def _nearest(label: str, known: Sequence[str]) -> str:
+    near = nearest_label(label, known)
+    return f"; did you mean {near!r}?" if near else f"; there are {_listed(known)}"
+
+
+def _plain(label: str) -> str:
+    return " ".join(label.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _listed(names: Sequence[str] | Mapping[str, object] | set[str], most: int = 5) -> str:
+    shown = sorted(names)
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more

@@ -1,0 +1,142 @@
+"""`emoclip agree` as a command: files in, figures and files out, one line for what cannot be."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from emoclip.cli import main
+
+ROWS = "0,6.3,crying or sad\n6.3,10,worried or afraid\n10,19.685,smiling or laughing\n"
+LABELS = "crying or sad, worried or afraid, smiling or laughing"
+
+
+def call(*arguments: object) -> int:
+    """Run the command and return its exit code."""
+    with patch.object(sys, "argv", ["emoclip", *map(str, arguments)]), pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
+def run(capsys, *arguments: object) -> tuple[int, str, str]:
+    """Return the exit code, stdout and stderr of the command."""
+    code = call(*arguments)
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+def table(folder: Path, name: str, rows: str, head: str = "onset,offset,label") -> Path:
+    folder.mkdir(exist_ok=True, parents=True)
+    path = folder / name
+    path.write_text(f"{head}\n{rows}", encoding="utf-8")
+    return path
+
+
+def figures(folder: Path) -> dict:
+    return json.loads((folder / "agreement.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def timelines(tmp_path_factory, media: Path) -> Path:
+    """Return what `timeline` writes of a real recording with the bundled model."""
+    pytest.importorskip("pympi")
+    out = tmp_path_factory.mktemp("timelines") / "out"
+    video, formats = media / "WolfgangLanger_Pexels.mp4", "csv,eaf,boris,bids"
+    assert call("timeline", video, "--labels", LABELS, "--formats", formats, "--out", out) == 0
+    return out
+
+
+@pytest.mark.parametrize("suffix", [".eaf", ".boris.tsv", "_events.tsv", ".csv", ".json"])
+def test_what_timeline_writes_agrees_with_the_timeline(capsys, tmp_path: Path, timelines: Path, suffix: str):
+    written = timelines / f"WolfgangLanger_Pexels{suffix}"
+    code, out, _ = run(capsys, "agree", timelines, written, "--step", "0.01", "-o", tmp_path / "out")
+    assert code == 0
+    assert figures(tmp_path / "out")["overall"]["kappa"]["value"] == 1
+    assert "Cohen's kappa was 1.00" in out
+
+
+def test_a_real_recording_agrees_with_the_coding_of_its_three_phases(capsys, tmp_path: Path, timelines: Path):
+    phases = table(tmp_path, "phases.csv", ROWS)
+    code, _, err = run(capsys, "agree", phases, timelines, "--out", tmp_path / "out")
+    assert code == 0
+    assert "one video only" in err
+    assert figures(tmp_path / "out")["overall"]["kappa"]["value"] >= 0.8
+
+
+def test_two_folders_of_codings(capsys, tmp_path: Path):
+    for number in range(12):
+        table(tmp_path / "anna", f"v{number}.csv", f"{number},{number + 5},smile\n20,21,frown\n")
+        table(tmp_path / "ben", f"v{number}.csv", f"{number},{number + 4},smile\n20,21,frown\n")
+    table(tmp_path / "ben", "broken.csv", "3,1,smile\n")
+    code, out, err = run(
+        capsys, "agree", tmp_path / "anna", tmp_path / "ben", "--end", 30, "-o", tmp_path / "out"
+    )
+    assert code == 1  # one file was bad; the rest is done
+    assert "broken.csv" in err
+    found = figures(tmp_path / "out")
+    assert (found["raters"], found["groups"], found["resampled"]) == (["anna", "ben"], 12, "videos")
+    assert found["labels"]["smile"]["seconds"]["bland_altman"]["mean"] == pytest.approx(-1)
+    assert found["overall"]["kappa"]["ci95"] is not None
+    assert "ICC(2,1)" in out
+    with open(tmp_path / "out" / "disagreements.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    assert {(row["anna"], row["ben"]) for row in rows} == {("smile", "(no label)")}
+
+
+def test_two_coders_in_one_file(capsys, tmp_path: Path):
+    both = table(
+        tmp_path, "both.csv", "v.mp4,a,0,5,smile\nv.mp4,b,0,4,smile\n", "video,coder,onset,offset,label"
+    )
+    code, out, _ = run(capsys, "agree", both, "--end", 10)
+    assert code == 0
+    assert "a and b" in out
+
+
+def test_subjects_come_from_a_table(capsys, tmp_path: Path):
+    for coder in ("a", "b"):
+        for number in range(4):
+            table(tmp_path / coder, f"v{number}.csv", "1,2,smile\n")
+    who = table(tmp_path, "who.csv", "".join(f"v{n}.mp4,s{n % 2}\n" for n in range(4)), "video,subject")
+    options = ("agree", tmp_path / "a", tmp_path / "b", "--end", 9)
+    assert run(capsys, *options, "--subjects", who, "-o", tmp_path / "out")[0] == 0
+    assert (figures(tmp_path / "out")["groups"], figures(tmp_path / "out")["resampled"]) == (2, "subjects")
+    code, _, err = run(capsys, *options, "--subjects", tmp_path / "a" / "v0.csv")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "columns video and subject" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["absent.csv"], "absent.csv: no such file or folder"),
+        (["anna.csv"], "only anna coded anna.csv"),
+        (["anna.csv", "case.csv"], "nearest is 'Smile'"),
+        (["anna.csv", "case.csv", "--same", "Smile"], "write it as OTHER=LABEL"),
+        (["anna.csv", "anna.csv", "--labels", "smyle"], "did you mean 'smile'"),
+        (["anna.csv", "anna.csv", "--start", "5", "--end", "5"], "must be after --start"),
+        (["anna.csv", "anna.csv", "--step", "0"], "step_s=0.0 must be in"),
+        (["anna.csv", "anna.csv", "--tier", "x", "--out", "there"], "exists already; pass --force"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, tmp_path: Path, monkeypatch, options: list, told: str):
+    monkeypatch.chdir(tmp_path)
+    table(Path(), "anna.csv", "1,2,smile\n3,4,smile\n")
+    table(Path(), "case.csv", "1,2,Smile\n3,4,Smile\n")
+    Path("there").mkdir()
+    code, out, err = run(capsys, "agree", *options)
+    assert code == 1
+    assert not out
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_labels_that_are_one_may_be_called_the_same(capsys, tmp_path: Path):
+    one = table(tmp_path, "anna.csv", "1,2,smile\n3,4,frown\n")
+    two = table(tmp_path, "ben.csv", "1,2,Smile\n3,4,frown\n")
+    code, out, _ = run(capsys, "agree", one, two, "--same", "Smile=smile", "--end", 9)
+    assert code == 0
+    assert "kappa was 1.00" in out

@@ -1,0 +1,255 @@
+"""Pairing codings, and what is said of how they agree."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from emoclip.codings import Coding, Mark, Settings, agreement_report, measure, methods_paragraph, pair, raters
+from emoclip.codings.pairing import nearest_label
+from emoclip.errors import ConfigError, InputError
+
+
+def coding(coder: str, spans: list, video: str = "v1", duration_s: float | None = 60.0, **more) -> Coding:
+    marks = tuple(Mark(start, end, label, *track) for start, end, label, *track in spans)
+    return Coding(Path(f"{video}.csv"), video, coder, marks, duration_s, **more)
+
+
+def compare(*codings: list[Coding], settings: Settings | None = None, **options):
+    sources = [(Path(f"rater{number}"), list(of)) for number, of in enumerate(codings)]
+    return measure(pair(raters(sources), **options), settings)
+
+
+A = [(0, 10, "smile"), (20, 30, "frown"), (40, 42, "smile")]
+B = [(1, 10, "smile"), (20, 33, "frown"), (50, 52, "smile")]
+
+
+def test_two_coders_by_hand():
+    found = compare([coding("anna", A)], [coding("ben", B)])
+    # 60 s: smile 12 and 11 s, 9 shared; frown 10 and 13, 10 shared; neither 38 and 36, 33 shared.
+    seen, chance = (9 + 10 + 33) / 60, (12 * 11 + 10 * 13 + 38 * 36) / 3600
+    assert found.overall["agreement"]["value"] == pytest.approx(seen)
+    assert found.overall["kappa"]["value"] == pytest.approx((seen - chance) / (1 - chance))
+    assert found.categories == ["frown", "smile", "(no label)"]
+    assert (found.confusion * 0.1).round(6).tolist() == [[10, 0, 0], [0, 9, 3], [3, 2, 33]]
+    smile, frown = found.labels["smile"], found.labels["frown"]
+    assert smile["prevalence"] == pytest.approx({"anna": 12 / 60, "ben": 11 / 60})
+    assert smile["onsets"]["matched"] == 0
+    assert frown["onsets"]["f1"]["value"] == 1
+    assert frown["offsets"]["missed"]["value"] == 1
+    assert found.overall["kappa"]["ci95"] is None
+    assert any("one video only" in note for note in found.notes)
+    told = [(d.start_s, d.end_s, d.said) for d in found.disagreements]
+    assert told[0] == (0.0, 1.0, ("smile", "(no label)"))
+    assert [round(end - start, 6) for start, end, _ in told] == [1, 3, 2, 2]
+
+
+def test_lags_and_tolerance():
+    late = [(start + 0.4, end + 0.2, label) for start, end, label in A]
+    found = compare([coding("anna", A)], [coding("ben", late)], settings=Settings(tolerance_s=0.4))
+    smile = found.labels["smile"]
+    assert smile["onsets"]["lag_s"] == pytest.approx(0.4)
+    assert smile["offsets"]["lag_s"] == pytest.approx(0.2)
+    assert smile["onsets"]["f1"]["value"] == 1
+    strict = compare([coding("anna", A)], [coding("ben", late)], settings=Settings(tolerance_s=0.3))
+    assert strict.labels["smile"]["onsets"]["missed"]["value"] == 1
+    assert strict.labels["smile"]["onsets"]["lag_s"] is None
+
+
+def test_kappa_over_several_videos_is_of_their_moments_and_intervals_are_over_videos():
+    rng = np.random.default_rng(0)
+    one, two, moments = [], [], []
+    for number in range(6):
+        codes = rng.integers(2, size=(2, 50))
+        codes[1] = np.where(rng.random(50) < 0.5, codes[0], codes[1])
+        moments.append(codes)
+        for to, row, name in ((one, codes[0], "anna"), (two, codes[1], "ben")):
+            spans = [(at, at + 1, "ab"[code]) for at, code in enumerate(row)]
+            to.append(coding(name, spans, f"v{number}", 50.0))
+    found = compare(one, two, settings=Settings(step_s=1.0))
+    both = np.concatenate(moments, axis=1)
+    assert found.overall["kappa"]["value"] == pytest.approx(cohen_kappa_score(*both))
+    per_video = [cohen_kappa_score(*codes) for codes in moments]
+    low, high = found.overall["kappa"]["ci95"]
+    assert min(per_video) < low < found.overall["kappa"]["value"] < high < max(per_video)
+    assert any("6 videos are few" in note for note in found.notes)
+
+
+def test_subjects_are_resampled_whole_where_they_are_known():
+    of = [[coding(name, A, f"v{n}", subject=f"sub-{n // 2}") for n in range(6)] for name in ("anna", "ben")]
+    found = compare(*of)
+    assert (found.groups, found.record()["resampled"]) == (3, "subjects")
+    named = compare(*of, subjects={f"v{n}": "x" if n < 3 else "y" for n in range(6)})
+    assert named.groups == 2
+
+
+def test_three_coders_get_fleiss_and_pairs():
+    found = compare([coding("anna", A), coding("ben", B)], [coding("cleo", A)])
+    assert [pair["raters"] for pair in found.overall["pairs"]] == [
+        ["anna", "ben"],
+        ["anna", "cleo"],
+        ["ben", "cleo"],
+    ]
+    assert found.overall["pairs"][1]["kappa"] == 1
+    assert found.overall["pairs"][0]["kappa"] < found.overall["kappa"]["value"] < 1
+    assert "Fleiss" in methods_paragraph(found)
+
+
+def test_a_coding_equals_itself():
+    found = compare([coding("anna", A)], [coding("ben", A)])
+    assert found.overall["kappa"]["value"] == found.overall["alpha"]["value"] == 1
+    assert not found.disagreements
+
+
+def test_points_are_compared_as_events_alone():
+    found = compare([coding("a", [(1, 1, "flash"), *A])], [coding("b", [(1.2, 1.2, "flash"), *B])])
+    flash = found.labels["flash"]
+    assert "kappa" not in flash
+    assert "offsets" not in flash
+    assert flash["onsets"]["lag_s"] == pytest.approx(0.2)
+
+
+def test_gaps_count_as_no_label_or_not_at_all():
+    counted = compare([coding("a", A)], [coding("b", B)])
+    skipped = compare([coding("a", A)], [coding("b", B)], settings=Settings(skip_gaps=True))
+    assert any("no mark by anybody" in note for note in counted.notes)
+    assert skipped.seconds == pytest.approx(9 + 10)
+    assert skipped.overall["agreement"]["value"] == 1
+    assert "(no label)" not in skipped.categories
+
+
+def test_only_time_that_both_coded_is_compared():
+    found = compare([coding("a", A)], [coding("b", B, coded=((0.0, 15.0), (20.0, 25.0)))])
+    assert found.seconds == pytest.approx(20)
+
+
+def test_overlapping_labels_are_a_category_together():
+    overlapping = [*A, (5, 8, "brow raise")]
+    found = compare([coding("a", overlapping)], [coding("b", overlapping)])
+    assert "brow raise + smile" in found.categories
+    assert any("labels overlap" in note for note in found.notes)
+
+
+def test_faces_are_paired_by_name():
+    one = [(0, 10, "smile", "child"), (0, 30, "frown", "mother")]
+    two = [(0, 10, "smile", "child"), (30, 60, "frown", "mother")]
+    found = compare([coding("a", one)], [coding("b", two)])
+    assert [unit.track for unit in found.pairing.units] == ["child", "mother"]
+    assert found.labels["smile"]["kappa"]["value"] == 1
+    assert found.labels["frown"]["kappa"]["value"] < 0
+
+
+def test_faces_are_taken_together_where_one_does_not_say_whose_they_are():
+    one = [(0, 10, "smile", "track 0"), (8, 20, "smile", "track 1")]
+    found = compare([coding("a", one)], [coding("b", [(0, 20, "smile")])])
+    assert found.overall["kappa"]["value"] == 1
+    assert found.labels["smile"]["onsets"]["events"] == [1, 1]
+    assert any("all faces are taken together" in note for note in found.notes)
+
+
+def test_labels_may_be_renamed_and_chosen():
+    found = compare([coding("a", A)], [coding("b", [(0, 10, "Smiling"), *A[1:]])], names={"Smiling": "smile"})
+    assert found.overall["kappa"]["value"] == 1
+    chosen = compare([coding("a", A)], [coding("b", B)], labels=["smile"])
+    assert list(chosen.labels) == ["smile"]
+
+
+BAD = {
+    "only one coder": ([[coding("anna", A)]], "only anna coded"),
+    "no video in common": (
+        [[coding("a", A, "v1"), coding("a", A, "v2")], [coding("b", A, "v3"), coding("b", A, "v4")]],
+        "no video in common (a: v1, v2; b: v3, v4)",
+    ),
+    "case": ([[coding("a", A)], [coding("b", [(0, 9, "Smile"), *B[1:2]])]], "nearest is 'Smile'"),
+    "spelling": ([[coding("a", A)], [coding("b", [(0, 9, "smlie"), *B[1:2]])]], "nearest is 'smlie'"),
+    "no label in common": ([[coding("a", A)], [coding("b", [(0, 9, "joy")])]], "no label in common"),
+    "nothing marked": ([[coding("a", [])], [coding("b", [])]], "nobody marked anything"),
+    "another length": (
+        [[coding("a", A)], [coding("b", B, duration_s=90.0)]],
+        "60 s long in one coding, 90 s in",
+    ),
+    "too long": ([[coding("a", A)], [coding("b", [(70, 80, "smile")], duration_s=None)]], "v1 is 60 s long"),
+    "apart": (
+        [[coding("a", A)], [coding("b", [(50, 51, "smile"), (52, 53, "frown")])]],
+        "do not overlap in time (marks at 0 to 42 s and 50 to 53 s)",
+    ),
+    "coded apart": (
+        [[coding("a", A, coded=((0, 9),))], [coding("b", B, coded=((10, 60),))]],
+        "do not overlap in time",
+    ),
+    "other faces": (
+        [
+            [coding("a", [(0, 9, "smile", "Ann"), (0, 9, "smile", "Bob")])],
+            [coding("b", [(0, 9, "smile", "x"), (0, 9, "smile", "y")])],
+        ],
+        "no face in common (Ann, Bob; x, y); pass --anyone",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_compared_is_told_in_one_line(name: str):
+    codings, told = BAD[name]
+    with pytest.raises(InputError) as error:
+        compare(*codings)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_label_nobody_used_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'smile'"):
+        compare([coding("a", A)], [coding("b", B)], labels=["smyle"])
+
+
+def test_settings_out_of_range_are_refused():
+    for options in ({"step_s": 0.0}, {"tolerance_s": -1.0}):
+        with pytest.raises(ConfigError):
+            Settings(**options)
+    long = [coding("a", [(0, 9e5, "smile")], duration_s=1e6), coding("b", B, duration_s=1e6)]
+    with pytest.raises(ConfigError, match="step"):
+        compare(long, settings=Settings(step_s=0.001))
+
+
+def test_one_odd_video_is_left_out_and_told():
+    one = [coding("a", A, "v1"), coding("a", A, "v2"), coding("a", A, "v3")]
+    two = [coding("b", B, "v1"), coding("b", B, "v2", 90.0), coding("b", B, "v4")]
+    found = compare(one, two)
+    assert found.record()["videos"] == ["v1"]
+    assert any(note.startswith("v2: is 60 s long") for note in found.notes)
+    assert any("v3: coded by a" in note for note in found.notes)
+    assert any("v4: coded by b" in note for note in found.notes)
+
+
+def test_a_label_of_one_video_only_is_told():
+    one, two = ([coding(n, A, "v1"), coding(n, [*A, (50, 51, "wink")], "v2")] for n in ("a", "b"))
+    assert "label 'wink' was marked in one video only, v2" in compare(one, two).notes
+
+
+@pytest.mark.parametrize(
+    ("label", "near"), [("SMILE", "smile"), ("brow_flash", "brow flash"), ("smil", "smile"), ("joy", None)]
+)
+def test_nearest_labels(label: str, near: str | None):
+    assert nearest_label(label, ["smile", "brow flash", "frown"]) == near
+
+
+def test_files_are_whole_strict_and_safe(tmp_path: Path):
+    nasty = 'a <b> & "c"'
+    one, two = ([coding(n, [(0, 5, nasty), (9, 9, "x"), *A], "v1")] for n in ("<i>a</i>", "b"))
+    found = compare(one, two)
+    names = agreement_report.write(found, tmp_path / "out")
+    assert names == ["agreement.json", "disagreements.csv", "labels.csv", "methods.txt", "report.html"]
+
+    def refuse(name: str) -> float:
+        raise ValueError(name)
+
+    record = json.loads((tmp_path / "out" / "agreement.json").read_text("utf-8"), parse_constant=refuse)
+    assert record["raters"] == ["<i>a</i>", "b"]
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "<b> &" not in page
+    assert "<i>a" not in page
+    assert "default-src 'none'" in page
+    methods = (tmp_path / "out" / "methods.txt").read_text("utf-8")
+    assert "Cohen (1960" in methods
+    assert "emoclip" in methods
