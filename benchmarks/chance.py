@@ -14,7 +14,8 @@ import argparse
 
 import numpy as np
 
-from emoclip import regression, validation
+from emoclip.symptoms import regression
+from emoclip.symptoms import statistics as validation
 
 SUBJECTS, WIDTH, FOLDS = 60, 24, 5
 

@@ -24,12 +24,15 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from emoclip import EmoCLIP, metrics, symptom_report, symptoms, validation
-from emoclip.cohort import Cohort, Interview
-from emoclip.interviews import Recording, recording
-from emoclip.probe import Probe
-from emoclip.scales import Target
-from emoclip.study import Study, Validation
+from emoclip import EmoCLIP, metrics
+from emoclip.symptoms import fit as symptoms
+from emoclip.symptoms import report as symptom_report
+from emoclip.symptoms import statistics as validation
+from emoclip.symptoms.interviews import Recording, recording
+from emoclip.symptoms.manifest import Cohort, Interview
+from emoclip.symptoms.probe import Probe
+from emoclip.symptoms.scales import Target
+from emoclip.symptoms.study import Study, Validation
 
 SUBJECTS, CLIPS, SHUFFLES, REFITS = 60, 200, 20, 99
 NOISE = {"CAINS_EXPRESSION": 1.5, "LOW_MOOD": 1.0}  # of the raters, in points

@@ -34,8 +34,8 @@ def anew(model: Any, video: Path, seconds: float) -> np.ndarray:
     """Return the same with every window's frames embedded again."""
     from emoclip.config import FaceConfig
     from emoclip.faces import FaceFollower, square_crop
-    from emoclip.timeline import EDGE_S, watched
-    from emoclip.video import open_video
+    from emoclip.timeline.stream import EDGE_S, watched
+    from emoclip.video.inputs import open_video
 
     text = model.embed_text(LABELS)
     follower = FaceFollower(watched(FaceConfig()))

@@ -18,8 +18,8 @@ from pathlib import Path
 LOAD = """
 import json, sys, time
 import numpy, onnxruntime, tokenizers
-from emoclip import package
-from emoclip.runtime import Runtime
+from emoclip.model import package
+from emoclip.model.runtime import Runtime
 start = time.perf_counter()
 runtime = Runtime(package.load(sys.argv[1]))
 runtime._image, runtime._temporal, runtime._text, runtime._tokenizer
@@ -39,10 +39,10 @@ def main() -> None:
 
     import torch
 
-    from emoclip.training.export import Description, Towers, export_package
-    from emoclip.training.model import VideoTextModel, build_backbone, image_settings
-    from emoclip.training.temporal import TemporalConfig
-    from emoclip.training.tokenizer import clip_tokenizer
+    from emoclip.training.export.export import Description, Towers, export_package
+    from emoclip.training.nets.model import VideoTextModel, build_backbone, image_settings
+    from emoclip.training.nets.temporal import TemporalConfig
+    from emoclip.training.nets.tokenizer import clip_tokenizer
 
     torch.manual_seed(0)
     backbone = build_backbone(options.backbone)

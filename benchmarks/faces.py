@@ -13,7 +13,7 @@ import cv2
 
 from emoclip.config import FaceConfig
 from emoclip.faces import FaceFollower
-from emoclip.video import open_video
+from emoclip.video.inputs import open_video
 
 
 def cpu_ms(source: str, config: FaceConfig | None) -> tuple[int, list[tuple[float, int]], set[int], float]:

@@ -18,12 +18,12 @@ import torch
 
 from emoclip.engine import EmoCLIP
 from emoclip.metrics import ece
+from emoclip.model.runtime import unit
 from emoclip.prompts import resolve
-from emoclip.runtime import unit
 from emoclip.training import augmentation as worse
-from emoclip.training.clips import FrameBank, pseudo_clips
-from emoclip.training.faces import CLASSES, Faces, read_faces
-from emoclip.training.vocabulary import lexicon
+from emoclip.training.mini.clips import FrameBank, pseudo_clips
+from emoclip.training.mini.faces import CLASSES, Faces, read_faces
+from emoclip.training.mini.vocabulary import lexicon
 
 
 def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class Figures:
     def temporal(self) -> dict[str, Any]:
         """Pseudo-clips of 32 frames from val crops: mean of unit frames against the temporal part."""
         torch.manual_seed(0)
-        from emoclip.training.clips import CLEAN, POOR
+        from emoclip.training.mini.clips import CLEAN, POOR
 
         views = [self.frames(worse.augment(self.pixels, CLEAN)[0]) for _ in range(3)]
         poor = [self.frames(worse.augment(self.pixels, POOR)[0]) for _ in range(2)]

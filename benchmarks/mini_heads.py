@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emoclip.training.captions import read_captions
-from emoclip.training.compact import ImageTowerConfig, TextHead
-from emoclip.training.faces import CLASSES, held_out, near_duplicates, read_faces
-from emoclip.training.images import ImageModel
-from emoclip.training.losses import LogitScale, contrastive_loss, same_text_targets
-from emoclip.training.state import load_weights
+from emoclip.training.mini.captions import read_captions
+from emoclip.training.mini.faces import CLASSES, held_out, near_duplicates, read_faces
+from emoclip.training.mini.images import ImageModel
+from emoclip.training.nets.compact import ImageTowerConfig, TextHead
+from emoclip.training.nets.losses import LogitScale, contrastive_loss, same_text_targets
+from emoclip.training.nets.state import load_weights
 
 
 class Heads:

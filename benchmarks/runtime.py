@@ -36,8 +36,8 @@ DIRECTIONS = 11  # random labels in the space of centred embeddings
 PEAK = """
 import sys
 import numpy as np
-from emoclip import package
-from emoclip.runtime import Runtime
+from emoclip.model import package
+from emoclip.model.runtime import Runtime
 folder, engine, precision, crops = sys.argv[1:]
 runtime = Runtime(package.load(folder), engine=engine, precision=precision)
 for _ in range(3):
@@ -47,7 +47,7 @@ print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.st
 PEAK_TORCH = """
 import sys
 import numpy as np, torch
-from emoclip.training.model import build_backbone
+from emoclip.training.nets.model import build_backbone
 with torch.inference_mode():
     visual = build_backbone("ViT-B-32-quickgelu").eval().visual
     for _ in range(3):
@@ -92,12 +92,12 @@ def main() -> None:
 def measure(home: Path, faces: Path) -> list[dict[str, Any]]:
     import torch
 
-    from emoclip.package import load
-    from emoclip.preprocess import prepare
+    from emoclip.model.package import load
+    from emoclip.model.pixels import prepare
+    from emoclip.model.runtime import Runtime, unit
     from emoclip.prompts import resolve
-    from emoclip.runtime import Runtime, unit
-    from emoclip.training.gate import compare
-    from emoclip.training.tokenizer import clip_tokenizer
+    from emoclip.training.export.gate import compare
+    from emoclip.training.nets.tokenizer import clip_tokenizer
 
     model = outlier_model()
     crops = read_faces(faces)
@@ -197,7 +197,7 @@ def official_scores(model: Any, video: Any, tokens: Any) -> Any:
 
 
 def scores(runtime: Any, pixels: np.ndarray, text: np.ndarray) -> np.ndarray:
-    from emoclip.runtime import unit
+    from emoclip.model.runtime import unit
 
     return runtime.package.logit_scale * unit(runtime.temporal(runtime.image(pixels)[None])) @ text.T
 
@@ -259,7 +259,7 @@ def peak_mb(code: str, *arguments: Any) -> float:
 
 
 def processor_name() -> str:
-    from emoclip.processor import processor
+    from emoclip.model.cpu import processor
 
     return processor().name
 
@@ -272,8 +272,8 @@ def outlier_model() -> Any:
     """
     import torch
 
-    from emoclip.training.model import VideoTextModel, build_backbone
-    from emoclip.training.temporal import TemporalConfig
+    from emoclip.training.nets.model import VideoTextModel, build_backbone
+    from emoclip.training.nets.temporal import TemporalConfig
 
     torch.manual_seed(0)
     backbone = build_backbone("ViT-B-32-quickgelu")
@@ -295,8 +295,8 @@ def outlier_model() -> Any:
 
 def read_faces(manifest_file: Path) -> Any:
     from emoclip.datasets import manifest
-    from emoclip.training.calibration import Calibration
     from emoclip.training.crops import read_crops
+    from emoclip.training.export.calibration import Calibration
 
     clips = [clip for clip in manifest.read(manifest_file).clips if clip.split == "train"]
     chosen = np.random.default_rng(0).permutation(len(clips))[: MEASURED + HELD]
@@ -305,9 +305,9 @@ def read_faces(manifest_file: Path) -> Any:
 
 
 def make_packages(home: Path, model: Any, crops: Any) -> None:
-    from emoclip.training.export import Description, Towers, export_package
-    from emoclip.training.model import image_settings
-    from emoclip.training.tokenizer import clip_tokenizer
+    from emoclip.training.export.export import Description, Towers, export_package
+    from emoclip.training.nets.model import image_settings
+    from emoclip.training.nets.tokenizer import clip_tokenizer
 
     about = Description("benchmark", "none", "random weights", "none", image_settings(model.backbone))
     towers = Towers.of(model)

@@ -75,7 +75,8 @@ def cached_windows(model: Any, count: int = 1000) -> float:
 
 def stages(model: Any, video: Path, labels: str) -> dict[str, float]:
     """Return the share of CPU time of each stage of a timeline, run one after the other."""
-    from emoclip import bench, timeline
+    from emoclip import bench
+    from emoclip.timeline import stream as timeline
 
     staged = bench.StagedEmoCLIP(model)
     look = timeline.look

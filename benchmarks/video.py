@@ -86,7 +86,7 @@ def main() -> None:
     options = parser.parse_args()
 
     from emoclip.bench import measure
-    from emoclip.processor import cores
+    from emoclip.model.cpu import cores
 
     rows = []
     for threads in dict.fromkeys((1, cores())):

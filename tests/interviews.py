@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from emoclip.cohort import Cohort, Interview
-from emoclip.interviews import recording
-from emoclip.scales import Target
+from emoclip.symptoms.interviews import recording
+from emoclip.symptoms.manifest import Cohort, Interview
+from emoclip.symptoms.scales import Target
 
 RATED = Target("RATED", "how much of it shows", "a scale of the tests", 0.0, 10.0)
 OTHER = Target("OTHER", "something else", "a scale of the tests", 0.0, 10.0)

@@ -7,8 +7,8 @@ from packages import tiny_package
 from emoclip import EmoCLIP
 from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError
+from emoclip.model.runtime import unit
 from emoclip.prompts import resolve
-from emoclip.runtime import unit
 
 LABELS = ["smiling", "sad", "surprised"]
 
@@ -94,7 +94,7 @@ def test_progress_reaches_the_end(tiny):
 
 
 def test_watch_embeds_at_the_asked_rate_and_yields_every_frame(tiny):
-    from emoclip.video import open_video
+    from emoclip.video.inputs import open_video
 
     with open_video(frames(50)) as video:  # 2 s at 25 frames a second
         seen = list(tiny.watch(video, FaceConfig(mode="full"), rate=5.0))

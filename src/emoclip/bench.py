@@ -19,9 +19,8 @@ from emoclip.config import FaceConfig
 from emoclip.engine import EmoCLIP, Labels, SeenFrame
 from emoclip.errors import ConfigError, InputError
 from emoclip.faces import FaceFollower
-from emoclip.processor import cores, processor
-from emoclip.sources import is_address
-from emoclip.video import Video, open_video
+from emoclip.model import cores, processor
+from emoclip.video import Video, is_address, open_video
 
 T = TypeVar("T")
 

@@ -9,20 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip import package as packages
-from emoclip import textcache
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
-from emoclip.execution import Precision
 from emoclip.faces import Face, FaceFollower, square_crop
-from emoclip.frames import Frame
-from emoclip.package import Package
-from emoclip.pipeline import Ahead, one_opencv_thread
-from emoclip.preprocess import prepare
+from emoclip.model import Package, Precision, Runtime, prepare, textcache, unit
+from emoclip.model import package as packages
 from emoclip.prompts import NONE, PromptSet, resolve
 from emoclip.results import Classification, FaceResult
-from emoclip.runtime import Runtime, unit
-from emoclip.video import AHEAD_BYTES, Video, open_video
+from emoclip.video import AHEAD_BYTES, Ahead, Frame, Video, one_opencv_thread, open_video
 
 if TYPE_CHECKING:
     from emoclip.timeline import TimelineStream

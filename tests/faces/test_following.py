@@ -11,8 +11,8 @@ from emoclip.config import FaceConfig
 from emoclip.faces import FaceFollower, square_crop
 from emoclip.faces.detectors import overlap
 from emoclip.faces.yunet import FILE, YuNetDetector
-from emoclip.pictures import read_picture
-from emoclip.video import Frame, open_video
+from emoclip.video.inputs import Frame, open_video
+from emoclip.video.pictures import read_picture
 
 ALL = FaceConfig(mode="all")
 

@@ -12,10 +12,8 @@ from emoclip.cli.console import RunPrecision, progress_bars, warn
 if TYPE_CHECKING:
     from emoclip.config import FaceConfig
     from emoclip.datasets import Dataset
-    from emoclip.embeddings import Embeddings
     from emoclip.engine import EmoCLIP
-    from emoclip.evaluate import Task
-    from emoclip.sampling import Sampling
+    from emoclip.evaluation import Embeddings, Sampling, Task
 
 # What `evaluate` and `prompts compare` both take.
 DatasetName = Annotated[
@@ -104,12 +102,10 @@ def evaluate(
 
     Writes metrics.json, predictions.csv, confusion.png, recall.png, map.png and report.html.
     """
-    from emoclip import charts, scorecard
-    from emoclip.embeddings import open_store
+    from emoclip.drawing import charts
     from emoclip.engine import EmoCLIP
-    from emoclip.evaluate import classify, make_task
+    from emoclip.evaluation import class_prompts, classify, make_task, open_store, scorecard
     from emoclip.files import atomic_folder
-    from emoclip.wordings import class_prompts
 
     if pictures:
         charts.check_installed()
@@ -184,7 +180,7 @@ def face_config(data: "Dataset", faces: str | None) -> "FaceConfig":
 def samplings(model: "EmoCLIP", rule: str, seeds: str | None, every: int) -> "tuple[Sampling, ...]":
     """Return one sampling per seed, or the even one."""
     from emoclip.errors import ConfigError
-    from emoclip.sampling import PAPER_LENGTH, Sampling
+    from emoclip.evaluation import PAPER_LENGTH, Sampling
 
     if rule == "even":
         if seeds is not None:
@@ -198,7 +194,7 @@ def samplings(model: "EmoCLIP", rule: str, seeds: str | None, every: int) -> "tu
 
 def store_folder(cache: Path | None, no_cache: bool) -> Path | None:
     """Return where embeddings are kept; None for nowhere."""
-    from emoclip.embeddings import default_folder
+    from emoclip.evaluation import default_folder
 
     return None if no_cache else cache or default_folder()
 
@@ -219,7 +215,7 @@ def embed_with_progress(
     model: "EmoCLIP", task: "Task", rules: "tuple[Sampling, ...]", config: "FaceConfig", store: Any
 ) -> "tuple[Embeddings, ...]":
     """Embed with a progress bar, and say afterwards how fast it went and what could not be read."""
-    from emoclip.evaluate import embed_task
+    from emoclip.evaluation import embed_task
 
     total = len(rules) * len(task.clips)
     with progress_bars() as bars:

@@ -9,7 +9,7 @@ import typer
 from emoclip.cli.console import Calibration, StoredPrecision, fail, progress_bars
 
 if TYPE_CHECKING:
-    from emoclip.package import Package
+    from emoclip.model import Package
 
 ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
@@ -47,7 +47,8 @@ def show(
     force: Force = False,
 ) -> None:
     """Show what a model is, verified, or how to get one that is not here."""
-    from emoclip import catalogue, package
+    from emoclip.model import hub as catalogue
+    from emoclip.model import package
 
     found = next((row for row in _rows() if row["name"] == name), None)
     if found and found["state"] == "not here":
@@ -74,7 +75,8 @@ def fetch(
 
     The weights are downloaded once, go on where an interrupted download stopped, and are verified.
     """
-    from emoclip import catalogue, package
+    from emoclip.model import hub as catalogue
+    from emoclip.model import package
 
     if name in catalogue.KNOWN:
         home = next((row["path"] for row in _rows() if row["name"] == name and row["path"]), None)
@@ -104,7 +106,8 @@ def fetch(
 
 def _rows() -> list[dict[str, Any]]:
     """Every bundled, cached and known model once, in that order."""
-    from emoclip import catalogue, package
+    from emoclip.model import hub as catalogue
+    from emoclip.model import package
 
     rows: dict[str, dict[str, Any]] = {}
     for state, home in (("bundled", package.bundled_folder()), ("cached", package.cache_folder())):
@@ -140,7 +143,8 @@ def _size_mb(folder: Path) -> float:
 
 
 def _facts(package: "Package") -> dict[str, Any]:
-    from emoclip import execution, processor
+    from emoclip.model import cpu as processor
+    from emoclip.model import execution
 
     pixels = package.pixels
     runs = execution.choose(package)

@@ -96,12 +96,10 @@ def compare(
 
     Choose wordings on training data: the best of several on a test split is chosen by the test.
     """
-    from emoclip.embeddings import open_store
     from emoclip.engine import EmoCLIP
     from emoclip.errors import ConfigError
-    from emoclip.evaluate import classify, make_task
+    from emoclip.evaluation import class_prompts, classify, compare_wordings, make_task, open_store
     from emoclip.files import check_writable, write_text
-    from emoclip.wordings import class_prompts, compare_wordings
 
     to_stdout = str(json_file) == "-"
     if json_file and not to_stdout:

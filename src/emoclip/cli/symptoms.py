@@ -9,10 +9,8 @@ import typer
 from emoclip.cli.console import fail, progress_bars, warn
 
 if TYPE_CHECKING:
-    from emoclip.heads import Estimate
-    from emoclip.package import Package
-    from emoclip.study import Study
-    from emoclip.symptoms import Estimator
+    from emoclip.model import Package
+    from emoclip.symptoms import Estimate, Estimator, Study
 
 app = typer.Typer(
     help="Estimate clinical ratings from interviews. A research estimate, not a diagnosis.",
@@ -91,14 +89,12 @@ def fit(
 
     Videos are watched once and kept as embeddings. A research estimate, not a diagnosis.
     """
-    from emoclip import scales as clinical
-    from emoclip import symptom_report, symptoms
-    from emoclip.cohort import read_manifest
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
-    from emoclip.interviews import RecordingStore
-    from emoclip.probe import check_installed
-    from emoclip.study import Validation
+    from emoclip.symptoms import RecordingStore, Validation, check_installed, read_manifest
+    from emoclip.symptoms import fit as symptoms
+    from emoclip.symptoms import report as symptom_report
+    from emoclip.symptoms import scales as clinical
 
     if out.exists() and not force:
         fail(f"{out}: exists already; pass --force to replace it, or name another folder")
@@ -161,8 +157,7 @@ def score(
     from emoclip.engine import EmoCLIP
     from emoclip.errors import InputError
     from emoclip.files import check_writable, write_text
-    from emoclip.heads import NOTE, Head
-    from emoclip.interviews import read_interview
+    from emoclip.symptoms import NOTE, Head, read_interview
 
     to_stdout = str(json_file) == "-"
     if json_file and not to_stdout:
@@ -218,7 +213,7 @@ def scales_(
     from rich.console import Console
     from rich.table import Table
 
-    from emoclip import scales as clinical
+    from emoclip.symptoms import scales as clinical
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("column", "rates", "range", "scale", "also"):
@@ -242,7 +237,7 @@ def _folds(text: str) -> int | None:
 def _estimators(
     name: str, package: "Package", seed: int, permutations: tuple[int, int | None], threads: int | None
 ) -> "list[Estimator]":
-    from emoclip.probe import Probe
+    from emoclip.symptoms import Probe
 
     chosen: list[Estimator] = [Probe(permutations=permutations[0], seed=seed)] if name != "paper" else []
     if name != "probe":
@@ -268,8 +263,7 @@ def _print_study(study: "Study") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from emoclip.heads import NOTE
-    from emoclip.symptom_report import chance
+    from emoclip.symptoms import NOTE, chance
 
     console = Console()
     for target in study.cohort.targets:

@@ -10,7 +10,7 @@ import typer
 from emoclip.cli.console import RunPrecision, fail, progress_bars, warn
 
 if TYPE_CHECKING:
-    from emoclip.batch import Outcome, Settings
+    from emoclip.timeline import Outcome, Settings
 
 
 def timeline(
@@ -92,9 +92,9 @@ def timeline(
     The output is how an expression reads to a viewer, not what a person feels.
     A run that was stopped goes on where it was: inputs whose results are whole are skipped.
     """
-    from emoclip.batch import Settings, plan
     from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
     from emoclip.prompts import resolve
+    from emoclip.timeline import Settings, plan
     from emoclip.video import expand_inputs
 
     if end is not None and end <= start:
@@ -135,7 +135,7 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
     """Write each window as a line of JSON as soon as it is read."""
     from emoclip.engine import EmoCLIP
     from emoclip.errors import InputError
-    from emoclip.formats import json_line
+    from emoclip.timeline import json_line
 
     model = EmoCLIP.load(
         settings.model,
@@ -165,7 +165,7 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
 
 
 def _run(tasks: list, settings: "Settings", jobs: int) -> "list[Outcome]":  # type: ignore[type-arg]
-    from emoclip.batch import run
+    from emoclip.timeline import run
 
     outcomes = []
     with progress_bars() as bars:

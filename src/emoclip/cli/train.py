@@ -141,14 +141,18 @@ def _leave_out(
 
 def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress") -> dict[str, Any] | None:
     """Score the package as any package is scored, on the test part or, where there is none, on the held-out part."""
-    from emoclip import scorecard
     from emoclip.config import FaceConfig
-    from emoclip.embeddings import open_store
     from emoclip.engine import EmoCLIP
-    from emoclip.evaluate import classify, embed_task, make_task
+    from emoclip.evaluation import (
+        Sampling,
+        class_prompts,
+        classify,
+        embed_task,
+        make_task,
+        open_store,
+        scorecard,
+    )
     from emoclip.files import atomic_folder
-    from emoclip.sampling import Sampling
-    from emoclip.wordings import class_prompts
 
     samples = outcome.samples
     part, clips = scored_part(samples)

@@ -7,14 +7,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from emoclip.charts import PALETTE
 from emoclip.codings.agreement import Agreement, Disagreement
 from emoclip.codings.coding import ANYONE, clock
 from emoclip.codings.methods import figure
 from emoclip.codings.methods import paragraph as methods
 from emoclip.codings.pairing import Unit
+from emoclip.drawing.charts import PALETTE
+from emoclip.drawing.html import Html, bullets, escape, heading, page, paragraph, table
 from emoclip.files import atomic_folder
-from emoclip.page import Html, bullets, escape, heading, page, paragraph, table
 
 MAX_LISTED = 300  # disagreements on the page; the table beside it has all
 ROW = 14  # height of a rater's lane, in px

@@ -9,8 +9,7 @@ from statistics import median
 
 from emoclip.datasets.clips import Clip, Dataset
 from emoclip.errors import InputError
-from emoclip.pictures import is_picture, natural_order, read_picture
-from emoclip.video import open_video
+from emoclip.video import is_picture, natural_order, open_video, read_picture
 
 WORKERS = 2
 SHOWN = 5

@@ -8,7 +8,7 @@ import cv2
 import cv2.data
 import numpy as np
 
-from emoclip.pictures import Pixels
+from emoclip.video import Pixels
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels, the right and lower edge outside
 

@@ -10,8 +10,7 @@ from emoclip.config import FaceConfig
 from emoclip.faces.detectors import SAME, TILT, WINDOW, Box, Detection, HaarDetector, inside, overlap
 from emoclip.faces.track import Track, follow, likeness, look_of
 from emoclip.faces.yunet import yunet_or_haar
-from emoclip.frames import Frame
-from emoclip.pictures import Pixels
+from emoclip.video import Frame, Pixels
 
 ROUTINE_SIDE = 384  # longer side in pixels of the grey picture that faces are followed and looked for in
 DEEP_SIDE = 640  # the same for the look at a new scene and the occasional one for small faces

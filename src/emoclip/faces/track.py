@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.faces.detectors import Box, Detection
-from emoclip.pictures import Pixels
+from emoclip.video import Pixels
 
 GRID = np.stack(np.meshgrid(*[np.linspace(0.15, 0.85, 6)] * 2), axis=-1).reshape(
     -1, 2

@@ -11,8 +11,8 @@ import numpy as np
 from emoclip.errors import EmoclipError
 from emoclip.faces.detectors import Box, Detection, HaarDetector
 from emoclip.files import atomic_path
-from emoclip.package import cache_folder
-from emoclip.pictures import Pixels
+from emoclip.model import cache_folder
+from emoclip.video import Pixels
 
 FILE = "face_detection_yunet_2023mar.onnx"
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"

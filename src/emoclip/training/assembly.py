@@ -12,13 +12,13 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 
 from emoclip.errors import ConfigError, PackageError
-from emoclip.preprocess import PixelSpec
-from emoclip.training.checkpoint import import_checkpoint
-from emoclip.training.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
-from emoclip.training.model import VideoTextModel, build_backbone, image_settings
+from emoclip.model import PixelSpec
+from emoclip.training.export.checkpoint import import_checkpoint
+from emoclip.training.nets.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
+from emoclip.training.nets.model import VideoTextModel, build_backbone, image_settings
+from emoclip.training.nets.temporal import TemporalConfig
+from emoclip.training.nets.tokenizer import clip_tokenizer
 from emoclip.training.recipe import ModelRecipe
-from emoclip.training.temporal import TemporalConfig
-from emoclip.training.tokenizer import clip_tokenizer
 
 COMPACT_TOKENS = 48
 

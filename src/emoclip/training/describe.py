@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.training.faces import MEASURES
+from emoclip.training.mini.faces import MEASURES
 
 _AT = {name: index for index, name in enumerate(MEASURES)}
 

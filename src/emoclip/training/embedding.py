@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from emoclip.datasets import Clip
 from emoclip.errors import EmoclipError
-from emoclip.preprocess import PixelSpec
+from emoclip.model import PixelSpec
 from emoclip.training.assembly import Assembly
 from emoclip.training.cache import EmbeddingCache, fingerprint, stamp
 from emoclip.training.data import cached_view, said, view_key, view_pixels
-from emoclip.training.model import VideoTextModel
+from emoclip.training.nets.model import VideoTextModel
 from emoclip.training.recipe import Recipe
 from emoclip.training.samples import Sample, Samples
 

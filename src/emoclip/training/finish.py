@@ -10,11 +10,11 @@ from typing import Any
 
 from emoclip import __version__
 from emoclip.files import atomic_path, sha256, write_text
-from emoclip.training.export import Description, Towers, export_package
+from emoclip.training.export.export import Description, Towers, export_package
+from emoclip.training.nets.state import save_weights
 from emoclip.training.recipe import Recipe, SelectionRecipe
 from emoclip.training.run import Outcome
 from emoclip.training.samples import Samples, class_counts
-from emoclip.training.state import save_weights
 
 NATIVE_FPS = 30.0  # of the clips that stride counts in
 LEAK = (

@@ -32,18 +32,18 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 
-from emoclip import package as packages
 from emoclip.errors import EmoclipError
 from emoclip.files import atomic_path
-from emoclip.training.actions import PHRASES, actions, readings, say
-from emoclip.training.compact import BothWays, ImageTowerConfig
-from emoclip.training.faces import CLASSES, Faces, held_out, near_duplicates, read_faces
-from emoclip.training.fitting import fit_scale, rejection_threshold
-from emoclip.training.graphs import save_graph
-from emoclip.training.images import ImageModel
-from emoclip.training.losses import LogitScale, contrastive_loss
-from emoclip.training.pack import KEEP, PIXELS, seal
-from emoclip.training.state import load_weights, save_weights
+from emoclip.model import package as packages
+from emoclip.training.export.graphs import save_graph
+from emoclip.training.mini.actions import PHRASES, actions, readings, say
+from emoclip.training.mini.faces import CLASSES, Faces, held_out, near_duplicates, read_faces
+from emoclip.training.mini.fitting import fit_scale, rejection_threshold
+from emoclip.training.mini.images import ImageModel
+from emoclip.training.mini.pack import KEEP, PIXELS, seal
+from emoclip.training.nets.compact import BothWays, ImageTowerConfig
+from emoclip.training.nets.losses import LogitScale, contrastive_loss
+from emoclip.training.nets.state import load_weights, save_weights
 
 STEPS = ("actions", "features", "towers", "prompts", "package")
 WIDTH, LENGTH, PAD, UNKNOWN = 64, 48, 0, 1

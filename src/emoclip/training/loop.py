@@ -23,8 +23,8 @@ from emoclip.errors import InputError
 from emoclip.training import resume
 from emoclip.training.data import Batch, EpochBatches, TrainingClips, batches
 from emoclip.training.embedding import Progress as Report
-from emoclip.training.losses import MAX_LOGIT_SCALE, contrastive_loss, same_text_targets
-from emoclip.training.model import VideoTextModel
+from emoclip.training.nets.losses import MAX_LOGIT_SCALE, contrastive_loss, same_text_targets
+from emoclip.training.nets.model import VideoTextModel
 from emoclip.training.recipe import LossRecipe, OptimiserRecipe, Recipe
 from emoclip.training.samples import Samples
 from emoclip.training.selection import Scorer, usable_rule

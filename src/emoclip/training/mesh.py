@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from emoclip.errors import InputError
 from emoclip.training.describe import Population, describe
-from emoclip.training.faces import MEASURES
+from emoclip.training.mini.faces import MEASURES
 
 # FER-2013's train split: what a web face looks like, in the order of MEASURES.
 WEB_FACES = Population(

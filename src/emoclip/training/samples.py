@@ -17,7 +17,7 @@ from emoclip.datasets import Clip, Dataset
 from emoclip.errors import ConfigError, InputError
 from emoclip.prompts import canonical, class_prompts
 from emoclip.training.describe import Population, describe
-from emoclip.training.faces import held_out, near_duplicates, read_geometry
+from emoclip.training.mini.faces import held_out, near_duplicates, read_geometry
 from emoclip.training.recipe import Recipe
 
 PHRASINGS = 4  # sentences made of one clip's measures

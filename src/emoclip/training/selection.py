@@ -19,7 +19,7 @@ from emoclip.training.cache import EmbeddingCache
 from emoclip.training.crops import covering_windows
 from emoclip.training.data import view_key
 from emoclip.training.embedding import embed_sentences, embed_views
-from emoclip.training.losses import contrastive_loss
+from emoclip.training.nets.losses import contrastive_loss
 from emoclip.training.recipe import Recipe, Select
 from emoclip.training.samples import Sample
 

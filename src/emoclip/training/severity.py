@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emoclip.package import Package
-from emoclip.training.graphs import save_graph
-from emoclip.training.temporal import TemporalConfig, TemporalTransformer
-from emoclip.training.temporal_weights import read_temporal
+from emoclip.model import Package
+from emoclip.training.export.graphs import save_graph
+from emoclip.training.export.temporal_weights import read_temporal
+from emoclip.training.nets.temporal import TemporalConfig, TemporalTransformer
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -1,0 +1,20 @@
+"""Pages and pictures: HTML, charts, predictions drawn on their frame; one palette."""
+
+from emoclip.drawing.charts import new_figure, png
+from emoclip.drawing.html import Html, bullets, figure, group, heading, inline_data, page, paragraph, table
+from emoclip.drawing.prediction import draw
+
+__all__ = [
+    "Html",
+    "bullets",
+    "draw",
+    "figure",
+    "group",
+    "heading",
+    "inline_data",
+    "new_figure",
+    "page",
+    "paragraph",
+    "png",
+    "table",
+]

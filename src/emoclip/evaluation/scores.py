@@ -1,0 +1,327 @@
+"""A data set through a model: predictions, and scores whose uncertainty and gaps are said."""
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip import __version__, metrics
+from emoclip.config import FaceConfig
+from emoclip.datasets import Clip, Dataset
+from emoclip.engine import EmoCLIP
+from emoclip.errors import InputError
+from emoclip.evaluation.embeddings import Embeddings, Store, embed, model_digest
+from emoclip.evaluation.sampling import Sampling
+from emoclip.model import Package
+from emoclip.prompts import PromptSet
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is scored: N clips, each once, and the R rows of the folds that they are in.
+
+    truth: (N,) class indices.  member: (R,) place of the row's clip.  fold: (R,) the row's fold, 0 without folds.
+    """
+
+    dataset: Dataset
+    split: str | None
+    clips: tuple[Clip, ...]
+    truth: Indices
+    member: Indices
+    fold: Indices
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model's predictions on a task, for each of S seeds (one without chance).
+
+    probabilities: (S, N, K) over the declared classes; NaN for a clip that could not be read.
+    embeddings: S of them.  text: (K, D) the classes' text embeddings.
+    """
+
+    task: Task
+    package: Package
+    faces: FaceConfig
+    samplings: tuple[Sampling, ...]
+    embeddings: tuple[Embeddings, ...]
+    prompts_name: str
+    prompts: PromptSet
+    text: NDArray[np.float32]
+    probabilities: NDArray[np.float64]
+
+    @cached_property
+    def read(self) -> NDArray[np.bool_]:
+        """(N,) whether a clip could be read for every seed."""
+        return np.asarray(~np.isnan(self.probabilities).any(axis=(0, 2)))
+
+    @cached_property
+    def predicted(self) -> Indices:
+        """(S, N) the likeliest class; -1 for a clip that could not be read."""
+        likeliest = np.nan_to_num(self.probabilities, nan=-1.0).argmax(axis=2)
+        return np.where(self.read, likeliest, -1)
+
+    @cached_property
+    def right(self) -> NDArray[np.float64]:
+        """(N,) share of the seeds for which a clip was classified right; 0 for one that could not be read."""
+        return np.asarray((self.predicted == self.task.truth).mean(axis=0), np.float64)
+
+
+def make_task(dataset: Dataset, split: str | None = None, fold: int | None = None) -> Task:
+    """Choose what is scored.  split: None is the set's own test split, `all` every clip.  fold: None is all folds.
+
+    Raises InputError for a clip without a label, or one that has two, and where a manifest's split must be chosen.
+    """
+    chosen = dataset.test_split if split is None else None if split == "all" else split
+    if chosen is None and split is None and len(dataset.splits) > 1:
+        raise InputError(
+            f"{dataset.root}: has the splits {', '.join(dataset.splits)}; pass --split NAME, or --split all"
+        )
+    rows = dataset.select(chosen, fold)
+    unlabelled = [clip.id for clip in rows if clip.label is None]
+    if unlabelled:
+        raise InputError(
+            f"{dataset.root}: {unlabelled[0]} and {len(unlabelled) - 1} other clips have no label"
+        )
+    places: dict[str, int] = {}
+    clips: list[Clip] = []
+    for clip in rows:
+        if places.setdefault(clip.id, len(clips)) == len(clips):
+            clips.append(clip)
+        elif (first := clips[places[clip.id]]).label != clip.label:
+            raise InputError(
+                f"{dataset.root}: {clip.id} is {first.label} in fold {first.fold} ({first.split}) and "
+                f"{clip.label} in fold {clip.fold} ({clip.split}); run `emoclip data check`"
+            )
+    if len(dataset.classes) < 2:
+        raise InputError(
+            f"{dataset.root}: has one class only, {dataset.classes[0]}; there is nothing to tell apart"
+        )
+    return Task(
+        dataset=dataset,
+        split=chosen,
+        clips=tuple(clips),
+        truth=np.array([dataset.classes.index(str(clip.label)) for clip in clips]),
+        member=np.array([places[clip.id] for clip in rows]),
+        fold=np.array([clip.fold or 0 for clip in rows]),
+    )
+
+
+def embed_task(
+    model: EmoCLIP,
+    task: Task,
+    samplings: Sequence[Sampling],
+    faces: FaceConfig,
+    store: Store,
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Embeddings, ...]:
+    """Embed a task's clips once per sampling.  progress: called with the number of clips done over all of them.
+
+    Raises InputError if not one clip can be read.
+    """
+    found: list[Embeddings] = []
+
+    def report(done: int) -> None:
+        progress(len(found) * len(task.clips) + done)
+
+    for sampling in samplings:
+        embeddings = embed(model, task.clips, sampling, faces, store, progress=report)
+        if len(embeddings.missing) == len(task.clips):
+            raise InputError(
+                f"{task.dataset.root}: none of {len(task.clips)} clips can be read; the first: {embeddings.missing[0]}"
+            )
+        found.append(embeddings)
+    return tuple(found)
+
+
+def classify(
+    model: EmoCLIP,
+    task: Task,
+    samplings: Sequence[Sampling],
+    faces: FaceConfig,
+    embeddings: Sequence[Embeddings],
+    prompts_name: str,
+    prompts: PromptSet,
+) -> Evaluation:
+    """Score embedded clips against prompts, one per declared class in the classes' order."""
+    text = model.embed_text(prompts)
+    # One clip at a time, so that the sums of a product do not depend on how many clips there are.
+    probabilities = np.stack(
+        [np.stack([model.probabilities(vector, text) for vector in found.vectors]) for found in embeddings]
+    )
+    return Evaluation(
+        task,
+        model.package,
+        faces,
+        tuple(samplings),
+        tuple(embeddings),
+        prompts_name,
+        prompts,
+        text,
+        probabilities,
+    )
+
+
+def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
+    """Return what metrics.json holds.  WAR and UAR are shares in [0, 1]: means over folds, then over seeds.
+
+    Clips that could not be read are left out, listed under `missing`, and counted as wrong in `missing_as_wrong`.
+    """
+    task, classes = evaluation.task, evaluation.task.dataset.classes
+    truth, count = task.truth, len(classes)
+    seeds = [_fold_scores(evaluation, predicted) for predicted in evaluation.predicted]
+    by_fold = [
+        {"fold": fold, **{key: float(np.mean([seed[fold][key] for seed in seeds])) for key in ("war", "uar")}}
+        for fold in seeds[0]
+    ]
+    by_seed = [
+        {
+            "seed": sampling.seed,
+            **{key: float(np.mean([row[key] for row in seed.values()])) for key in ("war", "uar")},
+        }
+        for sampling, seed in zip(evaluation.samplings, seeds, strict=True)
+    ]
+    rows = task.member[evaluation.read[task.member]]
+    folds = task.fold[evaluation.read[task.member]]
+    war_ci, uar_ci = metrics.bootstrap(truth[rows], evaluation.right[rows], count, folds=folds)
+    read = np.flatnonzero(evaluation.read)
+    confusion = sum(
+        metrics.confusion(truth[read], predicted[read], count) for predicted in evaluation.predicted
+    )
+    samples = np.bincount(truth[read], minlength=count)
+    recall = [
+        float(evaluation.right[read][truth[read] == k].mean()) if samples[k] else None for k in range(count)
+    ]
+    all_folds = [
+        metrics.mean_scores(truth[rows], evaluation.right[rows][:, None], count) for rows in _by_fold(task)
+    ]
+    missing = {place: why for found in evaluation.embeddings for place, why in found.missing.items()}
+    odd = {place: lines for found in evaluation.embeddings for place, lines in found.warnings.items()}
+    return rounded(
+        {
+            "war": float(np.mean([row["war"] for row in by_seed])),
+            "uar": float(np.mean([row["uar"] for row in by_seed])),
+            "ci95": {"war": war_ci, "uar": uar_ci},
+            "n": len(read),
+            "per_class": {
+                name: {"recall": recall[k], "n": int(samples[k])} for k, name in enumerate(classes)
+            },
+            "classes": list(classes),
+            "absent": [name for k, name in enumerate(classes) if not samples[k]],
+            "missing": [
+                {"path": task.clips[place].id, "label": task.clips[place].label, "reason": missing[place]}
+                for place in sorted(missing)
+            ],
+            "missing_as_wrong": {
+                "war": float(np.mean([war[0] for war, _ in all_folds])),
+                "uar": float(np.mean([uar[0] for _, uar in all_folds])),
+            },
+            "damaged": [
+                {"path": task.clips[place].id, "warnings": list(odd[place])} for place in sorted(odd)
+            ],
+            "ece": float(
+                np.mean([metrics.ece(truth[read], shares[read]) for shares in evaluation.probabilities])
+            ),
+            "confusion": np.asarray(confusion).tolist(),
+            "folds": by_fold if by_fold[0]["fold"] else [],
+            "seeds": by_seed if by_seed[0]["seed"] is not None else [],
+            "spread": {
+                "folds": _spread(by_fold),
+                "seeds": _spread(by_seed),
+            },
+            "dataset": {
+                "name": task.dataset.name,
+                "layout": task.dataset.layout,
+                "split": task.split,
+                "compound": task.dataset.compound,
+                "clips": len(task.clips),
+            },
+            "model": {"name": evaluation.package.name, "sha256": model_digest(evaluation.package)},
+            "prompts": {
+                "name": evaluation.prompts_name,
+                "sentences": {
+                    prompt.label: [list(part) for part in prompt.parts]
+                    for prompt in evaluation.prompts.prompts
+                },
+            },
+            "sampling": [sampling.name for sampling in evaluation.samplings],
+            "faces": evaluation.faces.mode,
+            "versions": versions(),
+            "command": command,
+        }
+    )
+
+
+def compare(first: Evaluation, second: Evaluation) -> dict[str, Any]:
+    """Compare two models on the clips that both could read, by a paired bootstrap over clips, fold by fold."""
+    task = first.task
+    both = (first.read & second.read)[task.member]
+    rows = task.member[both]
+    found = metrics.paired_bootstrap(
+        task.truth[rows],
+        first.right[rows],
+        second.right[rows],
+        len(task.dataset.classes),
+        folds=task.fold[both],
+    )
+    names = (first.package.name, second.package.name)
+    return rounded({"models": names, "n": len(np.unique(rows)), **found})
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that the numbers may depend on."""
+    names = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "av", "tokenizers")
+    return {
+        "emoclip": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+def _fold_scores(evaluation: Evaluation, predicted: Indices) -> dict[int, dict[str, float]]:
+    """Fold -> its WAR and UAR for one seed, of the clips that could be read."""
+    task = evaluation.task
+    found = {}
+    for fold in np.unique(task.fold):
+        rows = task.member[(task.fold == fold) & evaluation.read[task.member]]
+        if not len(rows):
+            raise InputError(
+                f"{task.dataset.root}: no clip of fold {fold} can be read; see `emoclip data check`"
+            )
+        hits = (predicted[rows] == task.truth[rows]).astype(np.float64)[:, None]
+        war, uar = metrics.mean_scores(task.truth[rows], hits, len(task.dataset.classes))
+        found[int(fold)] = {"war": float(war[0]), "uar": float(uar[0])}
+    return found
+
+
+def _by_fold(task: Task) -> list[Indices]:
+    return [task.member[task.fold == fold] for fold in np.unique(task.fold)]
+
+
+def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+    """Standard deviation (n - 1) of WAR and UAR over folds or seeds; None for one of them."""
+    if len(rows) < 2:
+        return None
+    return {key: float(np.std([row[key] for row in rows], ddof=1)) for key in ("war", "uar")}
+
+
+def rounded(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with its floats rounded to six decimals."""
+    return {key: _round(item) for key, item in value.items()}
+
+
+def _round(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return rounded(value)
+    if isinstance(value, list | tuple):
+        return [_round(item) for item in value]
+    return value

@@ -1,0 +1,95 @@
+"""Prompts for exactly the classes of a data set, in several wordings, and which wording does how well."""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emoclip.datasets import Dataset
+from emoclip.errors import InputError
+from emoclip.evaluation.scores import Evaluation, compare, rounded, scores
+from emoclip.prompts import Prompt, PromptSet, canonical, description, read_prompt_file, templated
+
+PROMPT_KINDS = ("sentences", "names", "templates")
+
+
+def class_prompts(dataset: Dataset, wording: str) -> PromptSet:
+    """Return prompts for exactly the classes of a data set, in its order and under its names.
+
+    wording: `sentences` (ours, templates for a class that has none), `names` (the bare name), `templates`, or a prompt
+    file, whose labels may be other names of the classes (`angry`).  A compound class is the mean of its parts.
+    Raises InputError for a prompt file that lacks a class, or has one that the set does not.
+    """
+    if wording == "names":
+        return _prompts(dataset, lambda name: (name,))
+    if wording == "templates":
+        return _prompts(dataset, templated)
+    if wording == "sentences":
+        return _prompts(dataset, lambda name: description(name) or templated(name))
+    path = Path(wording)
+    if not path.suffix:
+        raise InputError(
+            f"{wording}: --prompts is one of {', '.join(PROMPT_KINDS)}, or a .yaml or .json file"
+        )
+    read = read_prompt_file(path).prompts
+    given = {canonical(prompt.label): prompt.parts[0] for prompt in read}
+    if len(given) < len(read):
+        raise InputError(f"{path}: has two names of one class, such as angry and anger; remove one")
+    needed = {canonical(part) for name in dataset.classes for part in _parts(dataset, name)}
+    lacking, foreign = sorted(needed - given.keys()), sorted(given.keys() - needed)
+    if lacking or foreign:
+        problems = [f"lacks {', '.join(lacking)}"] if lacking else []
+        problems += [f"has {', '.join(foreign)}, which {dataset.name} does not"] if foreign else []
+        raise InputError(f"{path}: {' and '.join(problems)}; a prompt file names each class once")
+    return _prompts(dataset, lambda name: given[canonical(name)])
+
+
+def _prompts(dataset: Dataset, sentences: Callable[[str], tuple[str, ...]]) -> PromptSet:
+    return PromptSet(
+        tuple(
+            Prompt(name, tuple(sentences(part) for part in _parts(dataset, name))) for name in dataset.classes
+        )
+    )
+
+
+def _parts(dataset: Dataset, name: str) -> list[str]:
+    return name.split("_") if dataset.compound else [part.strip() for part in name.split("+")]
+
+
+def compare_wordings(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Rank prompts for one task and model, best UAR first, and say how far scores swing with the wording.
+
+    p is that of the UAR difference to the best (paired bootstrap).  swing: largest minus smallest, and the standard
+    deviation.  agreement: share of clips that get the same class from two wordings, over all pairs.
+    """
+    found = [scores(evaluation, "") for evaluation in evaluations]
+    order = sorted(range(len(found)), key=lambda at: (-found[at]["uar"], found[at]["prompts"]["name"]))
+    best = evaluations[order[0]]
+    ranked = [
+        {
+            **{key: found[at][key] for key in ("uar", "war", "ci95")},
+            "prompts": found[at]["prompts"]["name"],
+            "p": compare(best, evaluations[at])["uar"]["p"] if at != order[0] else None,
+            "per_class": {name: row["recall"] for name, row in found[at]["per_class"].items()},
+        }
+        for at in order
+    ]
+    pairs = [
+        float((first.predicted == second.predicted)[:, first.read].mean())
+        for first, second in combinations(evaluations, 2)
+    ]
+    values = {key: [row[key] for row in found] for key in ("uar", "war")}
+    return rounded(
+        {
+            "ranked": ranked,
+            "swing": {
+                key: {"range": max(scored) - min(scored), "sd": float(np.std(scored, ddof=1))}
+                for key, scored in values.items()
+            },
+            "agreement": float(np.mean(pairs)),
+            "n": found[0]["n"],
+            "missing": found[0]["missing"],
+        }
+    )

@@ -1,0 +1,130 @@
+"""Which engine runs a package's image tower, in which precision and on how many threads, and why."""
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from emoclip.errors import ConfigError
+from emoclip.model.cpu import cores, processor
+from emoclip.model.package import QUANTISED_FORM, Package
+
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+Engine = Literal["onnxruntime", "openvino"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "int8")
+OLDEST_OPENVINO = (2025, 0)  # reads opset 20 and knows the keys `runtime` sets
+SMALL_BYTES = (
+    16_000_000  # the bundled model: OpenVINO gains a fifth of 0.9 ms a crop and takes a second more to load
+)
+_TOO_OLD = "OpenVINO is too old"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the image tower runs; the temporal and text towers, a hundredth of the work, run as fp32 on ONNX Runtime.
+
+    graph: file of the package.  why: in words.  warnings: what was asked for and cannot be, one line each.
+    """
+
+    engine: Engine
+    precision: Precision
+    graph: str
+    threads: int
+    why: str
+    warnings: tuple[str, ...] = ()
+
+
+def choose(
+    package: Package,
+    *,
+    precision: Precision = "auto",
+    threads: int | None = None,
+    provider: str = "CPU",
+    engine: Engine | None = None,
+) -> Execution:
+    """Choose how a package runs here.
+
+    `auto` is int8 where the processor multiplies it natively and the package passed its gate, else fp32; bf16, which no
+    gate has checked, is for asking.  What is asked for and not to be had falls back to fp32 with a warning.
+    engine: if None, OpenVINO where it is installed and the image tower is large enough to be worth its slower start.
+    Raises ConfigError for an unknown precision, fewer than one thread, or an engine asked for by name and absent.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads={threads} must be at least 1")
+    have = cores()
+    no_openvino = f"provider={provider} is ONNX Runtime's" if provider != "CPU" else openvino_lack()
+    if engine == "openvino" and no_openvino:
+        raise ConfigError(f"engine='openvino': {no_openvino}")
+    small = precision != "bf16" and _tower_bytes(package) < SMALL_BYTES
+    chosen: Engine = engine or ("onnxruntime" if no_openvino or small else "openvino")
+    lacks = _lacks(package, chosen, no_openvino, provider)
+    wanted: Precision = ("fp32" if "int8" in lacks else "int8") if precision == "auto" else precision
+    runs: Precision = wanted if wanted not in lacks else "int8" if "fp32" in lacks else "fp32"
+    warnings = []
+    if threads is not None and threads > have:
+        warnings.append(f"threads={threads}: there are {have} cores to run on; runs on {have}")
+    if no_openvino.startswith(_TOO_OLD) and engine is None:
+        warnings.append(f"{no_openvino}; runs on ONNX Runtime")
+    if runs != wanted:
+        warnings.append(f"precision={precision}: {lacks[wanted]}; runs as {runs}")
+    elif _foreign_form(package) and runs != "int8":
+        warnings.append(f"{package.name}: {lacks['int8']}; runs as {runs}")
+    if runs != wanted:
+        why = lacks[wanted]
+    elif precision != "auto":
+        why = "asked for"
+    elif runs == "fp32":
+        why = lacks["int8"]
+    else:
+        why = lacks.get("fp32") or f"the package carries it and {processor().name} computes it natively"
+    return Execution(
+        engine=chosen,
+        precision=runs,
+        graph=package.int8_graph if runs == "int8" else "image.onnx",
+        threads=min(threads or have, have),
+        why=why,
+        warnings=tuple(warnings),
+    )
+
+
+def openvino_lack() -> str:
+    """Say why OpenVINO is not used, or nothing if it is.  Imports nothing."""
+    try:
+        found = version("openvino")
+    except PackageNotFoundError:
+        return "OpenVINO is not installed; pip install 'emoclip[fast]'"
+    if tuple(int(part) for part in found.split(".")[:2] if part.isdecimal()) < OLDEST_OPENVINO:
+        return f"{_TOO_OLD}, {found} of {'.'.join(map(str, OLDEST_OPENVINO))}; pip install -U 'emoclip[fast]'"
+    return ""
+
+
+def _lacks(package: Package, engine: Engine, no_openvino: str, provider: str) -> dict[str, str]:
+    """Say of each precision that cannot run why; `fp32` is among them only for a package of nothing but 8 bits."""
+    if package.precision == "int8":
+        return dict.fromkeys(("fp32", "bf16"), "the package carries 8-bit weights only")
+    lacks = {}
+    if "int8" not in package.precisions:
+        lacks["int8"] = _foreign_form(package) or "the package was exported without int8"
+    elif provider != "CPU":
+        lacks["int8"] = f"int8 is for the CPU, not {provider}"
+    elif not processor().int8:
+        lacks["int8"] = f"{processor().name} has no native 8-bit products (VNNI)"
+    if engine != "openvino":
+        lacks["bf16"] = no_openvino or "ONNX Runtime has no bf16"
+    elif not processor().bf16:
+        lacks["bf16"] = f"{processor().name} has no native bf16 products"
+    return lacks
+
+
+def _tower_bytes(package: Package) -> int:
+    return sum(path.stat().st_size for path in package.path.glob("image.onnx*"))
+
+
+def _foreign_form(package: Package) -> str:
+    form = package.config.get("quantisation", {}).get("form", QUANTISED_FORM)
+    if form == QUANTISED_FORM:
+        return ""
+    return (
+        f"its int8 graph has form {form}, this version of emoclip reads form {QUANTISED_FORM}; update emoclip"
+    )

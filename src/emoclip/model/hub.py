@@ -1,0 +1,222 @@
+"""Models known by name: where each comes from, under which licence, and fetching what can be fetched."""
+
+import errno
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from emoclip.errors import PackageError
+from emoclip.files import sha256
+from emoclip.model import package as packages
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that `emoclip models` knows.
+
+    size_mb: of the package, fp32.  weights_repository, weights_file: on the Hugging Face hub, what it is made from;
+    a model with a file but no repository is made from a file that the user downloads.
+    openai_file: the same weights as OpenAI published them.  backbone: open_clip's name of the architecture.
+    """
+
+    name: str
+    about: str
+    licence: str
+    size_mb: int
+    source: str
+    weights_file: str = ""
+    weights_repository: str = ""
+    openai_file: str = ""
+    backbone: str = ""
+
+
+_CLIP = "CLIP's image and text towers, mean of unit frame embeddings: the paper's CLIP row"
+KNOWN = {
+    model.name: model
+    for model in (
+        KnownModel("mini", "the bundled model", "Apache-2.0", 15, "comes with emoclip"),
+        KnownModel(
+            "clip-vit-b-32",
+            f"{_CLIP} (ViT-B/32)",
+            "MIT",
+            607,
+            "OpenAI, github.com/openai/CLIP",
+            "open_clip_model.safetensors",
+            "timm/vit_base_patch32_clip_224.openai",
+            "ViT-B-32.pt",
+            "ViT-B-32-quickgelu",
+        ),
+        KnownModel(
+            "clip-vit-b-16",
+            f"{_CLIP}, at ViT-B/16",
+            "MIT",
+            600,
+            "OpenAI, github.com/openai/CLIP",
+            "open_clip_model.safetensors",
+            "timm/vit_base_patch16_clip_224.openai",
+            "ViT-B-16.pt",
+            "ViT-B-16-quickgelu",
+        ),
+        KnownModel(
+            "clip-vit-l-14",
+            f"{_CLIP}, at ViT-L/14",
+            "MIT",
+            1712,
+            "OpenAI, github.com/openai/CLIP",
+            "open_clip_model.safetensors",
+            "timm/vit_large_patch14_clip_224.openai",
+            "ViT-L-14.pt",
+            "ViT-L-14-quickgelu",
+        ),
+        KnownModel(
+            "emoclip-mafw",
+            "the authors' EmoCLIP, trained on MAFW captions",
+            "code Apache-2.0; no licence stated for the weights, MAFW itself is for research",
+            648,
+            "Foteinopoulou & Patras, github.com/NickyFot/EmoCLIP (README, Downstream task weights)",
+            "emoclip-mafw.pth",
+        ),
+    )
+}
+
+
+def weights_folder() -> Path:
+    """Return the folder where weights that were downloaded by hand are looked for."""
+    return packages.cache_folder() / "weights"
+
+
+def fetch(name: str) -> Path:
+    """Fetch a package from the Hugging Face hub into the cache and verify it.  name: `org/name`.  Returns its folder.
+
+    An interrupted fetch goes on where it stopped; the folder appears only once every hash is right.
+    Raises PackageError; without a connection it says what to put where.
+    """
+    folder = packages.cache_folder() / name
+    if (folder / "config.json").is_file():
+        return folder
+    part = folder.with_name(f".{folder.name}.part")
+    with _hub_errors(name, f"copy the package's files to {folder}"):
+        _download(name, "config.json", part / "config.json", fresh=True)
+        for file in _listed(name, part / "config.json"):
+            if not (part / file).is_file():
+                _download(name, file, part / file)
+        try:
+            packages.load(str(part))
+        except PackageError:
+            # Damaged files would be taken for finished ones the next time.
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        part.rename(folder)
+    return folder
+
+
+def fetch_weights(name: str) -> Path:
+    """Return the weights file that a known model is made from, fetched from the hub if it is not there.
+
+    Looked for first in `weights_folder()`, as NAME.safetensors, NAME.pth or OpenAI's file, then in the hub's cache.
+    Raises PackageError; without a connection, or for weights that no hub has, it says what to put where.
+    """
+    model = KNOWN[name]
+    places = [
+        weights_folder() / place
+        for place in (f"{name}.safetensors", f"{name}.pth", model.openai_file)
+        if place
+    ]
+    if found := next((place for place in places if place.is_file()), None):
+        return found
+    if not model.weights_repository:
+        raise PackageError(
+            f"{name}: its weights are for you to download from {model.source}; "
+            f"save the file as {weights_folder() / model.weights_file} and run this again"
+        )
+    from huggingface_hub import try_to_load_from_cache
+
+    if isinstance(cached := try_to_load_from_cache(model.weights_repository, model.weights_file), str):
+        return Path(cached)
+    by_hand = (
+        f"on a connected machine download {model.weights_file} from {model.weights_repository} and save it as "
+        f"{places[0]}, or OpenAI's {model.openai_file} as {places[-1]}"
+    )
+    with _hub_errors(name, by_hand):
+        _download(model.weights_repository, model.weights_file, places[0])
+    return places[0]
+
+
+def _listed(name: str, config: Path) -> list[str]:
+    try:
+        files = json.loads(config.read_text(encoding="utf-8"))["files"]
+        names = [str(file) for file in files]
+    except (ValueError, KeyError, TypeError):
+        raise PackageError(
+            f"{name}: its config.json is not that of an emoclip package; check the name"
+        ) from None
+    if strange := [file for file in names if Path(file).name != file or file.startswith(".")]:
+        raise PackageError(f"{name}: lists {strange[0]!r}, which is no plain file name; do not trust it")
+    return names
+
+
+def _download(repository: str, file: str, target: Path, *, fresh: bool = False) -> None:
+    """Download one file of the hub: on from where it stopped, verified, in place only when it is whole.
+
+    The hub's own functions start a file again in a new process, which hurts with weights of a gigabyte.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    url = hf_hub_url(repository, file)
+    # One question without the client's patience of half a minute: is there a hub, and the file?
+    published = get_hf_file_metadata(url)
+    part = target.with_name(f".{target.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        part.unlink(missing_ok=True)
+    with open(part, "ab") as content:
+        here = content.tell()
+        if shutil.disk_usage(part.parent).free < (published.size or 0) - here:
+            raise OSError(errno.ENOSPC, "No space left on device", str(part))
+        http_get(url, content, resume_size=here, headers=build_hf_headers(), expected_size=published.size)
+    # The hub tags a large file with its SHA-256.
+    if len(published.etag or "") == 64 and sha256(part) != published.etag:
+        part.unlink()
+        raise PackageError(f"{repository}: {file} arrived damaged and was removed; run this again")
+    part.replace(target)
+
+
+@contextmanager
+def _hub_errors(name: str, by_hand: str) -> Iterator[None]:
+    """Turn whatever the hub's client raises into one line with a remedy."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except PackageError:
+        raise
+    except errors.GatedRepoError:
+        raise PackageError(
+            f"{name}: asks for a login on the hub; run `hf auth login` and try again"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise PackageError(f"{name}: is not on the hub, or is private; check the name") from None
+    except errors.RemoteEntryNotFoundError:
+        raise PackageError(
+            f"{name}: is on the hub, but lacks a file that makes an emoclip model; check the name"
+        ) from None
+    except errors.HFValidationError:
+        raise PackageError(f"{name}: is no name on the hub, which are ORGANISATION/NAME; check it") from None
+    except Exception as error:  # three clients below the hub's, each with kinds of its own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, OSError) and error.errno in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EACCES,
+            errno.EROFS,
+        ):
+            raise PackageError(
+                f"{name}: cannot be stored ({error.strerror}: {error.filename}); "
+                "make room, or set EMOCLIP_CACHE to a folder on another disk"
+            ) from None
+        raise PackageError(f"{name}: the hub cannot be reached ({reason}); {by_hand}") from None

@@ -1,0 +1,193 @@
+"""The towers of one package: pixels, frame embeddings and sentences in, embeddings out."""
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from emoclip.errors import ConfigError, PackageError
+from emoclip.model.cpu import processor
+from emoclip.model.execution import Engine, Precision, choose
+from emoclip.model.package import Package
+
+IMAGE_BATCH = 32
+STREAMS = 4  # shares of a batch that OpenVINO computes side by side, each with buffers of its own
+# Crops computed at once.  A ViT's activations for eight stay in the cache: worth a tenth, and OpenVINO does not care.
+_AT_ONCE = {"onnxruntime": 8, "openvino": IMAGE_BATCH}
+Tower = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class Runtime:
+    """Graphs are opened on first use, so that a run which needs no text tower never loads it."""
+
+    def __init__(
+        self,
+        package: Package,
+        *,
+        threads: int | None = None,
+        provider: str = "CPU",
+        precision: Precision = "auto",
+        engine: Engine | None = None,
+    ) -> None:
+        """threads: cores used per call, all by default.  provider: `CPU`, `CUDA`, ... as ONNX Runtime names them.
+
+        precision, engine: of the image tower, see `execution.choose`; `execution` says what was chosen and why, and a
+        RuntimeWarning what is not to be had here.
+        Raises ConfigError for a provider this installation lacks, a thread count below 1, an unknown precision.
+        """
+        available = [name.removesuffix("ExecutionProvider") for name in ort.get_available_providers()]
+        if provider not in available:
+            raise ConfigError(f"provider={provider!r} is not installed; there is {', '.join(available)}")
+        self.package = package
+        self.execution = choose(
+            package, precision=precision, threads=threads, provider=provider, engine=engine
+        )
+        self.threads = self.execution.threads
+        self._providers = [f"{provider}ExecutionProvider"]
+        for warning in self.execution.warnings:
+            warnings.warn(warning, RuntimeWarning, stacklevel=2)
+
+    @property
+    def form(self) -> str:
+        """Precision and engine of the image tower: kept embeddings are good only for the form they were made with."""
+        return f"{self.execution.precision}/{self.execution.engine}"
+
+    def image(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed face crops, one vector per frame.
+
+        pixels: (T, C, H, W) float32 as `preprocess.prepare` returns them.  Returns (T, D), not normalised.
+        Source: EmoCLIP sec. III-A, CLIP image tower.
+        """
+        size = _AT_ONCE[self.execution.engine]
+        batches = [pixels[at : at + size] for at in range(0, len(pixels), size)]
+        outputs = [self._image(batch) for batch in batches]
+        return np.concatenate(outputs) if outputs else np.empty((0, self.package.width), np.float32)
+
+    def temporal(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed clips of frame embeddings.
+
+        frames: (B, T, D) float32 as `image` returns them.  Returns (B, D), not normalised.
+        Source: EmoCLIP sec. III-A, temporal transformer; kind "mean" is the mean of unit frame embeddings.
+        """
+        if self.package.temporal == "mean":
+            return np.asarray(unit(frames).mean(axis=1), np.float32)
+        output: NDArray[np.float32] = self._temporal.run(None, {"frames": frames})[0]
+        return output
+
+    def text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Embed sentences; overlong ones are truncated.  Returns (N, D) float32, not normalised."""
+        tokens = np.array(
+            [encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))], np.int64
+        )
+        output: NDArray[np.float32] = self._text.run(None, {"tokens": tokens})[0]
+        return output
+
+    def close_text(self) -> None:
+        """Let go of the text tower, which a long run needs no more; it is opened again when asked."""
+        vars(self).pop("_text", None)
+        vars(self).pop("_tokenizer", None)
+
+    @cached_property
+    def _image(self) -> Tower:
+        return self.tower(self.execution.engine, self.execution.graph, self.execution.precision)
+
+    @cached_property
+    def _temporal(self) -> ort.InferenceSession:
+        return self.session("temporal.onnx")
+
+    @cached_property
+    def _text(self) -> ort.InferenceSession:
+        return self.session("text.onnx")
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_file(str(self.package.path / "tokenizer.json"))
+
+    def tower(self, engine: Engine, name: str, precision: Precision) -> Tower:
+        """Open an image graph of the package on an engine, whatever `execution` chose.
+
+        Returns a function from pixels (N, C, H, W) to embeddings (N, D).  Raises PackageError if it cannot be loaded.
+        """
+        if engine == "openvino":
+            return self._openvino(name, precision)
+        session = self.session(name, eight_bits=precision == "int8")
+        return lambda pixels: session.run(None, {"pixels": pixels})[0]  # type: ignore[no-any-return]
+
+    def session(self, name: str, *, eight_bits: bool = False) -> ort.InferenceSession:
+        """Open one graph of the package by its file name.  Raises PackageError if it cannot be loaded.
+
+        eight_bits: whether activations are 8-bit too, as in an int8 image tower, and not weights alone.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        # Decoding and following use the same cores: threads that spin between batches would only be in their way.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if eight_bits:
+            # On x86 without VNNI, where alone it does anything, the fast kernels add in 16 bits, which overflow.
+            # Weights that are 8-bit alone, in the other towers, it rewrites into graphs that fail at run time.
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        path = self.package.path / name
+        try:
+            return ort.InferenceSession(str(path), options, providers=self._providers)
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated kinds
+            raise _unloadable(path, "ONNX Runtime", error) from None
+
+    def _openvino(self, name: str, precision: Precision) -> Tower:
+        """Open one graph with OpenVINO, which picks a precision of its own unless told."""
+        openvino = _import_openvino()
+        # A batch in shares side by side takes 2 to 8 % less time than all cores on one share after the other.
+        streams = min(self.threads, STREAMS)
+        settings = {
+            # What 8 bits leave between the products may be bf16: the int8 products are what costs exactness.
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" or not processor().bf16 else "bf16",
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": streams,
+            "ENABLE_CPU_PINNING": False,  # the cores are shared with decoding, and taskset's word counts
+        }
+        path = self.package.path / name
+        try:
+            core = openvino.Core()
+            compiled = core.compile_model(core.read_model(path), "CPU", settings)
+            requests = [compiled.create_infer_request() for _ in range(streams)]
+        except Exception as error:
+            raise _unloadable(path, "OpenVINO", error) from None
+        lock = Lock()  # a request holds one share at a time
+
+        def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+            shares = np.array_split(np.ascontiguousarray(pixels), min(streams, max(1, len(pixels))))
+            with lock:
+                busy = list(zip(requests, shares, strict=False))
+                for request, share in busy:
+                    request.start_async({"pixels": share}, share_inputs=True)
+                for request, _ in busy:
+                    request.wait()
+                return np.concatenate([request.get_output_tensor(0).data for request, _ in busy])
+
+        return run
+
+
+def _import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which would otherwise report the import over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it does without where it is absent
+    import openvino
+
+    return openvino
+
+
+def _unloadable(path: Any, engine: str, error: Exception) -> PackageError:
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return PackageError(f"{path}: {engine} cannot load it ({reason}); export the package again")
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale vectors (..., D) to length 1; a zero vector stays zero."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)

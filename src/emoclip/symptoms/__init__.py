@@ -1,0 +1,24 @@
+"""Symptom severity from interviews, validated by subject: a research estimate."""
+
+from emoclip.symptoms.fit import Estimator
+from emoclip.symptoms.head import NOTE, Estimate, Head
+from emoclip.symptoms.interviews import RecordingStore, read_interview
+from emoclip.symptoms.manifest import read_manifest
+from emoclip.symptoms.probe import Probe, check_installed
+from emoclip.symptoms.report import chance
+from emoclip.symptoms.study import Study, Validation
+
+__all__ = [
+    "NOTE",
+    "Estimate",
+    "Estimator",
+    "Head",
+    "Probe",
+    "RecordingStore",
+    "Study",
+    "Validation",
+    "chance",
+    "check_installed",
+    "read_interview",
+    "read_manifest",
+]

@@ -1,0 +1,323 @@
+"""The severity head inside a package: `symptoms.onnx`, what its numbers mean, how sure it is and whom it fits.
+
+A graph that takes `clips` (N, D), an interview's unit clip embeddings, gives `scores` (1, targets) and `influence`
+(N, targets), by how much each clip moved the scores.  One that takes `frames` (N, T, D), frame embeddings, gives
+`values` (N, targets), the scores of single clips, whose mean is the interview's.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.engine import EmoCLIP
+from emoclip.errors import PackageError
+from emoclip.files import atomic_folder, sha256
+from emoclip.model import Package
+from emoclip.symptoms.interviews import Recording
+from emoclip.symptoms.scales import Target
+
+Floats = NDArray[np.float64]
+
+FORMAT = 1
+GRAPH, COHORT = "symptoms.onnx", "symptoms_cohort.npz"
+LEVEL = 0.9
+CLIP_BATCH = 64  # clips of a `frames` head at once
+NOTE = "A research estimate of a clinical rating from how a face reads on video, not a diagnosis."
+
+
+@dataclass(frozen=True)
+class Score:
+    """One estimated rating.
+
+    low, high: `LEVEL` interval from the out-of-fold errors of the study; None if it had too few subjects for one.
+    """
+
+    target: str
+    title: str
+    scale: str
+    range: tuple[float, float] | None
+    score: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Influence:
+    """How one clip moved the scores: by how much they would be other without it.  part: the source it is from."""
+
+    part: int
+    start_s: float
+    end_s: float
+    moves: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a head says of one interview.  unlike: in which ways it is unlike the study's, one line each."""
+
+    input: str
+    model: str
+    estimator: str
+    scores: list[Score]
+    level: float
+    unlike: list[str]
+    duration_s: float
+    coverage: float
+    distance: float
+    clips: list[Influence]
+    note: str = NOTE
+
+    def record(self) -> dict[str, Any]:
+        """Return the documented JSON object."""
+        return asdict(self)
+
+
+def half_width(residuals: Floats, subjects: Sequence[str], level: float = LEVEL) -> float | None:
+    """Half the width of an interval that holds `level` of new people's ratings (conformal, Vovk et al. 2005).
+
+    residuals: out-of-fold errors, (n,).  The rank is counted in subjects, since interviews of one are alike.
+    None if there are too few subjects.  It holds for people drawn as the study's were, and on average over them.
+    """
+    count = len(set(subjects))
+    share = math.ceil((count + 1) * level) / count
+    if share > 1:
+        return None
+    # The share is a whole number of ranks where everybody has one interview; rounding must not add one.
+    rank = math.ceil(share * len(residuals) - 1e-9)
+    return float(np.sort(np.abs(residuals))[rank - 1])
+
+
+def centre_of(inputs: NDArray[Any]) -> Floats:
+    """Where an interview lies: the mean (D,) of its clips (N, D) or frames (N, T, D)."""
+    mean: Floats = inputs.reshape(-1, inputs.shape[-1]).mean(axis=0, dtype=np.float64)
+    return mean
+
+
+def whitening(rows: Floats) -> tuple[Floats, Floats]:
+    """What a Mahalanobis distance from rows (n, D) needs: their mean (D,) and a matrix W (D, D).
+
+    The distance of x is the length of (x - mean) W.  The covariance is drawn halfway to a sphere, since there are
+    fewer rows than dimensions; it holds nobody's own embedding.
+    """
+    centre = rows.mean(axis=0)
+    covariance = (rows - centre).T @ (rows - centre) / len(rows)
+    sphere = np.trace(covariance) / len(centre)
+    values, vectors = np.linalg.eigh((covariance + max(sphere, 1e-12) * np.eye(len(centre))) / 2)
+    return centre, vectors / np.sqrt(values * len(centre))
+
+
+def distances(rows: Floats, known: Floats) -> Floats:
+    """Distance of each row (n, D) from known rows (m, D)."""
+    centre, matrix = whitening(known)
+    return np.asarray(np.linalg.norm((rows - centre) @ matrix, axis=1))
+
+
+def write_package(
+    source: Package,
+    folder: Path,
+    write_graph: Callable[[Path], None],
+    whitened: tuple[Floats, Floats],
+    head: Mapping[str, Any],
+    card: str,
+    *,
+    force: bool = False,
+) -> None:
+    """Copy a package and put a head into it, whole or not at all.
+
+    write_graph: writes the graph to a path.  whitened: of the study's interviews.  head: what `Head` reads.
+    card: appended to the package's README.  Raises OutputError.
+    """
+    with atomic_folder(folder, force=force) as part:
+        for name in source.config["files"]:
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.path / name, part / name)
+        write_graph(part / GRAPH)
+        np.savez(part / COHORT, centre=whitened[0].astype(np.float32), matrix=whitened[1].astype(np.float32))
+        readme = part / "README.md"
+        text = readme.read_text(encoding="utf-8") if readme.exists() else f"# {source.name}\n"
+        readme.write_text(text + card, encoding="utf-8")
+        towers = {name: source.config["files"][name] for name in _towers(source)}
+        config = dict(source.config)
+        config["symptoms"] = {
+            "format": FORMAT,
+            "note": NOTE,
+            "width": source.width,
+            "towers": towers,
+            "level": LEVEL,
+            **head,
+        }
+        config["files"] = {
+            path.relative_to(part).as_posix(): sha256(path)
+            for path in sorted(part.rglob("*"))
+            if path.is_file() and path.name != "config.json"
+        }
+        (part / "config.json").write_text(
+            json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+class Head:
+    """A severity head ready to use.  Raises PackageError if the package has none, or one of another model."""
+
+    def __init__(self, model: EmoCLIP) -> None:
+        self.model = model
+        package = model.package
+        place = f"{package.path}"
+        info = package.config.get("symptoms")
+        if info is None or not {GRAPH, COHORT} <= package.config["files"].keys():
+            raise PackageError(
+                f"{place}: has no severity head; `emoclip symptoms fit` makes a package with one"
+            )
+        if info.get("format") != FORMAT:
+            raise PackageError(
+                f"{place}: its severity head has format {info.get('format')}, this version reads {FORMAT}; "
+                "update emoclip, or fit it again"
+            )
+        if info["width"] != package.width:
+            raise PackageError(
+                f"{place}: its severity head is for embeddings {info['width']} wide, the package's are "
+                f"{package.width}; use the package it was fitted with, or fit it again"
+            )
+        if info["towers"] != {name: package.config["files"][name] for name in _towers(package)}:
+            raise PackageError(
+                f"{place}: its severity head was fitted on another model's embeddings; "
+                "use the package it was fitted with, or fit it again"
+            )
+        self.info = info
+        self.targets = [
+            Target(item["name"], item["title"], item["scale"], item["low"], item["high"])
+            for item in info["targets"]
+        ]
+        self._session = model.runtime.session(GRAPH)
+        with np.load(package.path / COHORT, allow_pickle=False) as cohort:
+            self._centre, self._matrix = cohort["centre"], cohort["matrix"]
+        given = self._session.get_inputs()[0]
+        if given.name != info["takes"] or given.shape[-1] != package.width:
+            raise PackageError(
+                f"{place}: {GRAPH} takes {given.name} {given.shape[-1]} wide, where {info['takes']} "
+                f"{package.width} wide are to be had; fit it again"
+            )
+
+    def score(self, name: str, recording: Recording) -> Estimate:
+        """Estimate the ratings of one interview.  name: what to call it."""
+        given = getattr(recording, self.info["takes"])
+        scores, influence = self._run(given)
+        distance = float(np.linalg.norm((centre_of(given) - self._centre) @ self._matrix))
+        names = [target.name for target in self.targets]
+        clips = [
+            Influence(
+                int(part),
+                round(float(start_s), 3),
+                round(float(end_s), 3),
+                dict(zip(names, (round(float(move), 5) for move in moves), strict=True)),
+            )
+            for part, start_s, end_s, moves in zip(
+                recording.parts, recording.starts_s, recording.ends_s, influence, strict=True
+            )
+        ]
+        return Estimate(
+            input=name,
+            model=self.model.package.name,
+            estimator=self.info["estimator"],
+            scores=[
+                _score(target, float(value), item["half_width"])
+                for target, value, item in zip(self.targets, scores, self.info["targets"], strict=True)
+            ],
+            level=self.info["level"],
+            unlike=self._unlike(recording, distance),
+            duration_s=round(recording.duration_s, 3),
+            coverage=round(recording.coverage, 4),
+            distance=round(distance, 4),
+            clips=clips,
+        )
+
+    def _run(self, given: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Scores (targets,) and the influence of each clip (N, targets)."""
+        if self.info["takes"] == "clips":
+            scores, influence = self._session.run(
+                ["scores", "influence"], {"clips": given.astype(np.float32)}
+            )
+            return scores[0], influence
+        batches = [given[at : at + CLIP_BATCH].astype(np.float32) for at in range(0, len(given), CLIP_BATCH)]
+        values = np.concatenate([self._session.run(["values"], {"frames": batch})[0] for batch in batches])
+        scores = values.mean(axis=0)
+        return scores, (values - scores) / max(len(values) - 1, 1)
+
+    def _unlike(self, recording: Recording, distance: float) -> list[str]:
+        """In which ways an interview lies outside what the study had."""
+        seen = self.info["cohort"]
+        shortest, longest = seen["duration_s"]
+        found = []
+        if not shortest <= recording.duration_s <= longest:
+            kind = "shorter" if recording.duration_s < shortest else "longer"
+            found.append(
+                f"length: {recording.duration_s:.0f} s, {kind} than every interview of the study "
+                f"({shortest:.0f} to {longest:.0f} s)"
+            )
+        if recording.coverage < seen["coverage_min"]:
+            found.append(
+                f"coverage: a face is readable in {recording.coverage:.0%} of it, less than in any interview of "
+                f"the study (at least {seen['coverage_min']:.0%})"
+            )
+        if distance > seen["distance_max"]:
+            found.append(
+                f"distance: its faces read unlike the study's ({distance:.2f}; the study's lie within "
+                f"{seen['distance_max']:.2f})"
+            )
+        return found
+
+
+def clip_to(target: Target, value: Any) -> Any:
+    """Keep estimates within the scale's range."""
+    return value if target.low is None else np.clip(value, target.low, target.high)
+
+
+def within(targets: Sequence[Target], predicted: Floats) -> Floats:
+    """Keep predictions (n, targets) within their scales' ranges."""
+    return np.column_stack([clip_to(target, predicted[:, at]) for at, target in enumerate(targets)])
+
+
+def _score(target: Target, value: float, half: float | None) -> Score:
+    value = float(clip_to(target, value))
+    ends = (None, None) if half is None else (clip_to(target, value - half), clip_to(target, value + half))
+    low, high = (None if end is None else round(float(end), 4) for end in ends)
+    limits = None if target.low is None or target.high is None else (target.low, target.high)
+    return Score(target.name, target.title, target.scale, limits, round(value, 4), low, high)
+
+
+def card(head: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the README's part on the head: what is known of it, and what the laboratory has to say."""
+    cohort = head["cohort"]
+    facts = [
+        f"{head['estimator']} estimator, {cohort['subjects']} subjects, {cohort['interviews']} interviews of "
+        f"{cohort['duration_s'][0]:.0f} to {cohort['duration_s'][1]:.0f} s",
+        f"intervals: {LEVEL:.0%}, {head['interval']}",
+    ]
+    rows = ["| target | PCC | CCC | ICC(2,1) | MAE | RMSE | permutation p |", "|---|---|---|---|---|---|---|"]
+    for name, found in figures.items():
+        cells = [_cell(found[metric]) for metric in ("pcc", "ccc", "icc", "mae", "rmse")]
+        p = found["permutation_p"]
+        rows.append(f"| {name} | {' | '.join(cells)} | {'–' if p is None else f'{p:.3g}'} |")
+    template = files("emoclip").joinpath("assets/severity_card.md").read_text(encoding="utf-8")
+    return template.format(facts="\n".join(f"- {fact}" for fact in facts), figures="\n".join(rows))
+
+
+def _cell(figure: Mapping[str, Any]) -> str:
+    value, ends = figure["value"], figure["ci95"]
+    if value is None or None in ends:
+        return "–"
+    return f"{value:.2f} ({ends[0]:.2f} to {ends[1]:.2f})"
+
+
+def _towers(package: Package) -> list[str]:
+    """The files on which embeddings depend."""
+    names = ("image.onnx", "image.onnx.data", "temporal.onnx", "temporal.onnx.data")
+    return [name for name in names if name in package.config["files"]]

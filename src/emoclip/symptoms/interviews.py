@@ -1,0 +1,152 @@
+"""Interviews as a model sees them: clips of a few seconds, the embeddings of their frames, how they read."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.config import FaceConfig, WindowConfig
+from emoclip.engine import EmoCLIP
+from emoclip.errors import InputError
+from emoclip.evaluation import model_digest
+from emoclip.files import atomic_path
+from emoclip.prompts import resolve
+from emoclip.recording import Look
+from emoclip.timeline import cut, look
+from emoclip.video import expand_inputs, open_video
+
+FORMAT = 1
+LABELS = "seven"  # what the expression summary is made of
+SMILE, BLANK = "happiness", "neutral"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The N readable clips of one interview, in order.
+
+    frames: (N, T, D) float16 frame embeddings, T = the package's frames per clip, not normalised.  Half precision
+    keeps the hours of a study in memory; training and scoring see the same rounding.
+    clips: (N, D) float32, unit rows.  probs: (N, 7) of the labels "seven".  parts: (N,) which source a clip is from.
+    starts_s, ends_s: (N,) seconds within that source.  totals: (2,) seconds of video, share of clips that are readable.
+    """
+
+    frames: NDArray[np.float16]
+    clips: NDArray[np.float32]
+    probs: NDArray[np.float64]
+    parts: NDArray[np.int64]
+    starts_s: NDArray[np.float64]
+    ends_s: NDArray[np.float64]
+    totals: NDArray[np.float64]
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of video, readable or not."""
+        return float(self.totals[0])
+
+    @property
+    def coverage(self) -> float:
+        """Share of the clips in which a face could be read, in [0, 1]."""
+        return float(self.totals[1])
+
+    def summary(self) -> NDArray[np.float64]:
+        """How it reads in three numbers: share of smiling clips, mean intensity, variability of the expression.
+
+        Intensity is 1 - P(neutral); variability is the mean over labels of a probability's deviation over clips.
+        """
+        labels = resolve(LABELS).labels
+        smiling = (self.probs.argmax(axis=1) == labels.index(SMILE)).mean()
+        intensity = 1 - self.probs[:, labels.index(BLANK)].mean()
+        return np.array([smiling, intensity, self.probs.std(axis=0).mean()])
+
+
+def read_interview(
+    model: EmoCLIP,
+    sources: Sequence[str],
+    faces: FaceConfig,
+    *,
+    progress: Callable[[float], None] = lambda seconds: None,
+) -> Recording:
+    """Watch an interview and embed its clips, each `frames_per_clip` frames long, one after the other.
+
+    sources: its parts in order: videos, folders of frames, or folders of videos.  progress: gets the seconds done.
+    Raises InputError if a part cannot be read, or no clip shows a readable face.
+    """
+    length_s = model.package.frames_per_clip / model.package.sample_fps
+    windows = WindowConfig(length_s=length_s, step_s=length_s)
+    drafts, parts = [], []
+    seconds, cut_out = 0.0, 0
+    for number, source in enumerate(expand_inputs(sources)):
+        end_s = 0.0
+        for draft in cut(_looks(model, source, faces, seconds, progress), faces, windows):
+            cut_out += 1
+            end_s = draft.end_s
+            if draft.status == "ok":
+                drafts.append(draft)
+                parts.append(number)
+        seconds += end_s
+    if not drafts:
+        raise InputError(f"{sources[0]}: no clip in it shows a readable face")
+    return recording(
+        model,
+        [draft.embeddings for draft in drafts],
+        parts=np.array(parts),
+        starts_s=np.array([draft.start_s for draft in drafts]),
+        ends_s=np.array([draft.end_s for draft in drafts]),
+        totals=np.array([seconds, len(drafts) / cut_out]),
+    )
+
+
+def recording(model: EmoCLIP, clips: Sequence[NDArray[np.float32]], **rest: NDArray[Any]) -> Recording:
+    """Make a Recording of N clips' frame embeddings, each (t, D).  rest: the fields that say where they are from."""
+    length = model.package.frames_per_clip
+    frames = np.stack([clip[(np.arange(length) * len(clip)) // length] for clip in clips]).astype(np.float16)
+    embedded = model.embed_clips(frames.astype(np.float32))  # type: ignore[arg-type]  # an array is a sequence
+    probs = model.probabilities(embedded, model.embed_text(LABELS))
+    return Recording(frames, embedded, probs, **rest)
+
+
+class RecordingStore:
+    """Recordings on disk, so that a study's videos are watched once per model and settings."""
+
+    def __init__(self, folder: Path, model: EmoCLIP, faces: FaceConfig) -> None:
+        self.folder, self.model, self.faces = folder, model, faces
+        self._setting = f"{FORMAT}|{model_digest(model.package)}|{model.runtime.form}|{faces!r}"
+
+    def get(self, sources: Sequence[str], progress: Callable[[float], None]) -> Recording:
+        """Return the recording of an interview, watching it if need be.  Raises InputError, OutputError."""
+        stamps = [(str(path), state.st_size, state.st_mtime_ns) for path, state in _states(sources)]
+        key = hashlib.sha256(json.dumps([self._setting, stamps]).encode()).hexdigest()[:32]
+        small, large = self.folder / f"{key}.npz", self.folder / f"{key}.frames.npy"
+        if small.is_file() and large.is_file():
+            with np.load(small, allow_pickle=False) as kept:
+                return Recording(np.load(large, mmap_mode="r", allow_pickle=False), **kept)
+        made = read_interview(self.model, sources, self.faces, progress=progress)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(large, force=True) as temporary:
+            np.save(temporary, made.frames)
+        rest = {item.name: getattr(made, item.name) for item in fields(made) if item.name != "frames"}
+        with atomic_path(small, force=True) as temporary:
+            np.savez(temporary, **rest)
+        return made
+
+
+def _looks(
+    model: EmoCLIP, source: str, faces: FaceConfig, before_s: float, progress: Callable[[float], None]
+) -> Iterator[tuple[float, list[Look]]]:
+    with open_video(source) as video:
+        for frame in model.watch(video, faces, model.package.sample_fps):
+            progress(before_s + frame.time_s)
+            yield frame.time_s, [look(face, False) for face in frame.faces]
+
+
+def _states(sources: Sequence[str]) -> Iterator[tuple[Path, Any]]:
+    """Every file of an interview and what it looks like from outside."""
+    for source in sources:
+        path = Path(source).resolve()
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            yield file, file.stat()

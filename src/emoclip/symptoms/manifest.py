@@ -1,0 +1,254 @@
+"""The manifest of a cohort: who was interviewed, in which videos, with which scores; and the checks it must pass."""
+
+import csv
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.datasets.rows import lines
+from emoclip.errors import InputError
+from emoclip.files import sha256
+from emoclip.symptoms.scales import Scale, Target, target
+from emoclip.video import expand_inputs
+
+LARGEST_COMPARED = 64 << 20  # bytes at either end of a long video that tell it from others of the same size
+
+
+@dataclass(frozen=True)
+class Interview:
+    """One interview of one subject, in one or more videos.
+
+    scores: one per target, NaN where missing.  fold: of a manifest that brings its own folds.  place: `file:line`.
+    """
+
+    subject: str
+    session: str
+    sources: tuple[str, ...]
+    scores: tuple[float, ...]
+    age: float | None
+    fold: str | None
+    place: str
+
+    @property
+    def name(self) -> str:
+        """The subject, and the session if there is one."""
+        return f"{self.subject}/{self.session}" if self.session else self.subject
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A row that was left out, and why."""
+
+    subject: str
+    session: str
+    path: str
+    reason: str
+
+
+@dataclass
+class Cohort:
+    """Interviews in the manifest's order.  notes: what a reader of the results should know."""
+
+    targets: tuple[Target, ...]
+    interviews: list[Interview]
+    excluded: list[Excluded] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subject of each interview."""
+        return [interview.subject for interview in self.interviews]
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Scores, (interviews, targets), NaN where missing."""
+        rows = [interview.scores for interview in self.interviews]
+        return np.asarray(rows, np.float64).reshape(len(rows), len(self.targets))
+
+    def leave_out(self, reasons: dict[int, str]) -> "Cohort":
+        """Return the cohort without some interviews, which are then listed as excluded.  reasons: by index."""
+        gone = [
+            Excluded(item.subject, item.session, ", ".join(item.sources), reasons[at])
+            for at, item in enumerate(self.interviews)
+            if at in reasons
+        ]
+        kept = [item for at, item in enumerate(self.interviews) if at not in reasons]
+        return Cohort(self.targets, kept, self.excluded + gone, self.notes)
+
+
+def read_manifest(
+    path: Path, targets: Sequence[str], known: Sequence[Scale], *, group: str = "subject"
+) -> Cohort:
+    """Read `path,subject[,session][,age][,fold],<scores>`; paths are relative to the file.
+
+    A path names a video, a folder of frames or a folder of videos.  Rows of the same subject and session are parts of
+    one interview; without a session column every row is an interview.  group: the column that says who it is.
+    A score may be empty.  Videos that are not there are left out and listed.
+    Raises InputError naming the line: a missing column, a score out of its scale's range or no number, the same video
+    twice, parts of one interview that disagree.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such manifest; name a .csv file with columns path,{group} and the scores"
+        )
+    rows = list(_rows(path, [*dict.fromkeys(("path", group, *targets))]))
+    wanted = tuple(target(name, known) for name in targets)
+    cohort = Cohort(wanted, [])
+    for item in wanted:
+        if item.low is None:
+            cohort.notes.append(
+                f"{item.name} is in no known scale, so its range is not checked; --scales FILE gives it one"
+            )
+    parts: dict[tuple[str, str], list[Interview]] = {}
+    for number, (place, row) in enumerate(rows):
+        interview = _interview(path, place, row, group, wanted)
+        reason = "" if Path(interview.sources[0]).exists() else "the video is not there"
+        if reason:
+            cohort.excluded.append(
+                Excluded(interview.subject, interview.session, interview.sources[0], reason)
+            )
+            continue
+        key = (interview.subject, interview.session if "session" in row else f"row {number}")
+        parts.setdefault(key, []).append(interview)
+    if not parts:
+        raise InputError(
+            f"{path}: none of its {len(rows)} videos is there; paths are relative to the manifest"
+        )
+    _check_videos([part for joined in parts.values() for part in joined])
+    cohort.interviews += [_join(joined) for joined in parts.values()]
+    return cohort
+
+
+def check_targets(cohort: Cohort) -> None:
+    """Raise InputError for a target that nobody has a score of, or that is the same for everybody."""
+    for item, scores in zip(cohort.targets, cohort.scores.T, strict=True):
+        known = scores[~np.isnan(scores)]
+        if not len(known):
+            raise InputError(
+                f"{item.name}: no interview that can be used has a score; leave this target out of --targets"
+            )
+        if known.min() == known.max():
+            raise InputError(
+                f"{item.name}: is {known[0]:g} in all {len(known)} interviews, so there is nothing to learn; "
+                "leave this target out of --targets"
+            )
+
+
+def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    listed = list(lines(path))
+    reader = csv.DictReader([line + "\n" for _, line in listed], skipinitialspace=True)
+    columns = [name.strip() for name in reader.fieldnames or []]
+    if missing := [name for name in needed if name not in columns]:
+        raise InputError(
+            f"{path}: has no column {' and '.join(missing)}, only {', '.join(columns) or 'an empty line'}; "
+            "a cohort's first line is path,subject[,session][,age] and the scores"
+        )
+    reader.fieldnames = columns
+    count = 0
+    for count, row in enumerate(reader, start=1):  # noqa: B007 (asked for after the loop)
+        place = listed[min(reader.line_num, len(listed)) - 1][0]
+        if None in row:
+            raise InputError(f"{place}: has more fields than the header; quote a field that holds a comma")
+        yield place, {name: (value or "").strip() for name, value in row.items()}
+    if not count:
+        raise InputError(f"{path}: the manifest has no rows; list at least one interview")
+
+
+def _interview(
+    manifest: Path, place: str, row: dict[str, str], group: str, targets: Sequence[Target]
+) -> Interview:
+    written = row["path"].replace("\\", "/")
+    if not written or not row[group]:
+        raise InputError(f"{place}: has no {'path' if not written else group}; every row needs both")
+    scores = []
+    for item in targets:
+        score = _number(row[item.name], f"{place}: {item.name}")
+        if score is not None:
+            item.check(score, place)
+        scores.append(math.nan if score is None else score)
+    age = _number(row.get("age", ""), f"{place}: age")
+    return Interview(
+        subject=row[group],
+        session=row.get("session", ""),
+        sources=(str(manifest.parent / written),),
+        scores=tuple(scores),
+        age=age,
+        fold=row.get("fold") or None,
+        place=place,
+    )
+
+
+def _number(text: str, place: str) -> float | None:
+    """A number, or None where it is missing as people write that."""
+    if text.casefold() in ("", "na", "n/a", "nan", "null", "none", "-"):
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{place}={text!r} is no number; mend it, or leave it empty if it is missing")
+    return value
+
+
+def _join(parts: Sequence[Interview]) -> Interview:
+    """One interview of the rows that share a subject and session."""
+    first = parts[0]
+    for part in parts[1:]:
+        if not np.array_equal(part.scores, first.scores, equal_nan=True) or part.age != first.age:
+            raise InputError(
+                f"{part.place}: is another part of the interview {first.name} in {first.place}, but has other "
+                "scores or another age; give both the same, or another session"
+            )
+    sources = tuple(source for part in parts for source in part.sources)
+    return Interview(first.subject, first.session, sources, first.scores, first.age, first.fold, first.place)
+
+
+def _check_videos(parts: Sequence[Interview]) -> None:
+    """Refuse the same video twice, whether by the same name or a copy under another."""
+    by_size: dict[int, list[tuple[Path, Interview]]] = {}
+    seen: dict[Path, Interview] = {}
+    for part in parts:
+        for name in expand_inputs(part.sources):
+            video = Path(name).resolve()
+            if video in seen:
+                raise _twice(part, seen[video], name)
+            seen[video] = part
+            if video.is_file():
+                by_size.setdefault(video.stat().st_size, []).append((video, part))
+    for alike in by_size.values():
+        contents: dict[str, Interview] = {}
+        for video, part in alike if len(alike) > 1 else []:
+            content = _content(video)
+            if content in contents:
+                raise _twice(part, contents[content], str(video))
+            contents[content] = part
+
+
+def _content(video: Path) -> str:
+    """A hash that tells videos of the same size apart without reading hours of them."""
+    size = video.stat().st_size
+    if size <= 2 * LARGEST_COMPARED:
+        return sha256(video)
+    with video.open("rb") as file:
+        digest = hashlib.sha256(file.read(LARGEST_COMPARED))
+        file.seek(size - LARGEST_COMPARED)
+        digest.update(file.read())
+    return digest.hexdigest()
+
+
+def _twice(part: Interview, other: Interview, video: str) -> InputError:
+    who = (
+        "twice"
+        if part.subject == other.subject
+        else f"under two subjects, {other.subject} and {part.subject}"
+    )
+    return InputError(
+        f"{part.place}: the video {Path(video).name} is there {who} (first in {other.place}); "
+        "one interview would be in training and in test, so remove one of the rows"
+    )

@@ -1,0 +1,276 @@
+"""A fitted study on disk: figures, predictions, what drove them, one HTML page, and packages that score."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emoclip.drawing import html as page
+from emoclip.drawing import new_figure, png
+from emoclip.files import atomic_folder
+from emoclip.symptoms import fit as symptoms
+from emoclip.symptoms import head as heads
+from emoclip.symptoms.fit import Estimator
+from emoclip.symptoms.interviews import Recording
+from emoclip.symptoms.study import Floats, Ints, Result, Study
+
+METRICS = {"pcc": "PCC", "ccc": "CCC", "icc": "ICC(2,1)", "mae": "MAE", "rmse": "RMSE"}
+BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's: told apart by colour-blind readers
+STRONGEST = 3  # clips listed per interview
+ROWS = 200  # interviews in the picture of what drove a score
+
+
+def write(
+    study: Study,
+    folder: Path,
+    estimators: Sequence[Estimator],
+    *,
+    force: bool = False,
+    progress: Callable[[str, float], None] = lambda what, share: None,
+) -> None:
+    """Write a study, whole or not at all.  Raises OutputError.
+
+    metrics.json, predictions.csv, windows.csv, report.html with its pictures beside it, and a package per estimator:
+    `package` of the first, `package-NAME` of the others.
+    """
+    with atomic_folder(folder, force=force) as part:
+        text = json.dumps(study.metrics(), indent=2, ensure_ascii=False, allow_nan=False)
+        (part / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        _write_csv(part / "predictions.csv", study.predictions())
+        _write_csv(part / "windows.csv", study.windows())
+        for number, estimator in enumerate(estimators):
+            name = "package" if number == 0 else f"package-{estimator.name}"
+
+            def share(done: float, estimator: Estimator = estimator) -> None:
+                progress(f"{estimator.name}: fit to everybody", done)
+
+            symptoms.save_package(study, estimator, part / name, share)
+        pictures = _pictures(study)
+        for name, picture in pictures.items():
+            (part / name).write_bytes(picture)
+        (part / "report.html").write_text(html(study, pictures), encoding="utf-8")
+
+
+def warnings(study: Study) -> list[str]:
+    """What a reader must know before believing a figure, one line each."""
+    found = list(study.cohort.notes)
+    for name, result in study.estimators.items():
+        for target, figures in result.targets.items():
+            p = figures["permutation_p"]
+            if p is None:
+                found.append(f"{name}, {target}: not tested against chance (folds of one subject, no refits)")
+            elif p > 0.05:
+                found.append(f"{name}, {target}: not told from chance (permutation p {p:.2f})")
+            for baseline, gain in figures["gain_in_mae"].items():
+                if gain["ci95"][0] is None or gain["ci95"][0] <= 0:
+                    found.append(
+                        f"{name}, {target}: not shown to be better than {baseline.replace('_', ' ')} (its mean error "
+                        f"is smaller by {_with_interval(gain)})"
+                    )
+    if study.cohort.excluded:
+        found.append(f"{len(study.cohort.excluded)} rows of the manifest were left out, see the list")
+    return found
+
+
+def chance(figures: dict[str, Any]) -> str:
+    """A permutation p as people read it; nothing for a baseline, which has none."""
+    if "permutation_p" not in figures:
+        return ""
+    p = figures["permutation_p"]
+    return "–" if p is None else f"{p:.4f}"
+
+
+def html(study: Study, pictures: dict[str, bytes]) -> str:
+    """Return the report as one page with everything in it."""
+    cohort, facts = study.cohort, study.metrics()
+    parts: list[str] = [
+        page.heading("Symptom severity from interviews", 1),
+        page.paragraph(heads.NOTE),
+        page.paragraph(
+            f"{facts['subjects']} subjects, {facts['interviews']} interviews, {facts['hours']:.1f} hours, model "
+            f"{facts['model']}. Every figure is out of fold, on {facts['folds']} folds by subject: no one is in "
+            "training and in test. Intervals are 95 %, from resampling subjects.",
+            faint=True,
+        ),
+    ]
+    if cautions := warnings(study):
+        parts += [page.heading("Before you believe it"), page.bullets(cautions)]
+    for column, target in enumerate(cohort.targets):
+        limits = "range not known" if target.low is None else f"{target.low:g} to {target.high:g}"
+        parts += [
+            page.heading(target.name),
+            page.paragraph(f"{target.title}, {target.scale}, {limits}", faint=True),
+            _table(study, target.name),
+        ]
+        for name in study.estimators:
+            shown = [
+                page.figure(pictures[f"{kind}_{column}_{name}.png"], f"{kind} of {target.name}, {name}")
+                for kind in ("scatter", "bland_altman", "influence")
+            ]
+            parts += [page.group("pictures", shown[:2]), shown[2]]
+    parts += [page.heading("The clips that moved a score most"), _strongest(study)]
+    if cohort.excluded:
+        rows = [[item.subject, item.session, item.path, item.reason] for item in cohort.excluded]
+        parts += [
+            page.heading("Left out"),
+            page.table(["subject", "session", "video", "reason"], rows, words=4),
+        ]
+    parts += [page.heading("How to read this"), page.bullets(_EXPLANATIONS)]
+    body = "\n".join(parts) + f"\n<footer>{page.escape(heads.NOTE)} Nothing left this computer.</footer>"
+    style = "th:first-child, td:first-child { white-space: nowrap }"
+    return page.page("Symptom severity: research estimate", body, style=style)
+
+
+_EXPLANATIONS = (
+    "PCC: correlation with the ratings. CCC and ICC(2,1): agreement, which also pays for shift and scale. "
+    "MAE, RMSE: error in points of the scale.",
+    "Compare PCC and ICC with the agreement of your raters: no estimate can be expected to do better than they do.",
+    "Permutation p: how often as high a correlation comes out when videos are exchanged between subjects. metrics.json "
+    "says for each whether the estimator was refitted, or tested fold by fold.",
+    "Baselines know nothing of faces (mean; age and length) or little (expression summary): an estimate that does not "
+    "beat them has found nothing of its own.",
+    "Bland-Altman: rating minus estimate over their mean; the dashed lines hold 95 % of the differences. A slope means "
+    "that extremes are drawn to the middle, as in every regression.",
+    "Influence: by how much an out-of-fold estimate would be other without that clip. It says what the model used, not "
+    "why the person was rated so.",
+)
+
+
+def _table(study: Study, target: str) -> str:
+    rows = []
+    results = study.estimators | study.baselines
+    for name, result in results.items():
+        figures = result.targets[target]
+        rows.append(
+            [
+                name.replace("_", " "),
+                chance(figures),
+                *(_with_interval(figures[metric]) for metric in METRICS),
+            ]
+        )
+    heading = ["", "permutation p", *METRICS.values()]
+    return page.table(heading, rows, ours=range(len(study.estimators)))
+
+
+def _with_interval(figure: dict[str, Any]) -> str:
+    if figure["value"] is None or None in figure["ci95"]:
+        return "–"
+    return "{:.2f} ({:.2f} to {:.2f})".format(figure["value"], *figure["ci95"])
+
+
+def _strongest(study: Study) -> str:
+    name, result = next(iter(study.estimators.items()))
+    rows = []
+    for row, (interview, kept) in enumerate(zip(study.cohort.interviews, study.recordings, strict=True)):
+        for column, target in enumerate(study.cohort.targets):
+            influence = result.influence[row][:, column]
+            for clip in np.argsort(-np.abs(influence), kind="stable")[:STRONGEST].tolist():
+                source = Path(interview.sources[0]).name + (
+                    f" [{kept.parts[clip]}]" if kept.parts.max() else ""
+                )
+                rows.append(
+                    [
+                        interview.name,
+                        target.name,
+                        source,
+                        f"{kept.starts_s[clip]:.1f}-{kept.ends_s[clip]:.1f} s",
+                        f"{influence[clip]:+.3f}",
+                    ]
+                )
+    return (
+        f"<details><summary>{len(rows)} clips ({page.escape(name)}), all in windows.csv</summary>"
+        + page.table(["interview", "target", "video", "time", "influence in points"], rows, words=4)
+        + "</details>"
+    )
+
+
+def _pictures(study: Study) -> dict[str, bytes]:
+    found = {}
+    for column, target in enumerate(study.cohort.targets):
+        for name, result in study.estimators.items():
+            truth = study.cohort.scores[:, column]
+            known = ~np.isnan(truth)
+            estimate = result.predicted[known, column]
+            found[f"scatter_{column}_{name}.png"] = _scatter(truth[known], estimate, f"{target.name}, {name}")
+            found[f"bland_altman_{column}_{name}.png"] = _bland_altman(
+                truth[known], estimate, f"{target.name}, {name}"
+            )
+            found[f"influence_{column}_{name}.png"] = _influence(study, result, column, target.name, name)
+    return found
+
+
+def _scatter(truth: Floats, estimate: Floats, title: str) -> bytes:
+    figure, axes = new_figure(4.8, 4.6, dpi=110)
+    ends = [float(min(truth.min(), estimate.min())), float(max(truth.max(), estimate.max()))]
+    axes.plot(ends, ends, color="black", linewidth=1, label="identity")
+    axes.scatter(truth, estimate, s=18, color=BLUE, alpha=0.7, linewidths=0)
+    axes.set(xlabel="rating", ylabel="estimate, out of fold", title=title)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.legend(frameon=False)
+    return png(figure)
+
+
+def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
+    """Differences over means, with limits of agreement (Bland and Altman, Lancet 1986)."""
+    figure, axes = new_figure(5.2, 4.6, dpi=110)
+    differences = truth - estimate
+    bias, spread = differences.mean(), 1.96 * differences.std(ddof=1)
+    axes.scatter((truth + estimate) / 2, differences, s=18, color=BLUE, alpha=0.7, linewidths=0)
+    axes.axhline(bias, color="black", linewidth=1, label=f"mean {bias:+.2f}")
+    axes.axhline(bias - spread, color=ORANGE, linestyle="--", linewidth=1)
+    axes.axhline(bias + spread, color=ORANGE, linestyle="--", linewidth=1, label=f"± {spread:.2f}")
+    axes.set(xlabel="mean of rating and estimate", ylabel="rating - estimate", title=title)
+    axes.legend(frameon=False)
+    return png(figure)
+
+
+def _influence(study: Study, result: Result, column: int, target: str, estimator: str) -> bytes:
+    """Interviews from the lowest rating to the highest, their clips along time; grey where no face was readable."""
+    package = study.model.package
+    length_s = package.frames_per_clip / package.sample_fps
+    order = np.argsort(study.cohort.scores[:, column], kind="stable")[-ROWS:].tolist()
+    places = [_places(study.recordings[row], length_s) for row in order]
+    strips = np.full((len(order), 1 + max(int(place.max()) for place in places)), np.nan)
+    for strip, row, place in zip(strips, order, places, strict=True):
+        moves = result.influence[row][:, column]
+        # A clip's influence shrinks with their number: times it, it is in points whatever the length.
+        strip[place] = moves * len(moves)
+    figure, axes = new_figure(9.0, min(9.0, 1.8 + 0.09 * len(order)), dpi=110)
+    axes.set_facecolor("#bbbbbb")
+    limit = float(np.nanquantile(np.abs(strips), 0.98)) or 1.0
+    shown = axes.imshow(
+        strips,
+        aspect="auto",
+        cmap="RdBu_r",
+        vmin=-limit,
+        vmax=limit,
+        interpolation="nearest",
+        extent=(0, strips.shape[1] * length_s / 60, 0, len(order)),
+    )
+    axes.set(
+        xlabel="minutes of the interview",
+        ylabel="interviews, high to low rating",
+        title=f"{target}, {estimator}: what drove it",
+    )
+    axes.set_yticks([])
+    figure.colorbar(shown, ax=axes, label="influence x clips, in points")
+    return png(figure)
+
+
+def _places(kept: Recording, length_s: float) -> Ints:
+    """Where the clips of an interview lie on its timeline, in clip lengths; its parts follow each other."""
+    places = np.round(kept.starts_s / length_s).astype(np.int64)
+    for part in range(1, int(kept.parts.max()) + 1):
+        before = places[kept.parts < part]
+        places[kept.parts == part] += 1 + int(before.max()) if len(before) else 0
+    return places
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

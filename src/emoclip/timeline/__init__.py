@@ -1,0 +1,7 @@
+"""What was seen to windows, segments and files: timelines of one input or of many."""
+
+from emoclip.timeline.batch import Outcome, Settings, plan, run
+from emoclip.timeline.formats import json_line
+from emoclip.timeline.stream import TimelineStream, cut, look
+
+__all__ = ["Outcome", "Settings", "TimelineStream", "cut", "json_line", "look", "plan", "run"]

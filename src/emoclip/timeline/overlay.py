@@ -1,0 +1,173 @@
+"""The video again, with each face's box, track and strongest labels drawn in; or with the faces hidden."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from emoclip.config import FaceConfig
+from emoclip.errors import InputError
+from emoclip.faces import FaceFollower
+from emoclip.results import NO_TRACK, Timeline, Window
+from emoclip.timeline.stream import watched
+from emoclip.video import Frame, for_ffmpeg, open_video
+
+Pixels = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+
+TOP_LABELS = 3
+TICKS = 90_000  # per second, MPEG's clock: enough to keep any container's timestamps
+# Okabe and Ito's colours, which the colour-blind can tell apart; one per track.
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
+HIDE_MARGIN = 0.25  # of the box's side, hidden around it
+HIDE_LONGER_S = 1.0  # a lost face's last place stays hidden: it is often still there
+
+
+def write_overlay(
+    timeline: Timeline,
+    source: Any,
+    path: Path,
+    *,
+    faces: FaceConfig,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    blur: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Write `source` as an MP4 (H.264, no sound) with what `timeline` says drawn over it.
+
+    Faces are followed a second time, with the same `faces`, rather than kept from the first: that needs no memory.
+    Frames keep their times.  blur: make pixels of the faces; a face that is not found is not hidden.
+    Raises InputError for a source that can only be read once.
+    """
+    import av
+
+    readings = _by_track(timeline.windows)
+    follower = FaceFollower(watched(faces))
+    hidden: dict[int, tuple[float, Box]] = {}
+    with open_video(source, start_s=start_s, end_s=end_s) as video, av.open(for_ffmpeg(path), "w") as output:
+        if video.duration_s is None:
+            raise InputError(
+                f"{video.name}: an overlay needs to read it twice, which a stream does not allow"
+            )
+        # H.264 in its usual form wants even sides.
+        width, height = video.width + video.width % 2, video.height + video.height % 2
+        stream = output.add_stream(
+            "libx264",
+            rate=Fraction(video.fps).limit_denominator(1001),
+            options={"crf": "23", "preset": "veryfast"},
+        )
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, TICKS)
+        font = _font(max(12, height // 28))
+        for frame in video:
+            found = _found(frame, follower, faces)
+            image = frame.image.copy()
+            if blur:
+                hidden.update((track_id, (frame.time_s, box)) for track_id, box in found)
+                _hide(
+                    image, (box for seen_s, box in hidden.values() if frame.time_s - seen_s <= HIDE_LONGER_S)
+                )
+            drawn = [
+                (track_id, box, _reading(readings.get(track_id, []), frame.time_s)) for track_id, box in found
+            ]
+            picture = _draw(*_fit(image, drawn, width, height), font)
+            encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            encoded.pts = round((frame.time_s - start_s) * TICKS)
+            encoded.time_base = Fraction(1, TICKS)
+            output.mux(stream.encode(encoded))
+            if progress:
+                progress(frame.time_s - start_s)
+        output.mux(stream.encode(None))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    # Pillow's own font has Latin letters only; where the system has one with more, labels in other scripts show.
+    for name in ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf"):
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return ImageFont.load_default(size)
+
+
+def _found(frame: Frame, follower: FaceFollower, faces: FaceConfig) -> list[tuple[int, Box]]:
+    if faces.mode == "full":
+        return [(0, (0.0, 0.0, float(frame.width), float(frame.height)))]
+    return [(face.track_id, face.box) for face in follower.update(frame)]
+
+
+def _by_track(windows: Iterable[Window]) -> dict[int, list[Window]]:
+    tracks: dict[int, list[Window]] = {}
+    for window in windows:
+        if window.track_id != NO_TRACK:
+            tracks.setdefault(window.track_id, []).append(window)
+    return tracks
+
+
+def _reading(windows: list[Window], time_s: float) -> Window | None:
+    """The window centred nearest to `time_s`."""
+    at = bisect_left(windows, time_s, key=lambda window: window.centre_s)
+    return min(
+        windows[max(at - 1, 0) : at + 1], key=lambda window: abs(window.centre_s - time_s), default=None
+    )
+
+
+def _hide(image: Pixels, boxes: Iterable[Box]) -> None:
+    """Turn boxes into a few large pixels, in place: a blur can be undone, a mean of 1/64 of a face cannot."""
+    height, width = image.shape[:2]
+    for x0, y0, x1, y1 in boxes:
+        margin_x, margin_y = HIDE_MARGIN * (x1 - x0), HIDE_MARGIN * (y1 - y0)
+        left, right = max(0, round(x0 - margin_x)), min(width, round(x1 + margin_x))
+        top, bottom = max(0, round(y0 - margin_y)), min(height, round(y1 + margin_y))
+        if left >= right or top >= bottom:
+            continue
+        coarse = cv2.resize(image[top:bottom, left:right], (8, 8), interpolation=cv2.INTER_AREA)
+        size = (right - left, bottom - top)
+        image[top:bottom, left:right] = cv2.resize(coarse, size, interpolation=cv2.INTER_NEAREST)
+
+
+Drawn = list[tuple[int, Box, Window | None]]
+
+
+def _fit(image: Pixels, drawn: Drawn, width: int, height: int) -> tuple[Pixels, Drawn]:
+    """Put a picture of another size (odd sides, or changed on the way) on the output's, and its boxes with it."""
+    scale = min(width / image.shape[1], height / image.shape[0])
+    if not 1 <= scale < 1.02:  # more than the one pixel that makes sides even
+        size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        drawn = [
+            (track_id, (x0 * scale, y0 * scale, x1 * scale, y1 * scale), window)
+            for track_id, (x0, y0, x1, y1), window in drawn
+        ]
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[: image.shape[0], : image.shape[1]] = image[:height, :width]
+    return canvas, drawn
+
+
+def _draw(image: Pixels, drawn: Drawn, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Pixels:
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    for track_id, box, window in drawn:
+        colour = COLOURS[track_id % len(COLOURS)]
+        pen.rectangle([round(side) for side in box], outline=colour, width=2)
+        lines = [f"face {track_id}"]
+        if window and window.status == "ok":
+            ranked = sorted(window.probs.items(), key=lambda item: -item[1])[:TOP_LABELS]
+            lines += [f"{share:.2f} {' '.join(label.split())[:32]}" for label, share in ranked]
+        elif window:
+            lines.append(window.status.replace("_", " "))
+        text = "\n".join(lines)
+        x0, y0, x1, y1 = pen.multiline_textbbox((0, 0), text, font=font)
+        # Beside the box where there is room, else inside the frame.
+        left = min(max(box[2] + 4, 0), picture.width - (x1 - x0) - 6)
+        top = min(max(box[1], 0), max(picture.height - (y1 - y0) - 8, 0))
+        pen.rectangle((left - 3, top, left + x1 - x0 + 5, top + y1 - y0 + 8), fill=(0, 0, 0))
+        pen.multiline_text((left, top + 2), text, font=font, fill=colour)
+    return np.asarray(picture)

@@ -1,0 +1,120 @@
+"""The JSON beside every timeline: what was run on what, with which versions, and what came out."""
+
+import json
+import math
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from hashlib import sha256 as digest
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from emoclip import __version__
+from emoclip.errors import OutputError
+from emoclip.files import sha256
+from emoclip.model import Package
+from emoclip.prompts import PromptSet
+from emoclip.results import Timeline
+
+LIBRARIES = ("numpy", "av", "opencv-python-headless", "onnxruntime", "tokenizers")
+
+
+def identity(
+    source: str | int, package: Package, prompts: PromptSet, choices: Mapping[str, Any]
+) -> dict[str, str | None]:
+    """Return the hashes that decide whether results are of this input and of these settings."""
+    told = [__version__, _package_hash(package), asdict(prompts), choices]
+    settings = digest(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return {"input_sha256": _source_hash(source), "settings_sha256": settings}
+
+
+def is_done(path: Path, expected: Mapping[str, str | None]) -> bool:
+    """Say whether the results that a sidecar tells of are whole; False if writing them was cut off.
+
+    Raises OutputError if they are of another input or other settings, or the file is not a sidecar.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found = {key: record["identity"][key] for key in expected}
+        outputs = [(path.parent / name, sha) for name, sha in record.get("outputs", {}).items()]
+        whole = record["complete"] and all(file.is_file() and sha256(file) == sha for file, sha in outputs)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise OutputError(f"{path}: exists already and is not ours; pass --force, or another --out") from None
+    if expected["input_sha256"] is None or found["input_sha256"] != expected["input_sha256"]:
+        raise OutputError(f"{path}: holds results of another input; pass --force, or another --out")
+    if found != dict(expected):
+        raise OutputError(f"{path}: holds results of other settings; pass --force, or another --out")
+    return bool(whole)
+
+
+def record(
+    timeline: Timeline,
+    package: Package,
+    prompts: PromptSet,
+    choices: Mapping[str, Any],
+    hashes: Mapping[str, str | None],
+    command: str,
+) -> dict[str, Any]:
+    """Return what a sidecar says, but for the outputs' hashes."""
+    card = {
+        key: package.config.get(key) for key in ("name", "licence", "source", "training_data", "precision")
+    }
+    return {
+        "emoclip": __version__,
+        "note": "How each face reads to a viewer, not what the person feels.",
+        "input": timeline.input,
+        "duration_s": timeline.duration_s,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "identity": dict(hashes),
+        "model": card | {"sha256": _package_hash(package)},
+        "labels": {prompt.label: [list(part) for part in prompt.parts] for prompt in prompts.prompts},
+        "settings": dict(choices),
+        "versions": _versions(),
+        "statuses": dict(Counter(window.status for window in timeline.windows)),
+        "warnings": timeline.warnings,
+        "tracks": [asdict(track) for track in timeline.tracks],
+        "summary": [asdict(row) for row in timeline.summary],
+        "segments": [asdict(segment) for segment in timeline.segments],
+    }
+
+
+def to_json(sidecar: Mapping[str, Any]) -> str:
+    """Return a sidecar as strict JSON; NaN becomes null."""
+    return json.dumps(_finite(sidecar), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # another build of the same library, opencv-python say
+            found[name] = None
+    return found
+
+
+def _package_hash(package: Package) -> str:
+    return sha256(package.path / "config.json")  # which holds the hashes of all its files
+
+
+def _source_hash(source: str | int) -> str | None:
+    """The hash of a file, or of a folder's files; None for what has none (camera, stream)."""
+    path = Path(str(source))
+    if isinstance(source, int) or not path.exists():
+        return None
+    if path.is_file():
+        return sha256(path)
+    inside = [(entry.name, sha256(entry)) for entry in sorted(path.iterdir()) if entry.is_file()]
+    return digest(json.dumps(inside).encode()).hexdigest()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,308 @@
+"""Sliding windows over everybody in a video, given out while it runs; memory holds one window's length of video."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+from emoclip.errors import InputError
+from emoclip.files import sha256
+from emoclip.prompts import PromptSet
+from emoclip.recording import Look, Recording, is_recording
+from emoclip.results import NO_TRACK, Peak, Timeline, Window, WindowStatus
+from emoclip.timeline.segments import find_segments, smooth, summarise
+from emoclip.video import Video, open_video
+
+if TYPE_CHECKING:
+    from emoclip.engine import EmoCLIP, SeenFace
+
+EDGE_S = 5e-4  # container clocks round: a frame this close before a window's edge is on it
+WINDOW_BATCH = 32  # windows that wait for one run of the temporal part
+LIVE_BATCH = 4  # crops embedded at once where somebody waits for them
+PICTURE_SIDE = 96  # of a kept picture, in pixels
+
+
+class TimelineStream:
+    """The windows of one input.  Iterate for each as it comes, or `read()` the whole; either way once.
+
+    Windows start every `step_s` from the first frame on, until one holds the last frame (which may be shorter).
+    Each gives a row per person seen in it, or lost for at most `bridge_s` when it began; a window with nobody gives
+    one row with track_id -1.  So every frame of the video is in some row, and no track has a hole in its rows.
+    """
+
+    def __init__(
+        self,
+        model: "EmoCLIP",
+        source: Any,
+        prompts: PromptSet,
+        *,
+        start_s: float,
+        end_s: float | None,
+        faces: FaceConfig,
+        windows: WindowConfig,
+        segments: SegmentConfig,
+        keep_pictures: bool,
+        allow_urls: bool,
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        self.model, self.source, self.labels = model, source, prompts.labels
+        self.start_s, self.end_s = start_s, end_s
+        self.faces, self.windows, self.segments = faces, windows, segments
+        self.keep_pictures, self.allow_urls, self.progress = keep_pictures, allow_urls, progress
+        self.text = model.embed_text(prompts)
+        model.runtime.close_text()
+        self.name = ""
+        self.duration_s: float | None = None
+        self.warnings: list[str] = []
+        self._recording: Recording | None = None
+        self._peaks: dict[tuple[int, str], Peak] = {}
+        self._began = False
+
+    def __iter__(self) -> Iterator[Window]:
+        if self._began:
+            raise RuntimeError("a timeline can be read once; ask the model for another")
+        self._began = True
+        if is_recording(self.source):
+            recording = Recording.read(Path(self.source))
+            if recording.model != self._model_hash():
+                name = self.model.package.name
+                raise InputError(
+                    f"{self.source}: was kept with another model than {name}; name that one with --model"
+                )
+            self.name, self.duration_s = recording.name, recording.duration_s
+            self.warnings = recording.warnings
+            end_s = math.inf if self.end_s is None else self.end_s
+            yield from self._windows(frame for frame in recording.frames if self.start_s <= frame[0] < end_s)
+            return
+        with open_video(
+            self.source, start_s=self.start_s, end_s=self.end_s, allow_urls=self.allow_urls
+        ) as video:
+            self.name, self.duration_s = video.name, video.duration_s
+            looks = self._looks(video)
+            if self._recording:
+                self._recording.name, self._recording.duration_s = self.name, self.duration_s
+                looks = self._recording.listen(looks)
+            try:
+                yield from self._windows(looks)
+            finally:
+                self.warnings[:] = video.warnings
+
+    def record(self) -> Recording:
+        """Keep what will be seen, without pictures; ask before iterating, it is whole when the stream is read."""
+        self._recording = Recording("", None, self._model_hash(), self.model.package.width, self.warnings)
+        return self._recording
+
+    def read(self) -> Timeline:
+        """Read to the end: windows (smoothed if asked), segments, tracks, summary and peaks."""
+        return self.result(list(self))
+
+    def result(self, windows: Sequence[Window]) -> Timeline:
+        """Make a Timeline of the windows that came so far."""
+        windows = smooth(windows, self.segments.smooth_s)
+        segments = find_segments(windows, self.labels, self.segments)
+        tracks, summary = summarise(windows, segments, self.labels)
+        return Timeline(
+            input=self.name,
+            model=self.model.package.name,
+            labels=self.labels,
+            duration_s=self.duration_s,
+            windows=windows,
+            segments=segments,
+            tracks=tracks,
+            summary=summary,
+            peaks=[self._peaks[key] for key in sorted(self._peaks)],
+            warnings=self.warnings,
+        )
+
+    def _windows(self, frames: Iterator[tuple[float, list[Look]]]) -> Iterator[Window]:
+        live = self.duration_s is None
+        waiting: list[_Draft] = []
+        for draft in cut(frames, self.faces, self.windows):
+            waiting.append(draft)
+            if live or len(waiting) >= WINDOW_BATCH:
+                yield from self._rows(waiting)
+                waiting = []
+        yield from self._rows(waiting)
+
+    def _looks(self, video: Video) -> Iterator[tuple[float, list[Look]]]:
+        package = self.model.package
+        # As densely as `classify` samples a clip of this length, so that both say the same of it.
+        rate = max(package.sample_fps, package.frames_per_clip / self.windows.length_s)
+        batch = {"batch": LIVE_BATCH} if video.duration_s is None else {}
+        for frame in self.model.watch(video, watched(self.faces), rate, **batch):
+            if self.progress:
+                self.progress(frame.time_s - self.start_s)
+            yield frame.time_s, [look(face, self.keep_pictures) for face in frame.faces]
+
+    def _model_hash(self) -> str:
+        return sha256(self.model.package.path / "config.json")
+
+    def _rows(self, drafts: "list[_Draft]") -> Iterator[Window]:
+        """Run the temporal part over the readable windows and yield all, in order."""
+        readable = [draft for draft in drafts if draft.status == "ok"]
+        clips = self.model.embed_clips([draft.embeddings for draft in readable])
+        shares = iter(self.model.probabilities(clips, self.text).tolist())
+        unread = dict.fromkeys(self.labels, math.nan)
+        for draft in drafts:
+            probs = dict(zip(self.labels, next(shares), strict=True)) if draft.status == "ok" else unread
+            top = max(probs, key=probs.__getitem__) if draft.status == "ok" else ""
+            window = Window(
+                draft.track_id,
+                draft.start_s,
+                draft.end_s,
+                draft.status,
+                draft.coverage,
+                draft.score,
+                top,
+                probs,
+            )
+            if top:
+                self._keep_peak(window, draft.picture)
+            yield window
+
+    def _keep_peak(self, window: Window, picture: "NDArray[np.uint8] | None") -> None:
+        key, prob = (window.track_id, window.top), window.probs[window.top]
+        if key not in self._peaks or prob > self._peaks[key].prob:
+            self._peaks[key] = Peak(*key, time_s=window.centre_s, prob=prob, picture=_jpeg(picture))
+
+
+def watched(faces: FaceConfig) -> FaceConfig:
+    """Return how faces are followed: down to two thirds of the size asked for, so as to say `too_small` of them."""
+    return replace(faces, min_face_px=max(8, faces.min_face_px * 2 // 3))
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A window before the temporal part has run."""
+
+    track_id: int
+    start_s: float
+    end_s: float
+    status: WindowStatus
+    coverage: float
+    score: float
+    embeddings: NDArray[np.float32]
+    picture: NDArray[np.uint8] | None
+
+
+def look(face: "SeenFace", keep_picture: bool) -> Look:
+    """Boil a seen face down, so that no full-size crop outlives its frame."""
+    x0, y0, x1, y1 = face.face.box
+    sharp, picture = None, None
+    if face.crop is not None:
+        sharp = sharpness(face.crop)
+        if keep_picture:
+            small = cv2.resize(face.crop, (PICTURE_SIDE, PICTURE_SIDE), interpolation=cv2.INTER_AREA)
+            picture = np.asarray(small, np.uint8)
+    return Look(face.face.track_id, min(x1 - x0, y1 - y0), face.face.score, face.embedding, sharp, picture)
+
+
+def sharpness(crop: NDArray[np.uint8]) -> float:
+    """Energy of fine detail in a face crop: variance of the Laplacian over variance of the brightness, at 64 x 64.
+
+    crop: (h, w, 3) uint8 RGB.  Measured on real faces: 0.25 to 0.8 sharp, 0.02 with a Gaussian blur of 2 % of the
+    crop's side, 0.004 with 4 %; 0 for a flat picture.  Dividing by the variance takes light and contrast out.
+    """
+    grey = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (64, 64), interpolation=cv2.INTER_AREA)
+    spread = float(grey.std()) ** 2
+    return float(cv2.Laplacian(grey, cv2.CV_32F).std()) ** 2 / spread if spread > 1 else 0.0
+
+
+def cut(
+    frames: "Iterator[tuple[float, list[Look]]]", faces: FaceConfig, config: WindowConfig
+) -> Iterator[_Draft]:
+    """Cut frames (time in seconds, looks) into windows, one draft per person, as soon as a window is over."""
+    held: deque[tuple[float, list[Look]]] = deque()
+    last_seen: dict[int, float] = {}
+    origin, count = 0.0, 0
+    for time_s, looks in frames:
+        if not held and not count:
+            origin = time_s
+        while time_s >= origin + count * config.step_s + config.length_s - EDGE_S:
+            yield from _close(held, origin + count * config.step_s, last_seen, faces, config)
+            count += 1
+            while held and held[0][0] < origin + count * config.step_s - EDGE_S:
+                held.popleft()
+            if not held:
+                # Nothing was recorded for a while: go on with the first window that reaches this frame.
+                gap_s = time_s + EDGE_S - config.length_s - origin
+                count = max(count, math.floor(gap_s / config.step_s) + 1)
+        held.append((time_s, looks))
+        last_seen.update((item.track_id, time_s) for item in looks)
+    if held:
+        yield from _close(held, origin + count * config.step_s, last_seen, faces, config)
+
+
+def _close(
+    held: "deque[tuple[float, list[Look]]]",
+    start_s: float,
+    last_seen: dict[int, float],
+    faces: FaceConfig,
+    config: WindowConfig,
+) -> Iterator[_Draft]:
+    """Yield the drafts of the window that begins at `start_s`; `held` has its frames and none earlier."""
+    end_s = start_s + config.length_s - EDGE_S
+    frames = [frame for frame in held if frame[0] < end_s]
+    if not frames:
+        return
+    for track_id, time_s in list(last_seen.items()):
+        if time_s < start_s - faces.bridge_s:
+            del last_seen[track_id]
+    seen: dict[int, list[tuple[float, Look]]] = {track_id: [] for track_id in sorted(last_seen)}
+    for time_s, looks in frames:
+        for item in looks:
+            seen.setdefault(item.track_id, []).append((time_s, item))
+    if faces.mode == "largest" and seen:
+        largest = max(seen, key=lambda track_id: sum(item.side**2 for _, item in seen[track_id]))
+        seen = {largest: seen[largest]}
+    for track_id, looks_of in (seen or {NO_TRACK: []}).items():
+        yield _draft(track_id, looks_of, frames[0][0], frames[-1][0], len(frames), faces, config)
+
+
+def _draft(
+    track_id: int,
+    seen: list[tuple[float, Look]],
+    start_s: float,
+    end_s: float,
+    frames: int,
+    faces: FaceConfig,
+    config: WindowConfig,
+) -> _Draft:
+    embedded = [(time_s, item) for time_s, item in seen if item.embedding is not None]
+    coverage = len(seen) / frames
+    status: WindowStatus = "ok"
+    if not seen:
+        status = "no_face"
+    elif faces.mode != "full" and np.median([item.side for _, item in seen]) < faces.min_face_px:
+        status = "too_small"
+    elif coverage < config.min_coverage or not embedded:
+        status = "low_coverage"
+    elif np.median([item.sharpness for _, item in embedded]) < config.min_sharpness:
+        status = "blurred"
+    middle = min(embedded, key=lambda look: abs(look[0] - (start_s + end_s) / 2))[1] if embedded else None
+    return _Draft(
+        track_id,
+        start_s,
+        end_s,
+        status,
+        coverage,
+        float(np.mean([item.score for _, item in seen])) if seen else math.nan,
+        np.array([item.embedding for _, item in embedded], np.float32),
+        middle.picture if middle else None,
+    )
+
+
+def _jpeg(picture: NDArray[np.uint8] | None) -> bytes | None:
+    if picture is None:
+        return None
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80]
+    )
+    return bytes(data) if done else None

@@ -1,0 +1,1 @@
+"""Towers to model packages and back: graphs, 8 bits, the gate, published checkpoints."""

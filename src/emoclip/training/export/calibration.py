@@ -1,0 +1,64 @@
+"""Face crops for making a tower 8 bits: those it is measured on, and those held back to judge it by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.datasets import Clip, manifest
+from emoclip.errors import InputError
+from emoclip.training.crops import read_crops
+from emoclip.video import is_picture, natural_order, read_picture
+
+Crop = NDArray[np.uint8]
+
+MOST_MEASURED, MOST_HELD = 256, 256
+LEAST = 64  # crops in all; a range measured on fewer is left by the next face
+_STRIDE, _PER_CLIP = 8, 4  # of a clip every eighth frame, four at most
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """measured, held: crops (h, w, 3) uint8 RGB from different pictures or clips."""
+
+    measured: Sequence[Crop]
+    held: Sequence[Crop]
+
+
+def read_calibration(source: Path, progress: Callable[[float], None] = lambda share: None) -> Calibration:
+    """Read face crops from a folder of pictures, at any depth, or from a manifest of clips or pictures.
+
+    Pictures that cannot be read are passed over.  Raises InputError if fewer than 64 crops are found.
+    """
+    if source.is_dir():
+        found = natural_order(path for path in source.rglob("*") if is_picture(path))
+        readers: list[Callable[[], list[Crop]]] = [lambda path=path: [read_picture(path)] for path in found]  # type: ignore[misc]
+    else:
+        clips = manifest.read(source).clips
+        readers = [lambda clip=clip: _of_clip(clip) for clip in clips]  # type: ignore[misc]
+    groups: list[list[Crop]] = []
+    count = 0
+    for at in np.random.default_rng(0).permutation(len(readers)):
+        try:
+            groups.append(readers[at]())
+        except InputError:
+            continue
+        count += len(groups[-1])
+        progress(min(1.0, count / (MOST_MEASURED + MOST_HELD)))
+        if count >= MOST_MEASURED + MOST_HELD:
+            break
+    if count < LEAST:
+        raise InputError(
+            f"{source}: has {count} face crops that can be read, calibration needs at least {LEAST}"
+        )
+    half = len(groups) // 2
+    measured = [crop for group in groups[:half] for crop in group][:MOST_MEASURED]
+    return Calibration(measured, [crop for group in groups[half:] for crop in group][:MOST_HELD])
+
+
+def _of_clip(clip: Clip) -> list[Crop]:
+    return read_crops(clip, _STRIDE)[:_PER_CLIP]

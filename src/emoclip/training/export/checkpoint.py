@@ -1,0 +1,353 @@
+"""Published weights to a model: recognised by their names, every name and shape checked.
+
+The forms: the official video model (`backbone.visual.*`, `temporal.*`, `logit_scale`), the official downstream
+backbone (`backbone.*` is the image tower alone), and plain CLIP (OpenAI's names: OpenAI, open_clip, FaRL).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from emoclip.errors import ConfigError, PackageError
+from emoclip.training.export.weights import is_openai_archive, read_weights, shortened
+from emoclip.training.nets.model import HEAD_WIDTH, ClipSizes, VideoTextModel, build_backbone
+from emoclip.training.nets.temporal import TemporalConfig
+
+Form = Literal["video", "downstream", "clip"]
+Weights = Mapping[str, Tensor]
+# The part of FaRL that predicts masked patches takes no part in its embeddings.
+_FARL_ONLY = ("visual.lm_transformer.", "visual.ln_lm.", "visual.lm_head.", "visual.mask_token")
+# The head that the official downstream class puts on the clip embedding: scores of its task, no part of the model.
+_DOWNSTREAM_HEAD = ("mlp.0.weight", "mlp.0.bias", "mlp.2.weight", "mlp.2.bias")
+_VCLIP_NAMES = {"d_model": "width", "nhead": "heads", "num_layers": "depth", "dim_forward": "head_width"}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a --config file says: sizes of CLIP and of the temporal part, by the names of their dataclasses."""
+
+    clip: Mapping[str, Any] = field(default_factory=dict)
+    temporal: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model made from a checkpoint.  notes: what was taken from where, and left out, in sentences."""
+
+    model: VideoTextModel
+    form: Form
+    notes: list[str]
+
+
+def import_checkpoint(
+    path: str | Path,
+    *,
+    clip: str | Path | None = None,
+    config: str | Path | None = None,
+    backbone: str | None = None,
+) -> Imported:
+    """Make a model from a checkpoint of any known form.
+
+    clip: weights file of the CLIP whose text tower completes a downstream checkpoint.  config: sizes the weights
+    cannot tell, see `read_sizes`.  backbone: open_clip's name of the architecture of plain CLIP weights.
+    Raises PackageError that says exactly what is missing or foreign, ConfigError.
+    """
+    path = Path(path)
+    sizes = read_sizes(config) if config else Sizes()
+    weights = read_weights(path)
+    form = _form(path, weights)
+    if clip and form != "downstream":
+        raise ConfigError(f"{path}: has a text tower of its own; leave out --clip")
+    if backbone and form != "clip":
+        raise ConfigError(
+            f"{path}: is a checkpoint of the official code, whose sizes its weights tell; leave out --backbone"
+        )
+    if form == "clip":
+        return _import_clip(path, weights, sizes, backbone)
+    notes: list[str] = []
+    if form == "downstream":
+        if not clip:
+            raise PackageError(
+                f"{path}: is the downstream backbone, which has no text tower; "
+                "add --clip openai, or --clip FILE with the CLIP weights it was trained from"
+            )
+        weights, notes = _complete(path, weights, Path(clip))
+    towers = {
+        name.removeprefix("backbone."): weights[name] for name in weights if name.startswith("backbone.")
+    }
+    temporal = _temporal_config(path, weights, sizes.temporal)
+    clip_sizes = _clip_sizes(path, towers, {"quick_gelu": True, **sizes.clip})
+    if temporal.width != clip_sizes.embed_dim:
+        raise PackageError(
+            f"{path}: its temporal part is {temporal.width} wide, its CLIP's embeddings {clip_sizes.embed_dim}; "
+            "the two are not of one model"
+        )
+    model = VideoTextModel(clip_sizes.build(), temporal)
+    _load(path, model, weights)
+    if (temporal.depth, temporal.head_width) != (2, 2048):
+        notes.append(
+            f"The temporal part has {temporal.depth} layers of {temporal.heads} heads x {temporal.head_width}."
+        )
+    return Imported(model.eval(), form, notes)
+
+
+def read_sizes(path: str | Path) -> Sizes:
+    """Read a JSON file of sizes: {"clip": {...}, "vclip": {...}}, or the open_clip_config.json of a hub model.
+
+    "clip" takes the fields of `ClipSizes`; "vclip" the official d_model, nhead, num_layers, dim_forward.
+    Raises ConfigError for a key that is not known, as it is probably a typo.
+    """
+    import json
+
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read as JSON ({error}); see docs/packages.md for its form"
+        ) from None
+    if not isinstance(content, dict) or not {"clip", "vclip", "model_cfg"} & set(content):
+        raise ConfigError(f"{path}: has neither clip, vclip nor model_cfg; see docs/packages.md for its form")
+    if "model_cfg" in content:
+        return Sizes(clip=_from_open_clip(Path(path), content["model_cfg"]))
+    clip, vclip = content.get("clip", {}), content.get("vclip", {})
+    for section, given, known in (
+        ("clip", clip, {item.name for item in fields(ClipSizes)}),
+        ("vclip", vclip, set(_VCLIP_NAMES)),
+    ):
+        if unknown := set(given) - known:
+            raise ConfigError(
+                f"{path}: {section} has no {shortened(sorted(unknown))}; known are {', '.join(sorted(known))}"
+            )
+    return Sizes(clip=clip, temporal={_VCLIP_NAMES[name]: value for name, value in vclip.items()})
+
+
+def openai_name(path: str | Path) -> str:
+    """Return the catalogue's name of the OpenAI CLIP that a downstream checkpoint was trained from."""
+    weights = read_weights(path)
+    width, _, patch, _ = _need(Path(path), weights, "backbone.conv1.weight", dims=4)
+    names = {(768, 32): "clip-vit-b-32", (768, 16): "clip-vit-b-16", (1024, 14): "clip-vit-l-14"}
+    if (width, patch) not in names:
+        raise PackageError(
+            f"{path}: its image tower ({width} wide, patches of {patch}) is none of OpenAI's; give --clip FILE"
+        )
+    return names[width, patch]
+
+
+def _form(path: Path, weights: Weights) -> Form:
+    def has(prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in weights)
+
+    if has("temporal."):
+        if has("backbone.visual."):
+            return "video"
+        if has("backbone."):
+            return "downstream"
+    elif has("visual."):
+        return "clip"
+    raise PackageError(
+        f"{path}: is no known checkpoint: it begins with {shortened(sorted(weights))}; known are EmoCLIP's "
+        "(backbone.*, temporal.*) and CLIP's (visual.*, transformer.*, token_embedding.weight)"
+    )
+
+
+def _complete(path: Path, weights: Weights, clip: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Give a downstream checkpoint the text tower and logit scale of the CLIP it was trained from."""
+    head = [name for name in weights if name in _DOWNSTREAM_HEAD]
+    known = ("backbone.", "temporal.", *head)
+    if foreign := [name for name in weights if not name.startswith(known)]:
+        raise PackageError(
+            f"{path}: has foreign {shortened(foreign)}; only weights that fit name by name are taken"
+        )
+    whole = read_weights(clip)
+    if "text_projection" not in whole or "logit_scale" not in whole:
+        raise PackageError(
+            f"{clip}: has no CLIP text tower (text_projection, logit_scale); give the weights of a whole CLIP"
+        )
+    own = {
+        f"visual.{name.removeprefix('backbone.')}": weights[name]
+        for name in weights
+        if name.startswith("backbone.")
+    }
+    theirs = {name: whole[name] for name in whole if name.startswith("visual.")}
+    if differences := _differences({name: tensor.shape for name, tensor in theirs.items()}, own):
+        raise PackageError(
+            f"{path}: its image tower is not that of {clip.name}: {differences}; give the CLIP it was trained from"
+        )
+    notes = [f"Text tower and logit scale are from {clip.name}, since the checkpoint has none."]
+    if head:
+        notes.append(f"Left out the head of the downstream task ({shortened(head)}).")
+    if not all(torch.allclose(own[name], theirs[name], atol=1e-3) for name in own):
+        notes.append(
+            f"Its image tower is not {clip.name}'s: either it was fine-tuned, or this is not the CLIP it belongs to."
+        )
+    text = {name: tensor for name, tensor in whole.items() if not name.startswith("visual.")}
+    temporal = {name: tensor for name, tensor in weights.items() if name.startswith("temporal.")}
+    towers = {f"backbone.{name}": tensor for name, tensor in (own | text).items()}
+    return {**towers, **temporal, "logit_scale": whole["logit_scale"]}, notes
+
+
+def _import_clip(path: Path, weights: Weights, sizes: Sizes, backbone: str | None) -> Imported:
+    farl = [name for name in weights if name.startswith(_FARL_ONLY)]
+    weights = {name: tensor for name, tensor in weights.items() if name not in farl}
+    notes = [f"Left out {len(farl)} tensors of FaRL's masked-patch head."] if farl else []
+    if backbone:
+        towers = build_backbone(backbone)
+    else:
+        known: dict[str, Any] = {"quick_gelu": True} if farl or is_openai_archive(path) else {}
+        known |= sizes.clip
+        if "quick_gelu" not in known:
+            raise PackageError(
+                f"{path}: weights do not tell QuickGELU (OpenAI, FaRL) from GELU (most others); add --backbone with "
+                "open_clip's name, e.g. ViT-B-32-quickgelu or ViT-B-32, or --config with "
+                '{"clip": {"quick_gelu": true}}'
+            )
+        towers = _clip_sizes(path, weights, known).build()
+    _load(path, towers, weights)
+    return Imported(VideoTextModel(towers).eval(), "clip", notes)
+
+
+def _load(path: Path, module: nn.Module, weights: Weights) -> None:
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    if differences := _differences(expected, weights):
+        raise PackageError(f"{path}: {differences}; only weights that fit name by name are taken")
+    module.load_state_dict(weights)
+
+
+def _differences(expected: Mapping[str, torch.Size], weights: Weights) -> str:
+    missing = [name for name in expected if name not in weights]
+    foreign = [name for name in weights if name not in expected]
+    misshapen = [
+        f"{name} is {_shape(weights[name].shape)} instead of {_shape(expected[name])}"
+        for name in expected
+        if name in weights and weights[name].shape != expected[name]
+    ]
+    found = (("misses", missing), ("has foreign", foreign), ("has of another shape:", misshapen))
+    return "; ".join(f"{what} {shortened(names)}" for what, names in found if names)
+
+
+def _shape(shape: torch.Size) -> str:
+    return "x".join(map(str, shape)) or "a single number"
+
+
+def _need(path: Path, weights: Weights, name: str, *, dims: int) -> tuple[int, ...]:
+    if name not in weights:
+        near = get_close_matches(name, weights, n=1)
+        hint = f", but {near[0]}" if near else ""
+        raise PackageError(f"{path}: misses {name}{hint}; only weights that fit name by name are taken")
+    if weights[name].dim() != dims:
+        raise PackageError(
+            f"{path}: {name} is {_shape(weights[name].shape)}, which has not {dims} dimensions"
+        )
+    return tuple(weights[name].shape)
+
+
+def _layers(path: Path, weights: Weights, prefix: str) -> int:
+    numbers = [int(found[1]) for name in weights if (found := re.match(rf"{re.escape(prefix)}(\d+)\.", name))]
+    if not numbers:
+        raise PackageError(
+            f"{path}: misses {prefix}0.* and all further layers; only weights that fit name by name are taken"
+        )
+    return max(numbers) + 1
+
+
+def _clip_sizes(path: Path, weights: Weights, given: Mapping[str, Any]) -> ClipSizes:
+    """Read CLIP's sizes off its weights; `given` adds what they cannot tell and must not contradict the rest."""
+    vision_width, _, patch, _ = _need(path, weights, "visual.conv1.weight", dims=4)
+    places, _ = _need(path, weights, "visual.positional_embedding", dims=2)
+    _, embed_dim = _need(path, weights, "visual.proj", dims=2)
+    vocabulary, text_width = _need(path, weights, "token_embedding.weight", dims=2)
+    length, _ = _need(path, weights, "positional_embedding", dims=2)
+    read = ClipSizes(
+        embed_dim=embed_dim,
+        image_resolution=patch * round((places - 1) ** 0.5),
+        vision_layers=_layers(path, weights, "visual.transformer.resblocks."),
+        vision_width=vision_width,
+        vision_patch_size=patch,
+        context_length=length,
+        vocab_size=vocabulary,
+        transformer_width=text_width,
+        transformer_heads=_heads(path, given, "transformer_heads", text_width),
+        transformer_layers=_layers(path, weights, "transformer.resblocks."),
+        vision_heads=_heads(path, given, "vision_heads", vision_width),
+    )
+    _refuse_contradiction(path, read, {name: value for name, value in given.items() if name != "quick_gelu"})
+    return replace(read, quick_gelu=bool(given["quick_gelu"]))
+
+
+def _heads(path: Path, given: Mapping[str, Any], name: str, width: int) -> int:
+    if name in given:
+        return int(given[name])
+    if width % HEAD_WIDTH:
+        raise PackageError(
+            f"{path}: a tower {width} wide has not CLIP's heads of {HEAD_WIDTH}; "
+            f'add --config with {{"clip": {{"{name}": N}}}}'
+        )
+    return width // HEAD_WIDTH
+
+
+def _temporal_config(path: Path, weights: Weights, given: Mapping[str, int]) -> TemporalConfig:
+    _, _, width = _need(path, weights, "temporal.cls_token", dims=3)
+    _, positions, _ = _need(path, weights, "temporal.pos_embedding", dims=3)
+    first = "temporal.temporal_transformer.layers.0"
+    _, inner = _need(path, weights, f"{first}.0.fn.fn.to_out.0.weight", dims=2)
+    mlp_width, _ = _need(path, weights, f"{first}.1.fn.fn.net.0.weight", dims=2)
+    paper, lean = TemporalConfig.paper(width), TemporalConfig.lean(width)
+    usual = {config.heads * config.head_width: config.heads for config in (lean, paper)}
+    heads = given.get("heads", usual.get(inner))
+    if heads is None or inner % heads:
+        raise PackageError(
+            f"{path}: its temporal heads are {inner} wide together, and the weights do not tell how many they are; "
+            'add --config with {"vclip": {"nhead": N}}'
+        )
+    read = TemporalConfig(
+        width=width,
+        depth=_layers(path, weights, "temporal.temporal_transformer.layers."),
+        heads=heads,
+        head_width=inner // heads,
+        mlp_width=mlp_width,
+        positions=positions,
+    )
+    _refuse_contradiction(path, read, given)
+    return read
+
+
+def _refuse_contradiction(path: Path, read: ClipSizes | TemporalConfig, given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        if getattr(read, name) != value:
+            raise PackageError(
+                f"{path}: the config says {name}={value}, the weights {getattr(read, name)}; "
+                "correct the config, or leave out what the weights tell"
+            )
+
+
+def _from_open_clip(path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
+    vision, text = model.get("vision_cfg", {}), model.get("text_cfg", {})
+    plain = {
+        "image_size",
+        "layers",
+        "width",
+        "patch_size",
+        "head_width",
+        "context_length",
+        "vocab_size",
+        "heads",
+    }
+    if (set(vision) | set(text)) - plain or not isinstance(vision.get("layers"), int):
+        raise ConfigError(
+            f"{path}: is not a plain vision transformer; name its architecture with --backbone instead"
+        )
+    return {
+        "embed_dim": model["embed_dim"],
+        "image_resolution": vision["image_size"],
+        "vision_heads": vision["width"] // vision.get("head_width", HEAD_WIDTH),
+        "transformer_heads": text["heads"],
+        "quick_gelu": model.get("quick_gelu", False),
+    }

@@ -1,0 +1,320 @@
+"""Towers to a model package: ONNX graphs, tokenizer, card, config; declared good only after a check against torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from emoclip.errors import ConfigError, OutputError, PackageError
+from emoclip.files import atomic_folder, sha256
+from emoclip.model import PixelSpec, Runtime, prepare, unit
+from emoclip.model import package as packages
+from emoclip.training.export.calibration import Calibration
+from emoclip.training.export.gate import judge
+from emoclip.training.export.graphs import save, save_graph
+from emoclip.training.export.quantisation import quantise
+from emoclip.training.nets.folding import fold
+from emoclip.training.nets.model import VideoTextModel
+from emoclip.training.nets.temporal import TemporalTransformer
+from emoclip.training.nets.vision import is_plain, lean
+
+Precision = Literal["fp32", "fp16", "int8"]
+Storage = Literal["fp32", "fp16"]
+AGREEMENT = {"fp32": 0.99999, "fp16": 0.999}  # least cosine between runtime and torch
+INT8_GRAPH = "image.int8.onnx"
+_SENTENCES = (
+    "a face",
+    "the brows are drawn together and the lips pressed tight, as if something is about to go wrong.",
+)
+
+
+@dataclass(frozen=True)
+class Towers:
+    """What a package is made of, as torch modules in evaluation mode on the CPU.
+
+    image: (N, C, S, S) -> (N, D).  temporal: (B, T, D) -> (B, D), None for the mean of unit frame embeddings.
+    text: (N, L) int64 -> (N, D).  logit_scale: the multiplier itself, exp already applied.
+    longest: frames the temporal part has places for.
+    """
+
+    image: nn.Module
+    temporal: nn.Module | None
+    text: nn.Module
+    logit_scale: float
+    longest: int = 1023
+
+    @classmethod
+    def of(cls, model: VideoTextModel) -> Towers:
+        """Take the towers of a video-text model."""
+        temporal, visual = model.temporal, cast(nn.Module, model.backbone.visual)
+        return cls(
+            image=visual if is_plain(visual) else _Method(model, "encode_image"),
+            temporal=temporal,
+            text=_Method(model, "encode_text"),
+            logit_scale=float(model.logit_scale.detach().exp()),
+            longest=temporal.config.positions - 1 if temporal else 1023,
+        )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a package's config.json and card say of it.
+
+    training_data: in words.  sample_fps: frames per second of video that are embedded.
+    notes: paragraphs of Markdown for the card.
+    """
+
+    name: str
+    licence: str
+    source: str
+    training_data: str
+    pixels: PixelSpec
+    frames_per_clip: int = 32
+    sample_fps: float = 7.5
+    notes: str = ""
+
+
+def export_package(
+    folder: str | Path,
+    towers: Towers,
+    tokenizer: Tokenizer,
+    description: Description,
+    *,
+    precision: Precision = "fp32",
+    calibration: Calibration | None = None,
+    force: bool = False,
+    progress: Callable[[float], None] = lambda share: None,
+) -> dict[str, float]:
+    """Write a model package and check it, whole or not at all.
+
+    tokenizer: with padding and truncation set inside.  precision: "fp32" and "fp16" are how weights are stored, their
+    arithmetic is fp32; "int8" is fp16 and beside it an image tower that computes in 8 bits, made and judged on the
+    face crops of `calibration`.
+    progress: called with the share done, 0 to 1.  Returns the least cosine between runtime and torch per tower,
+    on random clips and sentences.  Raises OutputError (target exists, disk full), PackageError (the check or the gate
+    failed), ConfigError (int8 without calibration, or of a tower that has no 8-bit form).
+    """
+    if precision not in (*AGREEMENT, "int8"):
+        raise ConfigError(f"precision={precision!r} is not one of {', '.join(AGREEMENT)}, int8")
+    if precision == "int8" and (calibration is None or not is_plain(towers.image)):
+        raise ConfigError(
+            "precision='int8' needs calibration: a folder or manifest of face crops"
+            if calibration is None
+            else "precision='int8' is for CLIP's vision transformers, which this image tower is not; use fp16"
+        )
+    storage: Storage = "fp32" if precision == "fp32" else "fp16"
+    folder = Path(folder)
+    _check_target(folder, towers, precision, force=force)
+    examples = _examples(towers, tokenizer, description, seed=0, clips=2, frames=description.frames_per_clip)
+    width = int(examples["frames"].shape[-1])
+    with atomic_folder(folder, force=force) as part:
+        # Shares of the work as they fell on ViT-B/32: tracing and writing each tower, then the checks.
+        whole = progress if calibration is None else lambda share: progress(0.4 * share)
+        save_graph(lean(towers.image), examples["pixels"], part / "image.onnx", {0: (1, None)}, storage)
+        whole(0.45)
+        if towers.temporal is not None:
+            dynamic = {0: (1, None), 1: (1, towers.longest)}
+            temporal = (
+                fold(towers.temporal) if isinstance(towers.temporal, TemporalTransformer) else towers.temporal
+            )
+            save_graph(temporal, examples["frames"], part / "temporal.onnx", dynamic, storage)
+        whole(0.55)
+        save_graph(towers.text, examples["tokens"], part / "text.onnx", {0: (1, None)}, storage)
+        whole(0.85)
+        tokenizer.save(str(part / "tokenizer.json"), pretty=False)
+        facts: dict[str, Any] = {}
+        _write_config(part, towers, description, storage, width, facts)
+        figures = _check(part, towers, tokenizer, description, storage)
+        facts["cosine_to_torch"] = figures
+        whole(0.95)
+        if precision == "int8" and calibration is not None:
+            facts["quantisation"] = _add_int8(
+                part, towers, calibration, description.pixels, lambda share: progress(0.4 + 0.6 * share)
+            )
+        (part / "README.md").write_text(_card(description, towers, storage, width, facts), encoding="utf-8")
+        _write_config(part, towers, description, storage, width, facts)
+    progress(1.0)
+    return figures
+
+
+class _Method(nn.Module):
+    """One tower of an open_clip model as a module of its own."""
+
+    def __init__(self, model: VideoTextModel, method: str) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.method = method
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = getattr(self.backbone, self.method)(x)
+        return output
+
+
+def _check_target(folder: Path, towers: Towers, precision: Precision, *, force: bool) -> None:
+    if folder.exists() and not (folder.is_dir() and (folder / "config.json").is_file()):
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise OutputError(f"{folder}: exists and is not a model package; name another folder")
+    elif folder.exists() and not force:
+        raise OutputError(f"{folder}: holds a model package already; pass --force to replace it")
+    parameters = {
+        id(p): p.numel()
+        for tower in (towers.image, towers.temporal, towers.text)
+        if tower
+        for p in tower.parameters()
+    }
+    need = sum(parameters.values()) * {"fp32": 4, "fp16": 2, "int8": 3}[precision]
+    home = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    if (free := shutil.disk_usage(home).free) < need:
+        raise OutputError(
+            f"{folder}: needs {need / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left; make room or export elsewhere"
+        )
+
+
+def _add_int8(
+    part: Path,
+    towers: Towers,
+    calibration: Calibration,
+    spec: PixelSpec,
+    progress: Callable[[float], None],
+) -> dict[str, Any]:
+    """Write the 8-bit image tower beside the others, if the gate lets it through.  Returns the figures."""
+    measured = torch.from_numpy(prepare(calibration.measured, spec))
+    model = quantise(towers.image, measured, lambda share: progress(0.6 * share))
+    save(model, part / INT8_GRAPH)
+    held = torch.from_numpy(prepare(calibration.held, spec))
+    with torch.inference_mode():
+        exact = torch.cat([towers.image(crops) for crops in held.split(32)]).numpy()
+    progress(0.8)
+    found = judge(Runtime(packages.load(str(part)), precision="fp32"), INT8_GRAPH, held.numpy(), exact)
+    return {
+        "form": packages.QUANTISED_FORM,
+        "graph": INT8_GRAPH,
+        "calibration_crops": len(measured),
+        "held_back_crops": len(held),
+        "engines": {engine: agreement.record() for engine, agreement in found.items()},
+    }
+
+
+def _examples(
+    towers: Towers, tokenizer: Tokenizer, description: Description, *, seed: int, clips: int, frames: int
+) -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    pixels = description.pixels
+    images = torch.randn(clips, len(pixels.mean), pixels.size, pixels.size, generator=random)
+    with torch.inference_mode():
+        embedded = towers.image(images)
+    # Frames of one clip are alike: an embedding and small changes of it.
+    changes = torch.randn(clips, frames, embedded.shape[-1], generator=random) * embedded.std()
+    tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(_SENTENCES))])
+    return {"pixels": images, "frames": (embedded[:, None] + changes).clone(), "tokens": tokens}
+
+
+def _write_config(
+    part: Path,
+    towers: Towers,
+    description: Description,
+    storage: Storage,
+    width: int,
+    facts: dict[str, Any],
+) -> None:
+    config = {
+        "format": packages.FORMAT,
+        "name": description.name,
+        "licence": description.licence,
+        "source": description.source,
+        "training_data": description.training_data,
+        "image": asdict(description.pixels),
+        "frames_per_clip": description.frames_per_clip,
+        "sample_fps": description.sample_fps,
+        "width": width,
+        "logit_scale": towers.logit_scale,
+        "temporal": "mean" if towers.temporal is None else "transformer",
+        "precision": storage,
+        **facts,
+        "files": {path.name: sha256(path) for path in sorted(part.iterdir()) if path.name != "config.json"},
+    }
+    (part / "config.json").write_text(
+        json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
+def _check(
+    part: Path, towers: Towers, tokenizer: Tokenizer, description: Description, storage: Storage
+) -> dict[str, float]:
+    """Run the written package as users will, on other clips and lengths than it was traced with."""
+    runtime = Runtime(packages.load(str(part)), precision="fp32", engine="onnxruntime")
+    figures = {}
+    examples = _examples(
+        towers, tokenizer, description, seed=1, clips=3, frames=max(1, description.frames_per_clip - 3)
+    )
+    towers_run: list[tuple[str, nn.Module | None, Tensor, Callable[[], NDArray[np.float32]]]] = [
+        ("image", towers.image, examples["pixels"], lambda: runtime.image(examples["pixels"].numpy())),
+        (
+            "temporal",
+            towers.temporal,
+            examples["frames"],
+            lambda: runtime.temporal(examples["frames"].numpy()),
+        ),
+        ("text", towers.text, examples["tokens"], lambda: runtime.text(_SENTENCES)),
+    ]
+    for name, tower, given, run in towers_run:
+        if tower is None:
+            continue
+        with torch.inference_mode():
+            expected = tower(given).numpy()
+        cosine = float((unit(run()) * unit(expected)).sum(axis=-1).min())
+        if not cosine >= AGREEMENT[storage]:  # NaN fails too
+            raise PackageError(
+                f"{part.name}: the {name} tower on ONNX Runtime differs from torch (cosine {cosine:.6f}, at least "
+                f"{AGREEMENT[storage]} is asked for); nothing was written, try --precision fp32"
+            )
+        figures[name] = round(min(cosine, 1.0), 7)
+    return figures
+
+
+def _card(
+    description: Description, towers: Towers, storage: Storage, width: int, facts: dict[str, Any]
+) -> str:
+    kind = "temporal transformer" if towers.temporal is not None else "mean of unit frame embeddings"
+    pixels = description.pixels
+    agreement = ", ".join(f"{name} {cosine:.6f}" for name, cosine in facts["cosine_to_torch"].items())
+    return f"""# {description.name}
+
+A model package for emoclip: `emoclip predict VIDEO --model FOLDER`.
+
+| | |
+|---|---|
+| Licence | {description.licence} |
+| Source | {description.source} |
+| Training data | {description.training_data} |
+| Input | {pixels.size} x {pixels.size} pixels, {pixels.colour}, {pixels.resize} |
+| Clips | {description.frames_per_clip} frames at {description.sample_fps:g} per second, {kind} |
+| Embeddings | {width} numbers, logit scale {towers.logit_scale:.4g} |
+| Weights | stored as {storage}, computed in fp32 |
+| Cosine to the torch model | {agreement} (least, on random clips and sentences) |
+{_int8_rows(facts)}
+{description.notes}
+
+The output says how an expression reads to a viewer, not what a person feels.
+"""
+
+
+def _int8_rows(facts: dict[str, Any]) -> str:
+    """The card's rows on the 8-bit image tower, or nothing."""
+    quantisation = facts.get("quantisation", {})
+    return "".join(
+        f"| int8 image tower on {engine} | to fp32 on {quantisation['held_back_crops']} face crops it was not "
+        f"calibrated on: centred cosine {figures['centred_cosine']:.4f}, same top label "
+        f"{figures['label_agreement']:.1%} |\n"
+        for engine, figures in quantisation.get("engines", {}).items()
+    )

@@ -1,0 +1,133 @@
+"""A checkpoint to a model package: what `emoclip import` and `emoclip models fetch` do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from emoclip.errors import ConfigError, PackageError
+from emoclip.model import PixelSpec
+from emoclip.model import hub as catalogue
+from emoclip.model import package as packages
+from emoclip.training.export.calibration import Calibration, read_calibration
+from emoclip.training.export.checkpoint import Form, Imported, import_checkpoint, openai_name
+from emoclip.training.export.export import Description, Precision, Towers, export_package
+from emoclip.training.nets.model import image_settings
+from emoclip.training.nets.tokenizer import VOCABULARY_SIZE, clip_tokenizer
+
+Progress = Callable[[float], None]
+_LICENCE = {
+    "video": "code Apache-2.0, CLIP's weights MIT; MAFW, which it learned from, is for research",
+    "downstream": "code Apache-2.0, CLIP's weights MIT; MAFW, which it learned from, is for research",
+    "clip": "see the source of the weights",
+}
+_TRAINING_DATA = {
+    "video": "CLIP's image-text pairs; then, in the paper, MAFW's clips with their captions",
+    "downstream": "CLIP's image-text pairs; then, in the paper, MAFW's clips with their captions",
+    "clip": "CLIP's image-text pairs; nothing of faces in motion",
+}
+
+
+def import_package(
+    checkpoint: str | Path,
+    folder: str | Path,
+    *,
+    clip: str | Path | None = None,
+    config: str | Path | None = None,
+    backbone: str | None = None,
+    precision: Precision = "fp32",
+    calibration: str | Path | None = None,
+    name: str | None = None,
+    licence: str | None = None,
+    source: str | None = None,
+    force: bool = False,
+    progress: Progress = lambda share: None,
+) -> list[str]:
+    """Make a package from a checkpoint; see `import_checkpoint` for its forms.
+
+    calibration: folder or manifest of face crops that int8 is made and judged on.
+    clip: "openai", or the weights file of the CLIP that a downstream checkpoint was trained from.
+    name, licence, source: for the card; the folder's name, the form's usual licence and the file's name by default.
+    Returns notes in sentences: what was taken from where, and how well runtime and torch agree.
+    Raises PackageError, ConfigError, OutputError; nothing is left behind then.
+    """
+    folder = Path(folder)
+    crops = _calibration(precision, calibration)
+    if clip == "openai":
+        clip = catalogue.fetch_weights(openai_name(checkpoint))
+    imported = import_checkpoint(checkpoint, clip=clip, config=config, backbone=backbone)
+    progress(0.1)
+    text = imported.model.backbone
+    vocabulary, length = getattr(text, "vocab_size", None), getattr(text, "context_length", None)
+    if vocabulary != VOCABULARY_SIZE or not isinstance(length, int):
+        raise ConfigError(
+            f"{checkpoint}: its text tower has a vocabulary of {vocabulary}, not CLIP's {VOCABULARY_SIZE}; "
+            "only backbones with CLIP's tokenizer become packages"
+        )
+    description = Description(
+        name=name or folder.resolve().name,
+        licence=licence or _LICENCE[imported.form],
+        source=source or Path(checkpoint).name,
+        training_data=_TRAINING_DATA[imported.form],
+        pixels=_pixels(imported),
+        notes="\n\n".join(imported.notes),
+    )
+    figures = export_package(
+        folder,
+        Towers.of(imported.model),
+        clip_tokenizer(length),
+        description,
+        precision=precision,
+        calibration=crops,
+        force=force,
+        progress=lambda share: progress(0.1 + 0.9 * share),
+    )
+    agreement = ", ".join(f"{tower} {cosine:.6f}" for tower, cosine in figures.items())
+    return [*imported.notes, f"Runtime and torch agree: least cosine {agreement}."]
+
+
+def make_known(
+    name: str,
+    *,
+    precision: Precision = "fp32",
+    calibration: str | Path | None = None,
+    progress: Progress = lambda share: None,
+) -> Path:
+    """Make a model of the catalogue in the cache from its weights, fetched if need be.  Returns its folder.
+
+    Raises PackageError that says which file to put where if they cannot be fetched.
+    """
+    model, folder = catalogue.KNOWN[name], packages.cache_folder() / name
+    if not model.weights_file:
+        raise PackageError(f"{name}: comes with emoclip and needs no fetching")
+    weights = catalogue.fetch_weights(name)
+    import_package(
+        weights,
+        folder,
+        clip=None if model.backbone else "openai",
+        backbone=model.backbone or None,
+        precision=precision,
+        calibration=calibration,
+        name=name,
+        licence=model.licence,
+        source=model.source,
+        progress=progress,
+    )
+    return folder
+
+
+def _calibration(precision: Precision, source: str | Path | None) -> Calibration | None:
+    if precision == "int8":
+        if source is None:
+            raise ConfigError(
+                "--precision int8: needs --calibration, a folder or manifest of face crops like those it will see"
+            )
+        return read_calibration(Path(source))
+    if source is not None:
+        raise ConfigError(f"--calibration: belongs to --precision int8, not {precision}")
+    return None
+
+
+def _pixels(imported: Imported) -> PixelSpec:
+    resize: dict[Form, str] = {"video": "bicubic", "downstream": "bicubic", "clip": "bicubic-antialias"}
+    return image_settings(imported.model.backbone, resize=resize[imported.form])

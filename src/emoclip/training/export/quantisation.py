@@ -1,0 +1,241 @@
+"""The image tower in 8 bits: SmoothQuant, ranges measured on face crops, and a graph that both engines run fast.
+
+Activations have one fixed range per product, so that a crop's embedding does not depend on its batch-mates; weights
+have a scale per column.  The graph is plain ONNX (QuantizeLinear, DequantizeLinear around Gemm).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from emoclip.errors import ConfigError
+from emoclip.training.export.graphs import trace
+from emoclip.training.nets.vision import LeanBlock, LeanVision, lean
+
+BATCH = 16  # crops at once
+# Share of an outlier that moves from activations into weights (SmoothQuant's alpha); 0.5 to 0.65 do equally well on
+# towers with outliers, 0.8 is worse.
+ALPHA = 0.6
+# x86 without VNNI adds pairs of products in 16 bits: 2 x 255 x 64 still fits, so every kernel computes the same.
+GREATEST_WEIGHT = 64
+_LEAST = 1e-5
+
+Progress = Callable[[float], None]
+
+
+def quantise(visual: nn.Module, pixels: Tensor, progress: Progress = lambda share: None) -> ir.Model:
+    """Return the 8-bit graph of one of the published CLIPs' image towers.
+
+    visual: open_clip's vision transformer.  pixels: (N, C, S, S) calibration crops as `preprocess.prepare` gives them.
+    Raises ConfigError for another kind of tower.
+    """
+    tower = lean(visual)
+    if not isinstance(tower, LeanVision):
+        raise ConfigError(
+            f"int8 is made of CLIP's vision transformers, not of {type(visual).__name__}; export as fp32 or fp16"
+        )
+    exact, ranges = measure(tower, pixels, lambda share: progress(0.4 * share))
+    smooth(tower, ranges)
+    smoothed = {name: _whole_range(*ranges[name]) for name in ranges}
+    progress(0.45)
+    model = trace(tower, pixels[:2], "pixels", {0: (1, None)})
+    _to_int8(model, smoothed, {name for name, linear in _linears(tower) if linear in tower.per_frame()})
+    progress(0.7)
+    _correct_mean(model, exact, pixels.numpy(), lambda share: progress(0.7 + 0.3 * share))
+    return model
+
+
+def measure(
+    tower: nn.Module, pixels: Tensor, progress: Progress = lambda share: None
+) -> tuple[NDArray[np.float32], dict[str, tuple[Tensor, Tensor]]]:
+    """Run crops through a tower.
+
+    Returns the mean embedding (D,) and, per linear layer by name, the least and greatest input per channel (in,).
+    """
+    ranges: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            low, high = given[0].amin(0), given[0].amax(0)
+            if name in ranges:
+                low, high = torch.minimum(low, ranges[name][0]), torch.maximum(high, ranges[name][1])
+            ranges[name] = low, high
+
+        return hook
+
+    hooks = [linear.register_forward_pre_hook(keep(name)) for name, linear in _linears(tower)]
+    total = torch.zeros(())
+    with torch.inference_mode():
+        for at in range(0, len(pixels), BATCH):
+            total = total + tower(pixels[at : at + BATCH]).sum(0)
+            progress(min(1.0, (at + BATCH) / len(pixels)))
+    for hook in hooks:
+        hook.remove()
+    return (total / len(pixels)).numpy(), ranges
+
+
+def smooth(tower: LeanVision, ranges: dict[str, tuple[Tensor, Tensor]]) -> None:
+    """Scale channels with outliers down before a product and its weights up, in place: the same function in fp32.
+
+    The scales go into what makes the input: the gains of a layer norm, or the values that attention averages; what
+    passes a GELU is not linear in anything and stays.  ranges: of `measure`, changed to fit.
+    Source: SmoothQuant (Xiao et al., ICML 2023), eq. 4.
+    """
+    for at, block in enumerate(cast(list[LeanBlock], list(tower.blocks))):
+        inputs = [f"blocks.{at}.{part}" for part in ("query", "key", "value")]
+        _shrink(block.norm_1, _move(inputs, [block.query, block.key, block.value], ranges))
+        _shrink(block.norm_2, _move([f"blocks.{at}.wide"], [block.wide], ranges))
+        scale = _move([f"blocks.{at}.out"], [block.out], ranges)
+        block.value.weight.data /= scale[:, None]
+        block.value.bias.data /= scale
+    _shrink(tower.norm_after, _move(["project"], [tower.project], ranges))
+
+
+def _move(
+    names: Sequence[str], linears: Sequence[nn.Linear], ranges: dict[str, tuple[Tensor, Tensor]]
+) -> Tensor:
+    """Scale the weights of products that share an input; returns what that input has to be divided by, (in,)."""
+    greatest = torch.stack([torch.maximum(-ranges[name][0], ranges[name][1]) for name in names]).amax(0)
+    weights = torch.stack([linear.weight.detach().abs().amax(0) for linear in linears]).amax(0)
+    scale = greatest.clamp(min=_LEAST) ** ALPHA / weights.clamp(min=_LEAST) ** (1 - ALPHA)
+    scale = scale / scale.log().mean().exp()
+    for name, linear in zip(names, linears, strict=True):
+        linear.weight.data *= scale
+        low, high = ranges[name]
+        ranges[name] = low / scale, high / scale
+    return scale
+
+
+def _shrink(norm: nn.Module, scale: Tensor) -> None:
+    layer = cast(nn.LayerNorm, norm)
+    layer.weight.data /= scale
+    layer.bias.data /= scale
+
+
+def _linears(tower: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    return ((name, module) for name, module in tower.named_modules() if isinstance(module, nn.Linear))
+
+
+def _whole_range(low: Tensor, high: Tensor) -> tuple[float, float]:
+    return min(float(low.min()), 0.0), max(float(high.max()), 0.0)
+
+
+def _to_int8(model: ir.Model, ranges: dict[str, tuple[float, float]], exact: set[str]) -> None:
+    """Put QuantizeLinear and DequantizeLinear around every Gemm with a measured range, in place."""
+    graph = model.graph
+    # queries, keys and values share their input
+    narrowed: dict[ir.Value, tuple[ir.Value, list[ir.Value]]] = {}
+    for node in list(graph):
+        weight = node.inputs[1] if node.op_type in ("Gemm", "MatMul") else None
+        name = str(weight.name).removesuffix(".weight") if weight is not None else ""
+        if name not in ranges or name in exact:
+            continue
+        assert node.op_type == "Gemm", f"{name} was exported as {node.op_type}"
+        low, high = ranges[name]
+        scale = np.float32(max(high - low, _LEAST) / 255)
+        zero = np.uint8(round(-low / float(scale)))
+        matrix = weight.const_value.numpy()  # type: ignore[union-attr]  # (out, in)
+        columns = np.asarray(np.maximum(np.abs(matrix).max(axis=1), 1e-9) / GREATEST_WEIGHT, np.float32)
+        whole = np.rint(matrix / columns[:, None]).astype(np.int8)
+        source = node.inputs[0]
+        assert source is not None
+        new = []
+        if source not in narrowed:
+            step = [
+                _constant(graph, f"{name}.step", np.asarray(scale)),
+                _constant(graph, f"{name}.nought", np.asarray(zero)),
+            ]
+            new += _narrowed(source, step)
+            narrowed[source] = new[-1].outputs[0], step
+        narrow, step = narrowed[source]
+        back = ir.Node("", "DequantizeLinear", [narrow, *step])
+        weights = _widened(graph, f"{name}.int8", whole, columns)
+        new += [back, weights]
+        replaced = [back.outputs[0], weights.outputs[0]]
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        if bias is not None:
+            # As the sums are kept: ONNX Runtime fuses the product only with such a bias.
+            steps = np.asarray(columns * scale, np.float32)
+            sums = np.rint(bias.const_value.numpy() / steps).astype(np.int32)  # type: ignore[union-attr]
+            new.append(_widened(graph, f"{name}.bias32", sums, steps))
+            replaced.append(new[-1].outputs[0])
+        for at, made in enumerate(new):
+            made.outputs[0].name = f"{name}.{made.op_type}.{at}"
+        graph.insert_before(node, new)
+        for place, value in enumerate(replaced):
+            node.replace_input_with(place, value)
+    ir.passes.common.RemoveUnusedNodesPass()(model)
+
+
+def _narrowed(source: ir.Value, step: list[ir.Value]) -> list[ir.Node]:
+    """Return the nodes that make `source` 8 bits wide where it arises, before it is only laid out anew.
+
+    OpenVINO then narrows within what computes it, and moves a quarter of the bytes: 6 % of a ViT-B/32's time.
+    """
+    moves = []
+    made = source.producer()
+    while made is not None and made.op_type in ("Reshape", "Transpose"):
+        moves.append(made)
+        source = cast(ir.Value, made.inputs[0])
+        made = source.producer()
+    nodes = [ir.Node("", "QuantizeLinear", [source, *step])]
+    for move in reversed(moves):
+        given = [nodes[-1].outputs[0], *move.inputs[1:]]
+        nodes.append(ir.Node("", move.op_type, given, attributes=move.attributes.values()))
+    return nodes
+
+
+def _widened(graph: ir.Graph, name: str, values: NDArray[np.generic], scales: NDArray[np.float32]) -> ir.Node:
+    # A zero point, though it is nought: without one ONNX Runtime would widen the weights and multiply in fp32.
+    zeros = np.zeros(scales.shape, values.dtype)
+    given = [
+        _constant(graph, name, values),
+        _constant(graph, f"{name}.scale", scales),
+        _constant(graph, f"{name}.zero", zeros),
+    ]
+    return ir.Node("", "DequantizeLinear", given, attributes=[ir.AttrInt64("axis", 0)])
+
+
+def _constant(graph: ir.Graph, name: str, values: NDArray[np.generic]) -> ir.Value:
+    dtype = ir.DataType.from_numpy(values.dtype)
+    value = ir.Value(name=name, shape=ir.Shape(values.shape), type=ir.TensorType(dtype))
+    value.const_value = ir.tensor(values, name=name)
+    graph.register_initializer(value)
+    return value
+
+
+def _correct_mean(
+    model: ir.Model, exact: NDArray[np.float32], pixels: NDArray[np.float32], progress: Progress
+) -> None:
+    """Add to every embedding what rounding takes from the calibration crops' mean.
+
+    Most of the error of rounded weights is the same for every face.  Source: bias correction (Nagel et al., ICCV 2019).
+    """
+    output = model.graph.outputs[0]
+    name = str(output.name)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, ["CPUExecutionProvider"])
+    total = np.zeros(len(exact))
+    for at in range(0, len(pixels), BATCH):
+        total += session.run(None, {"pixels": pixels[at : at + BATCH]})[0].sum(axis=0)
+        progress(min(1.0, (at + BATCH) / len(pixels)))
+    offset = _constant(model.graph, "mean_correction", np.asarray(exact - total / len(pixels), np.float32))
+    last = output.producer()
+    assert last is not None
+    output.name = "uncorrected"
+    added = ir.Node("", "Add", [output, offset])
+    corrected = added.outputs[0]
+    corrected.name, corrected.shape, corrected.type = name, copy.copy(output.shape), output.type
+    model.graph.insert_after(last, [added])
+    model.graph.outputs[0] = corrected

@@ -1,0 +1,75 @@
+"""The texts of all training steps and their sentence embeddings, made once and kept in one file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emoclip.prompts import templated
+from emoclip.training.describe import Population, describe
+from emoclip.training.mini.faces import CLASSES, Faces
+from emoclip.training.mini.images import Captions
+from emoclip.training.mini.sentences import SentenceEncoder
+from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
+from emoclip.training.nets.state import load_weights, save_weights
+
+
+def mirrored_text(sentence: str) -> str:
+    """Swap left and right."""
+    swap = {"left": "right", "right": "left"}
+    return re.sub(r"\b(left|right)\b", lambda match: swap[match[0]], sentence)
+
+
+def descriptions(faces: Faces, per_crop: int) -> tuple[list[list[str]], Population]:
+    """Return `per_crop` sentences per crop (an empty list where no mesh was found), and the population."""
+    population = Population.of(faces.measures)
+    sentences = [describe(row, population, per_crop, seed=index) for index, row in enumerate(faces.measures)]
+    return sentences, population
+
+
+def make_captions(faces: Faces, encoder: SentenceEncoder, out: Path, per_crop: int = 1) -> None:
+    """Write captions.safetensors: embeddings of descriptions, class captions and state cues (fp16)."""
+    sentences, _ = descriptions(faces, per_crop)
+    words, states = lexicon().words, lexicon().states
+    banks = {f"class.{name}": class_captions(name, words[name]) for name in CLASSES_WITH_CONTEMPT}
+    for name, cues in states.items():
+        banks[f"state.{name}"] = list(templated(name))
+        banks[f"cues.{name}"] = cues
+    flat = [s for row in sentences for s in row]
+    unique = sorted({*flat, *(mirrored_text(s) for s in flat), *(s for bank in banks.values() for s in bank)})
+    vectors = encoder.encode(unique)
+    at = {sentence: index for index, sentence in enumerate(unique)}
+
+    def rows(texts: list[str]) -> Tensor:
+        return vectors[[at[text] for text in texts]]
+
+    described = torch.zeros(len(sentences), per_crop, vectors.shape[1])
+    mirrored = torch.zeros_like(described)
+    for index, row in enumerate(sentences):
+        if row:
+            described[index] = rows(row)
+            mirrored[index] = rows([mirrored_text(s) for s in row])
+    tensors = {name: rows(bank) for name, bank in banks.items()}
+    tensors |= {"described": described, "mirrored": mirrored}
+    save_weights(out, {name: tensor.half() for name, tensor in tensors.items()})
+
+
+def read_captions(path: Path, keep: np.ndarray) -> Captions:
+    """Read captions.safetensors for the crops in `keep` (indices or mask over the train split)."""
+    tensors = {name: tensor.float() for name, tensor in load_weights(path).items()}
+    index = torch.from_numpy(np.arange(len(tensors["described"]))[keep])
+
+    def named(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+    return Captions(
+        described=tensors["described"][index].half(),
+        mirrored=tensors["mirrored"][index].half(),
+        classes=[tensors[f"class.{name}"] for name in (*CLASSES, "contempt")],
+        states=named("state."),
+        cues=named("cues."),
+    )

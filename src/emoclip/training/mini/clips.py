@@ -1,0 +1,179 @@
+"""Train the temporal part on pseudo-clips made from stills.
+
+There is no video in the training data, so clips are put together from frame embeddings: several jittered and
+degraded views of one crop, between neutral frames of another face (onset, apex, offset), with frames in which the
+face is covered or is no face at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emoclip.training.augmentation import AugmentConfig, augment, frame
+from emoclip.training.nets.compact import ImageTower
+from emoclip.training.nets.state import load_weights, restore_state, save_weights, training_state
+from emoclip.training.nets.temporal import TemporalConfig, TemporalTransformer
+
+CLEAN = AugmentConfig(
+    rotation_deg=6, scale=0.08, shift=0.03, aspect=0.02, p_flip=0.0, p_light=0.3, p_blur=0.2, p_small=0.1,
+    p_blocks=0.2, p_noise=0.2, p_occlude=0.0,
+)  # fmt: skip
+POOR = AugmentConfig(
+    rotation_deg=15, scale=0.3, shift=0.2, p_flip=0.0, p_light=0.7, p_blur=0.6, p_small=0.5, p_blocks=0.4,
+    p_noise=0.5, p_occlude=1.0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClipRecipe:
+    """One run of the temporal part."""
+
+    steps: int = 3000
+    batch: int = 64
+    frames: int = 64  # at most; the positions beyond stay zero, so longer clips lose nothing but their order
+    depth: int = 2
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.05
+    views: int = 4
+    evenness: float = 1.0  # 0 draws classes as often as they are among the crops, 1 all alike
+    trust: float = 1.0  # share of the learned correction that is kept; all of it suits crops the tower knows
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FrameBank:
+    """Frame embeddings to make clips from: views (N, V, D) and poor views (N, 2, D) of crops, and junk (M, D)."""
+
+    views: Tensor
+    poor: Tensor
+    junk: Tensor
+    labels: Tensor
+
+
+class ClipModel(nn.Module):
+    """Frames (B, T, D), not normalised -> clips (B, D): the mean of unit frames, corrected by the temporal transformer.
+
+    The correction weighs as much as the frames differ, one minus the squared length of their mean, so that a still is
+    its own frame.  With the transformer's output at zero it is the mean of frames, which is where training starts.
+    """
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        self.transformer = TemporalTransformer(
+            TemporalConfig(width=width, depth=depth, heads=4, head_width=width // 4, mlp_width=2 * width)
+        )
+        with torch.no_grad():
+            self.transformer.cls_token.mul_(0.02)
+            self.transformer.pos_embedding.zero_()
+        self.out = nn.Linear(width, width, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Embed clips.  frames: (B, T, D), not normalised.  Returns (B, D), not normalised."""
+        unit = F.normalize(frames, dim=-1)
+        mean = unit.mean(dim=1)
+        differ = 1 - (mean * mean).sum(dim=-1, keepdim=True)
+        clip: Tensor = mean + differ * self.out(self.transformer(unit * unit.shape[-1] ** 0.5))
+        return clip
+
+
+@torch.no_grad()
+def frame_bank(tower: ImageTower, images: Tensor, labels: Tensor, views: int, seed: int = 0) -> FrameBank:
+    """Embed views of crops.  images: (N, 48, 48) uint8."""
+    torch.manual_seed(seed)
+    tower.eval()
+
+    def embed(pixels: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            embedded: Tensor = tower(pixels.contiguous(memory_format=torch.channels_last))
+        return embedded.float()
+
+    batches = [batch[:, None].float() / 255 for batch in images.split(512)]
+    clean = [torch.cat([embed(augment(b, CLEAN)[0]) for b in batches]) for _ in range(views)]
+    poor = [torch.cat([embed(augment(b, POOR)[0]) for b in batches]) for _ in range(2)]
+    # No face: corners of crops blown up, smooth noise, flat grey.
+    corners = images[torch.randperm(len(images))[:600], :14, :14][:, None].float() / 255
+    blown = F.interpolate(corners, size=images.shape[1:], mode="bilinear")
+    noise = F.interpolate(torch.rand(300, 1, 9, 9), size=images.shape[1:], mode="bicubic").clamp(0, 1)
+    flat = torch.rand(100, 1, 1, 1).expand(100, 1, *images.shape[1:])
+    junk = embed(frame(torch.cat([blown, noise, flat]), CLEAN)[0])
+    return FrameBank(torch.stack(clean, 1), torch.stack(poor, 1), junk, labels)
+
+
+def pseudo_clips(bank: FrameBank, rows: Tensor, length: int, neutral: Tensor, partial: float) -> Tensor:
+    """Return (B, length, D) clips of the crops in `rows`.
+
+    neutral: rows of neutral crops.  partial: share of clips in which only some frames show the expression.
+    """
+    count, views = len(rows), bank.views.shape[1]
+    own = bank.views[rows[:, None], torch.randint(0, views, (count, length))]
+    other = neutral[torch.randint(0, len(neutral), (count, 1))].expand(count, length)
+    resting = bank.views[other, torch.randint(0, views, (count, length))]
+    # A trapezoid: onset, apex, offset.
+    time = torch.linspace(0, 1, length)[None] if length > 1 else torch.full((1, 1), 0.5)
+    middle, apex, ramp = (torch.rand(count, 1) for _ in range(3))
+    half = 0.06 + 0.3 * apex
+    shown = (1 - ((time - middle).abs() - half).clamp(min=0) / (0.02 + 0.2 * ramp)).clamp(0, 1)
+    shown = torch.where(torch.rand(count, 1) < partial, shown, torch.ones_like(shown))
+    # However short, a clip keeps the frame that shows most of it.
+    shown.scatter_(1, (time - middle).abs().argmin(1, keepdim=True), 1.0)
+    shown = shown[..., None]
+    clips = F.normalize(own, dim=-1) * shown + F.normalize(resting, dim=-1) * (1 - shown)
+    poor = bank.poor[rows[:, None], torch.randint(0, 2, (count, length))]
+    junk = bank.junk[torch.randint(0, len(bank.junk), (count, length))]
+    bad = torch.rand(count, length) < torch.rand(count, 1) * 0.35 * (torch.rand(count, 1) < 0.6)
+    bad.scatter_(1, shown[..., 0].argmax(1, keepdim=True), False)
+    replaced = torch.where(torch.rand(count, length, 1) < 0.4, junk, poor)
+    return torch.where(bad[..., None], F.normalize(replaced, dim=-1), clips)
+
+
+def train_clips(
+    recipe: ClipRecipe, bank: FrameBank, class_text: Tensor, scale: float, out: Path
+) -> ClipModel:
+    """Train the temporal part.  class_text: (K, D) unit rows of the class sentences; scale: the logit scale.
+
+    Loss: cross-entropy with the class sentences and one minus the cosine to the crop's own
+    mean view, which keeps clips where other words than the classes' find them.
+    """
+    torch.manual_seed(recipe.seed)
+    model = ClipModel(bank.views.shape[2], recipe.depth)
+    decays = [p for p in model.parameters() if p.ndim == 2]
+    plain = [p for p in model.parameters() if p.ndim != 2]
+    groups = [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    step, checkpoint = 0, out / "clips-state.safetensors"
+    if checkpoint.is_file():
+        step = restore_state(load_weights(checkpoint), model, {}, optimizer)
+    neutral = (bank.labels == 4).nonzero()[:, 0]
+    share = torch.bincount(bank.labels).float()[bank.labels] ** -recipe.evenness
+    whole = F.normalize(F.normalize(bank.views, dim=-1).mean(1), dim=-1)
+    shown = 0.0
+    while step < recipe.steps:
+        torch.manual_seed(recipe.seed + 1 + step)
+        rows = torch.multinomial(share, recipe.batch)
+        length = int(torch.randint(1, recipe.frames + 1, ()))
+        clips = pseudo_clips(bank, rows, length, neutral, partial=0.6)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * min(1.0, step / 100 + 0.01) * (1 - step / recipe.steps)
+        embedding = F.normalize(model(clips), dim=-1)
+        loss = F.cross_entropy(scale * embedding @ class_text.T, bank.labels[rows], label_smoothing=0.05)
+        loss = loss + 1.0 * (1 - (embedding * whole[rows]).sum(1)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        shown += float(loss.detach())
+        if step % 250 == 0:
+            print(f"clips step {step}/{recipe.steps} loss {shown / 250:.4f}", flush=True)
+            shown = 0.0
+            save_weights(checkpoint, training_state(model, {}, step, optimizer))
+    with torch.no_grad():
+        model.out.weight.mul_(recipe.trust)
+    save_weights(out / "temporal.safetensors", model.state_dict())
+    return model

@@ -1,0 +1,100 @@
+"""What is fitted after the towers: the text head on the small tower's sentences, the scale, the rejection score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emoclip.training.nets.compact import TextHead, TextTower
+
+
+@torch.no_grad()
+def small_sentences(tower: TextTower, tokens: Tensor, batch: int = 256) -> Tensor:
+    """Return the small tower's sentence vectors (N, 384) for token rows (N, L), cut to each batch's longest."""
+    tower.eval()
+    rows = []
+    for part in tokens.split(batch):
+        longest = int((part != tower.config.pad_id).sum(1).max())
+        with torch.autocast("cpu", torch.bfloat16):
+            rows.append(tower.sentence(part[:, :longest]).float())
+    return torch.cat(rows)
+
+
+def fit_text_head(
+    head: TextHead,
+    teacher: Tensor,
+    small: Tensor,
+    words: Sequence[tuple[Tensor, Tensor]],
+    towards: Callable[[Tensor], Tensor] = lambda wanted: wanted,
+    steps: int = 1500,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> TextHead:
+    """Carry the joint space over to the small tower's sentences.
+
+    head: as trained with the image tower, on the encoder's sentences; it is copied and then follows its own earlier
+    output for the same texts.  teacher, small: (N, 384) of the same texts.  words: per class the wanted (V, D) unit
+    rows and the small tower's (V, 384), its class sentence first; all words together, and the class sentences alone
+    once more, count as much as all other texts together.
+    towards: a last correction of all wanted rows.  Returns the new head.
+    """
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        wanted = towards(F.normalize(head(teacher), dim=-1))
+    fitted = TextHead(head.linear.in_features, head.linear.out_features)
+    fitted.load_state_dict(head.state_dict())
+    wanted_words, small_words = towards(torch.cat([w for w, _ in words])), torch.cat([s for _, s in words])
+    wanted_sentences, sentences = (
+        towards(torch.stack([w[0] for w, _ in words])),
+        torch.stack([s[0] for _, s in words]),
+    )
+    optimizer = torch.optim.AdamW(fitted.parameters(), lr=learning_rate, weight_decay=0.01)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * (1 - step / steps)
+        rows = torch.randint(0, len(small), (512,))
+        some = torch.randint(0, len(small_words), (256,))
+        loss = (
+            _apart(fitted(small[rows]), wanted[rows])
+            + _apart(fitted(small_words[some]), wanted_words[some])
+            + _apart(fitted(sentences), wanted_sentences)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return fitted.eval()
+
+
+def _apart(embeddings: Tensor, wanted: Tensor) -> Tensor:
+    return (1 - (F.normalize(embeddings, dim=-1) * wanted).sum(1)).mean()
+
+
+def pulled(wanted: Tensor, text: Tensor, faces: Tensor, strength: float) -> Tensor:
+    """Pull texts (N, D) that are like `text` (D,) towards where `faces` (D,) lie; unit rows in and out.
+
+    The pull falls with the square of the likeness, so other texts hardly move.
+    """
+    like = (wanted @ text).clamp(min=0) ** 2
+    return F.normalize(wanted + strength * like[:, None] * faces, dim=-1)
+
+
+def fit_scale(cosines: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Return the logit scale with the least cross-entropy.  cosines: (N, K) of held-out crops."""
+    scales = np.geomspace(1, 100, 400)
+    return float(min(scales, key=lambda scale: _cross_entropy(scale * cosines, labels)))
+
+
+def _cross_entropy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    top = logits.max(axis=1, keepdims=True)
+    log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
+    return float((log_sum - logits[np.arange(len(labels)), labels]).mean())
+
+
+def rejection_threshold(cosines: NDArray[np.float32], keep: float = 0.95) -> float:
+    """Return the best-label cosine above which `keep` of held-out faces lie; below it, none of the labels fits."""
+    return float(np.quantile(cosines.max(axis=1), 1 - keep))

@@ -1,0 +1,325 @@
+"""The bundled model, step by step: `python -m emoclip.training.mini STEP --root FACES --out RUN`.
+
+Steps in order (each resumes where it was cut off, and `all` runs them in turn):
+captions   descriptions, class captions and their sentence vectors        -> captions.safetensors
+images     the image tower: class sentences, descriptions and geometry    -> images/
+refine     ... once more, less disturbed                                  -> refine/
+text       the small text tower, distilled over dictionary text           -> text/
+clips      the temporal part, on pseudo-clips                             -> clips/
+package    calibration on unseen crops, ONNX graphs, config               -> package/
+Beside them, not part of `all`, for the label-free variant and the card's ablations:
+geometry   a smaller tower learns face-mesh geometry alone, no labels     -> geometry/
+Nothing here reads the val split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+import typing
+from dataclasses import dataclass, field, is_dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from emoclip.errors import ConfigError, EmoclipError
+from emoclip.training.augmentation import raise_one_corner
+from emoclip.training.mini.captions import make_captions, read_captions
+from emoclip.training.mini.clips import ClipModel, ClipRecipe, FrameBank, frame_bank, train_clips
+from emoclip.training.mini.faces import CLASSES, Faces, held_out, near_duplicates, read_faces
+from emoclip.training.mini.fitting import (
+    fit_scale,
+    fit_text_head,
+    pulled,
+    rejection_threshold,
+    small_sentences,
+)
+from emoclip.training.mini.images import NEUTRAL, Captions, ImageModel, ImageRecipe, train_images
+from emoclip.training.mini.pack import Towers, write_package
+from emoclip.training.mini.sentences import SentenceEncoder
+from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
+from emoclip.training.mini.words import (
+    TextRecipe,
+    dictionary_texts,
+    distil_text,
+    encode_texts,
+    feeling_texts,
+    sharpen_text,
+    small_tokenizer,
+    start_tower,
+)
+from emoclip.training.nets.compact import BothWays, TextTower, TextTowerConfig
+from emoclip.training.nets.state import load_weights
+
+STEPS = ("captions", "images", "refine", "text", "clips", "package")
+
+
+@dataclass(frozen=True)
+class MiniRecipe:
+    """All steps of the bundled model."""
+
+    held_out: float = 0.1  # share of train that the step geometry does not see
+    unseen: float = 0.04  # share of train that no step sees, among those: for selection and calibration
+    descriptions_per_crop: int = 1
+    threads: int = 2
+    contempt_pull: float = (
+        0.54  # of contempt's words towards warped crops, which too few are trained on to be found
+    )
+    bank_crops: int = 9000  # crops whose frame embeddings pseudo-clips are made of
+    geometry: ImageRecipe = field(default_factory=ImageRecipe)
+    images: ImageRecipe = field(default_factory=ImageRecipe)
+    refine: ImageRecipe = field(default_factory=ImageRecipe)
+    text: TextRecipe = field(default_factory=TextRecipe)
+    clips: ClipRecipe = field(default_factory=ClipRecipe)
+
+
+def read_recipe(path: Path) -> MiniRecipe:
+    """Read a recipe; an unknown key is an error.  Raises ConfigError."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a recipe ({error})") from None
+    recipe: MiniRecipe = _filled(MiniRecipe, table, str(path))
+    return recipe
+
+
+def _filled(kind: Any, table: dict[str, Any], place: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in table.items():
+        if key not in hints:
+            raise ConfigError(f"{place}: unknown key {key!r}, probably a typo; known are {', '.join(hints)}")
+        if is_dataclass(hints[key]):
+            value = _filled(hints[key], value, f"{place} [{key}]")
+        values[key] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
+class Run:
+    """One run's folder, crops and steps."""
+
+    def __init__(self, recipe: MiniRecipe, root: Path, out: Path, encoder: Path | None) -> None:
+        self.recipe, self.root, self.out, self.encoder = recipe, root, out, encoder
+        out.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(recipe.threads)
+        self.faces = read_faces(root, "train")
+        groups = near_duplicates(self.faces.images)
+        usable = self.faces.images.std(axis=(1, 2)) > 4  # some crops are one flat grey
+        self.held = held_out(self.faces.labels, groups, recipe.held_out) & usable
+        self.unseen = held_out(self.faces.labels, groups, recipe.unseen) & self.held
+        self.train, self.most = usable & ~self.held, usable & ~self.unseen
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of a step's results, made if need be."""
+        (self.out / name).mkdir(exist_ok=True)
+        return self.out / name
+
+    def captions(self) -> None:
+        """Describe every crop and embed all captions."""
+        target = self.out / "captions.safetensors"
+        if not target.is_file():
+            make_captions(
+                self.faces, SentenceEncoder(self.encoder), target, self.recipe.descriptions_per_crop
+            )
+
+    def geometry(self) -> None:
+        """Train an image tower on face-mesh geometry alone."""
+        train_images(
+            self.recipe.geometry,
+            self.faces.take(self.train),
+            self.faces.take(self.held),
+            None,
+            self.folder("geometry"),
+        )
+
+    def images(self) -> None:
+        """Train the image tower on class sentences, descriptions and geometry."""
+        self._train_images(self.recipe.images, self.folder("images"))
+
+    def refine(self) -> None:
+        """Train on from there."""
+        self._train_images(
+            self.recipe.refine, self.folder("refine"), self.out / "images" / "model.safetensors"
+        )
+
+    def _train_images(self, recipe: ImageRecipe, out: Path, initial: Path | None = None) -> None:
+        train, held = self.faces.take(self.most), self.faces.take(self.unseen)
+        train_images(recipe, train, held, self._captions(self.most), out, initial)
+
+    def _captions(self, keep: NDArray[np.bool_]) -> Captions:
+        return read_captions(self.out / "captions.safetensors", keep)
+
+    def text(self) -> None:
+        """Distil the text tower: over dictionary text, then over words of feelings as the joint space sees them."""
+        recipe, folder, texts = self.recipe.text, self.folder("text"), self._texts()
+        tokenizer, kept = small_tokenizer(texts, recipe, self.encoder)
+        tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+        sentences = self._encoded("sentences", texts)
+        tower = start_tower(kept, recipe, self.encoder)
+        tower = distil_text(recipe, tower, tokenizer, texts, sentences, folder)
+        feelings = feeling_texts()
+        some = np.random.default_rng(recipe.seed).permutation(len(texts))[: len(feelings) // 2]
+        head = self.image_model().text_head.requires_grad_(False)
+        sentences = torch.cat([self._encoded("feelings", feelings), sentences[torch.from_numpy(some)]])
+        sharpen_text(
+            recipe, tower, head, tokenizer, feelings + [texts[i] for i in some], sentences.float(), folder
+        )
+
+    def _texts(self) -> list[str]:
+        path = self.folder("text") / "texts.json"
+        if not path.is_file():
+            path.write_text(json.dumps(dictionary_texts(self.faces, self.recipe.text)), encoding="utf-8")
+        texts: list[str] = json.loads(path.read_text(encoding="utf-8"))
+        return texts
+
+    def _encoded(self, name: str, texts: list[str]) -> Tensor:
+        """Return the encoder's vectors of the texts, kept under this name for the next time."""
+        path = self.folder("text") / f"{name}.safetensors"
+        if path.is_file():
+            return load_weights(path)["sentences"]
+        return encode_texts(texts, SentenceEncoder(self.encoder), path)
+
+    def image_model(self) -> ImageModel:
+        """Return the trained image model."""
+        model = ImageModel(self.recipe.refine.tower, self.faces.points.shape[1])
+        model.load_state_dict(load_weights(self.out / "refine" / "model.safetensors"))
+        return model.eval()
+
+    def text_tower(self, model: ImageModel) -> tuple[TextTower, Tokenizer]:
+        """Return the distilled text tower with a head into the image model's joint space."""
+        folder = self.out / "text"
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        recipe = self.recipe.text
+        tower = TextTower(
+            TextTowerConfig(
+                vocabulary=tokenizer.get_vocab_size(),
+                embedding=recipe.embedding,
+                layers=len(recipe.layers),
+                length=recipe.length,
+            )
+        )
+        tower.load_state_dict(load_weights(folder / "sharp.safetensors"))
+        texts = feeling_texts()
+        banks = self._captions(np.zeros(len(self.faces.labels), bool)).classes
+        names = lexicon().words
+
+        def read(sentences: list[str]) -> Tensor:
+            tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(sentences)])
+            return small_sentences(tower, tokens)
+
+        words = []
+        for name, bank in zip(CLASSES_WITH_CONTEMPT, banks, strict=True):
+            with torch.no_grad():
+                wanted = F.normalize(model.text_head(bank), dim=-1)
+            words.append((wanted, read(class_captions(name, names[name]))))
+        feelings = self._encoded("feelings", texts).float()
+        contempt, smirks = words[-1][0][0], self._smirks(model)
+        tower.head = fit_text_head(
+            model.text_head,
+            feelings,
+            read(texts),
+            words,
+            lambda wanted: pulled(wanted, contempt, smirks, self.recipe.contempt_pull),
+        )
+        return tower.eval(), tokenizer
+
+    @torch.no_grad()
+    def _smirks(self, model: ImageModel) -> Tensor:
+        """Return the mean clip embedding (D,), unit length, of a tenth of the neutral crops, one lip corner raised."""
+        torch.manual_seed(0)
+        chosen = self.held & (self.faces.labels == NEUTRAL) & np.isfinite(self.faces.measures).all(axis=1)
+        faces = self.faces.take(chosen)
+        pixels = torch.from_numpy(faces.images)[:, None].float() / 255
+        points = torch.from_numpy((faces.points + 0.5) / (pixels.shape[-1] / 2) - 1)
+        smirking = raise_one_corner(pixels, points, torch.ones(len(pixels), dtype=torch.bool))
+        clips = self.temporal()(BothWays(model.tower)(smirking)[:, None])
+        return F.normalize(F.normalize(clips, dim=-1).mean(0), dim=0)
+
+    def bank(self, model: ImageModel, keep: NDArray[np.bool_], limit: int, seed: int = 0) -> FrameBank:
+        """Return frame embeddings of up to `limit` of the kept crops."""
+        rows = np.nonzero(keep)[0]
+        rows = np.random.default_rng(seed).permutation(rows)[:limit]
+        images, labels = torch.from_numpy(self.faces.images[rows]), torch.from_numpy(self.faces.labels[rows])
+        return frame_bank(model.tower, images, labels, self.recipe.clips.views, seed)
+
+    def clips(self) -> None:
+        """Train the temporal part on frames of the finished image tower."""
+        model = self.image_model()
+        bank = self.bank(model, self.most, self.recipe.bank_crops)
+        train_clips(
+            self.recipe.clips,
+            bank,
+            self._class_text(model),
+            float(model.class_scale().detach()),
+            self.folder("clips"),
+        )
+
+    def _class_text(self, model: ImageModel) -> Tensor:
+        banks = self._captions(np.zeros(len(self.faces.labels), bool)).classes
+        with torch.no_grad():
+            return F.normalize(model.text_head(torch.stack([bank[0] for bank in banks])), dim=-1)
+
+    def temporal(self) -> ClipModel:
+        """Return the trained temporal part."""
+        model = ClipModel(self.recipe.refine.tower.width, self.recipe.clips.depth)
+        model.load_state_dict(load_weights(self.out / "clips" / "temporal.safetensors"))
+        return model.eval()
+
+    @torch.no_grad()
+    def package(self) -> None:
+        """Calibrate on crops that no step has seen and write the package."""
+        model, temporal = self.image_model(), self.temporal()
+        with torch.enable_grad():
+            tower, tokenizer = self.text_tower(model)
+        unseen: Faces = self.faces.take(self.unseen)
+        pixels = torch.from_numpy(unseen.images)[:, None].float() / 255
+        look = BothWays(model.tower)
+        clips = temporal(torch.cat([look(batch) for batch in pixels.split(256)])[:, None])
+        sentences = [class_captions(name, [])[0] for name in CLASSES]
+        tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(sentences)])
+        cosines = (F.normalize(clips, dim=-1) @ F.normalize(tower(tokens), dim=-1).T).numpy()
+        scale, threshold = fit_scale(cosines, unseen.labels), rejection_threshold(cosines)
+        write_package(
+            self.out / "package",
+            Towers(model.tower, temporal, tower, tokenizer),
+            scale,
+            threshold,
+            len(unseen.labels),
+            pixels.numpy(),
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one step, or all."""
+    parser = argparse.ArgumentParser(prog="python -m emoclip.training.mini", description=__doc__)
+    parser.add_argument("step", choices=(*STEPS, "geometry", "all"))
+    parser.add_argument("--root", type=Path, required=True, help="folder with the FER-2013 copy")
+    parser.add_argument("--out", type=Path, required=True, help="folder of this run")
+    parser.add_argument("--recipe", type=Path, help="a .toml; the bundled model's by default")
+    parser.add_argument(
+        "--encoder", type=Path, help="folder of all-MiniLM-L6-v2; the pip package's by default"
+    )
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args(arguments)
+    shipped = Path(str(files("emoclip.training"))) / "recipes" / "mini" / "mini.toml"
+    try:
+        recipe = read_recipe(given.recipe or shipped)
+        if given.threads:
+            recipe = replace(recipe, threads=given.threads)
+        run = Run(recipe, given.root, given.out, given.encoder)
+        for step in STEPS if given.step == "all" else (given.step,):
+            print(f"== {step}", flush=True)
+            getattr(run, step)()
+    except EmoclipError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0

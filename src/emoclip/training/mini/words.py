@@ -1,0 +1,279 @@
+"""Make the small text tower: the sentence encoder with fewer words and layers, distilled over dictionary text."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from emoclip.prompts import templated
+from emoclip.training.describe import Population, describe
+from emoclip.training.mini.faces import Faces
+from emoclip.training.mini.sentences import SentenceEncoder, bert_layers, encoder_folder
+from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, glosses, lexicon
+from emoclip.training.nets.compact import TextHead, TextTower, TextTowerConfig
+from emoclip.training.nets.state import (
+    average_into,
+    load_weights,
+    restore_state,
+    save_weights,
+    training_state,
+)
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """One distillation run of the text tower."""
+
+    vocabulary: int = 12000  # word pieces kept
+    embedding: int = 128
+    layers: tuple[int, ...] = (0, 2, 5)  # of the encoder's six, to start from
+    length: int = 48
+    texts: int = 36_000
+    epochs: int = 3
+    batch: int = 128
+    learning_rate: float = 4e-4
+    sharpen_steps: int = 500
+    sharpen_rate: float = 3e-4
+    seed: int = 0
+
+
+def dictionary_texts(faces: Faces | None, recipe: TextRecipe) -> list[str]:
+    """Return the texts the encoder is distilled on, shuffled, no two alike.
+
+    WordNet's definitions and lemmas (bare and in the prompt templates), words for what people and faces do first;
+    the lexicon's training words; descriptions of crops.  Held-out words occur as dictionary entries do, unlabelled.
+    """
+    random = np.random.default_rng(recipe.seed)
+    texts: list[str] = []
+    for lemmas, gloss in glosses():
+        definition = gloss.split('; "')[0]
+        texts.append(definition if random.random() < 0.5 else f"{lemmas[0]}: {definition}")
+        for lemma in lemmas:
+            forms = templated(lemma)
+            texts.append(forms[0])
+            texts.append(forms[int(random.integers(1, len(forms)))] if len(forms) > 1 else forms[0])
+    random.shuffle(texts)  # type: ignore[arg-type]  # a list shuffles in place
+    texts = texts[: recipe.texts]
+    known = lexicon()
+    for name in CLASSES_WITH_CONTEMPT:
+        texts += class_captions(name, known.words[name])
+    for name, cues in known.states.items():
+        texts += [*templated(name), *cues]
+    if faces is not None:
+        population = Population.of(faces.measures)
+        for index in random.choice(len(faces.labels), min(3000, len(faces.labels)), replace=False):
+            texts += describe(faces.measures[index], population, 1, seed=int(index))
+    texts = sorted(set(texts))
+    random.shuffle(texts)  # type: ignore[arg-type]
+    return texts
+
+
+# WordNet's nouns of feelings, verbs of emotion and of the body (smile, weep, yawn).
+OF_FEELINGS = (12, 29, 37)
+
+
+def feeling_texts() -> list[str]:
+    """Return what people may type for an expression: WordNet's words for feelings, bare and in the templates.
+
+    Adjectives are taken where their definition speaks of feeling, mood or a look.  The lexicon's training words and
+    states come with them, its held-out list does not; words of that list occur as far as WordNet has them.
+    """
+    felt = re.compile(
+        r"\b(feel|emotion|mood|express|show|mark|face|anger|fear|joy|sad|happ|disgust|surpris|contempt)"
+    )
+    lemmas = {lemma for found, _ in glosses(subjects=OF_FEELINGS) for lemma in found}
+    lemmas |= {lemma for found, gloss in glosses(subjects=(0, 1)) if felt.search(gloss) for lemma in found}
+    known = lexicon()
+    texts = {t for lemma in lemmas for t in templated(lemma)[:3]}
+    for name in CLASSES_WITH_CONTEMPT:
+        texts |= set(class_captions(name, known.words[name]))
+    for name, cues in known.states.items():
+        texts |= {*templated(name), *cues}
+    return sorted(texts)
+
+
+def small_tokenizer(
+    texts: Sequence[str], recipe: TextRecipe, folder: Path | None = None
+) -> tuple[Tokenizer, list[int]]:
+    """Cut the encoder's tokenizer down to the pieces the texts use most.
+
+    Returns the tokenizer (padding to `length` and truncation set inside) and the old id of every new id.  All single
+    letters and digits stay, so any Latin word can be spelt; other scripts become [UNK].
+    """
+    content: dict[str, Any] = json.loads(
+        (encoder_folder(folder) / "tokenizer.json").read_text(encoding="utf-8")
+    )
+    old: dict[str, int] = content["model"]["vocab"]
+    whole = Tokenizer.from_str(json.dumps(content))
+    whole.no_padding()
+    counts: Counter[str] = Counter()
+    for encoding in whole.encode_batch(list(texts)):
+        counts.update(encoding.tokens)
+    must = list(SPECIAL) + [
+        t for t in old if len(t.removeprefix("##")) == 1 and t.removeprefix("##").isascii()
+    ]
+    kept = dict.fromkeys(must)
+    for token, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if len(kept) >= recipe.vocabulary:
+            break
+        kept[token] = None
+    new = {token: index for index, token in enumerate(kept)}
+    content["model"]["vocab"] = new
+    content["added_tokens"] = [
+        {**token, "id": new[token["content"]]}
+        for token in content["added_tokens"]
+        if token["content"] in SPECIAL
+    ]
+    for name, special in content["post_processor"]["special_tokens"].items():
+        special["ids"] = [new[name]]
+    tokenizer = Tokenizer.from_str(json.dumps(content))
+    tokenizer.enable_padding(length=recipe.length, pad_id=new["[PAD]"], pad_token="[PAD]")
+    tokenizer.enable_truncation(recipe.length)
+    return tokenizer, [old[token] for token in kept]
+
+
+def start_tower(kept: Sequence[int], recipe: TextRecipe, folder: Path | None = None) -> TextTower:
+    """Return a text tower that starts from the encoder: chosen layers, its word table as a product of two."""
+    weights = load_weights(encoder_folder(folder) / "model.safetensors")
+    config = TextTowerConfig(
+        vocabulary=len(kept), embedding=recipe.embedding, layers=len(recipe.layers), length=recipe.length
+    )
+    tower = TextTower(config)
+    table = weights["embeddings.word_embeddings.weight"][list(kept)]
+    left, values, right = torch.linalg.svd(table, full_matrices=False)
+    root = values[: recipe.embedding].sqrt()
+    renamed = bert_layers(weights, recipe.layers)
+    renamed["positions"] = renamed["positions"][: recipe.length]
+    renamed["words.weight"] = left[:, : recipe.embedding] * root
+    renamed["project.weight"] = (root[:, None] * right[: recipe.embedding]).T.contiguous()
+    tower.load_state_dict(renamed, strict=False)
+    return tower
+
+
+def encode_texts(texts: Sequence[str], encoder: SentenceEncoder, out: Path) -> Tensor:
+    """Return the encoder's (N, 384) fp16 rows of the texts, kept in `out` for the next time."""
+    if out.is_file():
+        return load_weights(out)["sentences"]
+    sentences = encoder.encode(texts).half()
+    save_weights(out, {"sentences": sentences})
+    return sentences
+
+
+def distil_text(
+    recipe: TextRecipe,
+    tower: TextTower,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    sentences: Tensor,
+    out: Path,
+) -> TextTower:
+    """Teach the tower to give the encoder's sentence vectors; returns it with averaged weights.
+
+    Loss: one minus cosine, plus the squared error of cosines within the batch, which is what prompts are compared by.
+    """
+    torch.manual_seed(recipe.seed)
+    tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))])
+    lengths = (tokens != tower.config.pad_id).sum(1)
+    average = {k: v.detach().clone() for k, v in tower.state_dict().items()}
+    optimizer = torch.optim.AdamW(tower.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
+    per_epoch = len(texts) // recipe.batch
+    total, step, checkpoint = per_epoch * recipe.epochs, 0, out / "text-state.safetensors"
+    if checkpoint.is_file():
+        step = restore_state(load_weights(checkpoint), tower, average, optimizer)
+    started, shown = time.time(), 0.0
+    while step < total:
+        torch.manual_seed(recipe.seed + 1 + step // per_epoch)
+        # Texts of like length share a batch: sorted within large random chunks.
+        order = torch.randperm(len(texts))
+        chunks = [chunk[lengths[chunk].argsort()] for chunk in order.split(recipe.batch * 50)]
+        batches = [b for chunk in chunks for b in chunk.split(recipe.batch) if len(b) == recipe.batch]
+        for index in torch.randperm(len(batches)).tolist():
+            rows = batches[index]
+            progress = step / total
+            rate = min(1.0, step / 200 + 0.01) * max(0.0, 1 - progress)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * rate
+            with torch.autocast("cpu", torch.bfloat16):
+                mine = tower.sentence(tokens[rows, : int(lengths[rows].max())])
+            mine, wanted = mine.float(), sentences[rows].float()
+            loss = (1 - (mine * wanted).sum(1)).mean() + (
+                (mine @ mine.T - wanted @ wanted.T) ** 2
+            ).mean() * 10
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            average_into(average, tower, min(0.998, (1 + step) / (10 + step)))
+            shown += float(loss.detach())
+            if step % 100 == 0:
+                print(
+                    f"text step {step}/{total} loss {shown / 100:.4f} {time.time() - started:.0f}s",
+                    flush=True,
+                )
+                shown = 0.0
+            if step % 500 == 0 or step == total:
+                save_weights(checkpoint, training_state(tower, average, step, optimizer))
+    tower.load_state_dict(average)
+    save_weights(out / "text.safetensors", average)
+    return tower
+
+
+def sharpen_text(
+    recipe: TextRecipe,
+    tower: TextTower,
+    head: TextHead,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    sentences: Tensor,
+    out: Path,
+) -> TextTower:
+    """Distil once more over the words of feelings, now by what the joint space sees of them.
+
+    head: of the image model, on the encoder's sentences; the tower should agree with it after its own sentences went
+    through the same head.
+    """
+    torch.manual_seed(recipe.seed)
+    tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))])
+    with torch.no_grad():
+        wanted = F.normalize(head(sentences.float()), dim=-1)
+    optimizer = torch.optim.AdamW(tower.parameters(), lr=recipe.sharpen_rate, weight_decay=0.01)
+    lengths = (tokens != tower.config.pad_id).sum(1)
+    by_length = (
+        lengths + torch.rand(len(lengths))
+    ).argsort()  # a batch is a stretch of it, so padding costs little
+    shown = 0.0
+    for step in range(recipe.sharpen_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.sharpen_rate * min(1.0, step / 30 + 0.03) * (1 - step / recipe.sharpen_steps)
+        start = int(torch.randint(0, len(texts) - recipe.batch, ()))
+        rows = by_length[start : start + recipe.batch]
+        with torch.autocast("cpu", torch.bfloat16):
+            mine = tower.sentence(tokens[rows, : int(lengths[rows].max())])
+        mine = mine.float()
+        joint = F.normalize(head(mine), dim=-1)
+        loss = (1 - (joint * wanted[rows]).sum(1)).mean() + 0.5 * (1 - (mine * sentences[rows]).sum(1)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+        optimizer.step()
+        shown += float(loss.detach())
+        if (step + 1) % 50 == 0:
+            print(f"sharpen step {step + 1}/{recipe.sharpen_steps} loss {shown / 50:.4f}", flush=True)
+            shown = 0.0
+    save_weights(out / "sharp.safetensors", tower.state_dict())
+    return tower

@@ -1,0 +1,24 @@
+"""Any input to frames with times: videos, pictures, folders, arrays, cameras and streams."""
+
+from emoclip.video.ahead import Ahead, one_opencv_thread
+from emoclip.video.frames import Frame
+from emoclip.video.inputs import AHEAD_BYTES, VIDEO_SUFFIXES, Video, expand_inputs, open_video
+from emoclip.video.pictures import Pixels, is_picture, natural_order, read_picture
+from emoclip.video.sources import for_ffmpeg, is_address
+
+__all__ = [
+    "AHEAD_BYTES",
+    "VIDEO_SUFFIXES",
+    "Ahead",
+    "Frame",
+    "Pixels",
+    "Video",
+    "expand_inputs",
+    "for_ffmpeg",
+    "is_address",
+    "is_picture",
+    "natural_order",
+    "one_opencv_thread",
+    "open_video",
+    "read_picture",
+]

@@ -1,0 +1,225 @@
+"""Video containers and streams through PyAV: frames in order, times that grow, damage stepped over."""
+
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+from emoclip.errors import InputError
+from emoclip.video.frames import Converter, Decoded, Frame, Notes, past_end
+from emoclip.video.sources import for_ffmpeg, is_address, limits, refuse_playlist
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+JUMP_BACK_S = 1.0  # timestamps that go back further are another recording joined on, not a repeat
+JUMP_AHEAD_S = 10.0  # timestamps that leap further, and past the end the header names, are damaged
+JUMP_AHEAD_LIVE_S = 3600.0  # the same where no end is known: a stalled stream may well skip a minute
+NETWORK_TIMEOUT_S = 10.0
+READ_FAILURES = 100  # in a row, before the rest of a damaged file is given up
+SHORTFALL_S = 1.0  # a video that ends earlier than its header says by more than this was cut off
+
+
+class Container:
+    """One opened container, its best video stream and the stream's clock.
+
+    fps: nominal.  duration_s: from time zero to the end of the video, None if the header does not say.
+    Raises InputError if there is no video in it that this machine can decode.
+    """
+
+    def __init__(self, source: str | IO[bytes], name: str, notes: Notes) -> None:
+        self.name, self.notes, self._source = name, notes, source
+        self._reached_s: float | None = None
+        self._open()
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        self.fps = float(rate) if rate and 0.01 <= rate <= 1000 else 25.0
+        self.zero_s = max(0.0, (self.file.start_time or 0) / 1_000_000)
+        self.duration_s = self._duration()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.file.close()
+
+    def frames(self, start_s: float, end_s: float | None) -> Iterator[Frame]:
+        """Yield the frames with start_s <= time < end_s, indexed from 0.
+
+        Raises InputError if start_s is past the end.
+        """
+        if start_s and self.duration_s is not None and start_s >= self.duration_s:
+            raise past_end(self.name, start_s, self.duration_s)
+        converter, index = Converter(), 0
+        for time_s, raw in self._timed_from(start_s):
+            if end_s is not None and time_s >= end_s:
+                return
+            if time_s < start_s - 1e-6:
+                continue
+            if raw.is_corrupt:
+                self.notes.add("damaged frame, shown as far as it could be decoded", time_s)
+            yield Frame(index, time_s, Decoded(raw, converter, self.stream.sample_aspect_ratio))
+            index += 1
+        if self._reached_s is None:
+            return
+        if index == 0 and self._reached_s < start_s:
+            raise past_end(self.name, start_s, self._reached_s + 1 / self.fps)
+        if self.duration_s is not None and self._reached_s + 1 / self.fps < self.duration_s - SHORTFALL_S:
+            what = f"ends though its header says {self.duration_s:.2f} s; cut off?"
+            self.notes.add(what, self._reached_s)
+
+    def _open(self) -> None:
+        self.file = _open(self._source, self.name)
+        try:
+            self.stream = _best_video_stream(self.file, self.name)
+        except InputError:
+            self.file.close()
+            raise
+        # One thread: measured as fast as frame threads at 540p, and it leaves the cores to the model.
+        self.stream.codec_context.thread_count = 1
+
+    def _timed_from(self, start_s: float) -> Iterator[tuple[float, "VideoFrame"]]:
+        """Times and frames from a keyframe at or before `start_s`, or from the beginning."""
+        # Seek a second early: indexes go by decoding time, which runs ahead of what is shown.
+        # A container that does not know its length (raw, live, a pipe) cannot be trusted to seek either.
+        if start_s > 1 and self.duration_s is not None and self._seek(start_s - 1):
+            timed = self._timed()
+            first = next(timed, None)
+            if first is not None and first[0] <= start_s:
+                yield first
+                yield from timed
+                return
+            # Landed late, as transport streams do: begin again, since a seek back to 0 may land late too.
+            self.file.close()
+            if not isinstance(self._source, str):
+                self._source.seek(0)
+            self._open()
+        yield from self._timed()
+
+    def _seek(self, time_s: float) -> bool:
+        import av
+
+        try:
+            self.file.seek(int((time_s + self.zero_s) * 1_000_000))
+        except av.FFmpegError:
+            return False  # a pipe cannot
+        return True
+
+    def _timed(self) -> Iterator[tuple[float, "VideoFrame"]]:
+        clock = Clock(self.zero_s, 1 / self.fps, self.duration_s, self.notes)
+        for raw in self._decoded():
+            self._reached_s = clock.time(raw.time)
+            yield self._reached_s, raw
+
+    def _decoded(self) -> Iterator["VideoFrame"]:
+        import av
+
+        for packet in self._packets():
+            try:
+                yield from self.stream.decode(packet)
+            except av.error.EOFError:
+                return
+            except av.FFmpegError:
+                self.notes.add("damaged packet, stepped over", self._reached_s or 0.0)
+
+    def _packets(self) -> Iterator["av.Packet[VideoStream]"]:
+        """The stream's packets, and at the end an empty one: the decoder then gives what it still holds."""
+        import av
+
+        failures = 0
+        while failures < READ_FAILURES:
+            try:
+                for packet in self.file.demux(self.stream):
+                    failures = 0
+                    yield packet
+                return
+            except av.error.InvalidDataError:
+                failures += 1
+                self.notes.add("damaged data, stepped over", self._reached_s or 0.0)
+            except av.FFmpegError as error:
+                self.notes.add(f"reading stopped: {_reason(error)}", self._reached_s or 0.0)
+                return
+
+    def _duration(self) -> float | None:
+        if self.stream.duration and self.stream.time_base:
+            start = float((self.stream.start_time or 0) * self.stream.time_base)
+            return start + float(self.stream.duration * self.stream.time_base) - self.zero_s
+        if self.file.duration and self.file.duration > 0:
+            return self.file.duration / 1_000_000
+        return None
+
+
+class Clock:
+    """Turns a stream's timestamps into seconds that always grow (the rules are in `open_video`)."""
+
+    def __init__(self, zero_s: float, step_s: float, end_s: float | None, notes: Notes) -> None:
+        self.step_s, self.end_s, self.notes = step_s, end_s, notes
+        self.shift_s = -zero_s
+        self.last_s: float | None = None
+
+    def time(self, stamp_s: float | None) -> float:
+        """The time of the next frame, whose own timestamp is `stamp_s` (None: it has none)."""
+        last_s = self.last_s
+        if stamp_s is None:
+            time_s = 0.0 if last_s is None else last_s + self.step_s
+        elif last_s is None:
+            time_s = stamp_s + self.shift_s
+        else:
+            time_s = stamp_s + self.shift_s
+            if time_s <= last_s - JUMP_BACK_S or self._leaps(time_s, last_s):
+                self.notes.add("timestamps jump; continued one frame on", last_s)
+                self.shift_s += last_s + self.step_s - time_s
+                time_s = last_s + self.step_s
+            elif time_s <= last_s:
+                self.notes.add("timestamp repeats or steps back; set half a frame on", last_s)
+                time_s = last_s + self.step_s / 2
+        self.last_s = time_s
+        return time_s
+
+    def _leaps(self, time_s: float, last_s: float) -> bool:
+        if self.end_s is None:
+            return time_s > last_s + JUMP_AHEAD_LIVE_S
+        return time_s > last_s + JUMP_AHEAD_S and time_s > self.end_s + 1.0
+
+
+def _open(source: str | IO[bytes], name: str) -> "InputContainer":
+    import av
+
+    live = isinstance(source, str) and is_address(source)
+    try:
+        refuse_playlist(source, name)
+        file: InputContainer = av.open(
+            for_ffmpeg(source) if isinstance(source, str) else source,
+            "r",
+            timeout=NETWORK_TIMEOUT_S if live else None,
+            options=limits(source),
+            **_lenient_metadata(),
+        )
+    except av.error.InvalidDataError:
+        raise InputError(f"{name}: not a video, or cut off or damaged; play it elsewhere to check") from None
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{name}: cannot be opened ({_reason(error)}); check name and rights") from None
+    if file.format.name == "tty":  # FFmpeg draws any .txt file as a terminal's screen
+        file.close()
+        raise InputError(f"{name}: a text file, not a video; name a video or a picture")
+    return file
+
+
+def _lenient_metadata() -> dict[str, Any]:
+    """Let a title be in any encoding: PyAV below 19 refuses it unless told, 19 takes it and knows no such word."""
+    import av
+
+    return {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+
+
+def _best_video_stream(file: "InputContainer", name: str) -> "VideoStream":
+    """The largest moving picture; the cover art of a sound file is none."""
+    from av.stream import Disposition
+
+    moving = [stream for stream in file.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not moving:
+        holds = "only sound" if file.streams.audio else "no pictures"
+        raise InputError(f"{name}: there is {holds} in it; name a file with a video stream")
+    return max(moving, key=lambda stream: stream.width * stream.height)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).replace("\n", " ").rstrip(".")

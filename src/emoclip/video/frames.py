@@ -1,0 +1,124 @@
+"""One frame of any input: its time, its pixels made only when asked for, and what went wrong on the way."""
+
+from fractions import Fraction
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from emoclip.errors import InputError
+from emoclip.video.pictures import Pixels, over_white, shrink
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+
+class Frame:
+    """One picture and its time.
+
+    index: counts the frames yielded, from 0.  time_s: seconds on the input's clock (see `open_video`).
+    width, height: of the upright picture, in pixels.
+    The colour picture is only made when `image` is first asked for, since converting a frame costs as much
+    as decoding it; `grey` makes a small grey one directly.  Ask in one thread at a time (other frames of the
+    video may be asked in other threads meanwhile).
+    """
+
+    __slots__ = ("_decoded", "_image", "height", "index", "time_s", "width")
+
+    def __init__(self, index: int, time_s: float, image: "Pixels | Decoded") -> None:
+        self.index = index
+        self.time_s = time_s
+        self._decoded = image if isinstance(image, Decoded) else None
+        self._image = None if isinstance(image, Decoded) else image
+        self.width: int
+        self.height: int
+        self.width, self.height = image.size if isinstance(image, Decoded) else image.shape[1::-1]
+
+    @property
+    def bytes(self) -> int:
+        """About what it holds in memory, as decoded or as a picture."""
+        return 4 * self.width * self.height
+
+    @property
+    def image(self) -> Pixels:
+        """The picture, (H, W, 3) uint8 RGB."""
+        if self._image is None:
+            assert self._decoded is not None
+            self._image = self._decoded.rgb()
+            self._decoded = None  # frees the decoder's own buffer
+        return self._image
+
+    def grey(self, max_side: int) -> Pixels:
+        """The picture in grey, (h, w) uint8, scaled down so that no side exceeds `max_side`."""
+        if self._decoded is not None and not self._decoded.has_alpha:
+            return self._decoded.grey(max_side)
+        return np.asarray(cv2.cvtColor(shrink(self.image, max_side), cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+class Converter:
+    """The reused scalers of one video: making one anew per frame is ten times as slow."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.colour = VideoReformatter()
+        self.grey = VideoReformatter()
+        self.in_use = Lock()  # of colour, which those who follow need too where a picture is transparent
+
+
+class Decoded:
+    """A frame as the decoder left it, with what turns it upright: rotation flag and non-square pixels."""
+
+    def __init__(self, raw: "VideoFrame", converter: Converter, pixel_aspect: Fraction | None) -> None:
+        self.raw = raw
+        self.converter = converter
+        # The display matrix says how far to turn counterclockwise (FFmpeg's av_display_rotation_get).
+        self.quarter_turns = round(raw.rotation / 90) % 4
+        self.stored_size = (max(1, round(raw.width * float(pixel_aspect or 1))), raw.height)
+        self.has_alpha = raw.format.name == "pal8" or any(part.is_alpha for part in raw.format.components)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+        return self.stored_size[::-1] if self.quarter_turns % 2 else self.stored_size
+
+    def rgb(self) -> Pixels:
+        """The upright picture, (H, W, 3) uint8, transparency laid over white."""
+        with self.converter.in_use:
+            pixels = self._convert(self.converter.colour, "rgba" if self.has_alpha else "rgb24", 1.0)
+        return over_white(pixels) if self.has_alpha else pixels
+
+    def grey(self, max_side: int) -> Pixels:
+        """The upright picture in grey, (h, w) uint8, no side above `max_side`."""
+        return self._convert(self.converter.grey, "gray", min(1.0, max_side / max(self.stored_size)))
+
+    def _convert(self, scaler: Any, kind: str, scale: float) -> Pixels:
+        width, height = (max(1, round(side * scale)) for side in self.stored_size)
+        how = "AREA" if scale < 1 else "BILINEAR"
+        scaled = scaler.reformat(self.raw, width, height, format=kind, interpolation=how, threads=1)
+        return np.ascontiguousarray(np.rot90(scaled.to_ndarray(), self.quarter_turns))
+
+
+class Notes:
+    """What went wrong but did not stop the reading, counted so that hours of damage stay a few lines."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def add(self, what: str, time_s: float) -> None:
+        """Count `what`, met at `time_s`."""
+        count, first_s = self._seen.get(what, (0, time_s))
+        self._seen[what] = (count + 1, first_s)
+
+    def lines(self) -> list[str]:
+        """One line per kind of trouble, with its first time."""
+        return [
+            f"at {first_s:.2f} s: {what}" + (f" ({count} times from there)" if count > 1 else "")
+            for what, (count, first_s) in list(self._seen.items())  # another thread may still be reading
+        ]
+
+
+def past_end(name: str, start_s: float, duration_s: float) -> InputError:
+    """The error for a start that lies behind the last frame."""
+    return InputError(f"{name}: start={start_s:g} s is past the end; it lasts {duration_s:.2f} s")

@@ -1,0 +1,482 @@
+"""`emoclip evaluate`, `emoclip data` and `emoclip prompts` as a user runs them, on trees built here."""
+
+import csv
+import json
+import re
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import trees
+from outlines import outline
+from packages import tiny_package
+from PIL import Image
+
+from emoclip import cli, datasets
+from emoclip.datasets import check as checking
+from emoclip.datasets import mafw
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    home = tmp_path_factory.mktemp("models")
+    return [
+        str(tiny_package(home / name, name=name, seed=seed)) for seed, name in enumerate(["first", "second"])
+    ]
+
+
+@pytest.fixture
+def emoclip(monkeypatch, capsys, tmp_path):
+    """Run the command in this process; returns exit code, stdout and stderr."""
+    monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["emoclip", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return stopped.value.code or 0, shown.out, shown.err
+
+    return run
+
+
+def one_line(result, said):
+    code, _, err = result
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1, err
+    assert re.search(said, err), err
+
+
+KEYS = {
+    "war",
+    "uar",
+    "per_class",
+    "n",
+    "missing",
+    "classes",
+    "ci95",
+    "model",
+    "prompts",
+    "sampling",
+    "versions",
+    "command",
+}
+
+
+def test_everything_is_written_for_one_model(emoclip, models, tmp_path):
+    root = trees.dfew_lists(tmp_path / "dfew")
+    trees.frame_folder(root / "DFEW_Frame_Face/00002", 0)
+    (root / "DFEW_Frame_Face/00002/00003.jpg").write_bytes(b"broken")
+    code, out, err = emoclip(
+        "evaluate", "dfew", "--root", root, "--model", models[0], "--out", tmp_path / "out"
+    )
+    assert code == 0
+    assert "report:" in out
+    assert "5 folds" in err
+    assert "1 of 7 clips could not be read" in err
+    assert re.search(r"image tower busy \d+%", err)
+    names = {"metrics.json", "predictions.csv", "confusion.png", "recall.png", "map.png", "report.html"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics.keys() >= KEYS
+    assert metrics["n"] == 6
+    assert metrics["missing"][0]["path"] == "DFEW_Frame_Face/00002"
+    assert metrics["command"].startswith("emoclip evaluate dfew")
+    assert [row["fold"] for row in metrics["folds"]] == [1, 2, 3, 4, 5]
+    rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
+    assert list(rows[0]) == ["path", "label", "predicted", *metrics["classes"]]
+    shares = [float(rows[0][name]) for name in metrics["classes"]]
+    assert sum(shares) == pytest.approx(1, abs=1e-5)
+    assert rows[0]["predicted"] == metrics["classes"][int(np.argmax(shares))]
+    for name in ("confusion.png", "recall.png", "map.png"):
+        assert min(Image.open(tmp_path / "out" / name).size) > 200
+
+
+def test_the_report_is_self_contained_and_has_everything(emoclip, models, tmp_path):
+    root = trees.dfew_lists(tmp_path / "dfew")
+    emoclip("evaluate", "dfew", "--root", root, "--model", ",".join(models), "--out", tmp_path / "out")
+    text = (tmp_path / "out/report.html").read_text()
+    found = outline(text)
+    assert found.requests == []
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text)
+    texts = set(found.texts)
+    assert {
+        "EmoCLIP",
+        "46.27",
+        "36.76",
+        "Models compared clip by clip",
+        "first − second",
+        "Surest mistakes",
+    } <= texts
+    assert "WACV 2025" in text
+    assert text.count("data:image/png") == 6
+    assert text.count("data:image/jpeg") > 4
+    compared = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert compared[0]["models"] == ["first", "second"]
+    assert compared[0]["n"] == 7
+    for name in ("first", "second"):
+        assert json.loads((tmp_path / "out" / name / "metrics.json").read_text())["model"]["name"] == name
+
+
+def test_two_runs_are_byte_identical(emoclip, models, tmp_path):
+    root = trees.ferv39k(tmp_path / "f", "dferclip")
+    arguments = (
+        "evaluate",
+        "ferv39k",
+        "--root",
+        root,
+        "--model",
+        models[0],
+        "--out",
+        tmp_path / "out",
+        "--force",
+    )
+    kept = []
+    for extra in ((), (), ("--no-cache",)):
+        emoclip(*arguments, *extra)
+        kept.append({path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()})
+    assert kept[0] == kept[1]
+    assert kept[0]["predictions.csv"] == kept[2]["predictions.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "clips"),
+    [
+        ("mafw", trees.mafw_emoclip, 4),
+        ("mafw", lambda root: trees.mafw_dferclip(root, mafw.DFERCLIP_ORDER), 4),
+        ("dfew", lambda root: trees.dfew_official(root, frames="Clip/clip_224x224_avi"), 7),
+        ("ferv39k", lambda root: trees.ferv39k(root, "official"), 7),
+        ("ferv39k", lambda root: trees.ferv39k(root, "emoclip"), 7),
+        ("afew", lambda root: trees.afew_official(root, aligned=True), 7),
+        ("afew", trees.afew_emoclip, 7),
+    ],
+)
+def test_every_layout_is_scored(emoclip, models, tmp_path, name, build, clips):
+    root = build(tmp_path / "set")
+    code, _, err = emoclip(
+        *("evaluate", name, "--root", root, "--model", models[0], "--out", tmp_path / "out", "--no-pictures")
+    )
+    assert code == 0, err
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["n"] == clips
+
+
+def test_whole_scenes_are_searched_for_faces(emoclip, models, tmp_path):
+    root = trees.mafw_official(tmp_path / "set")
+    code, _, err = emoclip(
+        "evaluate", "mafw", "--root", root, "--model", models[0], "--out", tmp_path / "out"
+    )
+    assert code == 1
+    assert "none of 4 clips can be read" in err
+    assert "no face found" in err
+    assert not (tmp_path / "out").exists()
+    code, _, _ = emoclip(
+        *(
+            "evaluate",
+            "mafw",
+            "--root",
+            root,
+            "--model",
+            models[0],
+            "--out",
+            tmp_path / "out",
+            "--faces",
+            "full",
+        )
+    )
+    assert code == 0
+
+
+def test_compound_set_is_scored_against_all_its_classes(emoclip, models, tmp_path):
+    root = trees.mafw_emoclip(tmp_path / "set", compound=True)
+    emoclip("evaluate", "mafw", "--root", root, "--compound", "--model", models[0], "--out", tmp_path / "out")
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert len(metrics["classes"]) == 13
+    assert len(metrics["absent"]) == 10
+    assert metrics["prompts"]["sentences"]["sadness_helplessness"][0][0].startswith("a sad face")
+    assert (
+        "Published rows" not in (tmp_path / "out/report.html").read_text()
+    )  # those are for the single classes
+
+
+def test_paper_sampling_reports_every_seed_and_the_spread(emoclip, models, tmp_path):
+    root = trees.dfew_lists(tmp_path / "dfew", frames=40)
+    arguments = ("evaluate", "dfew", "--root", root, "--model", models[0], "--out", tmp_path / "out")
+    code, out, _ = emoclip(*arguments, "--sampling", "paper", "--seed", "1,2,3", "--every", 1)
+    assert code == 0
+    assert "mean over 3 seeds; standard deviation" in out
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert [row["seed"] for row in metrics["seeds"]] == [1, 2, 3]
+    assert metrics["war"] == pytest.approx(np.mean([row["war"] for row in metrics["seeds"]]), abs=1e-6)
+    assert (tmp_path / "out/predictions_seed2.csv").exists()
+    one_line(emoclip(*arguments, "--force", "--seed", "1"), "--seed: belongs to --sampling paper")
+    one_line(
+        emoclip(*arguments, "--force", "--sampling", "paper", "--seed", "1,1"), "different whole numbers"
+    )
+
+
+def test_a_second_wording_needs_no_pictures_any_more(emoclip, models, tmp_path):
+    root = trees.dfew_lists(tmp_path / "dfew")
+    arguments = (
+        "evaluate",
+        "dfew",
+        "--root",
+        root,
+        "--model",
+        models[0],
+        "--no-pictures",
+        "--force",
+        "--out",
+        tmp_path / "o",
+    )
+    _, _, err = emoclip(*arguments)
+    assert "image tower busy" in err
+    _, _, err = emoclip(*arguments, "--prompts", "names")
+    assert "image tower busy" not in err
+
+
+def test_manifest_of_picture_bytes(emoclip, models, tmp_path, shared):
+    crops = pq.read_table(shared / "faces/fer2013_trainval.parquet")
+    val = crops.filter(pa.compute.equal(crops["split"], "val"))
+    some = pa.concat_tables([val.slice(0, 20), val.slice(1500, 20), crops.slice(0, 5)])
+    pq.write_table(some, tmp_path / "m.parquet")
+    arguments = ("evaluate", "manifest", "--root", tmp_path / "m.parquet", "--model", models[0])
+    arguments += ("--out", tmp_path / "o")
+    one_line(emoclip(*arguments), "has the splits val, train; pass --split NAME")
+    code, _, err = emoclip(*arguments, "--split", "val")
+    assert code == 0, err
+    metrics = json.loads((tmp_path / "o/metrics.json").read_text())
+    assert metrics["n"] == 40
+    assert metrics["classes"] == sorted(set(some["label"].to_pylist()))
+    assert "data:image/jpeg" in (tmp_path / "o/report.html").read_text()
+
+
+BAD = [
+    (("--root", "{root}/nowhere"), "nowhere: is no folder"),
+    (("--model", "absent-model"), "absent-model: no model package"),
+    (("--fold", "9"), "no fold 9; dfew has 1, 2, 3, 4, 5"),
+    (("--fold", "one"), "--fold one: is a number, or all"),
+    (("--split", "val"), "no split 'val'; dfew has train, test"),
+    (("--prompts", "absent.yaml"), "absent.yaml: no such prompt file"),
+    (("--faces", "all"), "a clip has one label"),
+    (("--faces", "some"), "faces='some' is not one of"),
+    (("--sampling", "random"), "sampling='random' must be even or paper"),
+    (("--compound",), "dfew has no compound set"),
+    (("--class-order", "a,b"), "must name each of these once"),
+    (("--layout", "official"), "does not hold DFEW in the official layout"),
+    (("--out", "{root}"), "is no evaluation, --force would delete|exists already"),
+    (("--provider", "NPU"), "provider='NPU' is not installed"),
+]
+
+
+@pytest.mark.parametrize(("extra", "said"), BAD, ids=lambda value: str(value)[:30])
+def test_bad_settings_are_one_line_and_write_nothing(emoclip, models, tmp_path, extra, said):
+    root = trees.dfew_lists(tmp_path / "dfew")
+    extra = [part.format(root=root) for part in extra]
+    base = {"--root": root, "--model": models[0], "--out": tmp_path / "out"}
+    arguments = [part for key, value in base.items() if key not in extra for part in (key, value)]
+    one_line(emoclip("evaluate", "dfew", *arguments, *extra), said)
+    assert not (tmp_path / "out").exists()
+
+
+def test_force_never_deletes_what_is_no_evaluation(emoclip, models, tmp_path):
+    root = trees.dfew_lists(tmp_path / "dfew")
+    result = emoclip("evaluate", "dfew", "--root", root, "--model", models[0], "--out", root, "--force")
+    one_line(result, "is no evaluation, --force would delete what is in it")
+    assert (root / "DFEW_set_1_test.txt").exists()
+
+
+def test_prompts_that_do_not_fit_the_set_are_refused(emoclip, models, tmp_path):
+    root = trees.dfew_lists(tmp_path / "dfew")
+    path = trees.write(tmp_path / "p.yaml", "anger: a\nboredom: b\n")
+    result = emoclip(
+        "evaluate", "dfew", "--root", root, "--model", models[0], "--prompts", path, "--out", tmp_path / "o"
+    )
+    one_line(result, "lacks disgust, fear, happiness.* and has boredom, which dfew does not")
+
+
+# data check
+
+
+def complete(dataset):
+    """The tree of a test is no whole data set: let its own size be the published one."""
+    return replace(
+        dataset,
+        published={
+            key: len({clip.id for clip in dataset.clips if key in ("all", clip.split)})
+            for key in dataset.published
+        },
+    )
+
+
+def test_a_whole_set_has_no_problem(tmp_path):
+    dataset = complete(datasets.read("ferv39k", trees.ferv39k(tmp_path, "dferclip")))
+    report = checking.check(dataset)
+    assert report.problems == []
+    assert report.counts[None, "test"]["happiness"] == 1
+    assert report.sizes == {"32x32": 14}
+    assert report.frames == (3, 3, 3)
+
+
+def test_lost_clips_are_a_problem(emoclip, tmp_path):
+    root = trees.ferv39k(tmp_path, "dferclip")
+    code, out, _ = emoclip("data", "check", "ferv39k", "--root", root)
+    assert code == 1
+    assert "PROBLEM: 7 clips in test, 7,847 were published" in out
+    assert "DFER-CLIP's lists" in out
+    assert "labels count from 0: 0 = happiness, which every clip's folder confirms" in out
+
+
+def spoil(root, how):
+    clip = root / "DFEW_Frame_Face/00003"
+    if how == "missing":
+        shutil.rmtree(clip)
+    elif how == "empty":
+        trees.frame_folder(clip, 0)
+        for path in clip.iterdir():
+            path.unlink()
+    elif how == "undecodable":
+        (clip / "00001.jpg").write_bytes(b"broken")
+    elif how == "fewer":
+        (clip / "00006.jpg").unlink()
+    elif how == "leak":
+        path = root / "DFEW_set_1_train.txt"
+        path.write_text(path.read_text() + "\n" + (root / "DFEW_set_1_test.txt").read_text())
+    elif how == "twice":
+        path = root / "DFEW_set_2_test.txt"
+        path.write_text(path.read_text() + "\n" + path.read_text())
+    elif how == "several folds":
+        path = root / "DFEW_set_1_test.txt"
+        path.write_text(path.read_text() + "\n" + (root / "DFEW_set_2_test.txt").read_text())
+    elif how == "labels":
+        path = root / "DFEW_set_3_train.txt"
+        path.write_text(re.sub(r"/00001 6 0", "/00001 6 1", path.read_text()))
+    elif how == "fold":
+        (root / "DFEW_set_4_test.txt").unlink()
+        (root / "DFEW_set_4_train.txt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("missing", r"1 clip \(DFEW_Frame_Face/00003\) missing"),
+        ("empty", r"1 clip \(DFEW_Frame_Face/00003\) empty"),
+        ("undecodable", r"00001.jpg: not a picture.*undecodable"),
+        ("fewer", r"00003 \(5 of 6 listed\)\) with fewer frames than the list says"),
+        ("leak", r"1 clip \(DFEW_Frame_Face/00005\) in train and in test or val of the same fold"),
+        ("twice", r"2 clips \(.*\) twice in one list"),
+        ("several folds", r"2 clips \(.*\) in the test lists of several folds"),
+        ("labels", r"1 clip \(DFEW_Frame_Face/00001\) with different labels"),
+        ("fold", r"only fold 1, 2, 3, 5 of 5 has lists"),
+    ],
+)
+def test_what_would_spoil_scores_is_a_problem(tmp_path, how, said):
+    root = trees.dfew_lists(tmp_path)
+    spoil(root, how)
+    report = checking.check(complete(datasets.read("dfew", root)))
+    assert [line for line in report.problems if re.search(said, line)], report.problems
+
+
+def test_thorough_check_finds_what_lies_between(tmp_path):
+    root = trees.dfew_lists(tmp_path)
+    (root / "DFEW_Frame_Face/00003/00003.jpg").write_bytes(b"broken")
+    dataset = complete(datasets.read("dfew", root))
+    assert not [line for line in checking.check(dataset).problems if "undecodable" in line]
+    assert [line for line in checking.check(dataset, thorough=True).problems if "undecodable" in line]
+
+
+def test_half_extracted_archives_are_pointed_at(tmp_path):
+    root = trees.dfew_lists(tmp_path)
+    shutil.rmtree(root / "DFEW_Frame_Face/00003")
+    (root / "DFEW_Frame_Face.zip").write_bytes(b"PK")
+    assert [line for line in checking.check(datasets.read("dfew", root)).remarks if "half extracted" in line]
+
+
+def test_check_as_json(emoclip, tmp_path):
+    root = trees.mafw_emoclip(tmp_path / "set")
+    code, out, _ = emoclip("data", "check", "mafw", "--root", root, "--json", "-")
+    record = json.loads(out)
+    assert code == 1  # the tree lacks most classes
+    assert record["counts"][0] == {
+        "fold": 1,
+        "split": "train",
+        "clips": 3,
+        "per_class": record["counts"][0]["per_class"],
+    }
+    assert record["problems"]
+
+
+def test_check_of_another_set_is_one_line(emoclip, tmp_path):
+    one_line(emoclip("data", "check", "mafw", "--root", trees.dfew_lists(tmp_path)), "holds dfew, not mafw")
+
+
+def test_manifest_command_round_trip(emoclip, models, tmp_path):
+    root = trees.dfew_lists(tmp_path / "dfew")
+    code, out, _ = emoclip(
+        "data", "manifest", "dfew", "--root", root, "--split", "test", "--out", root / "m.csv"
+    )
+    assert code == 0
+    assert "7 rows, 7 clips" in out
+    emoclip(
+        "evaluate", "dfew", "--root", root, "--model", models[0], "--out", tmp_path / "a", "--no-pictures"
+    )
+    emoclip(
+        "evaluate",
+        "manifest",
+        "--root",
+        root / "m.csv",
+        "--model",
+        models[0],
+        "--out",
+        tmp_path / "b",
+        "--no-pictures",
+    )
+    first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")
+    assert first["war"] == second["war"]
+    assert sorted(first["classes"]) == second["classes"]
+    one_line(emoclip("data", "manifest", "dfew", "--root", root, "--out", root / "m.csv"), "--force")
+    one_line(
+        emoclip("data", "manifest", "dfew", "--root", root, "--out", root / "m.txt"),
+        "a .csv or .parquet file",
+    )
+
+
+# prompts
+
+
+def test_wordings_are_ranked(emoclip, models, tmp_path):
+    root = trees.dfew_lists(tmp_path / "dfew")
+    own = trees.write(tmp_path / "own.yaml", "".join(f"{name}: {name} indeed\n" for name in trees.FERV39K))
+    arguments = ("prompts", "compare", "dfew", "--root", root, "--model", models[0])
+    wordings = ("--prompts", "names", "--prompts", "sentences", "--prompts", own)
+    code, out, err = emoclip(*arguments, *wordings, "--split", "train")
+    assert code == 0, err
+    assert "wording swings UAR by" in out
+    assert "test clips" not in err
+    code, out, err = emoclip(*arguments, *wordings, "--json", "-")
+    assert "choose a wording on --split train" in err
+    found = json.loads(out)
+    assert {row["prompts"] for row in found["ranked"]} == {"names", "sentences", str(own)}
+    uars = [row["uar"] for row in found["ranked"]]
+    assert uars == sorted(uars, reverse=True)
+    one_line(emoclip(*arguments, "--prompts", "names"), "give at least two to compare")
+
+
+def test_prompts_show_is_a_prompt_file(emoclip, tmp_path):
+    code, out, _ = emoclip("prompts", "show", "seven")
+    assert code == 0
+    path = trees.write(tmp_path / "p.yaml", out)
+    from emoclip.prompts import read_prompt_file, resolve
+
+    assert read_prompt_file(path) == resolve("seven")
+
+
+def test_installed_files_only(tmp_path):
+    # The published rows are read from the package, wherever it is installed.
+    assert (Path(datasets.__file__).parents[1] / "assets/published.yaml").is_file()

@@ -1,0 +1,174 @@
+"""`emoclip import` and `emoclip models` as a user runs them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from packages import tiny_package
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("open_clip")
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture
+def home(tmp_path):
+    return {
+        **os.environ,
+        "EMOCLIP_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path),
+    }
+
+
+def run(home, *arguments):
+    command = [sys.executable, "-m", "emoclip", *map(str, arguments)]
+    done = subprocess.run(command, env=home, capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def fails(done, said):
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert said in done.stderr
+
+
+def test_list_has_bundled_cached_and_known_models_once(home, tmp_path):
+    tiny_package(tmp_path / "cache" / "mine", name="mine")
+    tiny_package(tmp_path / "cache" / "someone" / "theirs", name="theirs")
+    tiny_package(tmp_path / "cache" / "clip-vit-b-32", name="clip-vit-b-32")
+    (tmp_path / "cache" / "broken").mkdir()
+    (tmp_path / "cache" / "broken" / "config.json").write_text("{")
+    done = run(home, "models", "list", "--json", "-")
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert len(rows) == len(json.loads(done.stdout))
+    assert (
+        rows["mine"]["state"] == rows["someone/theirs"]["state"] == rows["clip-vit-b-32"]["state"] == "cached"
+    )
+    assert rows["broken"]["state"] == "damaged"
+    assert rows["clip-vit-l-14"] == {
+        "name": "clip-vit-l-14",
+        "state": "not here",
+        "size_mb": 1712,
+        "licence": "MIT",
+        "source": "OpenAI, github.com/openai/CLIP",
+        "path": None,
+    }
+    assert {"mini", "clip-vit-b-16", "emoclip-mafw"} <= rows.keys()
+    shown = run(home, "models", "list").stdout
+    assert all(name in shown for name in rows)
+
+
+def test_show_verifies_a_package(home, tmp_path):
+    folder = tiny_package(tmp_path / "p", name="tiny")
+    done = run(home, "models", "show", folder, "--json", "-")
+    facts = json.loads(done.stdout)
+    assert (facts["name"], facts["licence"], facts["width"]) == ("tiny", "Apache-2.0", 16)
+    assert facts["precisions"] == "fp32, bf16"
+    assert re.match(
+        r"fp32 on ONNX Runtime, \d+ threads: the package was exported without int8", facts["runs as"]
+    )
+    assert "cores" in facts["processor"]
+    (folder / "text.onnx").write_bytes(b"changed")
+    fails(run(home, "models", "show", folder), "text.onnx: is damaged")
+
+
+def test_show_says_how_to_get_a_known_model(home):
+    assert "emoclip models fetch clip-vit-l-14" in run(home, "models", "show", "clip-vit-l-14").stdout
+    fails(run(home, "models", "show", "nothing-of-this-name"), "`emoclip models list` shows what there is")
+
+
+def test_fetch_offline_says_what_to_put_where(home, tmp_path):
+    fails(
+        run(home, "models", "fetch", "clip-vit-b-32"),
+        f"save it as {tmp_path}/cache/weights/clip-vit-b-32.safetensors",
+    )
+    fails(run(home, "models", "fetch", "emoclip-mafw"), f"{tmp_path}/cache/weights/emoclip-mafw.pth")
+    fails(run(home, "models", "fetch", "who-knows"), "is no known model (mini, ")
+
+
+def test_import_then_predict(home, shared, media, tmp_path):
+    parity = shared / "parity"
+    done = run(
+        home, "import", parity / "official_vclip_ddp.pth", "--to", tmp_path / "emo",
+        "--config", parity / "config.json", "--precision", "fp16", "--licence", "for tests",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Runtime and torch agree" in done.stdout
+    assert json.loads((tmp_path / "emo" / "config.json").read_text())["licence"] == "for tests"
+    done = run(
+        home,
+        "predict",
+        media / "single_face.jpg",
+        "--model",
+        tmp_path / "emo",
+        "--labels",
+        "calm, angry",
+        "--json",
+        "-",
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["faces"][0]["probs"]) == {"calm", "angry"}
+
+
+def test_int8_and_its_crops_belong_together(home, tmp_path):
+    weights, to = tmp_path / "weights.pth", ("--to", tmp_path / "emo")
+    fails(run(home, "import", weights, *to, "--precision", "int8"), "--precision int8: needs --calibration")
+    fails(
+        run(home, "import", weights, *to, "--calibration", tmp_path), "belongs to --precision int8, not fp32"
+    )
+    fails(
+        run(home, "import", weights, *to, "--precision", "int8", "--calibration", tmp_path),
+        "has 0 face crops that can be read, calibration needs at least 64",
+    )
+
+
+def test_import_of_a_web_page_leaves_nothing(home, tmp_path):
+    (tmp_path / "weights.pth").write_text("<!DOCTYPE html><html>Virus scan warning</html>")
+    fails(
+        run(home, "import", tmp_path / "weights.pth", "--to", tmp_path / "emo"), "is a web page, not weights"
+    )
+    assert not (tmp_path / "emo").exists()
+
+
+def test_known_model_is_made_from_weights_put_in_place(tmp_path, monkeypatch):
+    """The whole way from the authors' form and OpenAI's CLIP to named packages, at a size that takes seconds."""
+    from dataclasses import replace
+
+    from emoclip.model import hub as catalogue
+    from emoclip.model import package
+    from emoclip.training.export import checkpoint, importing
+    from emoclip.training.nets.model import ClipSizes, VideoTextModel
+    from emoclip.training.nets.temporal import TemporalConfig
+
+    monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path))
+    torch.manual_seed(0)
+    model = VideoTextModel(
+        ClipSizes(64, 32, 1, 64, 8, 77, 49408, 64, 1, 1, 1).build(), TemporalConfig.lean(64)
+    )
+    state = model.state_dict()
+    downstream = {
+        n.replace("visual.", ""): t for n, t in state.items() if n.startswith(("backbone.visual", "temporal"))
+    }
+    clip = {n.removeprefix("backbone."): t for n, t in state.items() if n.startswith("backbone.")}
+    (tmp_path / "weights").mkdir()
+    torch.save(downstream, tmp_path / "weights" / "emoclip-mafw.pth")
+    torch.save(clip, tmp_path / "weights" / "clip-vit-b-32.pth")
+    monkeypatch.setattr(importing, "openai_name", lambda path: "clip-vit-b-32")
+    folder = importing.make_known("emoclip-mafw")
+    loaded = package.load("emoclip-mafw")
+    assert folder == loaded.path == tmp_path / "emoclip-mafw"
+    assert (loaded.temporal, loaded.pixels.resize) == ("transformer", "bicubic")
+    assert loaded.config["licence"] == catalogue.KNOWN["emoclip-mafw"].licence
+    known = catalogue.KNOWN["clip-vit-b-32"]
+    monkeypatch.setitem(catalogue.KNOWN, "clip-vit-b-32", replace(known, backbone="tiny"))
+    monkeypatch.setattr(
+        checkpoint, "build_backbone", lambda name: ClipSizes(64, 32, 1, 64, 8, 77, 49408, 64, 1, 1, 1).build()
+    )
+    importing.make_known("clip-vit-b-32", precision="fp16")
+    loaded = package.load("clip-vit-b-32")
+    assert (loaded.temporal, loaded.precision, loaded.pixels.resize) == ("mean", "fp16", "bicubic-antialias")

@@ -1,0 +1,210 @@
+"""`emoclip predict` as a user runs it: JSON contract, exit codes, one-line errors, no traceback."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import av
+import numpy as np
+import pytest
+from packages import tiny_package
+from PIL import Image
+
+LABELS = "smiling, sad, surprised"
+FACE_KEYS = ["track_id", "start_s", "end_s", "frames", "coverage", "probs", "top"]
+KEYS = ["input", "model", "labels", "status", "error", "duration_s", "faces"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return str(tiny_package(tmp_path_factory.mktemp("tiny") / "p"))
+
+
+@pytest.fixture
+def frame(tmp_path):
+    path = tmp_path / "crop.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    return path
+
+
+def run(*arguments, cwd=None):
+    command = [sys.executable, "-m", "emoclip", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def predict(tiny, *arguments):
+    return run("predict", "--model", tiny, "--labels", LABELS, *arguments)
+
+
+def fails(done, said, *, code=1):
+    assert done.returncode == code
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert re.search(said, lines[0]), lines[0]
+
+
+def test_one_input_gives_one_object_and_nothing_else_on_stdout(tiny, frame):
+    done = predict(tiny, frame, "--faces", "full", "--json", "-")
+    assert done.returncode == 0
+    record = json.loads(done.stdout)
+    assert list(record) == KEYS
+    assert record["labels"] == ["smiling", "sad", "surprised"]
+    assert (record["status"], record["error"]) == ("ok", None)
+    (face,) = record["faces"]
+    assert list(face) == FACE_KEYS
+    assert list(face["probs"]) == record["labels"]
+    assert sum(face["probs"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_one_bad_input_is_reported_and_the_rest_is_done(tiny, frame, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("this is no video")
+    done = predict(tiny, broken, frame, "--faces", "full", "--json", "-")
+    fails(done, r"broken\.mp4")
+    bad, good = json.loads(done.stdout)
+    assert (bad["status"], good["status"]) == ("error", "ok")
+    assert "broken.mp4" in bad["error"]
+    assert "\n" not in bad["error"]
+    assert bad["faces"] == []
+
+
+def test_no_face_is_a_result(tiny, tmp_path):
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", (100, 100), "grey").save(blank)
+    done = predict(tiny, blank, "--json", "-")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["status"] == "no_face"
+    assert "no face" in predict(tiny, blank).stdout
+
+
+def test_json_file_is_not_replaced_unasked(tiny, frame, tmp_path):
+    out = tmp_path / "out.json"
+    out.write_text("mine")
+    fails(predict(tiny, frame, "--faces", "full", "--json", out), "--force")
+    assert out.read_text() == "mine"
+    assert predict(tiny, frame, "--faces", "full", "--json", out, "--force").returncode == 0
+    assert json.loads(out.read_text())["status"] == "ok"
+
+
+def test_the_table_is_for_people(tiny, frame):
+    done = predict(tiny, frame, "--faces", "full")
+    assert done.returncode == 0
+    assert all(label in done.stdout for label in ("smiling", "sad", "surprised"))
+
+
+def test_the_picture_is_written(tiny, frame, tmp_path):
+    picture = tmp_path / "result.png"
+    assert predict(tiny, frame, "--faces", "full", "--picture", picture).returncode == 0
+    with Image.open(picture) as image:
+        assert min(image.size) > 300
+
+
+def test_missing_empty_and_foreign_files(tiny, tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "note.mp4").write_text("shopping: milk, bread\n" * 50)
+    (tmp_path / "pictureless").mkdir()
+    fails(predict(tiny, tmp_path / "nowhere.mp4"), r"nowhere\.mp4.*no such")
+    fails(predict(tiny, tmp_path / "empty.mp4"), r"empty\.mp4.*empty")
+    fails(predict(tiny, tmp_path / "note.mp4"), r"note\.mp4")
+    fails(predict(tiny, tmp_path / "pictureless"), "pictureless")
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [("", "at least 2"), ("one", "at least 2"), ("a,b,A", "twice"), ("x" * 5000 + ",y", "5000 characters")],
+)
+def test_bad_labels(tiny, frame, labels, said):
+    fails(run("predict", frame, "--model", tiny, "--labels", labels), said)
+
+
+def test_labels_in_another_script(tiny, frame):
+    done = run("predict", frame, "--model", tiny, "--faces", "full", "--labels", "生气, 高兴", "--json", "-")
+    assert json.loads(done.stdout)["labels"] == ["生气", "高兴"]
+
+
+def test_bad_settings(tiny, frame, tmp_path):
+    fails(predict(tiny, frame, "--faces", "some"), "largest, all, full")
+    fails(predict(tiny, frame, "--start", 5, "--end", 2), "--end 2 must be after --start 5")
+    fails(predict(tiny, frame, "--json", tmp_path / "no" / "out.json"), "does not exist")
+    fails(predict(tiny, frame, "--model", "nothing-like-it"), "models list")
+    fails(run("predict", frame, "--bogus"), "bogus", code=2)
+    fails(run("predict"), "INPUT", code=2)
+
+
+def test_a_truncated_video_is_read_as_far_as_it_goes_and_said(tiny, media, tmp_path):
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes((media / "WolfgangLanger_Pexels.mp4").read_bytes()[:400_000])
+    done = predict(tiny, cut, "--json", "-")
+    assert done.returncode == 0
+    record = json.loads(done.stdout)
+    assert record["status"] == "ok"
+    assert record["faces"][0]["end_s"] < 10 < record["duration_s"]
+    assert re.search(r"cut\.mp4: .*end", done.stderr)
+
+
+def test_start_past_the_end(tiny, media):
+    fails(predict(tiny, media / "single_face.mp4", "--start", 60), r"single_face\.mp4.*2\.4")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_ctrl_c_is_one_line(tiny, tmp_path):
+    pipe, out = tmp_path / "first.ts", tmp_path / "out.json"
+    os.mkfifo(pipe)
+    videos = [tmp_path / f"{number}.mp4" for number in range(30)]
+    with av.open(str(videos[0]), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 320, 240
+        for shade in range(500):
+            picture = np.full((240, 320, 3), shade % 256, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    for video in videos[1:]:
+        os.link(videos[0], video)
+    command = [sys.executable, "-m", "emoclip", "predict", pipe, *videos, "--model", tiny, "--json", out]
+    process = subprocess.Popen(
+        list(map(str, command)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    pipe.open("wb").close()  # waits until the command reads; it goes on with the videos
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.strip() == "emoclip: stopped"
+    assert not out.exists()
+
+
+def test_help_and_version():
+    assert "predict" in run("--help").stdout
+    assert "--labels" in run("predict", "--help").stdout
+    assert re.match(r"emoclip \d+\.\d+\.\d+", run("--version").stdout)
+
+
+def test_precision_that_cannot_be_had_is_said_in_one_line_and_the_run_goes_on(tiny, frame):
+    done = predict(tiny, frame, "--faces", "full", "--precision", "int8", "--json", "-")
+    assert done.returncode == 0
+    said = "emoclip: precision=int8: the package was exported without int8; runs as fp32"
+    assert done.stderr.strip().splitlines() == [said]
+    plain = predict(tiny, frame, "--faces", "full", "--json", "-")
+    assert (plain.stdout, plain.stderr) == (done.stdout, "")
+    fails(predict(tiny, frame, "--precision", "int7"), "int7", code=2)
+
+
+def test_a_video_is_opened_once_even_with_a_progress_bar(tiny, media, monkeypatch):
+    from emoclip.cli import main
+    from emoclip.video import inputs as video
+
+    opened, container = [], video.Container
+    monkeypatch.setattr(video, "Container", lambda *given: opened.append(given) or container(*given))
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setattr(
+        sys, "argv", ["emoclip", "predict", str(media / "single_face.mp4"), "--end", "0.5", "--model", tiny]
+    )
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert len(opened) == 1

@@ -1,0 +1,305 @@
+"""Codings of every kind are read into the same marks; what cannot be read is told in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emoclip.codings import ANYONE, Coding, Mark, read, read_all
+from emoclip.errors import EmoclipError, InputError
+from emoclip.results import Segment, Timeline, Track
+from emoclip.timeline.formats import WRITERS
+
+EAF = """<?xml version="1.0" encoding="UTF-8"?>
+<ANNOTATION_DOCUMENT AUTHOR="" DATE="2024-03-01T10:00:00+01:00" FORMAT="3.0" VERSION="3.0"
+ xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+ xsi:noNamespaceSchemaLocation="http://www.mpi.nl/tools/elan/EAFv3.0.xsd">
+<HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">
+ <MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/Users/Anna/caf%C3%A9%2001.mp4" MIME_TYPE="video/mp4"
+  RELATIVE_MEDIA_URL="./caf%C3%A9%2001.mp4"{origin}/></HEADER>
+<TIME_ORDER>
+ <TIME_SLOT TIME_SLOT_ID="ts1" TIME_VALUE="1000"/><TIME_SLOT TIME_SLOT_ID="ts2"/>
+ <TIME_SLOT TIME_SLOT_ID="ts3"/><TIME_SLOT TIME_SLOT_ID="ts4" TIME_VALUE="4000"/>
+ <TIME_SLOT TIME_SLOT_ID="ts5" TIME_VALUE="2500"/><TIME_SLOT TIME_SLOT_ID="ts6" TIME_VALUE="{last}"/>
+</TIME_ORDER>
+<TIER LINGUISTIC_TYPE_REF="cv" TIER_ID="Smile" PARTICIPANT="Child" ANNOTATOR="Anna">
+ <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" CVE_REF="cveid_1" TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts4">
+  <ANNOTATION_VALUE>polite</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+ <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a2" TIME_SLOT_REF1="ts5" TIME_SLOT_REF2="ts6">
+  <ANNOTATION_VALUE></ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+</TIER>
+<TIER LINGUISTIC_TYPE_REF="ref" TIER_ID="intensity" PARENT_REF="Smile" ANNOTATOR="Anna">
+ <ANNOTATION><REF_ANNOTATION ANNOTATION_ID="a3" ANNOTATION_REF="a1"><ANNOTATION_VALUE>strong</ANNOTATION_VALUE>
+ </REF_ANNOTATION></ANNOTATION>
+</TIER>
+<TIER LINGUISTIC_TYPE_REF="sub" TIER_ID="phases" PARENT_REF="Smile" ANNOTATOR="Ben">
+ <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a4" TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2">
+  <ANNOTATION_VALUE>rise</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+ <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a5" TIME_SLOT_REF1="ts2" TIME_SLOT_REF2="ts3">
+  <ANNOTATION_VALUE>hold</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+ <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a6" TIME_SLOT_REF1="ts3" TIME_SLOT_REF2="ts4">
+  <ANNOTATION_VALUE>fall</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+</TIER>
+<LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="cv" TIME_ALIGNABLE="true" CONTROLLED_VOCABULARY_REF="smiles"/>
+<LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="ref" TIME_ALIGNABLE="false" CONSTRAINTS="Symbolic_Association"/>
+<LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="sub" TIME_ALIGNABLE="true" CONSTRAINTS="Time_Subdivision"/>
+<LANGUAGE LANG_DEF="http://cdb.iso.org/lg/CDB-00130975-001" LANG_ID="und" LANG_LABEL="undetermined (und)"/>
+<CONTROLLED_VOCABULARY CV_ID="smiles"><DESCRIPTION LANG_REF="und"/>
+ <CV_ENTRY_ML CVE_ID="cveid_1"><CVE_VALUE DESCRIPTION="" LANG_REF="und">polite</CVE_VALUE></CV_ENTRY_ML>
+</CONTROLLED_VOCABULARY>
+</ANNOTATION_DOCUMENT>
+"""
+
+BORIS_TABULAR = (
+    "Observation id\tObservation date\tMedia duration (s)\tSubject\tBehavior\tBehavior type\tTime\tMedia file name\n"
+    "v1_anna\t2024\t60.0\tNo focal subject\tsmile\tSTART\t1.5\tfilms/v1.mp4\n"
+    "v1_anna\t2024\t60.0\tmother\tsmile\tSTART\t2.0\tfilms/v1.mp4\n"
+    "v1_anna\t2024\t60.0\tNo focal subject\tsmile\tSTOP\t3.25\tfilms/v1.mp4\n"
+    "v1_anna\t2024\t60.0\tNo focal subject\tbrow flash\tPOINT\t3.5\tfilms/v1.mp4\n"
+    "v1_anna\t2024\t60.0\tmother\tsmile\tSTOP\t4.0\tfilms/v1.mp4\n"
+)
+BORIS_OLD = (
+    "Observation id\tv1_anna\n\nMedia file(s)\n\nPlayer #1\tv1.mp4\n\nObservation date\t2016-01-01\nDescription\t\n"
+    "Time offset (s)\t0\n\n"
+    "Time\tMedia file path\tTotal length\tFPS\tSubject\tBehavior\tBehavioral category\tModifiers\tComment\tStatus\n"
+    "1.5\tv1.mp4\t60.0\t25\t\tsmile\t\t\t\tSTART\n"
+    "3.25\tv1.mp4\t60.0\t25\t\tsmile\t\t\t\tSTOP\n"
+    "3.5\tv1.mp4\t60.0\t25\t\tbrow flash\t\t\t\tPOINT\n"
+)
+SMILE, FLASH = Mark(1.5, 3.25, "smile"), Mark(3.5, 3.5, "brow flash")
+
+
+def project(observations: dict) -> str:
+    return json.dumps(
+        {
+            "behaviors_conf": {
+                "0": {"type": "State event", "code": "smile"},
+                "1": {"type": "Point event", "code": "brow flash"},
+            },
+            "subjects_conf": {},
+            "observations": observations,
+        }
+    )
+
+
+def observation(events: list, media: str = "C:\\films\\v1.mp4", offset: float = 0.0) -> dict:
+    return {
+        "type": "MEDIA",
+        "file": {"1": [media], "2": []},
+        "time offset": offset,
+        "media_info": {"length": {media: 60.0}},
+        "events": events,
+    }
+
+
+EVENTS = [[3.5, "", "brow flash", "", ""], [1.5, "", "smile", "", ""], [3.25, "", "smile", "", ""]]
+
+
+def write(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / name
+    path.write_text(text, encoding=encoding, newline="")
+    return path
+
+
+def only(path: Path, **options) -> Coding:
+    (coding,) = read(path, **options)
+    return coding
+
+
+def eaf(folder: Path, *, origin: str = "", last: str = "9000") -> Path:
+    pytest.importorskip("pympi")
+    return write(folder, "x.eaf", EAF.replace("{origin}", origin).replace("{last}", last))
+
+
+def test_elan_gives_coders_participants_and_labels(tmp_path: Path):
+    anna, ben = read(eaf(tmp_path))
+    assert (anna.video, anna.coder, ben.coder) == ("café 01", "Anna", "Ben")
+    assert anna.marks == (
+        Mark(1.0, 4.0, "polite", "Child"),
+        Mark(1.0, 4.0, "strong"),
+        Mark(2.5, 9.0, "Smile", "Child"),
+    )
+
+
+def test_elan_subdivisions_without_times_are_even(tmp_path: Path):
+    (ben,) = read(eaf(tmp_path), tiers=["pha*"])
+    assert ben.marks == (Mark(1, 2, "rise", ANYONE), Mark(2, 3, "hold", ANYONE), Mark(3, 4, "fall", ANYONE))
+
+
+def test_elan_media_offset_moves_the_marks_to_the_videos_clock(tmp_path: Path):
+    (coding,) = read(eaf(tmp_path, origin=' TIME_ORIGIN="500"'), tiers=["smile"])
+    assert coding.marks[0] == Mark(1.5, 4.5, "polite", "Child")
+
+
+@pytest.mark.parametrize("text", [BORIS_TABULAR, BORIS_OLD], ids=["tabular", "old"])
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_boris_events_pair_starts_and_stops(tmp_path: Path, text: str, separator: str):
+    coding = only(write(tmp_path, "events.tsv", text.replace("\t", separator)))
+    assert (coding.video, coding.coder, coding.duration_s) == ("v1", "anna", 60.0)
+    assert [mark for mark in coding.marks if mark.track == ANYONE] == [SMILE, FLASH]
+    if "mother" in text:
+        assert Mark(2.0, 4.0, "smile", "mother") in coding.marks
+
+
+def test_boris_projects_give_a_coder_per_observation(tmp_path: Path):
+    both = {"v1 - anna": observation(EVENTS), "v1 - ben": observation(EVENTS[:1]), "live": {"type": "LIVE"}}
+    anna, ben = read(write(tmp_path, "study.boris", project(both)))
+    assert (anna.video, anna.coder, anna.marks, anna.duration_s) == ("v1", "anna", (SMILE, FLASH), 60.0)
+    assert (ben.coder, ben.marks) == ("ben", (FLASH,))
+
+
+def test_boris_time_offsets_count(tmp_path: Path):
+    coding = only(write(tmp_path, "s.boris", project({"o": observation(EVENTS, offset=10)})))
+    assert coding.marks[0] == Mark(11.5, 13.25, "smile")
+
+
+def test_bids_events_with_points_and_a_subject(tmp_path: Path):
+    text = "onset\tduration\ttrial_type\n1.5\t1.75\tsmile\n3.5\tn/a\tbrow flash\n"
+    coding = only(write(tmp_path, "sub-07_task-talk_events.tsv", text))
+    assert (coding.video, coding.subject) == ("sub-07_task-talk", "sub-07")
+    assert coding.marks == (SMILE, FLASH)
+
+
+@pytest.mark.parametrize(
+    ("text", "fps"),
+    [
+        ("onset,offset,label\n1.5,3.25,smile\n3.5,,brow flash\n", None),
+        ("Onset;Offset;Label\n1,5;3,25;smile\n3,5;3,5;brow flash\n", None),
+        ("start\tend\tcode\n0:00:01.5\t00:03.25\tsmile\n3.5\t3.5\tbrow flash\n", None),
+        ("onset,offset,label\n36,78,smile\n84,84,brow flash\n", 24.0),
+        ("onset,offset,label\n00:00:01:12,00:00:03:06,smile\n84,84,brow flash\n", 24.0),
+        ('onset,duration,label,notes\n1.5,1.75,smile,"a, b"\n\n3.5,0,brow flash\n', None),
+        ("onset,offset,label\r\n1.5,3.25,smile\r\n3.5,3.5,brow flash\r\n5,6,none of these\r\n", None),
+    ],
+    ids=["seconds", "decimal commas", "clock", "frames", "timecode", "duration", "nothing"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_plain_tables(tmp_path: Path, text: str, fps: float | None, encoding: str):
+    coding = only(write(tmp_path, "v1.csv", text, encoding), fps=fps)
+    assert (coding.video, coding.coder, coding.marks) == ("v1", "", (SMILE, FLASH))
+
+
+def test_a_table_may_hold_several_videos_coders_and_tracks(tmp_path: Path):
+    text = (
+        "video,coder,track,label,onset,offset\nv1.mp4,anna,0,smile,1,2\nv1.mp4,ben,0,smile,1,3\n"
+        "v2.mp4,anna,,frown,0,1\n"
+    )
+    codings = {(coding.video, coding.coder): coding for coding in read(write(tmp_path, "all.csv", text))}
+    assert list(codings) == [("v1", "anna"), ("v1", "ben"), ("v2", "anna")]
+    assert codings["v1", "ben"].marks == (Mark(1, 3, "smile", "track 0"),)
+    assert codings["v2", "anna"].tracks == [ANYONE]
+    assert list(codings["v2", "anna"].rows()) == [(str(tmp_path / "all.csv"), "anna", ANYONE, "frown", 0, 1)]
+
+
+def test_datavyu_columns(tmp_path: Path):
+    text = (
+        "smile.ordinal,smile.onset,smile.offset,smile.code01,brow flash.ordinal,brow flash.onset,brow flash.offset\n"
+        "1,1500,3250,smile,1,3500,3500\n2,5000,6000,polite,,,\n"
+    )
+    assert only(write(tmp_path, "d.csv", text)).marks == (SMILE, FLASH, Mark(5, 6, "polite"))
+
+
+def test_marks_of_one_coder_in_two_files_are_put_together(tmp_path: Path):
+    for name, label in (("a", "smile"), ("b", "frown")):
+        write(tmp_path, f"{name}.csv", f"video,onset,offset,label\nv1.mp4,1,2,{label}\n")
+    codings, wrong = read_all(tmp_path)
+    assert [coding.labels for coding in codings] == [["frown", "smile"]]
+    assert not wrong
+
+
+def test_one_bad_file_in_a_folder_is_told_and_the_rest_are_read(tmp_path: Path):
+    write(tmp_path, "good.csv", "onset,offset,label\n1,2,smile\n")
+    write(tmp_path, "bad.csv", "onset,offset,label\n2,1,smile\n")
+    (tmp_path / "sub-01").mkdir()
+    write(tmp_path / "sub-01", "sub-01_events.tsv", "onset\tduration\ttrial_type\n1\t1\tsmile\n")
+    write(tmp_path / "sub-01", "sub-01_events.json", "{}")
+    write(tmp_path, "participants.tsv", "participant_id\tage\nsub-01\t30\n")
+    codings, wrong = read_all(tmp_path)
+    assert sorted(coding.video for coding in codings) == ["good", "sub-01"]
+    assert len(wrong) == 1
+    assert "bad.csv" in wrong[0]
+
+
+ONE = "onset,offset,label\n"
+BAD = {
+    "crossed.csv": (ONE + "2,1,smile\n", "ends before it begins"),
+    "negative.csv": (ONE + "-2,1,smile\n", "begins before the video"),
+    "words.csv": (ONE + "soon,1,smile\n", "line 2: 'soon' is not a time"),
+    "sixty.csv": (ONE + "0:61,1:10,smile\n", "60 or more"),
+    "nan.csv": (ONE + "nan,1,smile\n", "not a time"),
+    "empty_label.csv": (ONE + "1,2,\n", "line 2: has no label"),
+    "no_label.csv": ("onset,offset\n1,2\n", "no column label"),
+    "prose.txt": ("Dear diary,\ntoday was a day\n", "not a coding that can be read"),
+    "empty.csv": ("", "not a coding that can be read"),
+    "binary.csv": ("a\x00b\x00", "not a text file"),
+    "other.json": ('{"a": 1}', "not the JSON beside a timeline"),
+    "broken.json": ("{", "not the JSON beside a timeline"),
+    "old.json": ('{"emoclip": "0", "segments": [{}], "input": "a", "settings": {}}', "another version"),
+    "broken.eaf": ("<ANNOTATION_DOCUMENT", "not an ELAN document"),
+    "foreign.eaf": ("<html></html>", "not an ELAN document"),
+    "broken.boris": ("{}", "not a BORIS project"),
+    "open.boris": (project({"o": observation(EVENTS[:2])}), "begins at 1.5 s and never ends"),
+    "none.boris": (project({}), "no observation"),
+    "long.boris": (project({"o": observation([[70, "", "brow flash", "", ""]])}), "60 s long"),
+    "started.tsv": (BORIS_OLD.replace("\nSTOP", "").rsplit("\n", 3)[0] + "\n", "never ends"),
+    "stopped.tsv": (BORIS_OLD.replace("START", "STOP"), "without having begun"),
+    "twice.tsv": (BORIS_OLD.replace("STOP", "START"), "begins again"),
+    "video.mp4": ("", "not a coding that can be read"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_told_in_one_line(tmp_path: Path, name: str):
+    if name.endswith(".eaf"):
+        pytest.importorskip("pympi")
+    text, told = BAD[name]
+    with pytest.raises(InputError) as error:
+        read(write(tmp_path, name, text))
+    assert told in str(error.value)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_latin_1_is_told(tmp_path: Path):
+    with pytest.raises(InputError, match="UTF-8"):
+        read(write(tmp_path, "l.csv", ONE + "1,2,lächeln\n", "latin-1"))
+
+
+def test_a_tier_that_is_not_there_names_those_that_are(tmp_path: Path):
+    with pytest.raises(InputError, match="no tier is named Frown; it has Smile, intensity, phases"):
+        read(eaf(tmp_path), tiers=["Frown"])
+
+
+def test_crossed_times_in_elan_are_told(tmp_path: Path):
+    with pytest.raises(InputError, match="ends before it begins"):
+        read(eaf(tmp_path, last="2000"))
+
+
+def test_an_absent_file_and_an_empty_folder_are_told(tmp_path: Path):
+    for place in (tmp_path / "absent.csv", tmp_path):
+        with pytest.raises(EmoclipError):
+            read_all(place)
+
+
+milliseconds = st.integers(0, 100_000).map(lambda number: number / 1000 + 0.0004)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(milliseconds, milliseconds, st.sampled_from("ab")), min_size=1, max_size=8))
+@pytest.mark.parametrize("kind", ["eaf", "boris", "bids"])
+def test_what_timeline_writes_is_read_back_to_the_millisecond(tmp_path_factory, kind: str, spans: list):
+    if kind == "eaf":
+        pytest.importorskip("pympi")
+    folder = tmp_path_factory.mktemp("round")
+    segments = [Segment(0, label, min(a, b), max(a, b) + 0.0023, 0.0, 0.9, 0.8) for a, b, label in spans]
+    tracks = [Track(0, 0.0, 101.0, 1, 1, 1.0, {"ok": 1})]
+    timeline = Timeline("/x/clip.mp4", "mini", ["a", "b"], 101.0, [], segments, tracks, [])
+    suffix, writer = next(iter(WRITERS[kind].items()))
+    writer(timeline, folder / f"clip{suffix}")
+    coding = only(folder / f"clip{suffix}")
+    assert (coding.video, coding.coder) == ("clip", "")
+    assert sorted(coding.marks) == sorted(
+        Mark(round(s.onset_s, 3), round(s.offset_s, 3), s.label, "track 0") for s in segments
+    )

@@ -1,0 +1,455 @@
+"""Severity: folds, the probe, figures and packages, against hand-made cases, scikit-learn and known truth."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from interviews import made_up
+from packages import tiny_package
+
+from emoclip import EmoCLIP
+from emoclip.errors import ConfigError, InputError, PackageError
+from emoclip.symptoms import fit as symptoms
+from emoclip.symptoms import head as heads
+from emoclip.symptoms import probe, regression
+from emoclip.symptoms import report as symptom_report
+from emoclip.symptoms import statistics as validation
+from emoclip.symptoms.manifest import Cohort, Interview, check_targets, read_manifest
+from emoclip.symptoms.probe import Probe
+from emoclip.symptoms.scales import scales
+from emoclip.symptoms.study import Validation
+
+QUICK = Validation(folds=4, draws=40)
+PROBE = Probe(permutations=19)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return EmoCLIP.load(str(tiny_package(tmp_path_factory.mktemp("tiny") / "p")), threads=1)
+
+
+@pytest.fixture(scope="module")
+def study(tiny):
+    cohort, recordings = made_up(tiny)
+    return symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+
+
+@pytest.fixture(scope="module")
+def written(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study") / "out"
+    symptom_report.write(study, folder, [PROBE])
+    return folder
+
+
+# Folds
+
+
+def test_folds_keep_subjects_together_and_have_nearly_the_same_mean():
+    rng = np.random.default_rng(0)
+    subjects = [f"s{at // 2}" for at in range(80)]
+    scores = np.repeat(rng.normal(size=40), 2)
+    folds = validation.subject_folds(subjects, scores, 5)
+    validation.check_folds(subjects, folds)
+    assert np.bincount(folds).tolist() == [16] * 5
+    means = [scores[folds == at].mean() for at in range(5)]
+    assert np.std(means) < 0.1 * scores.std() / math.sqrt(8) + 0.05
+    np.testing.assert_array_equal(folds, validation.subject_folds(subjects, scores, 5))
+
+
+def test_leave_one_subject_out_has_a_fold_per_subject():
+    folds = validation.subject_folds(["a", "b", "a", "c"], np.arange(4.0), None)
+    assert folds.tolist() == [0, 1, 0, 2]
+
+
+def test_fewer_subjects_than_folds_are_refused():
+    with pytest.raises(InputError, match=r"3 subjects .* fewer than 5 folds"):
+        validation.subject_folds(["a", "b", "c", "c"], np.arange(4.0), 5)
+    with pytest.raises(ConfigError, match="at least 2"):
+        Validation(folds=1)
+
+
+def test_a_subject_in_two_folds_is_refused(tiny):
+    with pytest.raises(InputError, match="subject b is in two folds, 1 and 2"):
+        validation.check_folds(["a", "b", "b"], [1, 1, 2])
+    cohort, recordings = made_up(tiny, subjects=6, sessions=2)
+    for at, interview in enumerate(cohort.interviews):
+        cohort.interviews[at] = Interview(**{**vars(interview), "fold": str(at % 2)})
+    with pytest.raises(InputError, match="s00 is in two folds"):
+        symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+
+
+def test_several_targets_are_balanced_each():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(60, 3))
+    scores[:9, 2] = np.nan
+    folds = validation.subject_folds([f"s{at:02d}" for at in range(60)], scores, 5)
+    assert np.bincount(folds).tolist() == [12] * 5
+    means = np.array([np.nanmean(scores[folds == at], axis=0) for at in range(5)])
+    assert (means.std(axis=0) < 0.05).all()
+
+
+def test_permutations_exchange_whole_subjects_that_are_alike():
+    subjects = ["a", "a", "b", "b", "c", "d", "e"]
+    known = np.ones((7, 2), bool)
+    known[6, 1] = False
+    orders = validation.permutations(subjects, known, 200)
+    assert np.array_equal(np.sort(orders, axis=1), np.tile(np.arange(7), (200, 1)))
+    assert {tuple(order[:4]) for order in orders.tolist()} == {(0, 1, 2, 3), (2, 3, 0, 1)}
+    assert {tuple(order[4:6]) for order in orders.tolist()} == {(4, 5), (5, 4)}
+    assert (orders[:, 6] == 6).all()
+
+
+def test_the_permutation_p_counts_the_observed_order():
+    truth = np.arange(5.0)
+    null = np.array([0.1, -0.2, 1.0])
+    assert validation.permutation_test(truth, truth, null)["p"] == (1 + 1) / (1 + 3)
+    assert validation.permutation_test(truth, -truth, null)["p"] == 1
+    assert validation.permutation_test(truth, -truth, null)["p_two_sided"] == (1 + 1) / (1 + 3)
+
+
+def test_pure_noise_is_called_significant_in_one_of_twenty():
+    """Two targets that share folds, features of few strong directions, as embeddings of faces have."""
+    studies, subjects = 80, [f"s{at:02d}" for at in range(24)]
+    by_refits, by_folds = np.empty((studies, 2)), np.empty((studies, 2))
+    for seed in range(studies):
+        rng = np.random.default_rng(seed)
+        block = rng.normal(size=(24, 6)) * np.logspace(0, -1, 6)
+        scores = rng.uniform(size=(24, 2))
+        folds = validation.subject_folds(subjects, scores, 4, seed=seed)
+        orders = validation.permutations(subjects, np.ones((24, 2), bool), 19, seed=seed)
+        orders = np.concatenate([np.arange(24)[None], orders])
+        for column, truth in enumerate(scores.T):
+            refits = regression.permuted([block], truth, subjects, folds, orders, networks=False)
+            null = validation.correlations(truth, refits[1:])
+            by_refits[seed, column] = validation.permutation_test(truth, refits[0], null)["p_two_sided"]
+            by_folds[seed, column] = validation.foldwise_test(
+                truth, refits[0], subjects, folds, draws=199, seed=seed
+            )["p"]
+    most = 0.05 * studies + 3 * math.sqrt(studies * 0.05 * 0.95)
+    assert (by_refits <= 0.05).sum(axis=0).min() >= 1
+    assert (by_refits <= 0.05).sum(axis=0).max() <= most
+    assert (by_folds <= 0.05).sum(axis=0).max() <= most
+
+
+def test_the_test_by_folds_finds_what_is_there_and_needs_folds_of_people():
+    rng = np.random.default_rng(0)
+    subjects, truth = [str(at) for at in range(60)], rng.normal(size=60)
+    folds = np.arange(60) % 5
+    assert validation.foldwise_test(truth, truth + 0.5 * rng.normal(size=60), subjects, folds)["p"] < 0.01
+    assert validation.foldwise_test(truth, -truth, subjects, folds)["p"] == 1
+    assert validation.foldwise_test(truth, truth, subjects, np.arange(60))["p"] is None
+
+
+# Regression
+
+
+def blocks_and_scores(rows=40, seed=0):
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(rows, 3))
+    blocks = [
+        hidden @ rng.normal(size=(3, 20)) + 0.3 * rng.normal(size=(rows, 20)),
+        5 * rng.normal(size=(rows, 7)),
+    ]
+    return blocks, hidden[:, 0] + 0.2 * rng.normal(size=rows)
+
+
+def test_ridge_equals_scikit_learns():
+    from sklearn.linear_model import Ridge
+
+    (block, _), scores = blocks_and_scores()
+    fitted = regression.fit([block], scores, [str(at) for at in range(40)], networks=False)
+    strength = float(fitted.choice.removeprefix("ridge "))
+    centred = block - block.mean(axis=0)
+    size = (centred**2).sum() / len(block)
+    reference = Ridge(
+        alpha=regression.RIDGES[np.abs(np.log(np.array(regression.RIDGES) / strength)).argmin()] * 40 * size
+    )
+    new = np.random.default_rng(1).normal(size=(5, 20))
+    np.testing.assert_allclose(fitted(new), reference.fit(block, scores).predict(new), rtol=1e-8)
+
+
+def test_blocks_weigh_the_same_whatever_their_unit():
+    blocks, scores = blocks_and_scores()
+    names = [str(at) for at in range(40)]
+    new = [block[:5] + 0.1 for block in blocks]
+    plain = regression.fit(blocks, scores, names)(np.concatenate(new, axis=1))
+    scaled = regression.fit([blocks[0], 1000 * blocks[1]], scores, names)
+    np.testing.assert_allclose(scaled(np.concatenate([new[0], 1000 * new[1]], axis=1)), plain, rtol=1e-6)
+
+
+def test_a_network_is_chosen_where_a_line_cannot_follow():
+    rng = np.random.default_rng(0)
+    block = rng.normal(size=(80, 2))
+    scores = np.tanh(3 * block[:, 0]) * np.sign(block[:, 1])
+    fitted = regression.fit([block], scores, [str(at) for at in range(80)])
+    assert fitted.choice.startswith("network")
+    new = rng.normal(size=(200, 2))
+    assert np.corrcoef(fitted(new), np.tanh(3 * new[:, 0]) * np.sign(new[:, 1]))[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("networks", [False, True])
+def test_refits_for_permutations_are_the_same_procedure(networks):
+    blocks, scores = blocks_and_scores()
+    subjects = [str(at) for at in range(40)]
+    folds = validation.subject_folds(subjects, scores, 4)
+    orders = np.stack([np.arange(40), np.roll(np.arange(40), 7)])
+    quick = regression.permuted(blocks, scores, subjects, folds, orders, networks=networks)
+    for order, predicted in zip(orders, quick, strict=True):
+        moved = [block[order] for block in blocks]
+        for fold in range(4):
+            train = np.flatnonzero(folds != fold)
+            fitted = regression.fit(
+                [block[train] for block in moved],
+                scores[train],
+                [subjects[at] for at in train],
+                networks=networks,
+            )
+            expected = fitted(np.concatenate(moved, axis=1)[folds == fold])
+            np.testing.assert_allclose(predicted[folds == fold], expected, atol=1e-6)
+
+
+# Figures
+
+
+def test_what_is_there_is_found_and_what_is_not_is_not(study):
+    rated, other = (study.estimators["probe"].targets[name] for name in ("RATED", "OTHER"))
+    assert rated["pcc"]["value"] > 0.9
+    assert rated["permutation_p"] == 1 / 20
+    low, high = rated["pcc"]["ci95"]
+    assert low < rated["pcc"]["value"] < high
+    assert rated["gain_in_mae"]["mean"]["ci95"][0] > 0
+    assert abs(other["pcc"]["value"]) < 0.5
+    assert any("OTHER: not told from chance" in line for line in symptom_report.warnings(study))
+    assert set(study.baselines) == {"mean", "age_length", "expression_summary"}
+
+
+def test_figures_are_those_of_the_predictions(study):
+    rows = [row for row in study.predictions() if row["target"] == "RATED"]
+    truth, predicted = (np.array([row[name] for row in rows]) for name in ("score", "probe"))
+    found = study.estimators["probe"].targets["RATED"]
+    assert found["pcc"]["value"] == pytest.approx(np.corrcoef(truth, predicted)[0, 1], abs=1e-5)
+    assert found["mae"]["value"] == pytest.approx(np.abs(truth - predicted).mean(), abs=1e-5)
+    assert found["rmse"]["value"] == pytest.approx(np.sqrt(((truth - predicted) ** 2).mean()), abs=1e-5)
+
+
+def test_a_prediction_never_saw_its_subject(tiny, study):
+    cohort, recordings = made_up(tiny)
+    row = 3
+    poisoned = list(cohort.interviews)
+    held = study.folds == study.folds[row]
+    for at in np.flatnonzero(held):
+        poisoned[at] = Interview(**{**vars(poisoned[at]), "scores": (0.0 if at % 2 else 10.0, 5.0)})
+    scores = Cohort(cohort.targets, poisoned).scores
+    clips = [item.clips for item in recordings]
+    predicted, _ = Probe().out_of_fold(clips, scores, cohort.subjects, study.folds, lambda share: None)
+    np.testing.assert_allclose(predicted[held, 0], study.estimators["probe"].predicted[held, 0])
+
+
+def test_influence_is_what_changes_without_the_clip(tiny, study):
+    clips = study.recordings[0].clips
+    train = study.folds != study.folds[0]
+    fitted = Probe()._fit(
+        np.stack([probe.pool(item.clips) for item in study.recordings]),
+        study.cohort.scores[:, 0],
+        study.cohort.subjects,
+        train,
+    )
+    without = fitted(probe.pool(np.delete(clips, 2, axis=0))[None])[0]
+    expected = fitted(probe.pool(clips)[None])[0] - without
+    assert study.estimators["probe"].influence[0][2, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_missing_scores_are_left_out_of_their_target_only(tiny, study):
+    cohort, recordings = made_up(tiny)
+    cohort.interviews[0] = Interview(**{**vars(cohort.interviews[0]), "scores": (math.nan, 5.0)})
+    found = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+    assert found.estimators["probe"].targets["RATED"]["interviews"] == 23
+    assert found.estimators["probe"].targets["OTHER"]["interviews"] == 24
+    assert found.predictions()[0]["score"] is None
+    assert np.isfinite(found.predictions()[0]["probe"])
+
+
+def test_two_runs_are_identical(tiny, study):
+    cohort, recordings = made_up(tiny)
+    again = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+    assert again.metrics() == study.metrics()
+    assert again.windows() == study.windows()
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([(5.0, 1.0), (5.0, 2.0)], "RATED: is 5 in all 2 interviews"),
+        ([(math.nan, 1.0), (math.nan, 2.0)], "RATED: no interview that can be used has a score"),
+    ],
+)
+def test_targets_with_nothing_to_learn_are_refused(tiny, scores, message):
+    cohort, _ = made_up(tiny, subjects=2)
+    cohort.interviews = [
+        Interview(**{**vars(item), "scores": row})
+        for item, row in zip(cohort.interviews, scores, strict=True)
+    ]
+    with pytest.raises(InputError, match=message):
+        check_targets(cohort)
+
+
+# Packages
+
+
+def test_a_package_scores_as_its_study_did(tiny, study, written):
+    head = heads.Head(EmoCLIP.load(str(written / "package"), threads=1))
+    pooled = np.stack([probe.pool(item.clips) for item in study.recordings])
+    fitted = Probe()._fit(pooled, study.cohort.scores[:, 0], study.cohort.subjects, np.ones(24, bool))
+    estimate = head.score("new", study.recordings[5])
+    assert estimate.scores[0].score == pytest.approx(float(fitted(pooled[5][None])[0]), abs=1e-3)
+    moved = fitted(pooled[5][None])[0] - fitted(probe.pool(study.recordings[5].clips[1:])[None])[0]
+    assert estimate.clips[0].moves["RATED"] == pytest.approx(float(moved), abs=1e-3)
+    assert estimate.unlike == []
+    assert "not a diagnosis" in estimate.record()["note"]
+
+
+def test_intervals_come_from_the_errors_and_stay_in_range(study, written):
+    item = json.loads((written / "package/config.json").read_text())["symptoms"]["targets"][0]
+    errors = np.sort(np.abs(study.estimators["probe"].predicted[:, 0] - study.cohort.scores[:, 0]))
+    assert item["half_width"] == pytest.approx(errors[22])  # of 24, the ceil(25 * 0.9) = 23rd smallest
+    score = heads._score(
+        heads.Target(**{name: item[name] for name in ("name", "title", "scale", "low", "high")}), 9.9, 2.0
+    )
+    assert (score.low, score.high) == (pytest.approx(7.9), 10.0)
+
+
+def test_too_few_subjects_give_no_interval():
+    assert heads.half_width(np.ones(8), list("abcdefgh")) is None
+    assert heads.half_width(np.arange(9.0), list("abcdefghi")) == 8.0
+
+
+def test_nine_of_ten_new_people_lie_in_the_interval():
+    rng = np.random.default_rng(0)
+    names = [str(at) for at in range(50)]
+    hits = [abs(rng.normal()) <= heads.half_width(rng.normal(size=50), names) for _ in range(2000)]
+    assert np.mean(hits) == pytest.approx(0.9, abs=0.03)
+
+
+def test_interviews_unlike_the_study_are_named(tiny, study, written):
+    head = heads.Head(EmoCLIP.load(str(written / "package"), threads=1))
+    like = study.recordings[0]
+    turned = np.roll(like.clips, 5, axis=1)
+    odd = type(like)(**{**vars(like), "clips": turned, "totals": np.array([3.0, 0.2])})
+    found = " ".join(head.score("odd", odd).unlike)
+    assert "length: 3 s, shorter" in found
+    assert "coverage: a face is readable in 20%" in found
+    assert "distance: " in found
+
+
+def test_a_head_on_other_embeddings_is_refused(tiny, written, tmp_path):
+    def broken(name, change):
+        folder = tmp_path / name
+        import shutil
+
+        shutil.copytree(written / "package", folder)
+        config = json.loads((folder / "config.json").read_text())
+        change(config)
+        (folder / "config.json").write_text(json.dumps(config))
+        return EmoCLIP.load(str(folder), threads=1)
+
+    with pytest.raises(PackageError, match="severity head is for embeddings 99 wide, the package's are 16"):
+        heads.Head(broken("wide", lambda config: config["symptoms"].update(width=99)))
+    with pytest.raises(PackageError, match="fitted on another model"):
+        heads.Head(broken("other", lambda config: config["symptoms"]["towers"].update({"image.onnx": "0"})))
+    with pytest.raises(PackageError, match="has format 99"):
+        heads.Head(broken("format", lambda config: config["symptoms"].update(format=99)))
+    with pytest.raises(PackageError, match="has no severity head"):
+        heads.Head(tiny)
+
+
+def test_the_study_on_disk_is_whole(study, written):
+    found = json.loads((written / "metrics.json").read_text())
+    figures = found["estimators"]["probe"]["targets"]["RATED"]
+    assert {"pcc", "ccc", "icc", "mae", "rmse", "permutation_p"} <= figures.keys()
+    assert all(len(figures[name]["ci95"]) == 2 for name in ("pcc", "ccc", "icc", "mae", "rmse"))
+    assert len((written / "predictions.csv").read_text().splitlines()) == 1 + 24 * 2
+    assert len((written / "windows.csv").read_text().splitlines()) == 1 + 24 * 2 * 6
+    html = (written / "report.html").read_text()
+    for text in ("not a diagnosis", "Bland-Altman", "OTHER: not told from chance", "expression summary"):
+        assert text in html
+    assert "not a diagnosis" in found["note"]
+    card = (written / "package/README.md").read_text()
+    for word in ("Cohort", "Raters", "Agreement", "Consent", "not a diagnosis"):
+        assert word in card
+
+
+def test_no_ones_embedding_is_in_the_package(study, written):
+    held = np.load(written / "package/symptoms_cohort.npz")
+    rows = np.stack([heads.centre_of(item.clips) for item in study.recordings])
+    stored = np.concatenate([held["centre"][None], held["matrix"], held["matrix"].T])
+    stored /= np.linalg.norm(stored, axis=1, keepdims=True)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    assert held["matrix"].shape == (16, 16)
+    assert np.abs(stored[1:] @ rows.T).max() < 0.999
+
+
+# Manifests
+
+
+def write_manifest(folder, text, videos=("a.mp4", "b.mp4", "c.mp4")):
+    for at, name in enumerate(videos):
+        (folder / name).write_bytes(bytes([at]) * 10)
+    path = folder / "cohort.csv"
+    path.write_text(text)
+    return path
+
+
+def test_rows_become_interviews(tmp_path):
+    path = write_manifest(
+        tmp_path,
+        "path,subject,session,age,PANSS_N1,extra\na.mp4,s1,1,30,4,x\nb.mp4,s1,2,30,,y\nc.mp4,s2,1,,7,z\nd.mp4,s3,1,,2,z\n",
+    )
+    cohort = read_manifest(path, ["PANSS_N1"], scales())
+    assert [item.name for item in cohort.interviews] == ["s1/1", "s1/2", "s2/1"]
+    np.testing.assert_array_equal(cohort.scores[:, 0], [4, np.nan, 7])
+    assert [(item.subject, item.reason) for item in cohort.excluded] == [("s3", "the video is not there")]
+    assert cohort.interviews[0].age == 30
+    assert cohort.notes == []
+
+
+def test_parts_of_a_session_are_one_interview(tmp_path):
+    path = write_manifest(tmp_path, "path,subject,session,x\na.mp4,s1,1,4\nb.mp4,s1,1,4\nc.mp4,s2,1,5\n")
+    cohort = read_manifest(path, ["x"], scales())
+    assert [len(item.sources) for item in cohort.interviews] == [2, 1]
+    assert "x is in no known scale" in cohort.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,subject,PANSS_N1\na.mp4,s1,9\n", r"cohort\.csv:2: PANSS_N1=9 is outside 1 to 7"),
+        ("path,subject,PANSS_N1\na.mp4,s1,four\n", r"cohort\.csv:2: PANSS_N1='four' is no number"),
+        ("path,subject,PANSS_N2\na.mp4,s1,3\n", "has no column PANSS_N1"),
+        ("path,subject,PANSS_N1\na.mp4,,3\n", r"cohort\.csv:2: has no subject"),
+        ("path,subject,PANSS_N1\n", "has no rows"),
+        ("path,subject,PANSS_N1\nz.mp4,s1,3\n", "none of its 1 videos is there"),
+        (
+            "path,subject,PANSS_N1\na.mp4,s1,3\n./a.mp4,s2,3\n",
+            r"cohort\.csv:3: .*under two subjects, s1 and s2",
+        ),
+        ("path,subject,PANSS_N1\na.mp4,s1,3\nsame.mp4,s2,3\n", "same.mp4 is there under two subjects"),
+        ("path,subject,session,PANSS_N1\na.mp4,s1,1,3\nb.mp4,s1,1,4\n", "but has other scores"),
+    ],
+)
+def test_broken_manifests_name_the_row(tmp_path, text, message):
+    path = write_manifest(tmp_path, text)
+    (tmp_path / "same.mp4").write_bytes((tmp_path / "a.mp4").read_bytes())
+    with pytest.raises(InputError, match=message) as caught:
+        read_manifest(path, ["PANSS_N1"], scales())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scale_total_counts_every_subject_of_a_target(tiny):
+    cohort, recordings = made_up(tiny, subjects=8)
+    for at in range(6):
+        cohort.interviews[at] = Interview(**{**vars(cohort.interviews[at]), "scores": (math.nan, 3.0 + at)})
+    with pytest.raises(
+        InputError, match="RATED: 2 subjects with usable interviews and a score, fewer than 4"
+    ):
+        symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)

@@ -1,0 +1,42 @@
+"""Imports: what a room may know, checked by import-linter (`lint-imports`); importing emoclip stays instant."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_imports_keep_to_their_floors(monkeypatch):
+    pytest.importorskip("importlinter")
+    from importlinter import cli
+
+    monkeypatch.chdir(Path(__file__).resolve().parents[1])
+    assert cli.lint_imports(no_cache=True) == cli.EXIT_STATUS_SUCCESS
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = "{'numpy', 'cv2', 'av', 'onnxruntime', 'torch', 'rich', 'PIL'}"
+    code = f"import sys, emoclip; print(sorted({heavy} & sys.modules.keys()))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
+
+
+def test_the_help_loads_no_engine():
+    heavy = "{'numpy', 'cv2', 'av', 'onnxruntime', 'torch'}"
+    code = (
+        "import sys; sys.argv = ['emoclip', '--help']\n"
+        "from emoclip.cli import main\n"
+        "try: main()\n"
+        f"except SystemExit: print('loaded', sorted({heavy} & sys.modules.keys()))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip().splitlines()[-1] == "loaded []"
+
+
+def test_the_public_names_are_there():
+    import emoclip
+
+    assert all(getattr(emoclip, name) is not None for name in emoclip.__all__)
+    with pytest.raises(AttributeError):
+        emoclip.nothing  # noqa: B018

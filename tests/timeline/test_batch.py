@@ -1,0 +1,285 @@
+"""Many videos: names, what is done already, what is another's, and what goes wrong."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from packages import tiny_package
+from PIL import Image
+
+from emoclip.config import FaceConfig, WindowConfig
+from emoclip.errors import ConfigError, OutputError
+from emoclip.files import sha256
+from emoclip.prompts import resolve
+from emoclip.timeline import batch
+from emoclip.timeline.batch import Settings, plan, run
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(tiny_package(tmp_path_factory.mktemp("packages") / "tiny"))
+
+
+@pytest.fixture
+def settings(tmp_path, model):
+    def make(**changes):
+        given = {
+            "out": tmp_path / "out",
+            "prompts": resolve("calm, joyful"),
+            "model": model,
+            "formats": ("csv",),
+        }
+        return Settings(**given | changes)
+
+    return make
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three short inputs without faces that any machine has: folders of frames."""
+    made = []
+    for name, grey in (("one", 50), ("two", 100), ("three", 150)):
+        folder = tmp_path / "in" / name
+        folder.mkdir(parents=True)
+        for at in range(3):
+            Image.fromarray(np.full((48, 64, 3), grey, np.uint8)).save(folder / f"{at}.png")
+        made.append(str(folder))
+    return made
+
+
+def states(sources, settings, **options):
+    outcomes = list(run(plan(sources, settings), settings, **options))
+    return [outcome.state for outcome in outcomes]
+
+
+def test_outputs_are_named_after_the_input_and_told_apart_where_stems_repeat(tmp_path, settings):
+    for name in ("a/x.mp4", "b/x.mp4", "b/x.mov", "b/Y.mp4", "c/y.mp4", "c/z.tar.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    sources = [
+        str(tmp_path / name)
+        for name in ("a/x.mp4", "b/x.mp4", "b/x.mov", "b/Y.mp4", "c/y.mp4", "c/z.tar.mp4")
+    ]
+    names = [task.name for task in plan(sources, settings())]
+    assert names == ["a_x.mp4", "b_x.mp4", "x.mov", "b_Y.mp4", "c_y.mp4", "z.tar"]
+    assert [task.name for task in plan([sources[0]], settings())] == ["x"]
+    streams = [0, "-", "rtsp://host:554/live/1?x=2"]
+    assert [task.name for task in plan(streams, settings())] == ["camera-0", "stdin", "host-554-live-1?x=2"]
+
+
+def test_two_outputs_of_one_name_are_refused_before_any_work(tmp_path, settings):
+    sources = [str(tmp_path / "x.mp4"), str(tmp_path / "x_events.mp4")]
+    with pytest.raises(ConfigError, match=r"both would write x_events\.json"):
+        plan(sources, settings(formats=("bids",)))
+
+
+def test_a_second_run_skips_what_is_done_and_redoes_what_was_cut_off_or_changed(folders, settings):
+    chosen = settings()
+    assert states(folders, chosen) == ["done", "done", "done"]
+    sidecar = chosen.out / "two.json"
+    record = json.loads(sidecar.read_text())
+    assert record["outputs"] == {"two.csv": sha256(chosen.out / "two.csv")}
+    sidecar.write_text(json.dumps(record | {"complete": False}))
+    with open(chosen.out / "three.csv", "a") as file:
+        file.write("half a row")
+    assert states(folders, chosen) == ["skipped", "done", "done"]
+    assert states(folders, chosen) == ["skipped"] * 3
+    assert "half a row" not in (chosen.out / "three.csv").read_text()
+
+
+def test_results_of_other_settings_inputs_or_programs_are_never_replaced_without_force(folders, settings):
+    states(folders, settings())
+    out = settings().out
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    outcomes = list(run(plan(folders, settings()), settings(windows=WindowConfig(length_s=1.0))))
+    assert all("holds results of other settings; pass --force" in outcome.message for outcome in outcomes)
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(Path(folders[0]) / "1.png")
+    (out / "two.json").write_text("{}")
+    (out / "three.json").unlink()
+    first, second, third = run(plan(folders, settings()), settings())
+    assert "holds results of another input" in first.message
+    assert "is not ours" in second.message
+    assert "three.csv: exists already" in third.message
+    assert (out / "one.csv").read_bytes() == before[out / "one.csv"]
+    assert states(folders, settings(force=True)) == ["done"] * 3
+
+
+def test_one_bad_file_does_not_stop_the_rest(folders, settings, tmp_path):
+    (tmp_path / "bad.mp4").write_text("not a video")
+    sources = [folders[0], str(tmp_path / "bad.mp4"), str(tmp_path / "missing.mp4"), folders[1]]
+    outcomes = list(run(plan(sources, settings()), settings()))
+    assert [outcome.state for outcome in outcomes] == ["done", "failed", "failed", "done"]
+    assert outcomes[1].message.startswith(str(tmp_path / "bad.mp4"))
+    assert "\n" not in outcomes[1].message
+    assert sorted(path.name for path in settings().out.iterdir()) == [
+        "one.csv",
+        "one.json",
+        "two.csv",
+        "two.json",
+    ]
+
+
+def test_several_at_once_give_the_same_files(folders, settings, tmp_path):
+    states(folders, settings())
+    several = settings(out=tmp_path / "several")
+    shares = []
+    assert states(folders, several, jobs=2, progress=shares.append) == ["done"] * 3
+    for name in ("one.csv", "two.csv", "three.csv"):
+        assert (several.out / name).read_bytes() == (settings().out / name).read_bytes()
+    assert shares == sorted(shares)
+
+
+def die_on_two(place, task):
+    if task.name == "two":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return batch._work(place, task)
+
+
+def test_a_process_that_dies_takes_only_its_own_video_with_it(folders, settings, monkeypatch):
+    monkeypatch.setattr(batch, "_work", die_on_two)
+    outcomes = {Path(o.source).name: o for o in run(plan(folders, settings()), settings(), jobs=2)}
+    assert {name: outcome.state for name, outcome in outcomes.items()} == {
+        "one": "done",
+        "two": "failed",
+        "three": "done",
+    }
+    assert "died" in outcomes["two"].message
+
+
+def test_leftovers_of_a_killed_run_are_swept(folders, settings):
+    out = settings().out
+    out.mkdir()
+    (out / ".one.csv.123.part.csv").write_text("half")
+    states(folders, settings())
+    assert not list(out.glob(".*"))
+
+
+def test_an_output_folder_that_cannot_be_made_is_one_line(folders, settings, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be made"):
+        list(run(plan(folders, settings()), settings(out=tmp_path / "file" / "out")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"formats": ("csv", "docx")}, "'docx' is none of csv, parquet"),
+        ({"formats": ()}, "is none of"),
+        ({"formats": ("overlay",), "pictures": False}, "embeddings-only"),
+    ],
+)
+def test_formats_that_cannot_be_are_refused(settings, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        settings(**changes)
+
+
+def test_an_overlay_of_a_camera_is_refused_before_it_is_recorded(settings):
+    with pytest.raises(ConfigError, match="needs a video to read again"):
+        plan([0], settings(formats=("overlay",)))
+
+
+def test_a_real_video_gives_every_format_and_a_full_sidecar(media, settings):
+    pytest.importorskip("pympi", reason="pympi-ling (extra formats) is not installed")
+    chosen = settings(formats=tuple(batch.SUFFIXES), end_s=1.0, command="emoclip timeline x")
+    source = str(media / "single_face.mp4")
+    (outcome,) = run(plan([source], chosen), chosen)
+    assert (outcome.state, outcome.windows, outcome.segments) == ("done", 1, 1)
+    made = sorted(path.name.removeprefix("single_face") for path in chosen.out.iterdir())
+    assert made == sorted([".json", *(suffix for suffixes in batch.SUFFIXES.values() for suffix in suffixes)])
+    record = json.loads((chosen.out / "single_face.json").read_text())
+    assert record["identity"]["input_sha256"] == sha256(source)
+    assert record["command"] == "emoclip timeline x"
+    assert record["labels"].keys() == {"calm", "joyful"}
+    assert record["settings"]["end_s"] == 1.0
+    assert set(record["outputs"]) == {f"single_face{suffix}" for suffix in made if suffix != ".json"}
+    assert "data:image/jpeg" in (chosen.out / "single_face.html").read_text()
+
+
+def test_without_pictures_no_output_holds_one(media, settings):
+    chosen = settings(formats=("csv", "html"), end_s=1.0, pictures=False)
+    list(run(plan([str(media / "single_face.mp4")], chosen), chosen))
+    page = (chosen.out / "single_face.html").read_text()
+    assert "data:image" not in page
+    assert "<img" not in page
+    assert "<canvas" in page
+
+
+def test_a_long_video_cut_short_says_so_and_keeps_what_could_be_read(media, settings, tmp_path):
+    whole = (media / "no_face.mp4").read_bytes()
+    shutil.copy(media / "no_face.mp4", tmp_path / "cut.mp4")
+    damaged = bytearray(whole)
+    middle = len(whole) // 2
+    damaged[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
+    (tmp_path / "cut.mp4").write_bytes(damaged)
+    chosen = settings()
+    (outcome,) = run(plan([str(tmp_path / "cut.mp4")], chosen), chosen)
+    assert outcome.state == "done"
+    assert outcome.message
+    rows = pd.read_csv(chosen.out / "cut.csv")
+    assert rows["end_s"].max() > 3.5
+    assert json.loads((chosen.out / "cut.json").read_text())["warnings"]
+
+
+class Camera:
+    """A camera that gives 40 frames a second apart by its own clock, then is stopped by hand or goes away."""
+
+    def __init__(self, stopped):
+        self.left, self.stopped = 40, stopped
+
+    def __call__(self, number):
+        assert number == 0
+        return self
+
+    def isOpened(self):  # noqa: N802
+        return True
+
+    def get(self, _):
+        return 30.0
+
+    def release(self):
+        self.left = 0
+
+    def read(self):
+        self.left -= 1
+        if self.left < 0 and self.stopped:
+            raise KeyboardInterrupt
+        return self.left >= 0, np.full((48, 64, 3), 90, np.uint8)
+
+
+@pytest.mark.parametrize("stopped", [True, False], ids=["stopped by hand", "unplugged"])
+def test_a_camera_gives_its_files_when_it_ends(settings, monkeypatch, stopped):
+    import cv2
+
+    ticks = iter(range(1000))
+    monkeypatch.setattr(cv2, "VideoCapture", Camera(stopped))
+    monkeypatch.setattr("emoclip.video.inputs.time.monotonic", lambda: next(ticks) * 0.1)
+    (outcome,) = run(plan([0], settings()), settings())
+    assert (outcome.state, outcome.message) == ("done", "")
+    rows = pd.read_csv(settings().out / "camera-0.csv")
+    assert rows["start_s"].iloc[0] == 0.0
+    assert len(rows) >= 4
+
+
+def test_stopped_before_the_first_window_is_no_result(settings, monkeypatch, media):
+    def stopped(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emoclip.timeline.stream.open_video", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        list(run(plan([str(media / "single_face.mp4")], settings()), settings()))
+
+
+def test_two_hundred_faces_in_a_picture_are_followed_up_to_max_faces(media, settings, tmp_path):
+    face = Image.open(media / "single_face.jpg").convert("RGB").crop((120, 60, 480, 420)).resize((80, 80))
+    crowd = Image.new("RGB", (80 * 15, 80 * 14))
+    for at in range(15 * 14):
+        crowd.paste(face, (80 * (at % 15), 80 * (at // 15)))
+    crowd.save(tmp_path / "crowd.png")
+    chosen = settings(faces=FaceConfig(mode="all", max_faces=10, min_face_px=24), formats=("csv", "html"))
+    (outcome,) = run(plan([str(tmp_path / "crowd.png")], chosen), chosen)
+    assert (outcome.state, outcome.windows) == ("done", 10)

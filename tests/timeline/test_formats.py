@@ -1,0 +1,188 @@
+"""Every format is read back by a reader that is not ours."""
+
+import csv
+import io
+import json
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from emoclip.config import SegmentConfig
+from emoclip.errors import ConfigError
+from emoclip.results import NO_TRACK, Timeline, Window
+from emoclip.timeline.formats import BORIS_COLUMNS, WRITERS, check_installed
+from emoclip.timeline.segments import find_segments, summarise
+
+NASTY = 'a, "b"\tc\nd <e> & f\'s; -->'
+LABELS = ["smiling", NASTY, "безрадостный 😐"]
+
+
+def make(labels=LABELS):
+    shares = [(0, 0.8), (0, 0.7), (1, 0.9), (1, 0.8), (2, 0.6)]
+    rows = [Window(NO_TRACK, 0.0, 1.96, "no_face", 0.0, math.nan, "", dict.fromkeys(labels, math.nan))]
+    for track in (0, 3):
+        for at, (best, share) in enumerate(shares):
+            probs = {label: share if place == best else (1 - share) / 2 for place, label in enumerate(labels)}
+            start = 0.5 * at + 1 / 3 + track
+            rows.append(Window(track, start, start + 1.96, "ok", 1.0, 0.875, labels[best], probs))
+    rows.append(Window(3, 8.0, 9.96, "low_coverage", 0.25, 0.5, "", dict.fromkeys(labels, math.nan)))
+    segments = find_segments(rows, labels, SegmentConfig())
+    tracks, summary = summarise(rows, segments, labels)
+    return Timeline("clips/inter view.mp4", "mini", list(labels), 10.0, rows, segments, tracks, summary)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Return a function that writes a format and gives the path of one of its files."""
+
+    def write(name, timeline=None, suffix=None):
+        timeline = timeline or make()
+        for ending, writer in WRITERS[name].items():
+            writer(timeline, tmp_path / f"x{ending}")
+        return tmp_path / f"x{suffix or next(iter(WRITERS[name]))}"
+
+    return write
+
+
+def expected_frame(timeline):
+    return pd.DataFrame(list(timeline.rows()), columns=timeline.columns())
+
+
+def test_csv_has_the_documented_columns_and_comes_back_equal(written):
+    table = pd.read_csv(
+        written("csv"),
+        keep_default_na=False,
+        na_values={"score": ["NaN"], **{f"prob:{x}": ["NaN"] for x in LABELS}},
+    )
+    assert list(table.columns) == [
+        "input",
+        "track_id",
+        "start_s",
+        "end_s",
+        "status",
+        "coverage",
+        "score",
+        "top",
+    ] + [f"prob:{label}" for label in LABELS]
+    pd.testing.assert_frame_equal(table, expected_frame(make()))
+    # Unreadable windows keep their rows, with NaN.
+    assert list(table["status"]).count("ok") == 10
+    assert table.loc[table["status"] != "ok", f"prob:{NASTY}"].isna().all()
+    assert len(table) == 12
+
+
+def test_parquet_comes_back_equal(written):
+    table = pd.read_parquet(written("parquet"))
+    pd.testing.assert_frame_equal(table, expected_frame(make()), check_dtype=False)
+
+
+def test_jsonl_is_strict_json_with_null_for_what_was_not_read(written):
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    records = [
+        json.loads(line, parse_constant=refuse)
+        for line in written("jsonl").read_text("utf-8").split("\n")[:-1]
+    ]
+    assert len(records) == 12
+    assert records[0]["probs"] == dict.fromkeys(LABELS)
+    assert (records[0]["score"], records[0]["top"], records[0]["status"]) == (None, None, "no_face")
+    assert records[3]["top"] == NASTY
+    assert sum(records[3]["probs"].values()) == pytest.approx(1)
+
+
+def test_elan_has_a_tier_per_track_with_its_segments(written):
+    from pympi.Elan import Eaf
+
+    timeline = make()
+    document = Eaf(written("eaf", timeline))
+    assert list(document.get_tier_names()) == ["track 0", "track 3"]
+    for track in (0, 3):
+        found = sorted(document.get_annotation_data_for_tier(f"track {track}"))
+        assert found == [
+            (round(segment.onset_s * 1000), round(segment.offset_s * 1000), segment.label)
+            for segment in timeline.segments
+            if segment.track_id == track
+        ]
+    assert document.get_linked_files()[0]["MEDIA_URL"].endswith("clips/inter view.mp4")
+
+
+def test_elan_drops_what_xml_cannot_hold(written):
+    from pympi.Elan import Eaf
+
+    labels = ["bell \x07 rings", "other"]
+    document = Eaf(written("eaf", make([*labels, "third"])))
+    assert {value for *_, value in document.get_annotation_data_for_tier("track 0")} == {
+        "bell  rings",
+        "other",
+        "third",
+    }
+
+
+def test_webvtt_is_read_by_a_player_library(written):
+    webvtt = pytest.importorskip("webvtt", reason="webvtt-py (extra dev) is not installed")
+    import html
+
+    timeline = make()
+    cues = webvtt.read(str(written("vtt", timeline))).captions
+    assert len(cues) == len(timeline.segments)
+    assert [cue.start_in_seconds for cue in cues] == sorted(cue.start_in_seconds for cue in cues)
+    # Players collapse no white space but cues end at an empty line, so labels are put on one line.
+    assert html.unescape(cues[1].raw_text) == f"track 0: {' '.join(NASTY.split())}"
+    assert cues[0].start == "00:00:00.333"
+
+
+def test_boris_events_have_boris_columns_one_state_per_segment(written):
+    timeline = make()
+    table = pd.read_csv(written("boris", timeline), sep="\t", quoting=csv.QUOTE_NONE)
+    assert tuple(table.columns) == BORIS_COLUMNS
+    assert set(table["Behavior type"]) == {"STATE"}
+    assert list(table["Subject"]) == [f"track {segment.track_id}" for segment in timeline.segments]
+    assert list(table["Duration (s)"]) == pytest.approx(
+        list(table["Stop (s)"] - table["Start (s)"]), abs=2e-3
+    )
+    assert list(table["Behavior"])[1] == " ".join(NASTY.split())
+
+
+def test_bids_events_follow_the_rules_of_bids(written):
+    timeline = make()
+    table = pd.read_csv(
+        written("bids", timeline), sep="\t", quoting=csv.QUOTE_NONE, na_values="n/a", keep_default_na=False
+    )
+    assert list(table.columns[:3]) == ["onset", "duration", "trial_type"]
+    assert table["onset"].is_monotonic_increasing
+    assert (table["duration"] >= 0).all()
+    described = json.loads(written("bids", timeline, "_events.json").read_text("utf-8"))
+    assert set(described) == set(table.columns)
+    assert set(table["trial_type"]) <= set(described["trial_type"]["Levels"])
+
+
+def test_a_video_without_faces_and_one_of_a_single_frame_give_valid_files(written):
+    from pympi.Elan import Eaf
+
+    nobody = make()
+    nobody = replace(nobody, windows=nobody.windows[:1], segments=[], tracks=[], summary=[], duration_s=None)
+    assert list(Eaf(written("eaf", nobody)).get_tier_names()) == []
+    assert len(pd.read_parquet(written("parquet", nobody))) == 1
+    assert written("boris", nobody).read_text().count("\n") == 1
+    assert written("bids", nobody).read_text().count("\n") == 1
+    one = Window(0, 0.0, 0.0, "ok", 1.0, 1.0, "smiling", {"smiling": 0.9, "crying": 0.1})
+    segments = find_segments([one], ["smiling", "crying"], SegmentConfig())
+    tracks, summary = summarise([one], segments, ["smiling", "crying"])
+    still = Timeline("a.jpg", "mini", ["smiling", "crying"], 0.0, [one], segments, tracks, summary)
+    assert Eaf(written("eaf", still)).get_annotation_data_for_tier("track 0") == [(0, 1, "smiling")]
+    assert "00:00:00.000 --> 00:00:00.001" in written("vtt", still).read_text()
+    empty = replace(nobody, windows=[])
+    assert len(pd.read_parquet(written("parquet", empty))) == 0
+    assert csv.reader(io.StringIO(written("csv", empty).read_text("utf-8"))).__next__()[0] == "input"
+
+
+def test_a_missing_library_is_one_line_with_the_remedy(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pympi" else object())
+    check_installed(["csv", "parquet"])
+    with pytest.raises(
+        ConfigError, match=r"eaf needs pympi-ling; install it with: pip install 'emoclip\[formats\]'"
+    ):
+        check_installed(["csv", "eaf"])

@@ -1,0 +1,211 @@
+"""The report, opened and used in a real browser."""
+
+import html
+import json
+import math
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from emoclip.config import SegmentConfig
+from emoclip.results import Peak, Timeline, Window
+from emoclip.timeline.report import report
+from emoclip.timeline.segments import find_segments, summarise
+
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--virtual-time-budget=2000", "--dump-dom"),
+]
+LABELS = ["smiling", "crying </script><script>alert(1)</script>", 'worried & "so"\n on']
+
+
+def timeline(labels=LABELS, tracks=(0, 2), count=30):
+    rows = []
+    for track in tracks:
+        for at in range(count):
+            readable = at % 10 != 9
+            best = at * len(labels) // count
+            shares = [0.8 if place == best else 0.2 / (len(labels) - 1) for place in range(len(labels))]
+            probs = dict(zip(labels, shares, strict=True)) if readable else dict.fromkeys(labels, math.nan)
+            status = "ok" if readable else "blurred"
+            top = labels[best] if readable else ""
+            rows.append(Window(track, 0.5 * at, 0.5 * at + 1.96, status, 1.0, 0.9, top, probs))
+    segments = find_segments(rows, labels, SegmentConfig())
+    found, summary = summarise(rows, segments, labels)
+    picture = cv2.imencode(".jpg", np.full((96, 96, 3), 90, np.uint8))[1].tobytes()
+    peaks = [Peak(track, labels[0], 2.0, 0.8, picture) for track in tracks]
+    return Timeline(
+        "in/<b>talk<b>.mp4", "mini", labels, 16.5, rows, segments, found, summary, peaks, ["at 3.00 s: <i>"]
+    )
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Return a function that opens HTML in headless Chromium, runs a script in it and gives what it returned."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no chromium: install Debian's package chromium to test pages in a browser")
+
+    def run(page, script, *, size="1000,900"):
+        probe = """<script>const wrong = []; addEventListener("error", (event) => wrong.push(event.message));</script>
+            {page}<script>addEventListener("load", () => {
+              let found;
+              try { found = (() => {{script}})(); } catch (error) { found = String(error); }
+              document.body.dataset.found = JSON.stringify({wrong, found});
+            });</script>"""
+        path = tmp_path / "page.html"
+        head, body = page.split("<body>", 1)
+        text = head + "<body>" + probe.replace("{page}", body).replace("{script}", "{" + script + "}")
+        path.write_text(text, encoding="utf-8")
+        command = [
+            chromium,
+            *FLAGS,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--window-size={size}",
+            path.as_uri(),
+        ]
+        dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        answer = json.loads(html.unescape(re.search(r'data-found="([^"]*)"', dom)[1]))
+        assert answer["wrong"] == []
+        return answer["found"]
+
+    return run
+
+
+POINT = """
+const point = (canvas, type, share, extra = {}) => {
+  const box = canvas.getBoundingClientRect();
+  canvas.dispatchEvent(new PointerEvent(type, {bubbles: true, pointerId: 1, pointerType: "mouse", button: 0,
+    clientX: box.left + 34 + share * (box.width - 42), clientY: box.top + 40, ...extra}));
+};
+const canvas = document.querySelector("canvas"), tip = document.querySelector(".tip");
+const range = () => document.querySelector(".range").textContent;
+"""
+
+
+def test_hovering_shows_the_values_of_the_window_under_the_pointer(browse):
+    found = browse(
+        report(timeline()),
+        POINT
+        + 'point(canvas, "pointermove", 0.1); const at = tip.innerText; point(canvas, "pointermove", 0.99);'
+        'const hidden = document.querySelectorAll(".tip[hidden]").length;'
+        'point(canvas, "pointerleave", 0.99); return [at, tip.hidden, hidden];',
+    )
+    # The chart spans 0 to 16.46 s; at a tenth, the window centred at 1.48 s is nearest (1.646 s).
+    assert found[0].split("\n") == [
+        "0:00.50 – 0:02.46",
+        "0.80 smiling",
+        "0.10 crying </script><script>alert(1)</script>",
+        '0.10 worried & "so" on',
+    ]
+    assert found[1:] == [True, 0]
+
+
+def test_dragging_zooms_and_double_click_shows_all_again(browse):
+    found = browse(
+        report(timeline()),
+        POINT
+        + 'const before = range(); point(canvas, "pointerdown", 0.25); point(canvas, "pointermove", 0.75);'
+        'point(canvas, "pointerup", 0.75); const zoomed = range();'
+        'canvas.dispatchEvent(new MouseEvent("dblclick")); const after = range();'
+        """document.querySelector('[data-action="in"]').click(); return [before, zoomed, after, range()];""",
+    )
+    assert found == ["0:00.0 – 0:16.5", "0:04.1 – 0:12.3", "0:00.0 – 0:16.5", "0:04.1 – 0:12.3"]
+
+
+def test_the_legend_switches_labels_off_in_chart_and_tip(browse):
+    found = browse(
+        report(timeline()),
+        POINT
+        + """
+        const blue = () => {
+          const seen = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+          let count = 0;
+          for (let at = 0; at < seen.length; at += 4) {
+            count += seen[at] === 0 && seen[at + 1] === 114 && seen[at + 2] === 178;
+          }
+          return count;
+        };
+        const button = document.querySelector(".legend button"), before = blue();
+        button.click();
+        point(canvas, "pointermove", 0.1);
+        const told = tip.innerText.includes("smiling");
+        return [button.textContent, button.getAttribute("aria-pressed"), before > 50, blue() < before / 4, told];""",
+    )
+    assert found == ["smiling", "false", True, True, False]
+
+
+def test_a_picture_leads_to_its_moment_and_keys_step_through_windows(browse):
+    found = browse(
+        report(timeline(count=120)),
+        POINT
+        + """
+        const key = (name) => canvas.dispatchEvent(new KeyboardEvent("keydown", {key: name, cancelable: true}));
+        const first = () => tip.innerText.split("\\n")[0];
+        const whole = range();
+        document.querySelector("[data-time]").click();
+        const there = range(), one = first();
+        key("ArrowRight");
+        const two = first();
+        key("0");
+        return [there, one, two, range() === whole];""",
+    )
+    assert found == ["0:00.0 – 0:20.0", "0:01.00 – 0:02.96", "0:01.50 – 0:03.46", True]
+
+
+def test_the_page_fits_a_phone_and_loads_nothing(browse):
+    page = report(timeline())
+    found = browse(
+        page,
+        'return [document.documentElement.scrollWidth <= innerWidth, performance.getEntriesByType("resource").length,'
+        'document.querySelector("canvas").getBoundingClientRect().width > 250];',
+        size="390,844",
+    )
+    assert found[0] is True
+    assert found[1:] == [0, True]
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+
+
+def test_text_from_outside_stays_text(browse):
+    found = browse(
+        report(timeline()),
+        'return [document.querySelectorAll("h1 b, li i").length, document.querySelector("h1").textContent,'
+        'document.querySelectorAll("tbody tr").length, [...document.querySelectorAll("li")].at(-1).textContent];',
+    )
+    assert found == [0, "<b>talk<b>.mp4", 6, "The video, at 3.00 s: <i>."]
+
+
+def test_the_page_itself_is_small():
+    bare = replace(timeline(), peaks=[])
+    assert len(report(bare).encode()) < 60_000
+
+
+def test_nobody_in_the_video_is_said_and_draws_no_chart(browse):
+    nobody = Window(-1, 0.0, 2.0, "no_face", 0.0, math.nan, "", dict.fromkeys(LABELS, math.nan))
+    page = report(Timeline("empty.mp4", "mini", LABELS, 2.0, [nobody], [], [], []))
+    found = browse(page, 'return [document.querySelectorAll("canvas").length, document.body.innerText];')
+    assert found[0] == 0
+    assert "No face could be read" in found[1]
+    assert "In 1 windows no face was found." in found[1]
+
+
+def test_a_picture_alone_has_no_share_of_time():
+    labels = ["smiling", "crying"]
+    one = Window(0, 0.0, 0.0, "ok", 1.0, 1.0, "smiling", {"smiling": 0.9, "crying": 0.1})
+    segments = find_segments([one], labels, SegmentConfig())
+    page = report(
+        Timeline("a.jpg", "mini", labels, 0.0, [one], segments, *summarise([one], segments, labels))
+    )
+    assert "nan" not in page.split("<script")[0]
+
+
+def test_a_crowd_gets_charts_for_the_best_read_and_a_note_for_the_others():
+    page = report(timeline(labels=["a", "b"], tracks=tuple(range(25))))
+    assert page.count("<canvas") == 20
+    assert "Faces without a chart" in page

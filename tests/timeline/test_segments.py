@@ -1,0 +1,122 @@
+import math
+
+import numpy as np
+import pytest
+
+from emoclip.config import SegmentConfig
+from emoclip.errors import ConfigError
+from emoclip.results import NO_TRACK, Window
+from emoclip.timeline.segments import find_segments, smooth, summarise
+
+LABELS = ["calm", "joy"]
+
+
+def windows(joy, *, track_id=0, start_s=0.0, step_s=0.5, length_s=2.0):
+    """One window per probability of joy; None is unreadable."""
+    rows = []
+    for at, share in enumerate(joy):
+        probs = dict.fromkeys(LABELS, math.nan) if share is None else {"calm": 1 - share, "joy": share}
+        top = "" if share is None else max(probs, key=probs.__getitem__)
+        begin = start_s + at * step_s
+        status = "ok" if share is not None else "low_coverage"
+        rows.append(Window(track_id, begin, begin + length_s, status, 1.0, 0.9, top, probs))
+    return rows
+
+
+def spans(segments):
+    return [(segment.label, segment.onset_s, segment.offset_s) for segment in segments]
+
+
+# Chance is 0.5, so with enter=1.5 and leave=1.1 a segment begins at 0.75 and ends below 0.55 or where the other
+# label leads by 0.2.
+HYSTERESIS = SegmentConfig()
+
+
+def test_segments_meet_halfway_between_window_centres_and_reach_the_ends_of_the_track():
+    # Centres at 1, 1.5, 2, 2.5, 3 s; calm for two windows, joy for three.
+    found = find_segments(windows([0.1, 0.1, 0.9, 0.95, 0.8]), LABELS, HYSTERESIS)
+    assert spans(found) == [("calm", 0.0, 1.75), ("joy", 1.75, 4.0)]
+    assert (found[1].peak_s, found[1].peak, found[1].mean) == (
+        2.5,
+        0.95,
+        pytest.approx((0.9 + 0.95 + 0.8) / 3),
+    )
+
+
+def test_a_segment_lasts_through_a_dip_above_the_lower_threshold_only():
+    # 0.6 would not begin a segment, but does not end one; 0.5 does.
+    assert spans(find_segments(windows([0.9, 0.6, 0.9]), LABELS, HYSTERESIS)) == [("joy", 0.0, 3.0)]
+    assert spans(find_segments(windows([0.9, 0.5, 0.9]), LABELS, HYSTERESIS)) == [
+        ("joy", 0.0, 1.25),
+        ("joy", 1.75, 3.0),
+    ]
+    assert find_segments(windows([0.6, 0.6, 0.6]), LABELS, HYSTERESIS) == []
+
+
+def test_unreadable_stretches_are_bridged_up_to_bridge_s():
+    held = find_segments(windows([0.9, None, None, 0.9]), LABELS, SegmentConfig(bridge_s=1.0))
+    assert spans(held) == [("joy", 0.0, 3.5)]
+    broken = find_segments(windows([0.9, None, None, None, 0.9]), LABELS, SegmentConfig(bridge_s=1.0))
+    assert spans(broken) == [("joy", 0.0, 1.25), ("joy", 2.75, 4.0)]
+
+
+def test_short_segments_are_dropped_below_min_s():
+    rows = windows([0.1, 0.9, 0.1, 0.1])
+    assert len(find_segments(rows, LABELS, SegmentConfig())) == 3
+    assert [segment.label for segment in find_segments(rows, LABELS, SegmentConfig(min_s=0.6))] == [
+        "calm",
+        "calm",
+    ]
+
+
+def test_tracks_are_told_apart_and_windows_without_a_track_count_nowhere():
+    nobody = Window(NO_TRACK, 0, 2, "no_face", 0.0, math.nan, "", dict.fromkeys(LABELS, math.nan))
+    rows = [nobody, *windows([0.1, 0.1], track_id=4), *windows([0.9, 0.9], track_id=1)]
+    found = find_segments(rows, LABELS, HYSTERESIS)
+    assert [(segment.track_id, segment.label) for segment in found] == [(1, "joy"), (4, "calm")]
+    tracks, summary = summarise(rows, found, LABELS)
+    assert [track.track_id for track in tracks] == [1, 4]
+    assert len(summary) == 4
+
+
+def test_summary_by_hand():
+    # Eight windows, spans: 1.25 s, six of 0.5 s, 1.25 s = 5.5 s in all.  Joy: windows 2, 3 and 6 (0.5 s each).
+    rows = windows([0.1, 0.1, 0.9, 0.9, 0.1, 0.1, 0.9, 0.1], start_s=10.0)
+    tracks, summary = summarise(rows, find_segments(rows, LABELS, HYSTERESIS), LABELS)
+    joy = next(row for row in summary if row.label == "joy")
+    assert joy.share == pytest.approx(1.5 / 5.5)
+    assert (joy.episodes, joy.longest_s) == (2, pytest.approx(1.0))
+    assert joy.latency_s == pytest.approx(1.75)  # the first joy window's centre, less half a step
+    assert joy.mean == pytest.approx(np.mean([0.1, 0.1, 0.9, 0.9, 0.1, 0.1, 0.9, 0.1]))
+    assert tracks[0].statuses == {"ok": 8}
+
+
+def test_a_track_that_is_never_readable_has_no_share_and_no_latency():
+    _, summary = summarise(windows([None, None]), [], LABELS)
+    assert all(math.isnan(row.share) and row.latency_s is None and row.episodes == 0 for row in summary)
+
+
+def test_smoothing_is_the_centred_mean_over_readable_windows():
+    rows = smooth(windows([0.0, None, 0.6, 0.9, 0.0]), 1.0)  # half a second to either side: one neighbour
+    joy = [row.probs["joy"] for row in rows]
+    assert joy[0] == 0.0
+    assert math.isnan(joy[1])
+    assert joy[2:] == pytest.approx([0.75, 0.5, 0.45])
+    assert [row.top for row in rows][1:3] == ["", "joy"]
+    assert rows[2].start_s == 1.0
+    assert smooth(windows([0.2, 0.4]), 0.0) == windows([0.2, 0.4])
+
+
+def test_many_labels_need_less_than_two_to_enter():
+    labels = [str(number) for number in range(10)]
+    probs = dict.fromkeys(labels, 0.75 / 9) | {"3": 0.25}
+    row = Window(0, 0.0, 2.0, "ok", 1.0, 1.0, "3", probs)
+    assert [segment.label for segment in find_segments([row], labels, SegmentConfig())] == ["3"]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"enter": 1.0, "leave": 1.2}, {"leave": 0.0}, {"min_s": -1}, {"smooth_s": math.nan}]
+)
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(ConfigError):
+        SegmentConfig(**settings)

@@ -1,0 +1,290 @@
+"""Windows, on hand-made frames and on real recordings with a tiny random model."""
+
+import contextlib
+import math
+import os
+import threading
+
+import av
+import cv2
+import numpy as np
+import pytest
+from packages import tiny_package
+
+from emoclip import EmoCLIP
+from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+from emoclip.errors import ConfigError
+from emoclip.recording import Look
+from emoclip.results import NO_TRACK
+from emoclip.timeline.stream import cut, sharpness, watched
+
+FACES = FaceConfig(mode="all", min_face_px=40, bridge_s=1.0)
+WINDOWS = WindowConfig(length_s=2.0, step_s=0.5, min_sharpness=0.1)
+FPS = 10
+
+
+def look(track_id=0, *, side=100.0, score=0.8, sharp=0.5):
+    return Look(track_id, side, score, np.ones(4, np.float32), sharp, None)
+
+
+def frames(seconds, seen=lambda time_s: [look()], *, fps=FPS, start_s=0.0):
+    return [(start_s + at / fps, seen(start_s + at / fps)) for at in range(round(seconds * fps))]
+
+
+def drafts(frames, faces=FACES, windows=WINDOWS):
+    return list(cut(iter(frames), faces, windows))
+
+
+def test_windows_start_every_step_until_one_holds_the_last_frame():
+    rows = drafts(frames(4.0))
+    assert [row.start_s for row in rows] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert [row.end_s for row in rows] == pytest.approx([1.9, 2.4, 2.9, 3.4, 3.9])
+    # Two tenths more need one more window, which is shorter than the others.
+    rows = drafts(frames(4.2))
+    assert (rows[-1].start_s, rows[-1].end_s) == (2.5, pytest.approx(4.1))
+
+
+def test_a_window_longer_than_the_video_is_one_window():
+    rows = drafts(frames(1.0))
+    assert [(row.start_s, row.end_s, row.status, row.coverage) for row in rows] == [(0.0, 0.9, "ok", 1.0)]
+    assert [(row.start_s, row.end_s) for row in drafts([(3.0, [look()])])] == [(3.0, 3.0)]
+    assert drafts([]) == []
+
+
+def test_windows_come_while_the_video_still_runs():
+    def endless():
+        at = 0
+        while True:
+            yield at / FPS, [look()]
+            at += 1
+
+    stream = cut(endless(), FACES, WINDOWS)
+    assert [next(stream).start_s for _ in range(3)] == [0.0, 0.5, 1.0]
+
+
+def test_every_frame_is_in_a_row_and_tracks_have_no_holes_whatever_the_clock():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        times = np.cumsum(rng.uniform(0.01, 0.4, size=80)) + rng.uniform(0, 5)
+        here = {0: rng.uniform(0, 20, 2), 7: rng.uniform(0, 20, 2)}
+        footage = [
+            (float(time_s), [look(track) for track, span in here.items() if min(span) <= time_s <= max(span)])
+            for time_s in times
+        ]
+        config = WindowConfig(length_s=float(rng.uniform(0.5, 4)), step_s=0.5)
+        rows = drafts(footage, windows=config)
+        assert all(any(row.start_s <= time_s <= row.end_s for row in rows) for time_s in times)
+        for track in (0, 7):
+            starts = sorted({row.start_s for row in rows})
+            mine = [starts.index(row.start_s) for row in rows if row.track_id == track]
+            assert mine == list(range(min(mine, default=0), min(mine, default=0) + len(mine)))
+
+
+@pytest.mark.parametrize(
+    ("seen", "status", "coverage"),
+    [
+        ([], "no_face", 0.0),
+        ([look(side=30.0)] * 20, "too_small", 1.0),
+        ([look()] * 9, "low_coverage", 0.45),
+        ([look(sharp=0.01)] * 20, "blurred", 1.0),
+        ([look()] * 10, "ok", 0.5),
+    ],
+)
+def test_statuses(seen, status, coverage):
+    footage = [(at / FPS, [seen[at]] if at < len(seen) else []) for at in range(20)]
+    (row,) = drafts(footage)
+    assert (row.status, row.coverage) == (status, pytest.approx(coverage))
+    assert row.track_id == (0 if seen else NO_TRACK)
+    assert math.isnan(row.score) if not seen else row.score == pytest.approx(0.8)
+
+
+def test_a_lost_face_keeps_its_rows_as_long_as_it_may_come_back_then_nobody_has_them():
+    rows = drafts(frames(8.0, lambda time_s: [look(3)] if time_s < 2 else []))
+    assert [(row.track_id, row.status) for row in rows] == [
+        (3, "ok"),  # from 0 s
+        (3, "ok"),
+        (3, "ok"),
+        (3, "low_coverage"),
+        (3, "no_face"),  # from 2 s: last seen 0.1 s ago
+        (3, "no_face"),
+        *[(NO_TRACK, "no_face")] * 7,  # from 3 s: gone for longer than bridge_s
+    ]
+
+
+def test_each_person_has_a_row_and_largest_keeps_one():
+    def two(time_s):
+        return [look(1, side=80.0), look(2, side=120.0)]
+
+    assert [row.track_id for row in drafts(frames(2.0, two))] == [1, 2]
+    assert [row.track_id for row in drafts(frames(2.0, two), faces=FaceConfig(mode="largest"))] == [2]
+
+
+def test_two_hundred_faces_in_a_frame_are_two_hundred_rows():
+    rows = drafts(frames(2.0, lambda time_s: [look(track) for track in range(200)]))
+    assert [row.track_id for row in rows] == list(range(200))
+
+
+def test_an_hour_without_frames_makes_no_rows():
+    rows = drafts(frames(2.0) + frames(2.0, start_s=3600.25))
+    assert len(rows) < 15
+    assert all(row.end_s < 2.0 or row.start_s > 3600.0 for row in rows)
+    assert (rows[-1].start_s, rows[-1].end_s) == (pytest.approx(3600.55), pytest.approx(3602.15))
+
+
+def test_sharpness_falls_with_blur_but_not_with_light(media):
+    picture = cv2.cvtColor(cv2.imread(str(media / "single_face.jpg")), cv2.COLOR_BGR2RGB)
+    crop = picture[80:480, 80:480]
+    dim = (crop * 0.4).astype(np.uint8)
+    assert sharpness(dim) == pytest.approx(sharpness(crop), rel=0.15)
+    values = [sharpness(cv2.GaussianBlur(crop, (0, 0), sigma)) for sigma in (1, 4, 10, 20)]
+    assert values == sorted(values, reverse=True)
+    assert sharpness(np.full((50, 50, 3), 99, np.uint8)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("length_s", "step_s"),
+    [(2.0, 0.0), (2.0, -1.0), (1.0, 1.5), (math.nan, 0.5), (math.inf, 0.5), (0.0, 0.0)],
+)
+def test_windows_that_cannot_be_are_refused(length_s, step_s):
+    with pytest.raises(ConfigError):
+        WindowConfig(length_s=length_s, step_s=step_s)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return EmoCLIP.load(str(tiny_package(tmp_path_factory.mktemp("packages") / "tiny")))
+
+
+def pyav_times(path):
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+def test_rows_of_a_variable_frame_rate_carry_the_containers_own_times(model, media):
+    source = media / "face_noface.mov"
+    timeline = model.timeline(source, "calm, joyful").read()
+    times = pyav_times(source)
+    assert {window.start_s for window in timeline.windows} <= set(times)
+    assert {window.end_s for window in timeline.windows} <= set(times)
+    assert timeline.windows[0].start_s == times[0]
+    assert timeline.windows[-1].end_s == times[-1]
+    # The face is there until 2.40 s.
+    late = [window.status for window in timeline.windows if window.start_s > 2.5]
+    assert late == ["no_face"] * len(late)
+    assert len(late) == 5
+    assert timeline.windows[0].status == "ok"
+
+
+def test_start_gives_the_rows_of_that_part_on_the_same_clock(model, media):
+    source = media / "single_face.mp4"
+    times = pyav_times(source)
+    rows = (
+        model.timeline(source, "calm, joyful", start_s=0.7, end_s=1.5, windows=WindowConfig(0.5, 0.25))
+        .read()
+        .windows
+    )
+    assert rows[0].start_s == next(time_s for time_s in times if time_s >= 0.7)
+    assert rows[-1].end_s == [time_s for time_s in times if time_s < 1.5][-1]
+    assert {window.start_s for window in rows} <= set(times)
+
+
+def test_a_window_says_what_classify_says_of_the_same_span(model, media):
+    source, faces = media / "single_face.mp4", FaceConfig(mode="largest", min_face_px=45)
+    window = (
+        model.timeline(source, "calm, joyful", faces=faces, windows=WindowConfig(1.0, 0.5)).read().windows[0]
+    )
+    told = model.classify(source, "calm, joyful", end_s=1.0, faces=watched(faces)).faces[0]
+    assert window.probs == pytest.approx(told.probs, abs=1e-5)
+    assert window.top == told.top
+
+
+def test_each_frame_is_embedded_once_and_only_the_temporal_part_runs_per_window(model, media, monkeypatch):
+    counts = {"frames": 0, "windows": 0}
+    image, temporal = model.runtime.image, model.runtime.temporal
+
+    def counted(kind, run):
+        def wrapped(batch):
+            counts[kind] += len(batch)
+            return run(batch)
+
+        return wrapped
+
+    monkeypatch.setattr(model.runtime, "image", counted("frames", image))
+    monkeypatch.setattr(model.runtime, "temporal", counted("windows", temporal))
+    rows = list(model.timeline(media / "single_face.mp4", "calm, joyful", windows=WindowConfig(0.5, 0.1)))
+    assert len(rows) == 20
+    assert counts["windows"] == 20
+    assert counts["frames"] <= 20  # 2.4 s at 8 frames per second, though each is in five windows
+
+
+def test_windows_come_out_of_a_pipe_before_it_ends(model, media, tmp_path):
+    with av.open(str(media / "single_face.mp4")) as source, av.open(str(tmp_path / "a.ts"), "w") as target:
+        stream = target.add_stream("mpeg2video", rate=30)
+        stream.width, stream.height, stream.bit_rate = 640, 360, 8_000_000
+        pictures = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+        for picture in pictures * 5:
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        target.mux(stream.encode(None))
+    data = (tmp_path / "a.ts").read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    read = threading.Event()
+
+    def feed():
+        with open(tmp_path / "pipe", "wb") as pipe, contextlib.suppress(BrokenPipeError):
+            pipe.write(data[: len(data) * 2 // 3])
+            pipe.flush()
+            waited.append(read.wait(timeout=60))
+            pipe.write(data[len(data) * 2 // 3 :])
+
+    waited: list[bool] = []
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    stream = model.timeline(tmp_path / "pipe", "calm, joyful")
+    windows = iter(stream)
+    first = next(windows)
+    read.set()
+    rest = list(windows)
+    feeder.join()
+    assert waited == [True]
+    assert first.start_s == pytest.approx(0, abs=0.1)
+    assert rest[-1].end_s == pytest.approx(72 * 5 / 30, abs=0.2)
+    assert stream.duration_s is None
+
+
+def test_peaks_hold_a_small_picture_only_when_asked(model, media):
+    def peaks(keep):
+        source = media / "single_face.mp4"
+        return model.timeline(source, "calm, joyful", end_s=1.0, keep_pictures=keep).read().peaks
+
+    (peak,) = peaks(True)
+    picture = cv2.imdecode(np.frombuffer(peak.picture, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (96, 96, 3)
+    assert len(peak.picture) < 10_000
+    assert [peak.picture for peak in peaks(False)] == [None]
+
+
+def test_a_timeline_is_read_once(model, media):
+    stream = model.timeline(media / "no_face.mp4", "calm, joyful")
+    assert [window.status for window in stream.read().windows] == ["no_face"] * 5
+    with pytest.raises(RuntimeError, match="once"):
+        stream.read()
+
+
+def test_smoothing_applies_to_what_is_read_whole(model, media):
+    source, sizes = media / "single_face.mp4", WindowConfig(0.5, 0.25)
+    raw = model.timeline(source, "calm, joyful", windows=sizes).read()
+    smoothed = model.timeline(
+        source, "calm, joyful", windows=sizes, segments=SegmentConfig(smooth_s=10)
+    ).read()
+    mean = np.mean([window.probs["joyful"] for window in raw.windows])
+    assert [window.probs["joyful"] for window in smoothed.windows] == pytest.approx([mean] * len(raw.windows))
+
+
+def test_the_bundled_model_finds_the_three_phases_of_a_real_recording(media):
+    labels = "crying or sad, worried or afraid, smiling or laughing"
+    timeline = EmoCLIP.load().timeline(media / "WolfgangLanger_Pexels.mp4", labels).read()
+    crying, worried, smiling = timeline.segments
+    assert [segment.label for segment in timeline.segments] == timeline.labels
+    # What one sees: crying until about 6.3 s, worried and looking up, laughing from about 10 s on.
+    assert crying.offset_s == worried.onset_s == pytest.approx(6.3, abs=1.5)
+    assert worried.offset_s == smiling.onset_s == pytest.approx(10.0, abs=1.5)

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+from emoclip.errors import ConfigError  # noqa: E402
+from emoclip.model.package import load  # noqa: E402
+from emoclip.training.export.packing import store_fp16, store_int8  # noqa: E402
+from emoclip.training.mini import steps as mini  # noqa: E402
+from emoclip.training.mini.fitting import fit_scale, fit_text_head, rejection_threshold  # noqa: E402
+from emoclip.training.nets.compact import TextHead  # noqa: E402
+
+SHIPPED = Path(mini.__file__).parents[1] / "recipes" / "mini" / "mini.toml"
+
+
+def test_shipped_recipe_is_read():
+    recipe = mini.read_recipe(SHIPPED)
+    assert recipe.images.epochs == 76
+    assert recipe.images.tower.channels == (48, 96, 192)
+    assert recipe.images.augment.rotation_deg == 14.0
+    assert recipe.refine.epochs == 80
+    assert recipe.text.layers == (0, 2, 5)
+
+
+def test_unknown_recipe_key_is_an_error(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[images]\nepoch = 3\n")
+    with pytest.raises(ConfigError, match=r"mine.toml \[images\]: unknown key 'epoch'"):
+        mini.read_recipe(path)
+
+
+def test_missing_crops_are_said_in_one_line(tmp_path, capsys):
+    assert mini.main(["captions", "--root", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
+    assert "fer2013_trainval.parquet" in capsys.readouterr().err
+
+
+def test_fitted_scale_gives_back_the_one_the_labels_were_drawn_with():
+    random = np.random.default_rng(0)
+    cosines = random.uniform(-1, 1, (20000, 4)).astype(np.float32)
+    odds = np.exp(5.0 * cosines)
+    odds /= odds.sum(1, keepdims=True)
+    labels = (odds.cumsum(1) < random.random((20000, 1))).sum(1)
+    assert fit_scale(cosines, labels) == pytest.approx(5.0, rel=0.05)
+
+
+def test_refitted_text_head_keeps_class_sentences_closest():
+    torch.manual_seed(0)
+    unit = torch.nn.functional.normalize
+    head = TextHead(384, 256)
+    teacher, other = unit(torch.randn(3000, 384), dim=-1), unit(torch.randn(3000, 384), dim=-1)
+    small = unit(teacher + other, dim=-1)  # another encoder's view of the same texts
+    with torch.no_grad():
+        wanted = unit(head(teacher), dim=-1)
+    classes = [slice(at, at + 100) for at in range(0, 800, 100)]  # texts of eight classes, the sentence first
+    words = [(wanted[rows], small[rows]) for rows in classes]
+    fitted = fit_text_head(head, teacher, small, words, steps=200)
+    likeness = (unit(fitted(small), dim=-1) * wanted).sum(1)
+    assert likeness[0:800:100].min() > likeness[:800].mean() + 0.05
+    assert likeness[0:800:100].min() > 0.95
+
+
+def test_rejection_threshold_keeps_95_percent():
+    best = np.linspace(0, 1, 1001, dtype=np.float32)
+    cosines = np.stack([best, np.full_like(best, -1.0)], 1)
+    assert (best >= rejection_threshold(cosines)).mean() == pytest.approx(0.95, abs=0.002)
+
+
+@pytest.mark.parametrize(("store", "share"), [(store_int8, 0.3), (store_fp16, 0.55)])
+def test_stored_small_is_nearly_the_same_function(store, share, tmp_path):
+    random = np.random.default_rng(0)
+    weights = onnx.numpy_helper.from_array(random.normal(size=(96, 96)).astype(np.float32), "w")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", 1, ["n", 96])],
+        [onnx.helper.make_tensor_value_info("y", 1, ["n", 96])],
+        [weights],
+    )
+    path = tmp_path / "g.onnx"
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9), path
+    )
+    x, whole = random.normal(size=(3, 96)).astype(np.float32), path.stat().st_size
+    before = ort.InferenceSession(str(path)).run(None, {"x": x})[0]
+    store(path)
+    after = ort.InferenceSession(str(path)).run(None, {"x": x})[0]
+    assert path.stat().st_size < share * whole
+    assert np.abs(after - before).max() < 0.03 * np.abs(before).max()
+
+
+def test_bundled_package_is_small_and_does_not_mix_batch_mates():
+    package = load("mini")
+    assert sum(path.stat().st_size for path in package.path.iterdir()) < 20e6
+    session = ort.InferenceSession(str(package.path / "image.onnx"))
+    crops = np.random.default_rng(0).random((3, 1, 48, 48), np.float32)
+    together = session.run(None, {"pixels": crops})[0]
+    alone = np.concatenate([session.run(None, {"pixels": crop[None]})[0] for crop in crops])
+    assert np.array_equal(together, alone)

@@ -1,0 +1,202 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from emoclip.training.augmentation import AugmentConfig, blocks, frame, raise_one_corner  # noqa: E402
+from emoclip.training.export.packing import folded  # noqa: E402
+from emoclip.training.mini.clips import ClipModel, ClipRecipe, FrameBank, pseudo_clips, train_clips  # noqa: E402
+from emoclip.training.mini.faces import held_out, near_duplicates  # noqa: E402
+from emoclip.training.nets.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig  # noqa: E402
+from emoclip.training.nets.losses import LogitScale, contrastive_loss, same_text_targets  # noqa: E402
+from emoclip.training.nets.state import restore_state, training_state  # noqa: E402
+
+SMALL = ImageTowerConfig(channels=(8, 8, 16, 16), blocks=(1, 1, 1, 1), width=12)
+
+
+@pytest.fixture
+def tower():
+    torch.manual_seed(0)
+    tower = ImageTower(SMALL)
+    tower.train()
+    tower(torch.rand(64, 1, 48, 48))  # gives the batch norms statistics that are not their initial ones
+    return tower.eval()
+
+
+def test_exposure_does_not_change_the_embedding(tower):
+    crops = torch.rand(3, 1, 48, 48)
+    assert torch.allclose(tower(crops), tower(crops * 0.5 + 0.2), atol=2e-2)
+
+
+def test_folded_tower_is_the_same_function_without_norms(tower):
+    crops = torch.rand(5, 1, 48, 48)
+    small = folded(tower)
+    assert torch.allclose(small(crops), tower(crops), atol=1e-4)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.modules())
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_tower_that_begins_at_full_resolution_folds_too(pooled):
+    torch.manual_seed(0)
+    tower = ImageTower(
+        ImageTowerConfig(fine=4, channels=(8, 8, 16), blocks=(1, 1, 1), width=12, pooled=pooled)
+    )
+    tower.train()
+    tower(torch.rand(64, 1, 48, 48))
+    crops = torch.rand(5, 1, 48, 48)
+    assert tower.eval().feature_map(crops).shape == (5, 16, 6, 6)
+    small = folded(tower)
+    assert torch.allclose(small(crops), tower(crops), atol=1e-4)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.modules())
+
+
+def test_head_over_all_cells_knows_where_something_is_and_hides_cells_only_in_training():
+    torch.manual_seed(0)
+    config = ImageTowerConfig(fine=4, channels=(8, 8, 16), blocks=(1, 1, 1), width=12, dropout=0.0)
+    maps = torch.rand(2, 16, config.cells, config.cells)
+    seen = ImageTower(replace(config, pooled=False, cell_dropout=0.5))
+    mean = ImageTower(config)
+    assert torch.allclose(mean.embed(maps), mean.embed(maps.flip(3)), atol=1e-6)
+    assert not torch.allclose(seen.eval().embed(maps), seen.embed(maps.flip(3)))
+    assert torch.equal(seen.embed(maps), seen.embed(maps))
+    assert not torch.allclose(seen.train().embed(maps), seen.embed(maps))
+
+
+def test_state_of_two_optimisers_goes_on_as_if_never_stopped():
+    def start():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1))
+        sgd = torch.optim.SGD(model[0].parameters(), lr=0.1, momentum=0.9, nesterov=True)
+        return model, [sgd, torch.optim.AdamW(model[1].parameters(), lr=0.01)]
+
+    def go(model, optimizers):
+        model.zero_grad()
+        model(torch.ones(2, 3)).square().sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+    model, optimizers = start()
+    go(model, optimizers)
+    state = {k: v.clone() for k, v in training_state(model, {}, 7, *optimizers).items()}
+    again, others = start()
+    assert restore_state(state, again, {}, *others) == 7
+    go(model, optimizers)
+    go(again, others)
+    for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_padding_does_not_change_a_text():
+    torch.manual_seed(0)
+    tower = TextTower(
+        TextTowerConfig(vocabulary=50, embedding=8, hidden=24, layers=2, heads=2, feed_forward=32)
+    )
+    tokens = torch.randint(1, 50, (2, 7))
+    padded = torch.cat([tokens, torch.zeros(2, 20, dtype=torch.long)], 1)
+    assert torch.allclose(tower.eval()(tokens), tower(padded), atol=1e-5)
+
+
+def test_contrastive_loss_of_matched_orthogonal_pairs_by_hand():
+    # Two pairs, cosines 1 and 0, scale 1: every row and column is softmax(1, 0), so loss = log(1 + e^-1).
+    pairs = torch.eye(2) * 3
+    loss = contrastive_loss(pairs, pairs, torch.tensor(1.0))
+    assert float(loss) == pytest.approx(np.log1p(np.exp(-1)))
+
+
+def test_same_class_samples_are_no_negatives_when_asked():
+    visual, text = torch.tensor([[1.0, 0], [1, 0]]), torch.tensor([[1.0, 0], [1, 0]])
+    targets = same_text_targets(torch.tensor([4, 4]))
+    # Both texts fit both samples alike; a wrong target would cost more than log 2.
+    assert float(contrastive_loss(visual, text, torch.tensor(50.0), targets)) == pytest.approx(np.log(2))
+
+
+def test_logit_scale_stays_at_most_100():
+    scale = LogitScale(1e6)
+    assert float(scale().detach()) == pytest.approx(100)
+
+
+def test_points_move_with_the_picture():
+    torch.manual_seed(1)
+    pixels = torch.zeros(8, 1, 48, 48)
+    pixels[:, :, 20:23, 30:33] = 1.0  # a bright spot around pixel (31, 21)
+    point = torch.tensor([[(31 + 0.5) / 24 - 1, (21 + 0.5) / 24 - 1]]).expand(8, 1, 2)
+    moved, framing = frame(pixels, AugmentConfig())
+    where = (framing.move(point, torch.tensor([0])) + 1) * 24 - 0.5
+    for picture, (x, y) in zip(moved[:, 0], where[:, 0].tolist(), strict=True):
+        ys, xs = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+        centre = float((picture * xs).sum() / picture.sum()), float((picture * ys).sum() / picture.sum())
+        assert centre == pytest.approx((x, y), abs=0.7)
+
+
+def test_blocks_of_fine_steps_give_the_picture_back():
+    pixels = torch.rand(2, 1, 48, 48)
+    assert torch.allclose(blocks(pixels, 1.0, strength=1e-4), pixels, atol=1e-2)
+
+
+def test_only_chosen_faces_smirk_and_only_around_the_mouth():
+    torch.manual_seed(0)
+    pixels = torch.rand(2, 1, 48, 48)
+    points = torch.zeros(2, 82, 2)
+    points[:, 0], points[:, 8] = torch.tensor([-0.5, -0.3]), torch.tensor([0.5, -0.3])
+    points[:, 46], points[:, 47] = torch.tensor([-0.3, 0.5]), torch.tensor([0.3, 0.5])
+    warped = raise_one_corner(pixels, points, torch.tensor([False, True]))
+    changed = (warped - pixels).abs() > 0.02
+    assert not changed[0].any()
+    assert changed[1, 0, 30:].any()
+    assert not changed[1, 0, :12].any()
+
+
+def test_temporal_part_starts_as_the_mean_of_unit_frames():
+    frames = torch.randn(2, 5, 16) * 3
+    expected = torch.nn.functional.normalize(frames, dim=-1).mean(1)
+    assert torch.allclose(ClipModel(16, 1)(frames), expected, atol=1e-6)
+
+
+def test_temporal_part_leaves_a_still_alone_and_corrects_a_changing_clip():
+    torch.manual_seed(0)
+    model = ClipModel(16, 1)
+    torch.nn.init.normal_(model.out.weight)
+    frames = torch.randn(2, 1, 16)
+    unit = torch.nn.functional.normalize(frames, dim=-1)
+    assert torch.allclose(model(frames.expand(2, 32, 16)), unit[:, 0], atol=1e-5)
+    changing = torch.cat([unit, -unit], 1)
+    assert float(model(changing).detach().norm(dim=1).min()) > 0.1  # their mean alone is nothing
+
+
+def test_half_trust_halves_the_learned_correction_once_however_often_training_is_resumed(tmp_path):
+    torch.manual_seed(0)
+    bank = FrameBank(torch.randn(8, 2, 16), torch.randn(8, 2, 16), torch.randn(3, 16), torch.arange(8) % 7)
+    text = torch.nn.functional.normalize(torch.randn(7, 16), dim=-1)
+    recipe = ClipRecipe(steps=250, batch=4, frames=4, depth=1)
+    frames = torch.randn(3, 6, 16)
+    mean = torch.nn.functional.normalize(frames, dim=-1).mean(1)
+    learned = {}
+    for trust in (1.0, 0.5, 0.5):
+        out = tmp_path / str(trust)
+        out.mkdir(exist_ok=True)
+        learned[trust] = train_clips(replace(recipe, trust=trust), bank, text, 5.0, out)(frames) - mean
+    assert float(learned[1.0].detach().abs().max()) > 0.01
+    torch.testing.assert_close(learned[0.5], learned[1.0] / 2)
+
+
+def test_a_partial_clip_shows_its_apex_and_rests_elsewhere():
+    torch.manual_seed(0)
+    views = torch.zeros(2, 1, 2)
+    views[0, :, 0], views[1, :, 1] = 1.0, 1.0  # crop 0 shows something, crop 1 is neutral
+    bank = FrameBank(views, views.expand(2, 2, 2).clone(), torch.zeros(3, 2), torch.tensor([0, 4]))
+    clips = pseudo_clips(bank, torch.zeros(200, dtype=torch.long), 16, torch.tensor([1]), partial=1.0)
+    assert torch.all(clips[..., 0].amax(1) == 1.0)
+    assert float((clips[..., 1] > 0.5).float().mean()) > 0.3
+
+
+def test_near_duplicates_share_a_group_and_a_side():
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 48, 48)).astype(np.uint8)
+    images[20:] = np.clip(images[:20].astype(int) + random.integers(-2, 3, (20, 48, 48)), 0, 255)
+    groups = near_duplicates(images)
+    assert np.array_equal(groups[:20], groups[20:])
+    held = held_out(np.zeros(40, np.int64), groups, 0.3)
+    assert np.array_equal(held[:20], held[20:])
+    assert 12 <= held.sum() <= 13

@@ -1,0 +1,317 @@
+"""From clips to batches: what is kept, what is said, what is seen; the same whoever asks."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from clips import CAPTIONS, CLASSES, TINY, make_clips  # noqa: E402
+
+from emoclip.datasets import Clip  # noqa: E402
+from emoclip.errors import ConfigError, InputError  # noqa: E402
+from emoclip.model.pixels import PixelSpec, prepare  # noqa: E402
+from emoclip.training.crops import (  # noqa: E402
+    PLAIN,
+    View,
+    covering_windows,
+    drift,
+    paper_window,
+    read_crops,
+    turned,
+)
+from emoclip.training.data import Draw, EpochBatches, TrainingClips, batches, view_pixels  # noqa: E402
+from emoclip.training.recipe import load_recipe  # noqa: E402
+from emoclip.training.samples import choose_samples, class_counts  # noqa: E402
+
+GREY = PixelSpec(48, "grey", (0.5,), (0.25,), "bilinear-antialias", 0.0)
+
+
+def tiny(*settings):
+    return load_recipe("smoke", (*TINY, "data.file=''", "data.measures=''", *settings))
+
+
+def rewritten(manifest, change):
+    rows = [change(row) for row in csv.DictReader(manifest.open())]
+    with manifest.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return manifest
+
+
+# ---- which frames
+
+
+def test_long_clips_give_consecutive_frames_from_the_start():
+    assert paper_window(50, 4, 10).tolist() == [10, 11, 12, 13]
+
+
+def test_a_window_past_the_end_wraps_around_once():
+    assert paper_window(6, 4, 4).tolist() == [4, 5, 0, 1]
+
+
+def test_a_short_clip_is_wrapped_then_reflected():
+    # 3 frames from 1: 1 2, wrapped 0 1 2 -> still one short of six -> reflected at the last frame
+    assert paper_window(3, 6, 1).tolist() == [1, 2, 0, 1, 2, 1]
+    assert paper_window(1, 4, 0).tolist() == [0, 0, 0, 0]
+
+
+def test_the_window_is_the_one_evaluation_calls_paper():
+    from emoclip.evaluation.sampling import Sampling
+
+    for total in (1, 5, 31, 32, 33, 40, 200):
+        for seed in range(5):
+            kept = np.arange(0, total, 4)
+            picked = Sampling("paper", 32, 4, seed).pick(total, "0f" * 32)
+            start = int(picked[0]) // 4
+            np.testing.assert_array_equal(kept[paper_window(len(kept), 32, start)], picked)
+
+
+def test_covering_windows_are_the_engines():
+    from types import SimpleNamespace
+
+    from emoclip.engine import EmoCLIP
+
+    engine = EmoCLIP(SimpleNamespace(frames_per_clip=4), None)
+    for count in (1, 3, 4, 5, 9, 17):
+        frames = np.arange(count, dtype=np.float32)[:, None]
+        np.testing.assert_array_equal(engine._spans(frames)[..., 0], covering_windows(count, 4))
+
+
+def test_every_stride_th_frame_is_read(tmp_path):
+    make_clips(tmp_path, count=1, frames=7)
+    clip = Clip("clip000", tmp_path / "clip000")
+    every = read_crops(clip, 1)
+    assert len(every) == 7
+    assert [np.array_equal(a, b) for a, b in zip(read_crops(clip, 3), every[::3], strict=True)] == [True] * 3
+
+
+# ---- how they are seen
+
+
+def test_the_pixels_are_the_one_pixel_paths(tmp_path):
+    make_clips(tmp_path, count=1)
+    clip = Clip("clip000", tmp_path / "clip000")
+    plain = view_pixels(clip, PLAIN, tiny(), GREY)
+    np.testing.assert_array_equal(plain, prepare(read_crops(clip, 1), GREY))
+    window = view_pixels(clip, PLAIN, tiny("clips.frames=9"), GREY, start=0.99)
+    np.testing.assert_array_equal(window, plain[paper_window(7, 9, 6)])
+
+
+def test_a_whole_clip_is_turned_alike():
+    crop = np.random.default_rng(0).integers(0, 255, (48, 48, 3), np.uint8)
+    first, second = turned([crop, crop], View(angle_deg=5.0, mirrored=True))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(turned([crop], View(mirrored=True))[0], crop[:, ::-1])
+    np.testing.assert_array_equal(turned([crop], PLAIN)[0], crop)
+
+
+def test_rotation_turns_counterclockwise_about_the_centre():
+    crop = np.zeros((49, 49, 3), np.uint8)
+    crop[24, 40] = 255  # right of the centre
+    up = turned([crop], View(angle_deg=90.0))[0]
+    assert np.unravel_index(up[..., 0].argmax(), (49, 49)) == (8, 24)
+
+
+def test_a_still_picture_drifts_smoothly():
+    crop = np.random.default_rng(0).integers(0, 255, (48, 48, 3), np.uint8)
+    frames = drift(crop, 8, 0.1, np.random.default_rng(1))
+    again = drift(crop, 8, 0.1, np.random.default_rng(1))
+    assert all(np.array_equal(a, b) for a, b in zip(frames, again, strict=True))
+    assert len(frames) == 8
+    assert not np.array_equal(frames[0], frames[4])
+
+
+# ---- which clips, which words
+
+
+def test_held_out_is_a_share_of_every_class_and_disjoint(tmp_path):
+    samples = choose_samples(tiny(), make_clips(tmp_path, count=24, test=6))
+    train, held, test = ({s.clip.id for s in part} for part in (samples.train, samples.held, samples.test))
+    assert (len(train), len(held), len(test)) == (18, 6, 6)
+    assert not train & held
+    assert not (train | held) & test
+    assert class_counts(samples.held, samples.classes) == dict.fromkeys(CLASSES, 2)
+
+
+def test_clips_of_one_subject_stay_together(tmp_path):
+    manifest = make_clips(tmp_path, count=24)
+    rewritten(manifest, lambda row: row | {"subject": f"s{int(row['path'][4:]) // 4}"})
+    samples = choose_samples(tiny(), manifest)
+    assert samples.held
+    assert not {s.clip.subject for s in samples.train} & {s.clip.subject for s in samples.held}
+
+
+def test_clips_without_a_caption_are_left_out_and_named(tmp_path):
+    manifest = make_clips(tmp_path, count=24)
+    rewritten(
+        manifest,
+        lambda row: row | {"caption": " " if row["path"] in ("clip003", "clip007") else row["caption"]},
+    )
+    samples = choose_samples(tiny(), manifest)
+    assert len(samples.train) + len(samples.held) == 22
+    assert samples.notes == ("2 of 24 clips have no caption and are left out: clip003, clip007",)
+    mixed = choose_samples(tiny("data.text=mixed"), manifest)
+    assert len(mixed.train) + len(mixed.held) == 24
+
+
+def test_no_captions_at_all_is_an_error_with_a_way_out(tmp_path):
+    manifest = make_clips(tmp_path, captions=False)
+    with pytest.raises(InputError, match=r"no clip has a caption; pass --set data\.text=classes"):
+        choose_samples(tiny(), manifest)
+
+
+def test_one_class_only_teaches_class_sentences_nothing(tmp_path):
+    manifest = rewritten(make_clips(tmp_path), lambda row: row | {"label": "anger"})
+    with pytest.raises(InputError, match=r"every clip is of one class \(anger\)"):
+        choose_samples(tiny("data.text=classes"), manifest)
+    assert choose_samples(tiny(), manifest).train  # captions still do
+
+
+def test_missing_files_are_left_out_and_named_and_none_at_all_is_an_error(tmp_path):
+    manifest = make_clips(tmp_path)
+    (tmp_path / "clip002").rename(tmp_path / "moved")
+    assert "1 of 24 clips do not exist and are left out: clip002" in choose_samples(tiny(), manifest).notes
+    rewritten(manifest, lambda row: row | {"path": "gone/" + row["path"]})
+    with pytest.raises(InputError, match="none of the 24 listed clips exists"):
+        choose_samples(tiny(), manifest)
+
+
+def test_the_same_clip_in_train_and_test_is_refused(tmp_path):
+    manifest = make_clips(tmp_path, count=6, test=3)
+    text = manifest.read_text() + "clip006,anger,angry,train\n"
+    manifest.write_text(text)
+    with pytest.raises(InputError, match="1 clips are in the training and the test part"):
+        choose_samples(tiny(), manifest)
+
+
+def test_a_class_left_out_is_not_trained_on_but_tested(tmp_path):
+    samples = choose_samples(tiny("data.leave_out=angry"), make_clips(tmp_path, count=24, test=6))
+    assert class_counts(samples.train, samples.classes)["anger"] == 0
+    assert class_counts(samples.test, samples.classes)["anger"] == 2
+    with pytest.raises(ConfigError, match="'bored' is not one of"):
+        choose_samples(tiny("data.leave_out=bored"), make_clips(tmp_path / "b"))
+
+
+def test_training_on_all_leaves_nothing_to_test_on(tmp_path):
+    samples = choose_samples(tiny("data.split=all"), make_clips(tmp_path, count=24, test=6))
+    assert len(samples.train) + len(samples.held) == 30
+    assert not samples.test
+
+
+def test_a_fold_of_mafw_is_read_with_its_captions(tmp_path):
+    from trees import MAFW, mafw_emoclip, mafw_official
+
+    from emoclip.training.samples import with_faces
+
+    recipe = load_recipe("mafw-captions", ["selection.select=last", "data.fold=2"])
+    crops = choose_samples(recipe, mafw_emoclip(tmp_path / "crops"))
+    scenes = choose_samples(recipe, mafw_official(tmp_path / "scenes"))
+    for samples in (crops, scenes):
+        train, test = ({Path(s.clip.id).stem: s for s in part} for part in (samples.train, samples.test))
+        assert set(train) | set(test) == set(MAFW)
+        assert not set(train) & set(test)
+        name = next(iter(train))
+        assert (train[name].captions, samples.classes[train[name].label]) == ((MAFW[name][2],), MAFW[name][0])
+    assert with_faces(recipe, crops.dataset).data.faces == "full"
+    assert with_faces(recipe, scenes.dataset).data.faces == "largest"
+
+
+# ---- batches
+
+
+def clips_of(tmp_path, *settings, count=24):
+    from emoclip.training.assembly import word_tokenizer
+    from emoclip.training.data import said
+
+    recipe = tiny(*settings)
+    samples = choose_samples(recipe, make_clips(tmp_path, count=count))
+    tokenizer = word_tokenizer(said(samples.train, samples.sentences, recipe))
+    return TrainingClips(samples.train, samples.sentences, recipe, GREY, tokenizer), samples
+
+
+def labels(samples):
+    return [sample.label for sample in samples.train]
+
+
+def test_a_batch_does_not_depend_on_workers_or_on_what_came_before(tmp_path):
+    clips, samples = clips_of(tmp_path)
+    alone = list(batches(clips, EpochBatches(labels(samples), clips.recipe, 1)))
+    resumed = list(batches(clips, EpochBatches(labels(samples), clips.recipe, 1, first=1)))
+    assert len(alone) == 2  # 18 clips in batches of 8: the last two wait for another epoch
+    torch.testing.assert_close(resumed[0].video, alone[1].video, rtol=0, atol=0)
+    torch.testing.assert_close(resumed[0].text, alone[1].text, rtol=0, atol=0)
+    other, _ = clips_of(tmp_path / "w", "loop.workers=2")
+    with_workers = list(batches(other, EpochBatches(labels(samples), other.recipe, 1)))
+    torch.testing.assert_close(with_workers[0].video, alone[0].video, rtol=0, atol=0)
+
+
+def test_two_processes_share_the_batch_of_one(tmp_path):
+    clips, samples = clips_of(tmp_path)
+    whole = next(iter(EpochBatches(labels(samples), clips.recipe, 0)))
+    shares = [
+        next(iter(EpochBatches(labels(samples), clips.recipe, 0, rank=rank, world=2))) for rank in (0, 1)
+    ]
+    assert shares[0] + shares[1] == whole
+    with pytest.raises(InputError, match="does not divide over 3 processes"):
+        EpochBatches(labels(samples), clips.recipe, 0, world=3)
+
+
+def test_a_batch_larger_than_the_set_is_told_with_a_size_that_works(tmp_path):
+    clips, samples = clips_of(tmp_path, "loop.batch=64")
+    with pytest.raises(InputError, match=r"loop\.batch=64 is larger than the 18 clips.*--set loop\.batch=9"):
+        EpochBatches(labels(samples), clips.recipe, 0)
+
+
+def test_epochs_differ_and_each_shows_every_clip_at_most_once(tmp_path):
+    clips, samples = clips_of(tmp_path, "loop.batch=6")
+    orders = [EpochBatches(labels(samples), clips.recipe, epoch).order.tolist() for epoch in (0, 1)]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == list(range(18))
+
+
+def test_balance_draws_rare_classes_as_often():
+    recipe = tiny("data.balance=1", "loop.batch=8")
+    order = EpochBatches([0] * 900 + [1] * 100, recipe, 0).order
+    assert 0.4 < np.mean(order >= 900) < 0.6
+
+
+def test_a_broken_clip_is_named_from_a_worker_too(tmp_path):
+    clips, samples = clips_of(tmp_path, "loop.workers=1")
+    victim = samples.train[3].clip
+    for frame in victim.path.iterdir():
+        frame.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=victim.path.name) as caught:
+        list(batches(clips, EpochBatches(labels(samples), clips.recipe, 0)))
+    assert "\n" not in str(caught.value)
+
+
+def test_captions_classes_and_mixed_say_what_they_should(tmp_path):
+    clips, samples = clips_of(tmp_path, "data.text=mixed", "data.caption_share=0.5")
+    sample = samples.train[0]
+    said = {clips.sentence(sample, Draw.of(0, 0, place), False) for place in range(40)}
+    name = CLASSES[sample.label]
+    assert said == {sample.captions[0], *samples.sentences[sample.label]}
+    assert sample.captions[0] in CAPTIONS[name]
+
+
+def test_sides_change_with_the_mirror_only_where_captions_were_measured(tmp_path):
+    clips, _ = clips_of(tmp_path)
+    anger = next(s for s in clips.samples if "left" in s.captions[0])
+    draw = Draw.of(0, 0, 0)
+    assert "left" in clips.sentence(anger, draw, True)
+    measured = TrainingClips(clips.samples, clips.sentences, tiny("data.measures=x"), GREY, clips.tokenizer)
+    assert "right" in measured.sentence(anger, draw, True)
+    assert "left" in measured.sentence(anger, draw, False)
+
+
+def test_the_real_crops_get_sentences_from_their_measures(shared):
+    samples = choose_samples(load_recipe("smoke", ["data.limit=400"]), shared / "faces")
+    assert len(samples.train) + len(samples.held) == 400
+    assert len(samples.test) == 3266
+    described = [sample for sample in samples.train if sample.captions]
+    assert len(described) > 0.9 * len(samples.train)
+    assert samples.classes == ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    assert samples.sentences[0][0].startswith("an angry face")

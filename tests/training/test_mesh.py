@@ -1,0 +1,56 @@
+import csv
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pq = pytest.importorskip("pyarrow.parquet")
+
+from emoclip.errors import InputError  # noqa: E402
+from emoclip.training.mesh import describe_table, measures_of  # noqa: E402
+from emoclip.training.mini.faces import MEASURES, read_faces  # noqa: E402
+
+
+def test_measures_agree_with_those_measured_on_real_faces(shared):
+    geometry = shared / "faces" / "fer2013_geometry.parquet"
+    numbers = [int(n) for n in pq.read_schema(geometry).metadata[b"keypoints"].split(b",")]
+    faces = read_faces(shared / "faces", "val")
+    rows = np.nonzero(np.isfinite(faces.measures).all(1))[0][:300]
+    mine = np.stack([measures_of(faces.points[row], numbers) for row in rows])
+    # The points are stored rounded to about a hundredth of a pixel.
+    difference = np.abs(mine - faces.measures[rows])
+    assert np.median(difference, axis=0) == pytest.approx(np.zeros(len(MEASURES)), abs=0.02)
+    spread = faces.measures[rows].std(0)
+    assert (np.median(difference, axis=0) < 0.02 * spread).all()
+
+
+def test_measures_do_not_change_with_place_size_and_tilt_of_the_picture():
+    random = np.random.default_rng(0)
+    points = random.normal(size=(478, 2)) * 20
+    points[33], points[263] = (-30, 0), (30, 0)
+    turn = np.radians(15)
+    turned = points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) * 1.7 + (40, 90)
+    before, after = measures_of(points), measures_of(turned)
+    roll = MEASURES.index("head_roll_deg")
+    assert after[roll] == pytest.approx(15, abs=1e-3)
+    assert np.delete(after, roll) == pytest.approx(np.delete(before, roll), abs=1e-4)
+
+
+def test_a_table_is_described_row_by_row_and_gaps_give_nothing(tmp_path):
+    table = tmp_path / "faces.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", *MEASURES])
+        writer.writerow(["a.png", *[0.3] * len(MEASURES)])
+        writer.writerow(["b.png", "", *[0.3] * (len(MEASURES) - 1)])
+    first, second = describe_table(table, count=2)
+    assert first[0] == "a.png"
+    assert len(first[1]) == 2
+    assert second == ("b.png", [])
+
+
+def test_a_table_without_a_measure_names_it(tmp_path):
+    table = tmp_path / "faces.csv"
+    table.write_text("path,mouth_open\na.png,0.1\n")
+    with pytest.raises(InputError, match="mouth_width"):
+        describe_table(table)

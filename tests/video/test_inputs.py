@@ -1,0 +1,399 @@
+"""Frames and times of real files, written here with PyAV or recorded, against PyAV's own and known pixels."""
+
+import io
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from videos import noise, read, write
+
+from emoclip.errors import InputError
+from emoclip.video.containers import Clock
+from emoclip.video.frames import Notes
+from emoclip.video.inputs import Frame, expand_inputs, open_video
+
+
+def shade(i, size=(64, 96)):
+    """A picture that can be told from its neighbours: a bright corner top left, grey level by number."""
+    picture = np.full((*size, 3), 40 + (i % 100), np.uint8)
+    picture[: size[0] // 4, : size[1] // 4] = 250
+    return picture
+
+
+def own_times(path):
+    """PyAV's timestamps, read in the plainest way."""
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize(
+    "name", ["face_noface.mov", "single_face.mp4", "WolfgangLanger_Pexels.mp4", "no_face.mp4"]
+)
+def test_times_are_the_containers_own(media, name):
+    frames, video = read(media / name)
+    assert [frame.time_s for frame in frames] == own_times(media / name)
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert video.warnings == []
+
+
+def test_pixels_equal_pyavs_own_conversion(media):
+    path = media / "single_face.mp4"
+    with av.open(str(path)) as container:
+        truth = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    frame = read(path, end_s=0.01)[0][0]
+    assert np.abs(frame.image.astype(int) - truth).max() <= 2
+
+
+def test_grey_is_the_small_luma_of_the_same_picture(media):
+    frame = next(iter(open_video(media / "single_face.mp4")))
+    grey = frame.grey(320)
+    assert grey.shape == (180, 320)
+    assert grey.dtype == np.uint8
+    from_colour = Frame(0, 0.0, frame.image).grey(320)
+    assert np.corrcoef(grey.ravel(), from_colour.ravel())[0, 1] > 0.999
+
+
+def test_grey_is_never_enlarged():
+    assert Frame(0, 0.0, shade(0)).grey(500).shape == (64, 96)
+
+
+def test_variable_frame_rate_keeps_every_timestamp(tmp_path):
+    stamps = [0, 14, 55, 70, 110, 500, 533, 900]
+    path = write(tmp_path / "vfr.mkv", [shade(9 * i) for i in range(8)], stamps=stamps)
+    frames, _ = read(path)
+    assert [frame.time_s for frame in frames] == pytest.approx([stamp / 1000 for stamp in stamps])
+
+
+@pytest.mark.parametrize(("turn", "corner"), [(90, "bottom left"), (-90, "top right"), (180, "bottom right")])
+def test_rotation_flag_turns_the_picture_upright(tmp_path, turn, corner):
+    # FFmpeg's display matrix names the counterclockwise turn; the bright corner starts top left.
+    path = write(tmp_path / "turned.mp4", [shade(i) for i in range(3)], turn=turn)
+    frames, video = read(path)
+    size = (64, 96) if turn == 180 else (96, 64)
+    assert frames[0].image.shape == (*size, 3)
+    assert (video.height, video.width) == size
+    rows = slice(-8, None) if "bottom" in corner else slice(0, 8)
+    columns = slice(-8, None) if "right" in corner else slice(0, 8)
+    assert frames[0].image[rows, columns].min() > 200
+    assert frames[0].grey(48)[rows, columns][2:-2, 2:-2].min() > 180
+
+
+def test_pixels_that_are_not_square_are_made_square(tmp_path):
+    path = tmp_path / "anamorphic.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 144, 108, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(shade(0, (108, 144)), format="rgb24")))
+        container.mux(stream.encode())
+    assert read(path)[0][0].image.shape == (108, 192, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "codec", "pix_fmt"),
+    [((63, 97), "ffv1", "yuv444p"), ((64, 96), "ffv1", "gray"), ((65, 95), "ffv1", "yuv420p10le")],
+)
+def test_odd_sizes_grey_and_deep_colour(tmp_path, size, codec, pix_fmt):
+    path = write(tmp_path / "odd.mkv", [shade(7, size)] * 2, codec=codec, pix_fmt=pix_fmt)
+    frames, _ = read(path)
+    assert len(frames) == 2
+    assert np.abs(frames[0].image.astype(int) - shade(7, size)).max() <= 6
+    assert frames[0].grey(50).shape[1] == 50
+
+
+def test_transparent_video_is_laid_over_white(tmp_path):
+    picture = np.zeros((64, 96, 4), np.uint8)
+    picture[:, :48] = (200, 0, 0, 255)
+    path = write(tmp_path / "clear.mov", [picture] * 2, codec="png", pix_fmt="rgba")
+    image = read(path)[0][0].image
+    assert tuple(image[5, 5]) == (200, 0, 0)
+    assert tuple(image[5, 90]) == (255, 255, 255)
+
+
+def test_start_and_end_give_the_frames_between(media):
+    path = media / "WolfgangLanger_Pexels.mp4"
+    frames, _ = read(path, start_s=12.0, end_s=13.5)
+    assert [frame.time_s for frame in frames] == [t for t in own_times(path) if 12.0 <= t < 13.5]
+    whole = next(frame for frame in open_video(path) if frame.time_s >= 12.0)
+    assert np.array_equal(frames[0].image, whole.image)  # decoded from a keyframe before, not from rubbish
+
+
+def test_start_inside_the_first_second_and_on_the_last_frame(media):
+    path = media / "single_face.mp4"
+    times = own_times(path)
+    assert [frame.time_s for frame in read(path, start_s=times[10])[0]] == times[10:]
+    assert [frame.time_s for frame in read(path, start_s=times[-1])[0]] == times[-1:]
+
+
+def test_start_past_the_end_names_the_duration(media, tmp_path):
+    with pytest.raises(InputError, match=r"start=30 s is past the end; it lasts 19\.6"):
+        open_video(media / "WolfgangLanger_Pexels.mp4", start_s=30)
+    raw = write(tmp_path / "raw.h264", [shade(i) for i in range(50)], format="h264")
+    with pytest.raises(InputError, match=r"past the end; it lasts 2\.0"):  # no header: found by reading
+        open_video(raw, start_s=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"start_s": -1}, "negative"),
+        ({"start_s": float("nan")}, "negative"),
+        ({"start_s": 2, "end_s": 2}, "after start"),
+        ({"fps": 0}, "above 0"),
+    ],
+)
+def test_impossible_times_are_refused(media, options, words):
+    with pytest.raises(InputError, match=words):
+        open_video(media / "single_face.mp4", **options)
+
+
+def test_transport_stream_starts_at_zero(tmp_path):
+    path = write(tmp_path / "a.ts", [shade(i) for i in range(75)])
+    assert own_times(path)[0] > 0  # MPEG-TS clocks start anywhere
+    frames, _ = read(path)
+    assert frames[0].time_s == pytest.approx(0, abs=1e-6)
+    later, _ = read(path, start_s=2.0)
+    assert later[0].time_s == pytest.approx(2.0, abs=0.001)
+
+
+def test_damaged_middle_is_stepped_over_and_said(tmp_path):
+    path = write(tmp_path / "whole.mp4", noise(100), g="10", bf="0")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 20_000] = np.random.default_rng(1).bytes(20_000)
+    path.write_bytes(data)
+    frames, video = read(path)
+    assert len(frames) > 80
+    assert frames[-1].time_s == pytest.approx(99 / 25)
+    assert any("damaged" in line for line in video.warnings)
+
+
+def test_video_cut_off_in_the_middle_gives_what_is_there_and_says_so(tmp_path):
+    path = write(tmp_path / "cut.mkv", noise(100), g="10")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames, video = read(path)
+    assert 30 < len(frames) < 70
+    assert any("header says 4.00 s" in line for line in video.warnings)
+
+
+def test_changed_size_in_the_middle_keeps_going(tmp_path):
+    small = write(tmp_path / "a.ts", [shade(i) for i in range(20)]).read_bytes()
+    large = write(tmp_path / "b.ts", [shade(i, (96, 128)) for i in range(20)]).read_bytes()
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(small + large)
+    frames, video = read(joined)
+    assert frames[0].image.shape == (64, 96, 3)
+    assert frames[-1].image.shape == (96, 128, 3)
+    assert frames[-1].grey(64).shape == (48, 64)
+    times = [frame.time_s for frame in frames]
+    assert times == sorted(set(times))  # the second recording's clock starts over
+    assert any("128x96" in line for line in video.warnings)
+
+
+def clock_times(stamps, end_s=None, zero_s=0.0):
+    notes = Notes()
+    clock = Clock(zero_s, 0.04, end_s, notes)
+    return pytest.approx([clock.time(stamp) for stamp in stamps]), notes.lines()
+
+
+def test_clock_keeps_good_times_and_real_gaps():
+    assert clock_times([0, 0.04, 30.0, 30.04], end_s=40) == ([0, 0.04, 30.0, 30.04], [])
+
+
+def test_clock_sets_repeats_half_a_frame_on():
+    times, lines = clock_times([0, 0.04, 0.04, 0.08, 0.07, 0.12])
+    assert times == [0, 0.04, 0.06, 0.08, 0.10, 0.12]
+    assert len(lines) == 1
+
+
+def test_clock_takes_out_jumps_and_comes_back_from_a_single_wrong_stamp():
+    assert clock_times([0, 0.04, 95443.0, 0.12, 0.16], end_s=1)[0] == [0, 0.04, 0.08, 0.12, 0.16]
+    assert clock_times([5, 5.04, 0, 0.04], end_s=9)[0] == [5, 5.04, 5.08, 5.12]
+
+
+def test_clock_counts_frames_that_carry_no_stamp():
+    assert clock_times([None, None, None])[0] == [0, 0.04, 0.08]
+
+
+def sound_only(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        samples = np.zeros((1, 16000), np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("missing.mp4", None, "no such file"),
+        ("empty.mp4", b"", "empty"),
+        ("text.mp4", b"hello world\n" * 50, "not a video"),
+        ("notes.txt", b"hello world\n" * 50, "text file"),
+        ("text.jpg", b"hello world\n" * 50, "not a picture"),
+        ("*.mp4", None, "matches no file"),
+    ],
+)
+def test_what_is_no_video_is_one_clear_line(tmp_path, name, content, words):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=words) as caught:
+        open_video(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_header_cut_off_and_sound_only_are_refused(tmp_path):
+    path = write(tmp_path / "cut.mp4", noise(20))
+    path.write_bytes(path.read_bytes()[:20_000])  # the index of an mp4 is at its end
+    with pytest.raises(InputError, match="cut off"):
+        open_video(path)
+    with pytest.raises(InputError, match="only sound"):
+        open_video(sound_only(tmp_path / "sound.m4a"))
+
+
+def test_folder_of_frames_in_natural_order_without_what_is_no_picture(tmp_path):
+    for i in (1, 2, 10):
+        Image.fromarray(shade(i)).save(tmp_path / f"frame{i}.png")
+    (tmp_path / "labels.csv").write_text("x")
+    (tmp_path / "._frame1.png").write_bytes(b"macOS leaves these")
+    frames, video = read(tmp_path, fps=10)
+    assert [int(frame.image[-1, -1, 0]) for frame in frames] == [41, 42, 50]
+    assert [frame.time_s for frame in frames] == [0, 0.1, 0.2]
+    assert video.duration_s == pytest.approx(0.3)
+
+
+def test_folder_goes_on_over_a_damaged_frame_and_needs_one(tmp_path):
+    with pytest.raises(InputError, match="without pictures"):
+        open_video(tmp_path)
+    (tmp_path / "1.png").write_bytes(b"rubbish")
+    Image.fromarray(shade(3)).save(tmp_path / "2.png")
+    frames, video = read(tmp_path)
+    assert [frame.time_s for frame in frames] == [0.04]
+    assert "left out" in video.warnings[0]
+
+
+def test_picture_follows_exif_and_alpha_and_depth(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned a quarter clockwise
+    Image.fromarray(shade(0)).save(tmp_path / "turned.png", exif=exif)
+    turned = read(tmp_path / "turned.png")[0][0].image
+    assert turned.shape == (96, 64, 3)
+    assert turned[:8, -8:].min() == 250
+    clear = np.zeros((8, 8, 4), np.uint8)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    assert read(tmp_path / "clear.png")[0][0].image.min() == 255
+    deep = np.full((8, 8), 32768, np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert np.abs(read(tmp_path / "deep.png")[0][0].image.astype(int) - 128).max() <= 1
+
+
+def test_one_picture_is_one_frame_at_zero(media):
+    frames, video = read(media / "Image_with_alpha.png")
+    assert [(frame.index, frame.time_s) for frame in frames] == [(0, 0.0)]
+    assert (video.width, video.height, video.duration_s) == (1524, 1036, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("array", "count"),
+    [
+        (np.zeros((8, 9), np.uint8), 1),
+        (np.zeros((8, 9, 3), np.uint8), 1),
+        (np.zeros((8, 9, 4), np.uint16), 1),
+        (np.zeros((5, 8, 9), np.uint8), 5),
+        (np.zeros((5, 8, 9, 1), bool), 5),
+        (np.zeros((5, 8, 9, 3), np.float32), 5),
+        ([np.zeros((8, 9, 3), np.uint8), np.zeros((20, 30), np.uint8)], 2),
+    ],
+)
+def test_arrays_become_frames(array, count):
+    frames, _ = read(array)
+    assert len(frames) == count
+    assert all(frame.image.dtype == np.uint8 and frame.image.shape[2] == 3 for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((3, 8, 9), np.uint8), "channels first"),
+        (np.zeros((8, 9, 3), np.float32) + 200, "0-1"),
+        (np.zeros((8, 9, 3), np.int64), "int64"),
+        (np.zeros((2, 8, 9, 7), np.uint8), "no frame"),
+        (np.zeros((0, 8, 9, 3), np.uint8), "no frame"),
+        ([], "no frame"),
+        ([3], "no picture"),
+    ],
+)
+def test_arrays_that_are_no_pictures_are_refused(array, words):
+    with pytest.raises(InputError, match=words):
+        open_video(array)
+
+
+def test_float_and_16_bit_arrays_scale_to_the_same_picture():
+    eight = shade(5)
+    for array in (eight / 255, eight.astype(np.uint16) * 257):
+        assert np.array_equal(read(array)[0][0].image, eight)
+
+
+def test_list_of_picture_files(tmp_path, media):
+    frames, _ = read([str(media / "single_face.jpg"), media / "multi_face.jpg"])
+    assert [frame.image.shape for frame in frames] == [(562, 572, 3), (667, 1000, 3)]
+
+
+def test_open_file_and_standard_input(media):
+    path = media / "single_face.mp4"
+    assert len(read(io.BytesIO(path.read_bytes()))[0]) == 72
+    program = (
+        "from emoclip.video.inputs import open_video; print(sum(1 for _ in open_video('-', start_s=1.0)))"
+    )
+    with tmp_stream(path) as stream:
+        done = subprocess.run([sys.executable, "-c", program], stdin=stream, capture_output=True, check=True)
+    assert int(done.stdout) == 42
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as pipe:  # its index is at the end
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdin=pipe.stdout, capture_output=True, check=False
+        )
+    assert b"name the file instead" in done.stderr
+
+
+def tmp_stream(path):
+    return Path(path).open("rb")
+
+
+def test_missing_camera_and_address_are_one_line():
+    with pytest.raises(InputError, match="camera 97"):
+        open_video(97)
+    with pytest.raises(InputError, match="cannot be opened"):
+        open_video("http://127.0.0.1:9/none.mp4")
+
+
+def test_expand_inputs(tmp_path):
+    for name in (
+        "b10.mp4",
+        "b2.MOV",
+        "deep/x.mkv",
+        "crops/1.png",
+        "crops/2.png",
+        "notes/a.txt",
+        ".hidden/y.mp4",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    root = str(tmp_path)
+    videos = [f"{root}/b2.MOV", f"{root}/b10.mp4", f"{root}/crops", f"{root}/deep/x.mkv"]
+    assert expand_inputs([root]) == videos
+    assert expand_inputs([f"{root}/b*"]) == videos[:2]
+    assert expand_inputs([f"{root}/**/*.mkv"]) == videos[3:]
+    assert expand_inputs([videos[1], root]) == [videos[1], videos[0], *videos[2:]]
+    assert expand_inputs([f"{root}/crops"]) == [f"{root}/crops"]
+    untouched = ["-", "rtsp://host/a?b=[1]", f"{root}/none.mp4", f"{root}/none*", f"{root}/notes"]
+    assert expand_inputs(untouched) == untouched
