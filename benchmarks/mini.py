@@ -18,7 +18,7 @@ import torch
 
 from emoclip.engine import EmoCLIP
 from emoclip.metrics import ece
-from emoclip.model.runtime import unit
+from emoclip.model import unit
 from emoclip.prompts import resolve
 from emoclip.training import augmentation as worse
 from emoclip.training.mini.clips import FrameBank, pseudo_clips

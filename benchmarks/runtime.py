@@ -92,9 +92,9 @@ def main() -> None:
 def measure(home: Path, faces: Path) -> list[dict[str, Any]]:
     import torch
 
+    from emoclip.model import Runtime, unit
     from emoclip.model.package import load
     from emoclip.model.pixels import prepare
-    from emoclip.model.runtime import Runtime, unit
     from emoclip.prompts import resolve
     from emoclip.training.export.gate import compare
     from emoclip.training.nets.tokenizer import clip_tokenizer
@@ -197,7 +197,7 @@ def official_scores(model: Any, video: Any, tokens: Any) -> Any:
 
 
 def scores(runtime: Any, pixels: np.ndarray, text: np.ndarray) -> np.ndarray:
-    from emoclip.model.runtime import unit
+    from emoclip.model import unit
 
     return runtime.package.logit_scale * unit(runtime.temporal(runtime.image(pixels)[None])) @ text.T
 

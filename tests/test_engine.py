@@ -7,7 +7,7 @@ from packages import tiny_package
 from emoclip import EmoCLIP
 from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError
-from emoclip.model.runtime import unit
+from emoclip.model import unit
 from emoclip.prompts import resolve
 
 LABELS = ["smiling", "sad", "surprised"]

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
 from emoclip.faces import Face, FaceFollower, square_crop
-from emoclip.model import Package, Precision, Runtime, prepare, textcache, unit
+from emoclip.model import (
+    Package,
+    Precision,
+    Runtime,
+    covering_windows,
+    label_vectors,
+    prepare,
+    sampling_rate,
+    textcache,
+    unit,
+)
 from emoclip.model import package as packages
 from emoclip.prompts import NONE, PromptSet, resolve
 from emoclip.results import Classification, FaceResult
@@ -202,13 +212,8 @@ class EmoCLIP:
         )
         embedded = textcache.embedded(self.package, sentences, self.runtime.text)
         vectors = dict(zip(sentences, unit(embedded), strict=True))
-        rows = [
-            np.mean([unit(np.mean([vectors[s] for s in part], axis=0)) for part in prompt.parts], axis=0)
-            if prompt.parts
-            else np.zeros(self.package.width)
-            for prompt in prompts.prompts
-        ]
-        return unit(np.asarray(rows, np.float32))
+        parts = [prompt.parts for prompt in prompts.prompts]
+        return label_vectors(parts, vectors, self.package.width)
 
     def embed_frames(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, D) float32, not normalised."""
@@ -228,22 +233,14 @@ class EmoCLIP:
         if self.package.temporal == "mean":
             means = [self.runtime.temporal(frames[None])[0] for frames in clips]
             return unit(np.reshape(means, (len(clips), self.package.width)))
-        spans = [self._spans(frames) for frames in clips]
-        none = np.empty((0, self.package.frames_per_clip, self.package.width), np.float32)
+        length = self.package.frames_per_clip
+        spans = [frames[covering_windows(len(frames), length)] for frames in clips]
+        none = np.empty((0, length, self.package.width), np.float32)
         flat: NDArray[np.float32] = np.concatenate([none, *spans])
         batches = [flat[at : at + CLIP_BATCH] for at in range(0, len(flat), CLIP_BATCH)]
         embedded = iter([row for batch in batches for row in unit(self.runtime.temporal(batch))])
         rows = [np.mean([next(embedded) for _ in span], axis=0) for span in spans]
         return unit(np.reshape(rows, (len(clips), self.package.width)))
-
-    def _spans(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The (n, frames_per_clip, D) the temporal part sees of a clip (T, D)."""
-        length = self.package.frames_per_clip
-        if len(frames) <= length:
-            stretched: NDArray[np.float32] = frames[(np.arange(length) * len(frames)) // length][None]
-            return stretched
-        starts = np.linspace(0, len(frames) - length, math.ceil(len(frames) / length)).round().astype(int)
-        return np.stack([frames[start : start + length] for start in starts])
 
     def probabilities(self, clips: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float64]:
         """Softmax of scaled cosines.  clips: (..., D) unit; text: (K, D) from `embed_text`.  Returns (..., K), sum 1.
@@ -262,7 +259,7 @@ class EmoCLIP:
         # A short input is sampled more densely, so that it fills one clip where it has the frames.
         known = [limit for limit in (end_s, video.duration_s) if limit is not None]
         span = min(known) - start_s if known else math.inf
-        return max(self.package.sample_fps, self.package.frames_per_clip / max(span, 1e-3))
+        return sampling_rate(self.package.sample_fps, self.package.frames_per_clip, span)
 
     def _follower(self, config: FaceConfig) -> FaceFollower | None:
         return None if config.mode == "full" else FaceFollower(config)

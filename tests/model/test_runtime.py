@@ -9,8 +9,7 @@ import pytest
 from packages import tiny_package
 
 from emoclip.errors import ConfigError, PackageError
-from emoclip.model import package
-from emoclip.model.runtime import Runtime, unit
+from emoclip.model import Runtime, package, unit
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,11 @@ from clips import CAPTIONS, CLASSES, TINY, make_clips  # noqa: E402
 
 from emoclip.datasets import Clip  # noqa: E402
 from emoclip.errors import ConfigError, InputError  # noqa: E402
-from emoclip.model.pixels import PixelSpec, prepare  # noqa: E402
+from emoclip.model import PixelSpec, paper_window, prepare  # noqa: E402
 from emoclip.training.crops import (  # noqa: E402
     PLAIN,
     View,
-    covering_windows,
     drift,
-    paper_window,
     read_crops,
     turned,
 )
@@ -42,42 +40,6 @@ def rewritten(manifest, change):
 
 
 # ---- which frames
-
-
-def test_long_clips_give_consecutive_frames_from_the_start():
-    assert paper_window(50, 4, 10).tolist() == [10, 11, 12, 13]
-
-
-def test_a_window_past_the_end_wraps_around_once():
-    assert paper_window(6, 4, 4).tolist() == [4, 5, 0, 1]
-
-
-def test_a_short_clip_is_wrapped_then_reflected():
-    # 3 frames from 1: 1 2, wrapped 0 1 2 -> still one short of six -> reflected at the last frame
-    assert paper_window(3, 6, 1).tolist() == [1, 2, 0, 1, 2, 1]
-    assert paper_window(1, 4, 0).tolist() == [0, 0, 0, 0]
-
-
-def test_the_window_is_the_one_evaluation_calls_paper():
-    from emoclip.evaluation.sampling import Sampling
-
-    for total in (1, 5, 31, 32, 33, 40, 200):
-        for seed in range(5):
-            kept = np.arange(0, total, 4)
-            picked = Sampling("paper", 32, 4, seed).pick(total, "0f" * 32)
-            start = int(picked[0]) // 4
-            np.testing.assert_array_equal(kept[paper_window(len(kept), 32, start)], picked)
-
-
-def test_covering_windows_are_the_engines():
-    from types import SimpleNamespace
-
-    from emoclip.engine import EmoCLIP
-
-    engine = EmoCLIP(SimpleNamespace(frames_per_clip=4), None)
-    for count in (1, 3, 4, 5, 9, 17):
-        frames = np.arange(count, dtype=np.float32)[:, None]
-        np.testing.assert_array_equal(engine._spans(frames)[..., 0], covering_windows(count, 4))
 
 
 def test_every_stride_th_frame_is_read(tmp_path):

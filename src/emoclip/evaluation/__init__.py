@@ -1,6 +1,6 @@
 """Data sets through a model: which frames it sees, its embeddings, scores, and reports of them."""
 
-from emoclip.evaluation.embeddings import Embeddings, default_folder, model_digest, open_store
+from emoclip.evaluation.embeddings import Embeddings, default_folder, open_store
 from emoclip.evaluation.sampling import PAPER_LENGTH, Sampling
 from emoclip.evaluation.scores import Task, classify, embed_task, make_task
 from emoclip.evaluation.wordings import class_prompts, compare_wordings
@@ -16,6 +16,5 @@ __all__ = [
     "default_folder",
     "embed_task",
     "make_task",
-    "model_digest",
     "open_store",
 ]

@@ -151,7 +151,7 @@ class Store:
 def open_store(package: Package, folder: Path | None) -> Iterator[Store]:
     """Open the store of a model in `folder`; None keeps the embeddings in memory only."""
     store = Store(
-        None if folder is None else folder / f"{safe_name(package.name)}-{model_digest(package)[:12]}.sqlite"
+        None if folder is None else folder / f"{safe_name(package.name)}-{package.digest[:12]}.sqlite"
     )
     try:
         yield store
@@ -162,11 +162,6 @@ def open_store(package: Package, folder: Path | None) -> Iterator[Store]:
 def default_folder() -> Path:
     """Return the folder in which embeddings are kept if the user names none."""
     return cache_folder() / "embeddings"
-
-
-def model_digest(package: Package) -> str:
-    """Return a SHA-256 of everything that makes a package: its config, which has the hashes of all its files."""
-    return hashlib.sha256(json.dumps(dict(package.config), sort_keys=True).encode()).hexdigest()
 
 
 def embed(
@@ -185,9 +180,7 @@ def embed(
     progress: called with the number of clips done.
     """
     result = Embeddings(np.full((len(clips), model.package.width), np.nan, np.float32))
-    setting = "|".join(
-        (__version__, model_digest(model.package), model.runtime.form, sampling.name, repr(faces))
-    )
+    setting = "|".join((__version__, model.package.digest, model.runtime.form, sampling.name, repr(faces)))
     ahead = _ahead_clips(model.package, sampling)
     # Small clips are fetched and finished several at a time: handing each over would cost as much as embedding it.
     size = max(1, ahead // 8)

@@ -13,6 +13,7 @@ from emoclip.config import FaceConfig
 from emoclip.datasets import Clip
 from emoclip.errors import ConfigError, InputError
 from emoclip.faces import FaceFollower, square_crop
+from emoclip.model import largest, paper_window
 from emoclip.video import is_picture, natural_order, open_video, read_picture
 
 Pixels = NDArray[np.uint8]
@@ -63,12 +64,7 @@ class Sampling:
         assert self.seed is not None
         kept = np.arange(0, total, self.every)
         start = int(np.random.default_rng([self.seed, int(content[:15], 16)]).integers(len(kept)))
-        end = start + self.length
-        if end < len(kept):
-            window = kept[start:end]
-        else:
-            window = np.concatenate([kept[start:], kept[: end - len(kept)]])
-        return np.pad(window, (0, self.length - len(window)), "reflect")
+        return kept[paper_window(len(kept), self.length, start)]
 
 
 @dataclass(frozen=True)
@@ -150,7 +146,7 @@ def _read_faces(source: Any, sampling: Sampling, content: str, faces: FaceConfig
         warnings = tuple(video.warnings)
     if not boxes:
         raise InputError("no face found; pass --faces full if its frames are face crops already")
-    track = boxes[max(areas, key=lambda number: areas[number])]
+    track = boxes[largest(areas)]
     picks, order = np.unique(sampling.pick(len(track), content), return_inverse=True)
 
     def crop(box: Any) -> Callable[[Pixels], Pixels]:

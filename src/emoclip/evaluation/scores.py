@@ -15,7 +15,7 @@ from emoclip.config import FaceConfig
 from emoclip.datasets import Clip, Dataset
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError
-from emoclip.evaluation.embeddings import Embeddings, Store, embed, model_digest
+from emoclip.evaluation.embeddings import Embeddings, Store, embed
 from emoclip.evaluation.sampling import Sampling
 from emoclip.model import Package
 from emoclip.prompts import PromptSet
@@ -243,7 +243,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
                 "compound": task.dataset.compound,
                 "clips": len(task.clips),
             },
-            "model": {"name": evaluation.package.name, "sha256": model_digest(evaluation.package)},
+            "model": {"name": evaluation.package.name, "sha256": evaluation.package.digest},
             "prompts": {
                 "name": evaluation.prompts_name,
                 "sentences": {

@@ -4,7 +4,8 @@ from emoclip.model.cpu import cores, processor
 from emoclip.model.execution import Precision, openvino_lack
 from emoclip.model.package import Package, cache_folder
 from emoclip.model.pixels import PixelSpec, prepare
-from emoclip.model.runtime import Runtime, unit
+from emoclip.model.rules import covering_windows, label_vectors, largest, paper_window, sampling_rate, unit
+from emoclip.model.runtime import Runtime
 
 __all__ = [
     "Package",
@@ -13,8 +14,13 @@ __all__ = [
     "Runtime",
     "cache_folder",
     "cores",
+    "covering_windows",
+    "label_vectors",
+    "largest",
     "openvino_lack",
+    "paper_window",
     "prepare",
     "processor",
+    "sampling_rate",
     "unit",
 ]

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ class Package:
     sample_fps: float
     precision: str
     config: Mapping[str, Any]
+
+    @cached_property
+    def digest(self) -> str:
+        """Its identity: the SHA-256 of config.json, which holds the hashes of all its files."""
+        return sha256(self.path / "config.json")
 
     @property
     def precisions(self) -> tuple[str, ...]:

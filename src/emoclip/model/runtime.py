@@ -16,6 +16,7 @@ from emoclip.errors import ConfigError, PackageError
 from emoclip.model.cpu import processor
 from emoclip.model.execution import Engine, Precision, choose
 from emoclip.model.package import Package
+from emoclip.model.rules import unit
 
 IMAGE_BATCH = 32
 STREAMS = 4  # shares of a batch that OpenVINO computes side by side, each with buffers of its own
@@ -185,9 +186,3 @@ def _import_openvino() -> Any:
 def _unloadable(path: Any, engine: str, error: Exception) -> PackageError:
     reason = (str(error).strip().splitlines() or ["no reason given"])[0]
     return PackageError(f"{path}: {engine} cannot load it ({reason}); export the package again")
-
-
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale vectors (..., D) to length 1; a zero vector stays zero."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError
-from emoclip.evaluation import model_digest
 from emoclip.files import atomic_path
+from emoclip.model import covering_windows
 from emoclip.prompts import resolve
 from emoclip.recording import Look
 from emoclip.timeline import cut, look
@@ -104,7 +104,7 @@ def read_interview(
 def recording(model: EmoCLIP, clips: Sequence[NDArray[np.float32]], **rest: NDArray[Any]) -> Recording:
     """Make a Recording of N clips' frame embeddings, each (t, D).  rest: the fields that say where they are from."""
     length = model.package.frames_per_clip
-    frames = np.stack([clip[(np.arange(length) * len(clip)) // length] for clip in clips]).astype(np.float16)
+    frames = np.stack([clip[covering_windows(len(clip), length)[0]] for clip in clips]).astype(np.float16)
     embedded = model.embed_clips(frames.astype(np.float32))  # type: ignore[arg-type]  # an array is a sequence
     probs = model.probabilities(embedded, model.embed_text(LABELS))
     return Recording(frames, embedded, probs, **rest)
@@ -115,7 +115,7 @@ class RecordingStore:
 
     def __init__(self, folder: Path, model: EmoCLIP, faces: FaceConfig) -> None:
         self.folder, self.model, self.faces = folder, model, faces
-        self._setting = f"{FORMAT}|{model_digest(model.package)}|{model.runtime.form}|{faces!r}"
+        self._setting = f"{FORMAT}|{model.package.digest}|{model.runtime.form}|{faces!r}"
 
     def get(self, sources: Sequence[str], progress: Callable[[float], None]) -> Recording:
         """Return the recording of an interview, watching it if need be.  Raises InputError, OutputError."""

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from emoclip import __version__, metrics
 from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError
-from emoclip.evaluation import model_digest
 from emoclip.symptoms import head as heads
 from emoclip.symptoms.interviews import Recording
 from emoclip.symptoms.manifest import Cohort
@@ -71,7 +70,7 @@ class Study:
             "note": heads.NOTE,
             "emoclip": __version__,
             "model": package.name,
-            "model_digest": model_digest(package),
+            "model_digest": package.digest,
             "scales": {
                 item.name: {"title": item.title, "scale": item.scale, "range": [item.low, item.high]}
                 for item in cohort.targets

@@ -26,7 +26,7 @@ def identity(
     source: str | int, package: Package, prompts: PromptSet, choices: Mapping[str, Any]
 ) -> dict[str, str | None]:
     """Return the hashes that decide whether results are of this input and of these settings."""
-    told = [__version__, _package_hash(package), asdict(prompts), choices]
+    told = [__version__, package.digest, asdict(prompts), choices]
     settings = digest(json.dumps(told, sort_keys=True).encode()).hexdigest()
     return {"input_sha256": _source_hash(source), "settings_sha256": settings}
 
@@ -70,7 +70,7 @@ def record(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "identity": dict(hashes),
-        "model": card | {"sha256": _package_hash(package)},
+        "model": card | {"sha256": package.digest},
         "labels": {prompt.label: [list(part) for part in prompt.parts] for prompt in prompts.prompts},
         "settings": dict(choices),
         "versions": _versions(),
@@ -95,10 +95,6 @@ def _versions() -> dict[str, str | None]:
         except PackageNotFoundError:  # another build of the same library, opencv-python say
             found[name] = None
     return found
-
-
-def _package_hash(package: Package) -> str:
-    return sha256(package.path / "config.json")  # which holds the hashes of all its files
 
 
 def _source_hash(source: str | int) -> str | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import InputError
-from emoclip.files import sha256
+from emoclip.model import largest, sampling_rate
 from emoclip.prompts import PromptSet
 from emoclip.recording import Look, Recording, is_recording
 from emoclip.results import NO_TRACK, Peak, Timeline, Window, WindowStatus
@@ -71,7 +71,7 @@ class TimelineStream:
         self._began = True
         if is_recording(self.source):
             recording = Recording.read(Path(self.source))
-            if recording.model != self._model_hash():
+            if recording.model != self.model.package.digest:
                 name = self.model.package.name
                 raise InputError(
                     f"{self.source}: was kept with another model than {name}; name that one with --model"
@@ -96,7 +96,9 @@ class TimelineStream:
 
     def record(self) -> Recording:
         """Keep what will be seen, without pictures; ask before iterating, it is whole when the stream is read."""
-        self._recording = Recording("", None, self._model_hash(), self.model.package.width, self.warnings)
+        self._recording = Recording(
+            "", None, self.model.package.digest, self.model.package.width, self.warnings
+        )
         return self._recording
 
     def read(self) -> Timeline:
@@ -134,15 +136,12 @@ class TimelineStream:
     def _looks(self, video: Video) -> Iterator[tuple[float, list[Look]]]:
         package = self.model.package
         # As densely as `classify` samples a clip of this length, so that both say the same of it.
-        rate = max(package.sample_fps, package.frames_per_clip / self.windows.length_s)
+        rate = sampling_rate(package.sample_fps, package.frames_per_clip, self.windows.length_s)
         batch = {"batch": LIVE_BATCH} if video.duration_s is None else {}
         for frame in self.model.watch(video, watched(self.faces), rate, **batch):
             if self.progress:
                 self.progress(frame.time_s - self.start_s)
             yield frame.time_s, [look(face, self.keep_pictures) for face in frame.faces]
-
-    def _model_hash(self) -> str:
-        return sha256(self.model.package.path / "config.json")
 
     def _rows(self, drafts: "list[_Draft]") -> Iterator[Window]:
         """Run the temporal part over the readable windows and yield all, in order."""
@@ -260,8 +259,8 @@ def _close(
         for item in looks:
             seen.setdefault(item.track_id, []).append((time_s, item))
     if faces.mode == "largest" and seen:
-        largest = max(seen, key=lambda track_id: sum(item.side**2 for _, item in seen[track_id]))
-        seen = {largest: seen[largest]}
+        track_id = largest({each: sum(item.side**2 for _, item in looks) for each, looks in seen.items()})
+        seen = {track_id: seen[track_id]}
     for track_id, looks_of in (seen or {NO_TRACK: []}).items():
         yield _draft(track_id, looks_of, frames[0][0], frames[-1][0], len(frames), faces, config)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import cv2
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig
 from emoclip.datasets import Clip
 from emoclip.errors import InputError
+from emoclip.model import largest
 from emoclip.training.recipe import ClipRecipe
 from emoclip.video import Video, open_video
 
@@ -37,28 +37,6 @@ def draw_view(recipe: ClipRecipe, angle: float, mirror: float, drifting: float) 
         recipe.flip and mirror < 0.5,
         int(drifting * 2**31) if recipe.jitter else None,
     )
-
-
-def paper_window(count: int, length: int, start: int) -> NDArray[np.int64]:
-    """Return which `length` of `count` kept frames a clip is, from `start` on.
-
-    Consecutive, wrapping around at the end once; still shorter: reflected.  Source: the official code.
-    """
-    window = np.arange(start, min(start + length, count))
-    wrapped = np.arange(min(start + length - count, count)) if start + length > count else window[:0]
-    window = np.concatenate([window, wrapped])
-    return np.pad(window, (0, length - len(window)), "reflect")
-
-
-def covering_windows(count: int, length: int) -> NDArray[np.int64]:
-    """Return the windows (S, length) of `count` kept frames that together cover the clip; no draw in it.
-
-    The rule that packages are run with (`EmoCLIP.embed_clip`), so that selection sees what users will.
-    """
-    if count <= length:
-        return ((np.arange(length) * count) // length)[None]
-    starts = np.linspace(0, count - length, math.ceil(count / length)).round().astype(int)
-    return np.asarray(starts[:, None] + np.arange(length)[None])
 
 
 def read_crops(clip: Clip, stride: int, faces: str = "full", margin: float = 0.0) -> Crops:
@@ -96,7 +74,7 @@ def _largest_face(video: Video, stride: int, margin: float) -> Crops:
             areas[face.track_id] = areas.get(face.track_id, 0.0) + (x1 - x0) * (y1 - y0)
             if frame.index % stride == 0:
                 tracks.setdefault(face.track_id, []).append(square_crop(frame.image, face.box, margin))
-    return max(tracks.items(), key=lambda track: areas[track[0]], default=(0, []))[1]
+    return tracks[largest({track: areas[track] for track in tracks})] if tracks else []
 
 
 def as_clip(crops: Crops, view: View, recipe: ClipRecipe) -> Crops:

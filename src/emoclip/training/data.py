@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from emoclip.datasets import Clip
 from emoclip.errors import EmoclipError, InputError
-from emoclip.model import PixelSpec, prepare
+from emoclip.model import PixelSpec, paper_window, prepare
 from emoclip.training.cache import EmbeddingCache
-from emoclip.training.crops import PLAIN, View, as_clip, draw_view, paper_window, read_crops, turned
+from emoclip.training.crops import PLAIN, View, as_clip, draw_view, read_crops, turned
 from emoclip.training.mini.captions import mirrored_text
 from emoclip.training.recipe import Recipe
 from emoclip.training.samples import Sample

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from emoclip import metrics
+from emoclip.model import covering_windows
 from emoclip.training.assembly import Assembly
 from emoclip.training.cache import EmbeddingCache
-from emoclip.training.crops import covering_windows
 from emoclip.training.data import view_key
 from emoclip.training.embedding import embed_sentences, embed_views
 from emoclip.training.nets.losses import contrastive_loss

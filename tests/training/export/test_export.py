@@ -15,8 +15,8 @@ pytest.importorskip("open_clip")
 pytest.importorskip("onnxscript")
 
 from emoclip.errors import ConfigError, OutputError, PackageError  # noqa: E402
+from emoclip.model import Runtime, unit  # noqa: E402
 from emoclip.model import package as packages  # noqa: E402
-from emoclip.model.runtime import Runtime, unit  # noqa: E402
 from emoclip.training.export import export  # noqa: E402
 from emoclip.training.export.export import Description, Towers, export_package  # noqa: E402
 from emoclip.training.nets.model import ClipSizes, VideoTextModel, image_settings  # noqa: E402

@@ -12,9 +12,9 @@ pytest.importorskip("onnxscript")
 import onnxruntime as ort  # noqa: E402
 
 from emoclip.errors import ConfigError, InputError, PackageError  # noqa: E402
+from emoclip.model import Runtime, unit  # noqa: E402
 from emoclip.model import package as packages  # noqa: E402
 from emoclip.model.pixels import prepare  # noqa: E402
-from emoclip.model.runtime import Runtime, unit  # noqa: E402
 from emoclip.training.export import gate  # noqa: E402
 from emoclip.training.export.calibration import Calibration, read_calibration  # noqa: E402
 from emoclip.training.export.export import Description, Towers, export_package  # noqa: E402

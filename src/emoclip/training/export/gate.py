@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.errors import PackageError
-from emoclip.model import Runtime, openvino_lack, unit
+from emoclip.model import Runtime, label_vectors, openvino_lack, unit
 from emoclip.prompts import PromptSet, label_sets, resolve
 
 LEAST_CENTRED_COSINE = 0.98
@@ -95,8 +95,7 @@ def _stills(runtime: Runtime, frames: Array) -> Array:
 
 
 def _labels(runtime: Runtime, prompts: PromptSet) -> Array:
-    rows = [
-        np.mean([unit(unit(runtime.text(list(part))).mean(axis=0)) for part in prompt.parts], axis=0)
-        for prompt in prompts.prompts
-    ]
-    return unit(np.asarray(rows, np.float32))
+    parts = [prompt.parts for prompt in prompts.prompts]
+    sentences = list(dict.fromkeys(s for label in parts for part in label for s in part))
+    vectors = dict(zip(sentences, unit(runtime.text(sentences)), strict=True))
+    return label_vectors(parts, vectors, runtime.package.width)

@@ -1,0 +1,71 @@
+"""Rules that training and every use of a package share: a clip's windows, the largest face, a label's vector."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Key = TypeVar("Key")
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale vectors (..., D) to length 1; a zero vector stays zero."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+
+
+def covering_windows(count: int, length: int) -> NDArray[np.int64]:
+    """Return the windows (S, length) in which a temporal part of `length` frames sees a clip of `count` frames.
+
+    A shorter clip is stretched by repeating frames evenly; a longer one is covered by the fewest evenly placed
+    windows.  No chance in it.
+    """
+    if count <= length:
+        return ((np.arange(length) * count) // length)[None]
+    starts = np.linspace(0, count - length, math.ceil(count / length)).round().astype(int)
+    windows: NDArray[np.int64] = starts[:, None] + np.arange(length)
+    return windows
+
+
+def paper_window(count: int, length: int, start: int) -> NDArray[np.int64]:
+    """Return which `length` of `count` kept frames a clip is in the official code, from `start` on.
+
+    Consecutive, wrapping around at the end once; still shorter: reflected.  Source: EmoCLIP's official code.
+    """
+    window = np.arange(start, min(start + length, count))
+    wrapped = np.arange(min(start + length - count, count)) if start + length > count else window[:0]
+    window = np.concatenate([window, wrapped])
+    return np.pad(window, (0, length - len(window)), "reflect")
+
+
+def sampling_rate(sample_fps: float, frames_per_clip: int, span_s: float) -> float:
+    """Return how many frames a second are embedded: a short span is sampled more densely, so that it fills a clip."""
+    return max(sample_fps, frames_per_clip / max(span_s, 1e-3))
+
+
+def largest(areas: Mapping[Key, float]) -> Key:
+    """Return the most prominent face: whose boxes' areas, summed over the frames it is seen in, are largest.
+
+    areas: track -> that sum; the first of equals wins.
+    """
+    return max(areas, key=lambda key: areas[key])
+
+
+def label_vectors(
+    parts: Sequence[Sequence[Sequence[str]]], vectors: Mapping[str, NDArray[np.float32]], width: int
+) -> NDArray[np.float32]:
+    """Return labels as (K, D) unit rows, D = width.
+
+    parts: per label its parts, each a list of sentences.  vectors: sentence -> its unit embedding (D,).
+    A label is the mean over its parts (compound emotions, EmoCLIP sec. III-C) of the unit mean over their sentences.
+    A label without parts has the zero row.
+    """
+    rows = [
+        np.mean([unit(np.mean([vectors[s] for s in part], axis=0)) for part in label], axis=0)
+        if label
+        else np.zeros(width)
+        for label in parts
+    ]
+    return unit(np.asarray(rows, np.float32))
