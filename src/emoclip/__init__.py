@@ -11,25 +11,82 @@ from typing import TYPE_CHECKING, Any
 os.environ["ORT_DISABLE_TELEMETRY"] = os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
-__all__ = ["Classification", "EmoCLIP", "EmoclipError", "Timeline", "__version__"]
 
 if TYPE_CHECKING:
-    from emoclip.engine import EmoCLIP
-    from emoclip.errors import EmoclipError
-    from emoclip.results import Classification, Timeline
+    from emoclip import metrics
+    from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+    from emoclip.engine import EmoCLIP, SeenFace, SeenFrame
+    from emoclip.errors import ConfigError, EmoclipError, InputError, OutputError, PackageError
+    from emoclip.prompts import PromptSet, resolve
+    from emoclip.recording import Recording
+    from emoclip.results import (
+        Classification,
+        FaceResult,
+        LabelSummary,
+        Peak,
+        Segment,
+        Timeline,
+        Track,
+        Window,
+    )
 
 _HOMES = {
-    "Classification": "emoclip.results",
-    "EmoCLIP": "emoclip.engine",
-    "EmoclipError": "emoclip.errors",
-    "Timeline": "emoclip.results",
+    "emoclip.config": ("FaceConfig", "SegmentConfig", "WindowConfig"),
+    "emoclip.engine": ("EmoCLIP", "SeenFace", "SeenFrame"),
+    "emoclip.errors": ("ConfigError", "EmoclipError", "InputError", "OutputError", "PackageError"),
+    "emoclip.prompts": ("PromptSet", "resolve"),
+    "emoclip.recording": ("Recording",),
+    "emoclip.results": (
+        "Classification",
+        "FaceResult",
+        "LabelSummary",
+        "Peak",
+        "Segment",
+        "Timeline",
+        "Track",
+        "Window",
+    ),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Classification",
+    "ConfigError",
+    "EmoCLIP",
+    "EmoclipError",
+    "FaceConfig",
+    "FaceResult",
+    "InputError",
+    "LabelSummary",
+    "OutputError",
+    "PackageError",
+    "Peak",
+    "PromptSet",
+    "Recording",
+    "SeenFace",
+    "SeenFrame",
+    "Segment",
+    "SegmentConfig",
+    "Timeline",
+    "Track",
+    "Window",
+    "WindowConfig",
+    "__version__",
+    "metrics",
+    "resolve",
+]
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use, so that `import emoclip` costs nothing.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'emoclip' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    if name == "metrics":
+        return import_module("emoclip.metrics")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'emoclip' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,8 +1,14 @@
-"""What a user gets back."""
+"""What a user gets back: each converts in one call, to plain data, to a table, to what a notebook shows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal
+
+from emoclip.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Status = Literal["ok", "no_face", "error"]
 
@@ -27,7 +33,7 @@ class FaceResult:
     box: tuple[float, float, float, float] = field(default=(0.0, 0.0, 0.0, 0.0), compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Classification:
     """How the faces of one input read against `labels`; `faces` is largest first.
 
@@ -44,13 +50,45 @@ class Classification:
     faces: list[FaceResult] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def record(self) -> dict[str, Any]:
+    def __repr__(self) -> str:
+        read = "; ".join(
+            f"face {face.track_id}: {face.top} {face.probs[face.top]:.2f}" for face in self.faces
+        )
+        return f"<Classification of {self.input}: {self.error or read or 'no face'}>"
+
+    def to_dict(self) -> dict[str, Any]:
         """Return the documented JSON object, its keys in the documented order."""
         record = asdict(self)
         del record["warnings"]
         for face in record["faces"]:
             del face["seen_at_s"], face["box"]
         return record
+
+    def columns(self) -> list[str]:
+        """Names of the table's columns."""
+        fixed = ["input", "status", "track_id", "start_s", "end_s", "frames", "coverage", "top"]
+        return fixed + [f"prob:{label}" for label in self.labels]
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Yield one row per face, in the order of `columns`."""
+        for face in self.faces:
+            seen = (face.track_id, face.start_s, face.end_s, face.frames, face.coverage, face.top)
+            yield (self.input, self.status, *seen, *(face.probs[label] for label in self.labels))
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """Return a pandas DataFrame, a row per face; needs pandas."""
+        return _dataframe(self.columns(), self.rows())
+
+    def _repr_html_(self) -> str:
+        title = f"{self.input}: {self.error}" if self.error else self.input
+        rows = [
+            (f"face {face.track_id}, {face.start_s:.1f}-{face.end_s:.1f} s", label, f"{share:.2f}")
+            for face in self.faces
+            for label, share in sorted(face.probs.items(), key=lambda item: -item[1])
+        ]
+        return _html_table(
+            title if rows or self.error else f"{title}: no face", ("", "label", "probability"), rows
+        )
 
 
 WindowStatus = Literal["ok", "no_face", "too_small", "low_coverage", "blurred"]
@@ -148,7 +186,7 @@ class Peak:
     picture: bytes | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Timeline:
     """Who showed what when in one input; windows in order of time, segments by track and time.
 
@@ -165,6 +203,29 @@ class Timeline:
     summary: list[LabelSummary]
     peaks: list[Peak] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        length = "a stream" if self.duration_s is None else f"{self.duration_s:.1f} s"
+        counts = f"{len(self.tracks)} faces, {len(self.windows)} windows, {len(self.segments)} segments"
+        return f"<Timeline of {self.input}, {length}: {counts}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the peaks' pictures as plain data."""
+        record = asdict(self)
+        for peak in record["peaks"]:
+            del peak["picture"]
+        return record
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """Return a pandas DataFrame, a row per window as in the CSV; needs pandas."""
+        return _dataframe(self.columns(), self.rows())
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (f"face {row.track_id}", row.label, f"{row.share:.0%}", row.episodes, f"{row.longest_s:.1f} s")
+            for row in self.summary
+        ]
+        return _html_table(repr(self)[1:-1], ("", "label", "of readable time", "episodes", "longest"), rows)
 
     def columns(self) -> list[str]:
         """Names of the table's columns, as CSV and Parquet have them."""
@@ -185,3 +246,21 @@ class Timeline:
                 window.top,
                 *(round(window.probs[label], 6) for label in self.labels),
             )
+
+
+def _dataframe(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> "pd.DataFrame":
+    try:
+        import pandas
+    except ImportError:
+        raise ConfigError("to_dataframe() needs pandas: pip install pandas, or use to_dict()") from None
+    return pandas.DataFrame(list(rows), columns=list(columns))
+
+
+def _html_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A plain table for notebooks, which bring their own style."""
+
+    def line(tag: str, cells: Sequence[Any]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    head = f"<caption>{escape(title)}</caption><thead>{line('th', headings)}</thead>"
+    return f"<table>{head}<tbody>{''.join(line('td', row) for row in rows)}</tbody></table>"

@@ -99,7 +99,7 @@ def predict(
             results.append(_classify(loaded, source, prompts, config, start, end, bars))
     alone = len(inputs) == 1 and sources == inputs
     if json_file:
-        records = [result.record() for result in results]
+        records = [result.to_dict() for result in results]
         text = json.dumps(records[0] if alone else records, ensure_ascii=False, indent=2) + "\n"
         if to_stdout:
             typer.echo(text, nl=False)

@@ -1,0 +1,82 @@
+"""Results convert in one call, and what a notebook shows of them is safe."""
+
+import json
+import math
+import pickle
+from html.parser import HTMLParser
+
+import pytest
+
+from emoclip import Classification, ConfigError, FaceResult, LabelSummary, Peak, Timeline, Window
+
+FACE = FaceResult(0, 0.0, 1.5, 30, 0.75, {"smiling": 0.9, "a<b": 0.1}, "smiling")
+READ = Classification("a&b.mp4", "mini", ["smiling", "a<b"], "ok", duration_s=1.5, faces=[FACE])
+WINDOWS = [
+    Window(0, 0.0, 1.0, "ok", 1.0, 0.9, "smiling", {"smiling": 0.8, "a<b": 0.2}),
+    Window(-1, 1.0, 2.0, "no_face", 0.0, math.nan, "", {"smiling": math.nan, "a<b": math.nan}),
+]
+TIMELINE = Timeline(
+    "a&b.mp4",
+    "mini",
+    ["smiling", "a<b"],
+    2.0,
+    WINDOWS,
+    [],
+    [],
+    [LabelSummary(0, "smiling", 1.0, 1, 1.0, 0.0, 0.8)],
+    [Peak(0, "smiling", 0.5, 0.8, b"\xff\xd8")],
+)
+
+
+class Texts(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.texts = []
+        self.feed(page)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def test_a_repr_fits_a_line_and_says_what_matters():
+    assert repr(READ) == "<Classification of a&b.mp4: face 0: smiling 0.90>"
+    assert repr(Classification("x.jpg", "mini", ["a"], "no_face")) == "<Classification of x.jpg: no face>"
+    assert repr(TIMELINE) == "<Timeline of a&b.mp4, 2.0 s: 0 faces, 2 windows, 0 segments>"
+
+
+def test_to_dict_is_plain_data():
+    record = READ.to_dict()
+    assert json.loads(json.dumps(record)) == record
+    assert list(record["faces"][0]) == ["track_id", "start_s", "end_s", "frames", "coverage", "probs", "top"]
+    told = TIMELINE.to_dict()
+    assert told["peaks"] == [{"track_id": 0, "label": "smiling", "time_s": 0.5, "prob": 0.8}]
+    assert told["windows"][0]["probs"] == {"smiling": 0.8, "a<b": 0.2}
+
+
+def test_to_dataframe_has_a_row_per_face_or_window():
+    pytest.importorskip("pandas")
+    faces = READ.to_dataframe()
+    assert faces.shape == (1, 10)
+    assert faces.loc[0, "prob:smiling"] == 0.9
+    windows = TIMELINE.to_dataframe()
+    assert windows["status"].tolist() == ["ok", "no_face"]
+    assert list(windows.columns) == TIMELINE.columns()
+
+
+def test_without_pandas_the_error_names_the_remedy(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(ConfigError, match="pip install pandas"):
+        READ.to_dataframe()
+
+
+def test_a_notebook_sees_the_words_and_no_markup_of_theirs():
+    for result in (READ, TIMELINE):
+        page = result._repr_html_()
+        assert "a<b" not in page
+        assert "a&b.mp4" in " ".join(Texts(page).texts)
+    assert "a<b" in Texts(READ._repr_html_()).texts
+
+
+def test_results_go_to_other_processes():
+    for result in (READ, TIMELINE):
+        assert repr(pickle.loads(pickle.dumps(result))) == repr(result)
