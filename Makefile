@@ -4,14 +4,27 @@ BIN := .venv/bin
 VIDEO ?=
 LABELS ?= smiling, sad, surprised, angry, neutral
 WORKERS ?= auto
+BASE = .venv-base/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: demo test lint clean constraints
+.PHONY: demo test base lowest lint clean constraints
 
 demo: .venv/.demo  ## How a face in a short clip reads: a table, and a picture in demo/result.png
 	$(BIN)/python examples/demo.py --labels "$(LABELS)" $(if $(VIDEO),--video "$(VIDEO)")
 
 test: .venv/.dev lint  ## Everything that continuous integration runs
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+base:  ## The suite without training and torch, on any Python: make base PYTHON=python3.13
+	$(PYTHON) -m venv $(BASE)
+	$(BASE)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints/test.txt
+	$(BASE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BASE)/bin/python -m pytest -n $(WORKERS)
+
+lowest:  ## The same with the oldest libraries that pyproject.toml allows
+	$(PYTHON) -m venv .venv-base/lowest
+	.venv-base/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-base/lowest/bin/uv pip install --quiet --python .venv-base/lowest/bin/python --resolution lowest-direct -e '.[test]'
+	.venv-base/lowest/bin/python -m pytest -n $(WORKERS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -20,7 +33,7 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-base demo .pytest_cache .mypy_cache .ruff_cache
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -40,5 +53,5 @@ clean:
 
 constraints: .venv/.python  ## Renew the pinned versions and hashes from pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	for extra in demo dev; do $(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --upgrade \
+	for extra in demo test dev; do $(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --upgrade \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o constraints/$$extra.txt; done
