@@ -19,3 +19,9 @@ class PackageError(EmoclipError):
 
 class OutputError(EmoclipError):
     """An output that cannot be written, or would overwrite something."""
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what a library says, short and with characters that steer a terminal made visible."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)

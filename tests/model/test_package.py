@@ -1,14 +1,21 @@
 """Packages are found by name or path and refused when damaged or foreign, with the reason."""
 
+import hashlib
 import json
+import os
 import shutil
 
+import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
+from packages import tiny_package
 
 from emoclip.errors import PackageError
 from emoclip.files import sha256
 from emoclip.model import hub as catalogue
 from emoclip.model import package
+from emoclip.model.runtime import Runtime
 
 
 @pytest.fixture
@@ -123,3 +130,271 @@ def test_a_config_of_something_else_is_refused(copy, text):
 def test_an_empty_folder_is_no_package(tmp_path):
     with pytest.raises(PackageError, match="not a model package"):
         package.load(str(tmp_path))
+
+
+# What lies in the folder
+
+
+def reseal(folder, **changes):
+    names = {path.name for path in folder.iterdir()} - {"config.json"}
+    edit(folder, **{"files": {name: sha256(folder / name) for name in names}, **changes})
+
+
+def refused(folder, said):
+    with pytest.raises(PackageError, match=said) as caught:
+        package.load(str(folder))
+    assert str(caught.value).isprintable()
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return tiny_package(tmp_path / "tiny")
+
+
+def refer(folder, location, name="text.onnx"):
+    """Let the weights of a graph lie in another file, as exporters do with large ones."""
+    model = onnx.load(folder / name)
+    weight = model.graph.initializer[0]
+    raw = weight.raw_data
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(len(raw)))):
+        weight.external_data.add(key=key, value=value)
+    (folder / name).write_bytes(model.SerializeToString())
+    return raw
+
+
+def test_weights_beside_a_graph_are_used_if_they_are_listed(tiny):
+    before = Runtime(package.load(str(tiny))).text(["so"])
+    (tiny / "text.onnx.data").write_bytes(refer(tiny, "text.onnx.data"))
+    listed = json.loads((tiny / "config.json").read_text())["files"]
+    edit(tiny, files=listed | {"text.onnx": sha256(tiny / "text.onnx")})
+    refused(tiny, r"text\.onnx\.data', which config\.json does not list")
+    reseal(tiny)
+    loaded = package.load(str(tiny))
+    assert loaded.graphs["text.onnx"].files.keys() == {"text.onnx.data"}
+    np.testing.assert_array_equal(Runtime(loaded).text(["so"]), before)
+    (tiny / "text.onnx.data").write_bytes(b"short")
+    reseal(tiny)
+    refused(tiny, r"text\.onnx\.data: ends too early")
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "../secret",
+        "/etc/passwd",
+        "./x",
+        "a/../../secret",
+        "..\\secret",
+        "C:x",
+        "",
+        ".hidden",
+        "*/_ORT_MEM_ADDR_/*",
+    ],
+)
+def test_a_graph_that_refers_to_a_file_elsewhere_is_refused(tiny, location):
+    raw = refer(tiny, location)
+    (tiny.parent / "secret").write_bytes(raw)
+    reseal(tiny)
+    refused(tiny, "text.onnx: refers to")
+    if location:
+        listed = json.loads((tiny / "config.json").read_text())["files"]
+        edit(tiny, files=listed | {location: hashlib.sha256(raw).hexdigest()})
+        refused(tiny, "do not trust it|missing|no file")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("name", ["text.onnx", "tokenizer.json", "README.md", "config.json"])
+@pytest.mark.parametrize("kind", ["link outside", "link inside", "pipe", "device", "folder"])
+def test_what_is_no_regular_file_is_refused_unopened(tiny, name, kind):
+    path = tiny / name
+    whole = path.rename((tiny.parent if kind == "link outside" else tiny) / f"{name}.moved")
+    if kind.startswith("link"):
+        path.symlink_to(whole)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    refused(tiny, name.replace(".", r"\."))
+
+
+def test_a_folder_that_is_a_link_is_refused(tiny):
+    (tiny.parent / "elsewhere").mkdir()
+    (tiny.parent / "elsewhere/notes.txt").write_text("x")
+    (tiny / "sub").symlink_to(tiny.parent / "elsewhere")
+    listed = json.loads((tiny / "config.json").read_text())["files"]
+    edit(tiny, files=listed | {"sub/notes.txt": sha256(tiny / "sub/notes.txt")})
+    refused(tiny, "sub: is a link")
+
+
+# What the config says
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            (key, value)
+            for key in ("width", "frames_per_clip")
+            for value in (0, -1, 1.5, True, "8", 2**80, [8])
+        ),
+        *(
+            (key, value)
+            for key in ("logit_scale", "sample_fps")
+            for value in (0, -1, True, "8", None, 1e308, 10**400, [8], {})
+        ),
+        ("name", 7),
+        ("name", "a\nb"),
+        ("name", "\x1b[31mred"),
+        ("name", "\ud800"),
+        ("licence", ["MIT"]),
+        ("source", "\u202egnp.exe"),
+        ("precision", "fp4"),
+        ("temporal", None),
+        ("image", None),
+        ("image", []),
+        ("rejection", None),
+        ("rejection", {"threshold": "low"}),
+        ("rejection", {"threshold": 3}),
+        ("quantisation", []),
+        ("quantisation", {"graph": 3}),
+        ("quantisation", {"graph": "README.md"}),
+        ("quantisation", {"graph": "image.onnx", "form": "new"}),
+        ("quantisation", {"engines": {"onnxruntime": {"centred_cosine": "good"}}}),
+        ("files", {"image.onnx": 3}),
+    ],
+)
+def test_a_value_out_of_its_range_is_named_by_its_key(tiny, key, value):
+    edit(tiny)
+    config = json.loads((tiny / "config.json").read_text()) | {key: value}
+    (tiny / "config.json").write_text(json.dumps(config))
+    refused(tiny, f"config.json: .*{key}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("size", value) for value in (0, 7, 1025, 16.5, True, "16", None)),
+        *(
+            (key, value)
+            for key in ("mean", "std")
+            for value in ([], [0.5] * 4, "abc", [None] * 3, [1e9] * 3, 0.5)
+        ),
+        ("std", [0.0] * 3),
+        ("margin", -1),
+        ("margin", "wide"),
+        ("colour", "sepia"),
+        ("colour", ["rgb"]),
+        ("resize", "nearest"),
+    ],
+)
+def test_a_setting_of_the_pixels_out_of_its_range_is_named_by_its_key(tiny, key, value):
+    config = json.loads((tiny / "config.json").read_text())
+    config["image"][key] = value
+    (tiny / "config.json").write_text(json.dumps(config))
+    refused(tiny, f"config.json: .*image.*{key}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"logit_scale": NaN, "format": 1, "files": {}}', "NaN"),
+        ('{"logit_scale": -Infinity, "format": 1, "files": {}}', "-Infinity"),
+        ('{"format": 1, "files": {}, "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
+        ('{"format": ' + "9" * 5000 + "}", "cannot be read"),
+        (" " * 5_000_000, "larger than"),
+        ("\udc80", "cannot be read"),
+    ],
+)
+def test_a_config_that_is_no_plain_json_is_refused(tiny, text, said):
+    (tiny / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    refused(tiny, said)
+
+
+# What the graphs take and give
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"width": 17}, r"image\.onnx: gives embedding of size any x 16 where any x 17"),
+        ({"frames_per_clip": 4, "image": {"size": 32}}, r"takes pixels of size any x 3 x 16 x 16"),
+        ({"image": {"colour": "grey", "mean": [0.5], "std": [0.5]}}, r"where any x 1 x 16 x 16"),
+    ],
+)
+def test_sizes_that_are_not_the_graphs_are_refused(tiny, changes, said):
+    config = json.loads((tiny / "config.json").read_text())
+    config |= changes | {"image": config["image"] | changes.get("image", {})}
+    (tiny / "config.json").write_text(json.dumps(config))
+    refused(tiny, said)
+
+
+def change(folder, name, edit_graph):
+    model = onnx.load(folder / name)
+    edit_graph(model.graph)
+    (folder / name).write_bytes(model.SerializeToString())
+    reseal(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit_graph", "said"),
+    [
+        (lambda graph: setattr(graph.input[0], "name", "x\x1b"), r"takes 'x\\x1b' where tokens belongs"),
+        (lambda graph: setattr(graph.input[0].type.tensor_type, "elem_type", 6), "type 6 where 7"),
+        (lambda graph: setattr(graph.input[0].type.tensor_type.shape.dim[0], "dim_value", 1), "size 1 x any"),
+        (lambda graph: graph.output.add(name="vectors"), "gives 'embedding, vectors' where embedding"),
+        (lambda graph: setattr(graph.node[0], "domain", "mine"), "needs an operator beside ONNX's own"),
+    ],
+)
+def test_a_graph_of_another_kind_is_refused(tiny, edit_graph, said):
+    change(tiny, "text.onnx", edit_graph)
+    with pytest.raises(PackageError, match=said):
+        Runtime(package.load(str(tiny))).text(["so"])
+
+
+def test_what_shows_only_when_it_runs_is_one_line_too(tiny):
+    def widen(graph):
+        graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.ones((102, 9), np.float32), "table"))
+        graph.output[0].type.tensor_type.ClearField("shape")
+
+    change(tiny, "text.onnx", widen)
+    with pytest.raises(PackageError, match=r"text\.onnx: gives float32 of size \(1, 9\) where") as caught:
+        Runtime(package.load(str(tiny))).text(["so"])
+    assert str(caught.value).isprintable()
+    change(
+        tiny,
+        "image.onnx",
+        lambda graph: graph.initializer[0].CopyFrom(
+            onnx.numpy_helper.from_array(np.full((48, 16), np.nan, np.float32), "mix")
+        ),
+    )
+    with pytest.raises(PackageError, match=r"image\.onnx: gives numbers that are infinite"):
+        Runtime(package.load(str(tiny))).image(np.zeros((1, 3, 16, 16), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"padding": None}, "has no padding"),
+        ({"truncation": None}, "has no truncation"),
+        ({"padding": {"strategy": {"Fixed": 10**12}}}, "at most 4096"),
+        ({"padding": {"pad_to_multiple_of": 10**12}}, "at most 4096"),
+        ({"truncation": {"max_length": 10**9}}, "at most 4096"),
+        ({"truncation": {"stride": 99}}, "cannot be used"),
+        ({"model": {"vocab": {"a": 10**6, "[UNK]": 10**6}}}, "cannot run it"),
+        ({"model": {"type": "\x1b"}}, "cannot be used"),
+        ({"version": 7}, "cannot be used"),
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_is_one_line(tiny, changes, said):
+    whole = json.loads((tiny / "tokenizer.json").read_text())
+    for key, value in changes.items():
+        whole[key] = whole[key] | value if isinstance(value, dict) else value
+    (tiny / "tokenizer.json").write_text(json.dumps(whole))
+    reseal(tiny)
+    with pytest.raises(PackageError, match=said) as caught:
+        Runtime(package.load(str(tiny))).text(["a", "so what " * 200])
+    assert str(caught.value).isprintable()

@@ -123,10 +123,13 @@ def _rows() -> list[dict[str, Any]]:
 
 
 def _row(name: str, state: str, folder: Path) -> dict[str, Any]:
+    from emoclip.errors import PackageError
+    from emoclip.model.package import read_config
+
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        licence, source = str(config["licence"]), str(config["source"])
-    except (OSError, ValueError, KeyError, TypeError):
+        config = read_config(folder)
+        licence, source = config.text("licence"), config.text("source")
+    except (PackageError, ValueError):
         state, licence, source = "damaged", "?", "?"
     return {
         "name": name,

@@ -1,7 +1,6 @@
 """Models known by name: where each comes from, under which licence, and fetching what can be fetched."""
 
 import errno
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from emoclip.errors import PackageError
 from emoclip.files import sha256
 from emoclip.model import package as packages
+from emoclip.model.fields import shown
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,15 @@ def fetch(name: str) -> Path:
     An interrupted fetch goes on where it stopped; the folder appears only once every hash is right.
     Raises PackageError; without a connection it says what to put where.
     """
+    if not packages.is_plain(name):
+        raise PackageError(f"{shown(name)}: is no name on the hub, which are ORGANISATION/NAME; check it")
     folder = packages.cache_folder() / name
     if (folder / "config.json").is_file():
         return folder
     part = folder.with_name(f".{folder.name}.part")
     with _hub_errors(name, f"copy the package's files to {folder}"):
         _download(name, "config.json", part / "config.json", fresh=True)
-        for file in _listed(name, part / "config.json"):
+        for file in _listed(name, part):
             if not (part / file).is_file():
                 _download(name, file, part / file)
         try:
@@ -145,16 +147,15 @@ def fetch_weights(name: str) -> Path:
     return places[0]
 
 
-def _listed(name: str, config: Path) -> list[str]:
+def _listed(name: str, folder: Path) -> list[str]:
     try:
-        files = json.loads(config.read_text(encoding="utf-8"))["files"]
-        names = [str(file) for file in files]
-    except (ValueError, KeyError, TypeError):
+        names = list(packages.read_config(folder).values["files"])
+    except PackageError:
         raise PackageError(
             f"{name}: its config.json is not that of an emoclip package; check the name"
         ) from None
-    if strange := [file for file in names if Path(file).name != file or file.startswith(".")]:
-        raise PackageError(f"{name}: lists {strange[0]!r}, which is no plain file name; do not trust it")
+    if strange := [file for file in names if not packages.is_plain(file)]:
+        raise PackageError(f"{name}: lists {shown(strange[0])}, which is no plain file name; do not trust it")
     return names
 
 

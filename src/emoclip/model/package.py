@@ -1,7 +1,12 @@
-"""Model packages: found by name or path, verified by hash, never executed."""
+"""Model packages: found by name or path, verified by hash, never executed.
 
-import json
+A package may come from anybody.  So whatever an engine will open is looked at first: files of the folder alone, each
+listed with its hash, plain graphs of the right sizes, numbers in their ranges.
+"""
+
+import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,16 +16,22 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from emoclip.errors import PackageError
+from emoclip.errors import PackageError, reason
 from emoclip.files import sha256
+from emoclip.model import onnxfile
+from emoclip.model.fields import Fields, read_json, shown
+from emoclip.model.onnxfile import Graph, Value
 from emoclip.model.pixels import PixelSpec
 
 FORMAT = 1
+STORED = ("fp32", "fp16", "int8")  # how weights can be stored
 QUANTISED_FORM = 1  # of the 8-bit image graph that lies beside image.onnx
 BUNDLED = "mini"
 HUB = "hub:"  # before a name that the Hugging Face hub may be asked for
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _GRAPHS = {"transformer": ("image.onnx", "temporal.onnx", "text.onnx"), "mean": ("image.onnx", "text.onnx")}
+# What a file in a package may be called, on any system: nothing hidden, nothing outside the folder, no device.
+_PLAIN = re.compile(r"(?!.{200})[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class Package:
     width: D, of frame, clip and text embeddings.  logit_scale: the multiplier of cosines, exp already applied.
     frames_per_clip: frames the temporal part sees.  sample_fps: frames per second of video that are embedded.
     precision: how the weights of image.onnx are stored.  config: the whole of config.json.
+    graphs: what each graph of the package takes, gives and refers to, by file name.
     """
 
     path: Path
@@ -42,6 +54,7 @@ class Package:
     sample_fps: float
     precision: str
     config: Mapping[str, Any]
+    graphs: Mapping[str, Graph]
 
     @cached_property
     def digest(self) -> str:
@@ -71,8 +84,6 @@ class Package:
 
 def cache_folder() -> Path:
     """Return the folder in which fetched and locally made packages are found by name (EMOCLIP_CACHE overrides)."""
-    import os
-
     override = os.environ.get("EMOCLIP_CACHE")
     return Path(override) if override else user_cache_path("emoclip", appauthor=False)
 
@@ -114,57 +125,104 @@ def find(name: str) -> Path:
 def load(name: str) -> Package:
     """Find a package and verify it.  Raises PackageError that says what is wrong with it."""
     folder = find(name)
-    config = _read_config(folder)
+    config = read_config(folder)
     try:
-        package = Package(
-            path=folder,
-            name=str(config["name"]),
-            pixels=PixelSpec.from_config(config["image"]),
-            width=int(config["width"]),
-            logit_scale=float(config["logit_scale"]),
-            temporal=str(config["temporal"]),
-            frames_per_clip=int(config["frames_per_clip"]),
-            sample_fps=float(config["sample_fps"]),
-            precision=str(config["precision"]),
-            config=config,
-        )
-    except KeyError as error:
-        raise PackageError(
-            f"{folder}/config.json: has no {error.args[0]!r}; export the package again"
-        ) from None
-    except (TypeError, ValueError) as error:
+        package = _package(folder, config)
+    except ValueError as error:
         raise PackageError(f"{folder}/config.json: {error}; export the package again") from None
-    _check_ranges(package)
     _verify(package)
+    for graph in config.values["files"]:
+        if graph.endswith(".onnx"):
+            _check_graph(package, graph)
     return package
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> Fields:
+    """Read a package's config.json.  Raises PackageError for one that is missing, foreign or of another format."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except FileNotFoundError:
         raise PackageError(
             f"{folder}: is not a model package (no config.json); name a package's folder"
         ) from None
     except (OSError, ValueError) as error:
-        raise PackageError(f"{path}: cannot be read ({error}); fetch or export the package again") from None
-    if not isinstance(config, dict) or "format" not in config or not isinstance(config.get("files"), dict):
-        raise PackageError(f"{path}: is not the config of an emoclip model package (no format or files)")
-    if config["format"] != FORMAT:
         raise PackageError(
-            f"{path}: has package format {config['format']}, this version reads format {FORMAT}; "
+            f"{path}: cannot be read ({reason(error)}); fetch or export the package again"
+        ) from None
+    if not config.has("format") or not isinstance(config.values.get("files"), dict):
+        raise PackageError(f"{path}: is not the config of an emoclip model package (no format or files)")
+    if config.values["format"] != FORMAT:
+        raise PackageError(
+            f"{path}: has package format {shown(config.values['format'])}, this version reads format {FORMAT}; "
             "update emoclip or export the package again"
         )
     return config
 
 
-def _check_ranges(package: Package) -> None:
-    path = package.path / "config.json"
-    if package.temporal not in _GRAPHS:
-        raise PackageError(f"{path}: temporal={package.temporal!r} must be transformer or mean")
-    if min(package.width, package.frames_per_clip) < 1 or package.sample_fps <= 0 or package.logit_scale <= 0:
-        raise PackageError(f"{path}: width, frames_per_clip, sample_fps and logit_scale must be positive")
+def is_plain(name: str) -> bool:
+    """Say whether a file's name, parts divided by slashes, leads nowhere outside a folder on any system."""
+    return _PLAIN.fullmatch(name) is not None
+
+
+def check_values(place: Path, values: Mapping[str, Value], expected: Mapping[str, Value], does: str) -> None:
+    """Raise PackageError unless a graph's inputs or outputs are what the config says.
+
+    place: the graph.  does: takes or gives.  What a graph leaves open passes: engines find it out.
+    """
+    if values.keys() != expected.keys():
+        raise PackageError(
+            f"{place}: {does} {shown(', '.join(values) or 'nothing')} where {', '.join(expected)} belongs; "
+            "export the package again"
+        )
+    for name, value in values.items():
+        wanted = expected[name]
+        if value.kind not in (0, wanted.kind):
+            raise PackageError(
+                f"{place}: {does} {name} of type {value.kind} where {wanted.kind} belongs (types of ONNX); "
+                "export the package again"
+            )
+        if value.dims is not None and not _fits(value.dims, wanted.dims or ()):
+            raise PackageError(
+                f"{place}: {does} {name} of size {_sizes(value.dims)} where {_sizes(wanted.dims or ())} belongs; "
+                "export the package again"
+            )
+
+
+def _package(folder: Path, config: Fields) -> Package:
+    for key in ("licence", "source", "training_data"):
+        if config.has(key):
+            config.text(key)
+    if "rejection" in config.values and config.inner("rejection").has("threshold"):
+        config.inner("rejection").number("threshold", -1, 1)
+    if "quantisation" in config.values:
+        _check_quantisation(config.inner("quantisation"))
+    files = config.inner("files")
+    for name in files.values:
+        files.text(name)
+    return Package(
+        path=folder,
+        name=config.text("name"),
+        pixels=PixelSpec.from_config(config.inner("image")),
+        width=config.whole("width", 1, 65_536),
+        logit_scale=config.number("logit_scale", 1e-6, 1e6),
+        temporal=config.text("temporal", tuple(_GRAPHS)),
+        frames_per_clip=config.whole("frames_per_clip", 1, 65_536),
+        sample_fps=config.number("sample_fps", 1e-3, 1e3),
+        precision=config.text("precision", STORED),
+        config=config.values,
+        graphs={},
+    )
+
+
+def _check_quantisation(info: Fields) -> None:
+    if info.has("graph") and not info.text("graph").endswith(".onnx"):
+        raise ValueError(f"quantisation.graph={shown(info.values['graph'])} must be an .onnx file")
+    if info.has("form"):
+        info.whole("form", 0, 1_000_000)
+    for engine in info.inner("engines").values if "engines" in info.values else ():
+        for figure in ("centred_cosine", "label_agreement"):
+            info.inner("engines").inner(engine).number(figure, -1, 1)
 
 
 def _verify(package: Package) -> None:
@@ -172,21 +230,84 @@ def _verify(package: Package) -> None:
     for needed in (*_GRAPHS[package.temporal], "tokenizer.json"):
         if needed not in listed:
             raise PackageError(f"{package.path}: config.json lists no {needed}; export the package again")
-    quantisation = package.config.get("quantisation", {})
-    if not isinstance(quantisation, dict) or not {quantisation.get("graph")} <= {None, *listed}:
+    if package.config.get("quantisation", {}).get("graph", "image.onnx") not in listed:
         raise PackageError(
             f"{package.path}: config.json lists no graph for its quantisation; export the package again"
         )
+    if strange := [name for name in listed if not is_plain(name) or name == "config.json"]:
+        raise PackageError(
+            f"{package.path}: config.json lists {shown(strange[0])}, no plain name of a file: outside the package or "
+            "not for every system; do not trust it"
+        )
     for name, expected in listed.items():
         path = package.path / name
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise PackageError(
-                f"{package.path}: config.json lists {name!r}, outside the package; do not trust it"
-            )
-        if not path.is_file():
-            raise PackageError(f"{path}: is missing from the package; fetch or export it again")
+        _check_regular(package.path, name)
         if sha256(path) != expected:
             raise PackageError(
                 f"{path}: is damaged or was changed (its SHA-256 is not the one in config.json); "
                 "fetch, export or install the package again"
             )
+
+
+def _check_regular(folder: Path, name: str) -> None:
+    """Refuse links, pipes and devices, by which a name inside the folder leads outside."""
+    path = folder
+    for part in name.split("/"):
+        path = path / part
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:
+            raise PackageError(
+                f"{folder / name}: is missing from the package; fetch or export it again"
+            ) from None
+        if not (stat.S_ISREG(mode) if path == folder / name else stat.S_ISDIR(mode)):
+            kind = "a link" if stat.S_ISLNK(mode) else "no regular file"
+            raise PackageError(f"{path}: is {kind}; copy the file itself into the package")
+
+
+def _check_graph(package: Package, name: str) -> None:
+    """Refuse a graph that is not plain, leads to files that are not listed, or does not fit the config."""
+    path = package.path / name
+    try:
+        graph = onnxfile.read(path)
+    except (OSError, ValueError) as error:
+        raise PackageError(
+            f"{path}: {reason(error)}; export the package again, as a plain ONNX graph"
+        ) from None
+    for file, end in graph.files.items():
+        if file not in package.config["files"]:
+            raise PackageError(
+                f"{path}: refers to {shown(file)}, which config.json does not list; do not trust it"
+            )
+        if (package.path / file).stat().st_size < end:
+            raise PackageError(f"{package.path / file}: ends too early; fetch or export the package again")
+    expected = _expected(package, name)
+    if expected:
+        check_values(path, graph.inputs, expected[0], "takes")
+        check_values(path, graph.outputs, expected[1], "gives")
+    package.graphs[name] = graph  # type: ignore[index]
+
+
+def _expected(package: Package, name: str) -> tuple[dict[str, Value], dict[str, Value]] | None:
+    """What the graphs that this module knows take and give."""
+    pixels, width = package.pixels, package.width
+    takes = {
+        "temporal.onnx": {"frames": Value(onnxfile.FLOAT, (None, None, width))},
+        "text.onnx": {"tokens": Value(onnxfile.INT64, (None, None))},
+    }
+    for graph in {"image.onnx", package.config.get("quantisation", {}).get("graph", "image.onnx")}:
+        takes[graph] = {"pixels": Value(onnxfile.FLOAT, (None, len(pixels.mean), pixels.size, pixels.size))}
+    return (takes[name], {"embedding": Value(onnxfile.FLOAT, (None, width))}) if name in takes else None
+
+
+def _fits(dims: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
+    # How many there are at once must be free; any other free size may turn out to be right.
+    return (
+        len(dims) == len(wanted)
+        and (dims[0] is None or wanted[0] is not None)
+        and all(None in (have, want) or have == want for have, want in zip(dims, wanted, strict=True))
+    )
+
+
+def _sizes(dims: tuple[int | None, ...]) -> str:
+    return " x ".join("any" if size is None else str(size) for size in dims)

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from emoclip.model.fields import Fields
+
 RESIZES = ("bilinear-antialias", "bicubic-antialias", "bicubic")
 _PILLOW = {"bilinear-antialias": Image.Resampling.BILINEAR, "bicubic-antialias": Image.Resampling.BICUBIC}
 
@@ -47,15 +49,16 @@ class PixelSpec:
             raise ValueError(f"image.margin={self.margin} must be in [0, 2]")
 
     @classmethod
-    def from_config(cls, image: Mapping[str, Any]) -> "PixelSpec":
-        """Read the `image` part of config.json.  Raises KeyError, TypeError or ValueError."""
+    def from_config(cls, image: Mapping[str, Any] | Fields) -> "PixelSpec":
+        """Read the `image` part of config.json.  Raises ValueError that names the key."""
+        fields = image if isinstance(image, Fields) else Fields(image, "image")
         return cls(
-            size=int(image["size"]),
-            colour=str(image["colour"]),
-            mean=tuple(float(value) for value in image["mean"]),
-            std=tuple(float(value) for value in image["std"]),
-            resize=str(image["resize"]),
-            margin=float(image.get("margin", 0.0)),
+            size=fields.whole("size", 8, 1024),
+            colour=fields.text("colour", ("grey", "rgb")),
+            mean=fields.numbers("mean", -1e4, 1e4),
+            std=fields.numbers("std", 1e-6, 1e4),
+            resize=fields.text("resize", RESIZES),
+            margin=fields.number("margin", 0, 2) if fields.has("margin") else 0.0,
         )
 
 

@@ -12,16 +12,18 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from emoclip.errors import ConfigError, PackageError
+from emoclip.errors import ConfigError, PackageError, reason
 from emoclip.model.cpu import processor
 from emoclip.model.execution import Engine, Precision, choose
 from emoclip.model.package import Package
 from emoclip.model.rules import unit
+from emoclip.model.tokens import open_tokenizer, token_ids
 
 IMAGE_BATCH = 32
 STREAMS = 4  # shares of a batch that OpenVINO computes side by side, each with buffers of its own
 # Crops computed at once.  A ViT's activations for eight stay in the cache: worth a tenth, and OpenVINO does not care.
 _AT_ONCE = {"onnxruntime": 8, "openvino": IMAGE_BATCH}
+NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 Tower = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -68,7 +70,11 @@ class Runtime:
         """
         size = _AT_ONCE[self.execution.engine]
         batches = [pixels[at : at + size] for at in range(0, len(pixels), size)]
-        outputs = [self._image(batch) for batch in batches]
+        graph, engine = self.execution.graph, self.execution.engine
+        outputs = [
+            self.computed(graph, lambda batch=batch: self._image(batch), len(batch), engine=engine)  # type: ignore[misc]
+            for batch in batches
+        ]
         return np.concatenate(outputs) if outputs else np.empty((0, self.package.width), np.float32)
 
     def temporal(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -79,15 +85,45 @@ class Runtime:
         """
         if self.package.temporal == "mean":
             return np.asarray(unit(frames).mean(axis=1), np.float32)
-        output: NDArray[np.float32] = self._temporal.run(None, {"frames": frames})[0]
-        return output
+        return self.computed(
+            "temporal.onnx", lambda: self._temporal.run(None, {"frames": frames})[0], len(frames)
+        )
 
     def text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
         """Embed sentences; overlong ones are truncated.  Returns (N, D) float32, not normalised."""
-        tokens = np.array(
-            [encoding.ids for encoding in self._tokenizer.encode_batch(list(sentences))], np.int64
-        )
-        output: NDArray[np.float32] = self._text.run(None, {"tokens": tokens})[0]
+        tokens = token_ids(self._tokenizer, sentences, self.package.path / "tokenizer.json")
+        return self.computed("text.onnx", lambda: self._text.run(None, {"tokens": tokens})[0], len(tokens))
+
+    def computed(
+        self,
+        name: str,
+        run: Callable[[], Any],
+        rows: int,
+        *,
+        width: int | None = None,
+        engine: Engine = "onnxruntime",
+    ) -> NDArray[np.float32]:
+        """Return what `run` computes with a graph, (rows, width) float32; the width is D unless given.
+
+        Raises PackageError if the engine fails, or gives another size or what is no number.
+        """
+        place = self.package.path / name
+        try:
+            output = np.asarray(run())
+        except PackageError:
+            raise
+        except Exception as error:
+            raise _unloadable(place, f"{NAMES[engine]} cannot run it", error) from None
+        expected = (rows, width or self.package.width)
+        if output.shape != expected or output.dtype != np.float32:
+            raise PackageError(
+                f"{place}: gives {output.dtype} of size {output.shape} where float32 of size {expected} belongs; "
+                "export the package again"
+            )
+        if not np.isfinite(output).all():
+            raise PackageError(
+                f"{place}: gives numbers that are infinite or undefined; export the package again"
+            )
         return output
 
     def close_text(self) -> None:
@@ -109,7 +145,7 @@ class Runtime:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_file(str(self.package.path / "tokenizer.json"))
+        return open_tokenizer(self.package.path / "tokenizer.json")
 
     def tower(self, engine: Engine, name: str, precision: Precision) -> Tower:
         """Open an image graph of the package on an engine, whatever `execution` chose.
@@ -139,7 +175,7 @@ class Runtime:
         try:
             return ort.InferenceSession(str(path), options, providers=self._providers)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated kinds
-            raise _unloadable(path, "ONNX Runtime", error) from None
+            raise _unloadable(path, "ONNX Runtime cannot load it", error) from None
 
     def _openvino(self, name: str, precision: Precision) -> Tower:
         """Open one graph with OpenVINO, which picks a precision of its own unless told."""
@@ -159,7 +195,7 @@ class Runtime:
             compiled = core.compile_model(core.read_model(path), "CPU", settings)
             requests = [compiled.create_infer_request() for _ in range(streams)]
         except Exception as error:
-            raise _unloadable(path, "OpenVINO", error) from None
+            raise _unloadable(path, "OpenVINO cannot load it", error) from None
         lock = Lock()  # a request holds one share at a time
 
         def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -183,6 +219,5 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def _unloadable(path: Any, engine: str, error: Exception) -> PackageError:
-    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return PackageError(f"{path}: {engine} cannot load it ({reason}); export the package again")
+def _unloadable(path: Any, what: str, error: Exception) -> PackageError:
+    return PackageError(f"{path}: {what} ({reason(error)}); export the package again")

@@ -8,6 +8,8 @@ A graph that takes `clips` (N, D), an interview's unit clip embeddings, gives `s
 import json
 import math
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -18,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.engine import EmoCLIP
-from emoclip.errors import PackageError
+from emoclip.errors import PackageError, reason
 from emoclip.files import atomic_folder, sha256
-from emoclip.model import Package
+from emoclip.model import FLOAT, Fields, Package, Value, check_values, shown
 from emoclip.symptoms.interviews import Recording
 from emoclip.symptoms.scales import Target
 
@@ -176,35 +178,24 @@ class Head:
             raise PackageError(
                 f"{place}: has no severity head; `emoclip symptoms fit` makes a package with one"
             )
-        if info.get("format") != FORMAT:
-            raise PackageError(
-                f"{place}: its severity head has format {info.get('format')}, this version reads {FORMAT}; "
-                "update emoclip, or fit it again"
-            )
-        if info["width"] != package.width:
-            raise PackageError(
-                f"{place}: its severity head is for embeddings {info['width']} wide, the package's are "
-                f"{package.width}; use the package it was fitted with, or fit it again"
-            )
-        if info["towers"] != {name: package.config["files"][name] for name in _towers(package)}:
-            raise PackageError(
-                f"{place}: its severity head was fitted on another model's embeddings; "
-                "use the package it was fitted with, or fit it again"
-            )
+        try:
+            self.targets = _read_info(Fields(info, "symptoms"), package)
+        except ValueError as error:
+            raise PackageError(f"{place}/config.json: {error}; fit it again") from None
         self.info = info
-        self.targets = [
-            Target(item["name"], item["title"], item["scale"], item["low"], item["high"])
-            for item in info["targets"]
-        ]
+        known = len(self.targets)
+        clips = Value(FLOAT, (None, package.width))
+        frames = Value(FLOAT, (None, None, package.width))
+        scores = {"scores": Value(FLOAT, (1, known)), "influence": Value(FLOAT, (None, known))}
+        takes, gives = {
+            "clips": (clips, scores),
+            "frames": (frames, {"values": Value(FLOAT, (None, known))}),
+        }[info["takes"]]
+        graph = package.graphs[GRAPH]
+        check_values(package.path / GRAPH, graph.inputs, {info["takes"]: takes}, "takes")
+        check_values(package.path / GRAPH, graph.outputs, gives, "gives")
         self._session = model.runtime.session(GRAPH)
-        with np.load(package.path / COHORT, allow_pickle=False) as cohort:
-            self._centre, self._matrix = cohort["centre"], cohort["matrix"]
-        given = self._session.get_inputs()[0]
-        if given.name != info["takes"] or given.shape[-1] != package.width:
-            raise PackageError(
-                f"{place}: {GRAPH} takes {given.name} {given.shape[-1]} wide, where {info['takes']} "
-                f"{package.width} wide are to be had; fit it again"
-            )
+        self._centre, self._matrix = _read_cohort(package)
 
     def score(self, name: str, recording: Recording) -> Estimate:
         """Estimate the ratings of one interview.  name: what to call it."""
@@ -242,14 +233,32 @@ class Head:
     def _run(self, given: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Scores (targets,) and the influence of each clip (N, targets)."""
         if self.info["takes"] == "clips":
-            scores, influence = self._session.run(
-                ["scores", "influence"], {"clips": given.astype(np.float32)}
-            )
-            return scores[0], influence
+            found: dict[str, Any] = {}
+
+            def run() -> Any:
+                names = ["scores", "influence"]
+                found.update(
+                    zip(names, self._session.run(names, {"clips": given.astype(np.float32)}), strict=True)
+                )
+                return found["scores"]
+
+            scores = self._computed(run, 1)
+            return scores[0], self._computed(lambda: found["influence"], len(given))
         batches = [given[at : at + CLIP_BATCH].astype(np.float32) for at in range(0, len(given), CLIP_BATCH)]
-        values = np.concatenate([self._session.run(["values"], {"frames": batch})[0] for batch in batches])
+        values = np.concatenate(
+            [
+                self._computed(
+                    lambda batch=batch: self._session.run(["values"], {"frames": batch})[0],  # type: ignore[misc]
+                    len(batch),
+                )
+                for batch in batches
+            ]
+        )
         scores = values.mean(axis=0)
         return scores, (values - scores) / max(len(values) - 1, 1)
+
+    def _computed(self, run: Callable[[], Any], rows: int) -> NDArray[np.float32]:
+        return self.model.runtime.computed(GRAPH, run, rows, width=len(self.targets))
 
     def _unlike(self, recording: Recording, distance: float) -> list[str]:
         """In which ways an interview lies outside what the study had."""
@@ -273,6 +282,69 @@ class Head:
                 f"{seen['distance_max']:.2f})"
             )
         return found
+
+
+def _read_info(info: Fields, package: Package) -> list[Target]:
+    """Check what config.json says of a head, and return its targets.  Raises ValueError, PackageError."""
+    if info.values.get("format") != FORMAT:
+        raise PackageError(
+            f"{package.path}: its severity head has format {shown(info.values.get('format'))}, this version reads "
+            f"{FORMAT}; update emoclip, or fit it again"
+        )
+    if info.whole("width", 1, 65_536) != package.width:
+        raise PackageError(
+            f"{package.path}: its severity head is for embeddings {info.values['width']} wide, the package's are "
+            f"{package.width}; use the package it was fitted with, or fit it again"
+        )
+    if info.inner("towers").values != {name: package.config["files"][name] for name in _towers(package)}:
+        raise PackageError(
+            f"{package.path}: its severity head was fitted on another model's embeddings; "
+            "use the package it was fitted with, or fit it again"
+        )
+    info.text("takes", ("clips", "frames"))
+    info.text("estimator")
+    info.number("level", 0, 1)
+    cohort = info.inner("cohort")
+    if len(cohort.numbers("duration_s", 0, 1e9)) != 2:
+        raise ValueError("symptoms.cohort.duration_s must be the shortest and the longest")
+    cohort.number("coverage_min", 0, 1)
+    cohort.number("distance_max", 0, 1e9)
+    targets = [_read_target(item) for item in info.inners("targets")]
+    if not targets or len({target.name for target in targets}) < len(targets):
+        raise ValueError("symptoms.targets must be one or more, of different names")
+    return targets
+
+
+def _read_target(item: Fields) -> Target:
+    if item.has("half_width"):
+        item.number("half_width", 0, 1e9)
+    elif "half_width" not in item.values:
+        raise ValueError(f"has no '{item.key}.half_width'")
+    low, high = (item.number(key, -1e9, 1e9) if item.has(key) else None for key in ("low", "high"))
+    if (low is None) != (high is None) or (low is not None and high is not None and low >= high):
+        raise ValueError(f"{item.key}.low and .high must be a range, or both null")
+    return Target(item.text("name"), item.text("title"), item.text("scale"), low, high)
+
+
+def _read_cohort(package: Package) -> tuple[Floats, Floats]:
+    """Read the mean (D,) and the matrix (D, D) of a study's interviews, see `whitening`."""
+    path, width = package.path / COHORT, package.width
+    expected = {"centre": (width,), "matrix": (width, width)}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # A few bytes can unpack to any number.
+            if sum(item.file_size for item in archive.infolist()) > 8 * width * (width + 1) + 4096:
+                raise ValueError("it holds more than it should")
+        with np.load(path, allow_pickle=False) as cohort:
+            held = {name: cohort[name] for name in expected}
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise PackageError(f"{path}: cannot be read ({reason(error)}); fit it again") from None
+    for name, array in held.items():
+        if array.shape != expected[name] or array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise PackageError(
+                f"{path}: {name} must be finite numbers of size {expected[name]}; fit it again"
+            )
+    return held["centre"], held["matrix"]
 
 
 def clip_to(target: Target, value: Any) -> Any:
@@ -319,5 +391,5 @@ def _cell(figure: Mapping[str, Any]) -> str:
 
 def _towers(package: Package) -> list[str]:
     """The files on which embeddings depend."""
-    names = ("image.onnx", "image.onnx.data", "temporal.onnx", "temporal.onnx.data")
-    return [name for name in names if name in package.config["files"]]
+    graphs = [name for name in ("image.onnx", "temporal.onnx") if name in package.graphs]
+    return [file for name in graphs for file in (name, *package.graphs[name].files)]

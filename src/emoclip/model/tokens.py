@@ -1,0 +1,51 @@
+"""Sentences to token ids, by a package's tokenizer.json."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from emoclip.errors import PackageError, reason
+
+MOST_TOKENS = 4096  # of a sentence; CLIP takes 77
+
+Found = TypeVar("Found")
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """Open a tokenizer, which must pad and truncate.  Raises PackageError for one that cannot be used."""
+    tokenizer = _guarded(path, lambda: Tokenizer.from_file(str(path)))
+    for key, lengths in (("padding", ("length", "pad_to_multiple_of")), ("truncation", ("max_length",))):
+        settings = getattr(tokenizer, key)
+        if settings is None:
+            raise PackageError(f"{path}: has no {key}; export the package again")
+        for length in lengths:
+            if (settings.get(length) or 0) > MOST_TOKENS:
+                raise PackageError(
+                    f"{path}: {key}.{length}={settings[length]} must be at most {MOST_TOKENS}; "
+                    "export the package again"
+                )
+    return tokenizer
+
+
+def token_ids(tokenizer: Tokenizer, sentences: Sequence[str], path: Path) -> NDArray[np.int64]:
+    """Return token ids (N, L), padded and truncated.  path: of the tokenizer.  Raises PackageError if it fails."""
+    return _guarded(
+        path,
+        lambda: np.array([encoding.ids for encoding in tokenizer.encode_batch(list(sentences))], np.int64),
+    )
+
+
+def _guarded(path: Path, step: Callable[[], Found]) -> Found:
+    try:
+        return step()
+    except BaseException as error:
+        # The library's own failures, Rust's panics, are not among Python's Exceptions.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise PackageError(
+            f"{path}: the tokenizer cannot be used ({reason(error)}); export the package again"
+        ) from None
