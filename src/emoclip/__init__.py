@@ -15,10 +15,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from emoclip import metrics
     from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
-    from emoclip.engine import EmoCLIP, SeenFace, SeenFrame
+    from emoclip.engine import EmoCLIP
     from emoclip.errors import ConfigError, EmoclipError, InputError, OutputError, PackageError
     from emoclip.prompts import PromptSet, resolve
-    from emoclip.recording import Recording
+    from emoclip.recording import Recording, SeenFace, SeenFrame
     from emoclip.results import (
         Classification,
         FaceResult,
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "emoclip.config": ("FaceConfig", "SegmentConfig", "WindowConfig"),
-    "emoclip.engine": ("EmoCLIP", "SeenFace", "SeenFrame"),
+    "emoclip.engine": ("EmoCLIP",),
     "emoclip.errors": ("ConfigError", "EmoclipError", "InputError", "OutputError", "PackageError"),
     "emoclip.prompts": ("PromptSet", "resolve"),
-    "emoclip.recording": ("Recording",),
+    "emoclip.recording": ("Recording", "SeenFace", "SeenFrame"),
     "emoclip.results": (
         "Classification",
         "FaceResult",

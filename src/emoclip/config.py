@@ -49,7 +49,7 @@ class WindowConfig:
     length_s: float = 2.0  # seconds of video per prediction
     step_s: float = 0.5  # seconds between window starts
     min_coverage: float = 0.5  # share of a window's frames that must show the face
-    min_sharpness: float = 0.01  # below is blurred (timeline.sharpness); 0 reads any face
+    min_sharpness: float = 0.01  # below is blurred (recording.sharpness); 0 reads any face
 
     def __post_init__(self) -> None:
         if not 0 < self.step_s <= self.length_s:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,39 +25,16 @@ from emoclip.model import (
 )
 from emoclip.model import package as packages
 from emoclip.prompts import NONE, PromptSet, resolve
+from emoclip.recording import SeenFace, SeenFrame
 from emoclip.results import Classification, FaceResult
+from emoclip.timeline import TimelineStream
 from emoclip.video import AHEAD_BYTES, Ahead, Frame, Video, one_opencv_thread, open_video
-
-if TYPE_CHECKING:
-    from emoclip.timeline import TimelineStream
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
 
 Labels = str | Path | Sequence[str] | Mapping[str, str | Sequence[str]] | PromptSet
 Progress = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class SeenFace:
-    """A face in one frame.
-
-    embedding: (D,), not normalised.  crop: (h, w, 3) uint8 RGB, what was embedded.  Both are None in frames that
-    are not embedded.
-    """
-
-    face: Face
-    embedding: NDArray[np.float32] | None
-    crop: NDArray[np.uint8] | None = None
-
-
-@dataclass(frozen=True)
-class SeenFrame:
-    """What was seen in one frame, at `time_s` seconds; `faces` is empty where there is none."""
-
-    index: int
-    time_s: float
-    faces: list[SeenFace]
 
 
 class EmoCLIP:
@@ -148,15 +125,13 @@ class EmoCLIP:
         keep_pictures: bool = False,
         allow_urls: bool = True,
         progress: Progress | None = None,
-    ) -> "TimelineStream":
+    ) -> TimelineStream:
         """Say how each face reads over time: iterate for windows while the video runs, or `.read()` the whole.
 
         source, labels, start_s, end_s, faces, allow_urls, progress: as in `classify`; a stream or camera may never end.
         keep_pictures: keep a small picture of each track's strongest moment per label.
         Raises InputError, ConfigError.
         """
-        from emoclip.timeline import TimelineStream
-
         config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
         return TimelineStream(
             self,

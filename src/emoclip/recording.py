@@ -6,12 +6,37 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.errors import InputError
+from emoclip.faces import Face
 
 FORMAT = 1
+PICTURE_SIDE = 96  # of a kept picture, in pixels
+
+
+@dataclass(frozen=True)
+class SeenFace:
+    """A face in one frame.
+
+    embedding: (D,), not normalised.  crop: (h, w, 3) uint8 RGB, what was embedded.  Both are None in frames that
+    are not embedded.
+    """
+
+    face: Face
+    embedding: NDArray[np.float32] | None
+    crop: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """What was seen in one frame, at `time_s` seconds; `faces` is empty where there is none."""
+
+    index: int
+    time_s: float
+    faces: list[SeenFace]
 
 
 @dataclass(slots=True)
@@ -97,3 +122,26 @@ class Recording:
 def is_recording(source: object) -> bool:
     """True for the name of a recording."""
     return isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".npz"
+
+
+def look(face: SeenFace, keep_picture: bool) -> Look:
+    """Boil a seen face down, so that no full-size crop outlives its frame."""
+    x0, y0, x1, y1 = face.face.box
+    sharp, picture = None, None
+    if face.crop is not None:
+        sharp = sharpness(face.crop)
+        if keep_picture:
+            small = cv2.resize(face.crop, (PICTURE_SIDE, PICTURE_SIDE), interpolation=cv2.INTER_AREA)
+            picture = np.asarray(small, np.uint8)
+    return Look(face.face.track_id, min(x1 - x0, y1 - y0), face.face.score, face.embedding, sharp, picture)
+
+
+def sharpness(crop: NDArray[np.uint8]) -> float:
+    """Energy of fine detail in a face crop: variance of the Laplacian over variance of the brightness, at 64 x 64.
+
+    crop: (h, w, 3) uint8 RGB.  Measured on real faces: 0.25 to 0.8 sharp, 0.02 with a Gaussian blur of 2 % of the
+    crop's side, 0.004 with 4 %; 0 for a flat picture.  Dividing by the variance takes light and contrast out.
+    """
+    grey = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (64, 64), interpolation=cv2.INTER_AREA)
+    spread = float(grey.std()) ** 2
+    return float(cv2.Laplacian(grey, cv2.CV_32F).std()) ** 2 / spread if spread > 1 else 0.0

@@ -12,12 +12,18 @@ import pytest
 from packages import tiny_package
 from PIL import Image
 
+from emoclip import EmoCLIP
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.errors import ConfigError, OutputError
 from emoclip.files import sha256
 from emoclip.prompts import resolve
 from emoclip.timeline import batch
-from emoclip.timeline.batch import Settings, plan, run
+from emoclip.timeline.batch import Settings, plan
+from emoclip.timeline.batch import run as run_all
+
+
+def run(tasks, settings, **options):
+    return run_all(tasks, settings, load=EmoCLIP.load, **options)
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from packages import tiny_package
 from emoclip import EmoCLIP
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
-from emoclip.recording import Look
+from emoclip.recording import Look, sharpness
 from emoclip.results import NO_TRACK
-from emoclip.timeline.stream import cut, sharpness, watched
+from emoclip.timeline.stream import cut, watched
 
 FACES = FaceConfig(mode="all", min_face_px=40, bridge_s=1.0)
 WINDOWS = WindowConfig(length_s=2.0, step_s=0.5, min_sharpness=0.1)

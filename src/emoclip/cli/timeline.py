@@ -165,13 +165,18 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
 
 
 def _run(tasks: list, settings: "Settings", jobs: int) -> "list[Outcome]":  # type: ignore[type-arg]
+    from emoclip.engine import EmoCLIP
     from emoclip.timeline import run
 
     outcomes = []
     with progress_bars() as bars:
         bar = bars.add_task(tasks[0].name if len(tasks) == 1 else f"{len(tasks)} videos", total=len(tasks))
         for outcome in run(
-            tasks, settings, jobs=jobs, progress=lambda share: bars.update(bar, completed=share)
+            tasks,
+            settings,
+            load=EmoCLIP.load,
+            jobs=jobs,
+            progress=lambda share: bars.update(bar, completed=share),
         ):
             outcomes.append(outcome)
             if outcome.state == "failed":

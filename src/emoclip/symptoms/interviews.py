@@ -16,8 +16,8 @@ from emoclip.errors import InputError
 from emoclip.files import atomic_path
 from emoclip.model import covering_windows
 from emoclip.prompts import resolve
-from emoclip.recording import Look
-from emoclip.timeline import cut, look
+from emoclip.recording import Look, look
+from emoclip.timeline import cut
 from emoclip.video import expand_inputs, open_video
 
 FORMAT = 1

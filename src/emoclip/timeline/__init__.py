@@ -2,6 +2,6 @@
 
 from emoclip.timeline.batch import Outcome, Settings, plan, run
 from emoclip.timeline.formats import json_line
-from emoclip.timeline.stream import TimelineStream, cut, look
+from emoclip.timeline.stream import TimelineStream, cut
 
-__all__ = ["Outcome", "Settings", "TimelineStream", "cut", "json_line", "look", "plan", "run"]
+__all__ = ["Outcome", "Settings", "TimelineStream", "cut", "json_line", "plan", "run"]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
-from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError, EmoclipError
 from emoclip.files import atomic_path, check_writable, sha256, write_text
 from emoclip.model import Precision
@@ -26,6 +25,7 @@ from emoclip.timeline import provenance as sidecar
 from emoclip.timeline.formats import WRITERS, check_installed
 from emoclip.timeline.overlay import write_overlay
 from emoclip.timeline.report import write_report
+from emoclip.timeline.stream import Model, TimelineStream
 from emoclip.video import is_address
 
 # What --formats names: what follows the input's stem in the names of the files it makes.
@@ -36,6 +36,7 @@ SUFFIXES = {name: tuple(files) for name, files in WRITERS.items()} | {
 }
 DEFAULT_FORMATS = ("csv", "html")
 Progress = Callable[[float], None]
+Loader = Callable[..., Model]  # EmoCLIP.load
 
 
 @dataclass(frozen=True)
@@ -131,36 +132,37 @@ def plan(sources: Sequence[str | int], settings: Settings) -> list[Task]:
 
 
 def run(
-    tasks: Sequence[Task], settings: Settings, *, jobs: int = 1, progress: Progress | None = None
+    tasks: Sequence[Task],
+    settings: Settings,
+    *,
+    load: Loader,
+    jobs: int = 1,
+    progress: Progress | None = None,
 ) -> Iterator[Outcome]:
     """Yield an outcome per task, as each is done; `jobs` at once, each in its own process if there are several.
 
+    load: `EmoCLIP.load`, which every process calls for itself.
     progress: called with the sum over tasks of the share done, in [0, len(tasks)].
     Raises OutputError or PackageError if no task can be done at all.
     """
     _make_folder(settings.out)
-    model = EmoCLIP.load(
-        settings.model,
-        threads=settings.threads,
-        provider=settings.provider,
-        precision=settings.precision,
-    )
+    model = _load(load, settings, settings.threads)
     if jobs < 2 or len(tasks) < 2:
         for place, task in enumerate(tasks):
             yield attempt(model, task, settings, _from(place, progress))
         return
     shares = get_context("spawn").Array("d", len(tasks), lock=False)
     left = dict(enumerate(tasks))
-    yield from _pool(left, settings, min(jobs, len(tasks)), shares, progress)
+    yield from _pool(left, settings, load, min(jobs, len(tasks)), shares, progress)
     # A process that died took the pool with it: the rest go on one by one, so that only the culprit fails.
     for place, task in list(left.items()):
         alone = {place: task}
-        yield from _pool(alone, settings, 1, shares, progress)
+        yield from _pool(alone, settings, load, 1, shares, progress)
         if alone:
             yield Outcome(task.source, "failed", f"{task.source}: the process that read it died")
 
 
-def attempt(model: EmoCLIP, task: Task, settings: Settings, progress: Progress | None = None) -> Outcome:
+def attempt(model: Model, task: Task, settings: Settings, progress: Progress | None = None) -> Outcome:
     """Make one input's outputs, or skip it if they are there already; whatever goes wrong is in the outcome."""
     try:
         return _process(model, task, settings, progress)
@@ -171,7 +173,7 @@ def attempt(model: EmoCLIP, task: Task, settings: Settings, progress: Progress |
         return Outcome(task.source, "failed", f"{task.source}: {reason}")
 
 
-def _process(model: EmoCLIP, task: Task, settings: Settings, progress: Progress | None) -> Outcome:
+def _process(model: Model, task: Task, settings: Settings, progress: Progress | None) -> Outcome:
     began_s = time.monotonic()
     told, *targets = _targets(task, settings)
     choices = settings.choices()
@@ -210,9 +212,10 @@ def _process(model: EmoCLIP, task: Task, settings: Settings, progress: Progress 
 
 
 def _timeline(
-    model: EmoCLIP, task: Task, settings: Settings, progress: Progress | None
+    model: Model, task: Task, settings: Settings, progress: Progress | None
 ) -> tuple[Timeline, Recording | None]:
-    stream = model.timeline(
+    stream = TimelineStream(
+        model,
         task.source,
         settings.prompts,
         start_s=settings.start_s,
@@ -220,6 +223,8 @@ def _timeline(
         faces=settings.faces,
         windows=settings.windows,
         segments=settings.segments,
+        allow_urls=True,
+        progress=None,
         keep_pictures=settings.pictures and "html" in settings.formats,
     )
     recording = stream.record() if "npz" in settings.formats else None
@@ -270,6 +275,10 @@ def _path(source: str | int) -> Path:
     return Path(source).resolve()
 
 
+def _load(load: Loader, settings: Settings, threads: int | None) -> Model:
+    return load(settings.model, threads=threads, provider=settings.provider, precision=settings.precision)
+
+
 def _make_folder(folder: Path) -> None:
     from emoclip.errors import OutputError
 
@@ -284,20 +293,17 @@ def _from(place: int, progress: Progress | None) -> Progress | None:
 
 
 # In a process of the pool: its model, the settings, and where it tells how far it is.
-_worker: tuple[EmoCLIP, Settings, Any]
+_worker: tuple[Model, Settings, Any]
 
 
-def _begin(settings: Settings, jobs: int, shares: Any) -> None:
+def _begin(settings: Settings, load: Loader, jobs: int, shares: Any) -> None:
     import cv2
 
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threads = settings.threads or max(1, (os.cpu_count() or 1) // jobs)
     cv2.setNumThreads(threads)
-    model = EmoCLIP.load(
-        settings.model, threads=threads, provider=settings.provider, precision=settings.precision
-    )
-    _worker = (model, settings, shares)
+    _worker = (_load(load, settings, threads), settings, shares)
 
 
 def _work(place: int, task: Task) -> Outcome:
@@ -306,10 +312,15 @@ def _work(place: int, task: Task) -> Outcome:
 
 
 def _pool(
-    left: dict[int, Task], settings: Settings, jobs: int, shares: Any, progress: Progress | None
+    left: dict[int, Task],
+    settings: Settings,
+    load: Loader,
+    jobs: int,
+    shares: Any,
+    progress: Progress | None,
 ) -> Iterator[Outcome]:
     """Work through `left` in `jobs` processes, taking out what is done; stops early if one of them dies."""
-    arguments = (settings, jobs, shares)
+    arguments = (settings, load, jobs, shares)
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin, initargs=arguments) as pool:
         places: dict[Future[Outcome], int] = {
             pool.submit(_work, place, task): place for place, task in left.items()

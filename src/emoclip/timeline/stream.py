@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -13,20 +13,35 @@ from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import InputError
-from emoclip.model import largest, sampling_rate
+from emoclip.model import Package, Runtime, largest, sampling_rate
 from emoclip.prompts import PromptSet
-from emoclip.recording import Look, Recording, is_recording
+from emoclip.recording import Look, Recording, SeenFrame, is_recording, look
 from emoclip.results import NO_TRACK, Peak, Timeline, Window, WindowStatus
 from emoclip.timeline.segments import find_segments, smooth, summarise
 from emoclip.video import Video, open_video
 
-if TYPE_CHECKING:
-    from emoclip.engine import EmoCLIP, SeenFace
-
 EDGE_S = 5e-4  # container clocks round: a frame this close before a window's edge is on it
 WINDOW_BATCH = 32  # windows that wait for one run of the temporal part
 LIVE_BATCH = 4  # crops embedded at once where somebody waits for them
-PICTURE_SIDE = 96  # of a kept picture, in pixels
+
+
+class Model(Protocol):
+    """What a timeline asks of a model; `engine.EmoCLIP` is one."""
+
+    package: Package
+    runtime: Runtime
+
+    def watch(  # noqa: D102
+        self, video: Video, config: FaceConfig, rate: float, *, batch: int = ...
+    ) -> Iterator[SeenFrame]: ...
+
+    def embed_text(self, labels: PromptSet) -> NDArray[np.float32]: ...  # noqa: D102
+
+    def embed_clips(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]: ...  # noqa: D102
+
+    def probabilities(  # noqa: D102
+        self, clips: NDArray[np.float32], text: NDArray[np.float32]
+    ) -> NDArray[np.float64]: ...
 
 
 class TimelineStream:
@@ -39,7 +54,7 @@ class TimelineStream:
 
     def __init__(
         self,
-        model: "EmoCLIP",
+        model: Model,
         source: Any,
         prompts: PromptSet,
         *,
@@ -189,29 +204,6 @@ class _Draft:
     score: float
     embeddings: NDArray[np.float32]
     picture: NDArray[np.uint8] | None
-
-
-def look(face: "SeenFace", keep_picture: bool) -> Look:
-    """Boil a seen face down, so that no full-size crop outlives its frame."""
-    x0, y0, x1, y1 = face.face.box
-    sharp, picture = None, None
-    if face.crop is not None:
-        sharp = sharpness(face.crop)
-        if keep_picture:
-            small = cv2.resize(face.crop, (PICTURE_SIDE, PICTURE_SIDE), interpolation=cv2.INTER_AREA)
-            picture = np.asarray(small, np.uint8)
-    return Look(face.face.track_id, min(x1 - x0, y1 - y0), face.face.score, face.embedding, sharp, picture)
-
-
-def sharpness(crop: NDArray[np.uint8]) -> float:
-    """Energy of fine detail in a face crop: variance of the Laplacian over variance of the brightness, at 64 x 64.
-
-    crop: (h, w, 3) uint8 RGB.  Measured on real faces: 0.25 to 0.8 sharp, 0.02 with a Gaussian blur of 2 % of the
-    crop's side, 0.004 with 4 %; 0 for a flat picture.  Dividing by the variance takes light and contrast out.
-    """
-    grey = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (64, 64), interpolation=cv2.INTER_AREA)
-    spread = float(grey.std()) ** 2
-    return float(cv2.Laplacian(grey, cv2.CV_32F).std()) ** 2 / spread if spread > 1 else 0.0
 
 
 def cut(
