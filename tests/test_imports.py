@@ -40,3 +40,11 @@ def test_the_public_names_are_there():
     assert all(getattr(emoclip, name) is not None for name in emoclip.__all__)
     with pytest.raises(AttributeError):
         emoclip.nothing  # noqa: B018
+
+
+def test_lines_reach_a_file_as_they_are_printed(tmp_path):
+    code = "import sys; from emoclip.cli import main; sys.argv = ['emoclip', '--version']\n"
+    code += "try: main()\nexcept SystemExit: print(sys.stdout.line_buffering)"
+    with open(tmp_path / "shown", "w") as shown:
+        subprocess.run([sys.executable, "-c", code], stdout=shown, check=True)
+    assert (tmp_path / "shown").read_text().splitlines()[-1] == "True"

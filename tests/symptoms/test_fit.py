@@ -453,3 +453,18 @@ def test_a_scale_total_counts_every_subject_of_a_target(tiny):
         InputError, match="RATED: 2 subjects with usable interviews and a score, fewer than 4"
     ):
         symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+
+
+def test_what_weakens_a_cohort_is_said(tiny):
+    cohort, recordings = made_up(tiny, subjects=12)
+    # The same person twice: as another encoding of the same video would look.
+    again = recordings[3]
+    rng = np.random.default_rng(1)
+    noisy = again.clips + rng.normal(0, 1e-3, again.clips.shape).astype(np.float32)
+    recordings[8] = type(again)(**{**vars(again), "clips": noisy})
+    study = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+    told = "\n".join(symptom_report.warnings(study))
+    assert "12 subjects are few" in told
+    assert "12 of 12 interviews are shorter than 60 s (the first: s00/0)" in told
+    assert "subjects s03 and s08 look like the same video or person" in told
+    assert told.count("look like the same") == 1

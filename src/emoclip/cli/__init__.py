@@ -61,6 +61,8 @@ def main() -> None:
     """Run the command line; every expected error is one line on stderr and exit code 1, Ctrl-C is 130."""
     from emoclip.errors import EmoclipError
 
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(line_buffering=True)  # a file or pipe can be followed while we work
     warnings.showwarning = lambda message, *place: warn(str(message))
     try:
         status = app(standalone_mode=False)

@@ -258,6 +258,12 @@ def _print(found: list[dict[str, Any]]) -> None:
     console = Console()
     console.print(table)
     for row in found:
+        if not row["complete"]:
+            lost = len(row["missing"])
+            typer.echo(
+                f"{row['model']['name']}: incomplete, {lost} of {row['n'] + lost} clips could not be read: "
+                "not to be compared with published figures"
+            )
         for kind in ("folds", "seeds"):
             if spread := row["spread"][kind]:
                 typer.echo(

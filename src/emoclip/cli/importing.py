@@ -82,6 +82,15 @@ def import_(
     typer.echo(f"{to}: ready; use it with --model {to}")
 
 
+def check_training() -> None:
+    """Say in one line, before any work, if the extra that makes packages is not installed."""
+    from importlib.util import find_spec
+
+    for name in ("torch", "open_clip", "onnx", "onnxscript"):
+        if find_spec(name) is None:
+            fail(f"this needs {name}, which is not installed; pip install 'emoclip[train]'")
+
+
 def training_module(name: str) -> "ModuleType":
     """Import a module of `emoclip.training`, or say in one line that the extra is not installed."""
     from importlib import import_module

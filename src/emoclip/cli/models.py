@@ -53,6 +53,7 @@ def show(
     found = next((row for row in _rows() if row["name"] == name), None)
     if found and found["state"] == "not here":
         facts = {**found, "about": catalogue.KNOWN[name].about, "get it": f"emoclip models fetch {name}"}
+        facts["needs"] = "torch, to make the package: the extra `train`; running it then needs none"
     else:
         facts = _facts(package.load(name))
     if json_file:
@@ -84,8 +85,9 @@ def fetch(
             folder = Path(home)
             package.load(str(folder))
         else:
-            from emoclip.cli.importing import training_module
+            from emoclip.cli.importing import check_training, training_module
 
+            check_training()  # before the download, which is of no use without
             if catalogue.KNOWN[name].weights_file:
                 catalogue.fetch_weights(name)  # with its own progress, and before torch is loaded
             importing = training_module("importing")

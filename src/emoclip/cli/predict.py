@@ -53,7 +53,11 @@ def predict(
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option("--picture", help="Write a picture of the result (PNG; one input).", show_default=False),
+        typer.Option(
+            "--picture",
+            help="Write a picture of the result: .png, .jpg or .webp (one input).",
+            show_default=False,
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
     detector: Annotated[
@@ -84,6 +88,10 @@ def predict(
     for output in (None if to_stdout else json_file, picture):
         if output:
             check_writable(output, force=force)
+    if picture:
+        from emoclip.drawing import check_format
+
+        check_format(picture)
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}")
     config = FaceConfig(mode=faces, detector=detector, min_face_px=min_face)  # type: ignore[arg-type]

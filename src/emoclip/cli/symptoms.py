@@ -54,7 +54,7 @@ def fit(
             "--estimator",
             help="probe: regression on pooled embeddings; paper: temporal transformer and MLP, trained (needs torch).",
         ),
-    ] = "both",
+    ] = "probe",
     model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
     folds: Annotated[
         str, typer.Option("--folds", help="Folds by subject, or loso: leave one subject out.")

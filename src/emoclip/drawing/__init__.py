@@ -2,11 +2,12 @@
 
 from emoclip.drawing.charts import new_figure, png
 from emoclip.drawing.html import Html, bullets, figure, group, heading, inline_data, page, paragraph, table
-from emoclip.drawing.prediction import draw
+from emoclip.drawing.prediction import check_format, draw
 
 __all__ = [
     "Html",
     "bullets",
+    "check_format",
     "draw",
     "figure",
     "group",

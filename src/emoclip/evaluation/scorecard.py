@@ -146,6 +146,14 @@ def _headline(evaluations: Sequence[Evaluation], found: Sequence[dict[str, Any]]
     rows += [[method, kind, uar, "", war, ""] for method, kind, uar, war, _ in others]
     headings = ["model", "", "UAR %", "95 %", "WAR %", "95 %"]
     parts: list[str] = [page.table(headings, rows, words=2, ours=range(len(found)))]
+    if others and (lost := max(found, key=lambda metrics: len(metrics["missing"]))["missing"]):
+        parts.insert(
+            0,
+            page.paragraph(
+                f"Incomplete: {len(lost)} of {len(evaluations[0].task.clips)} clips could not be read. Figures of a "
+                "part of the set do not compare with published ones."
+            ),
+        )
     if others:
         sources = dict.fromkeys(source for *_, source in others)
         parts.append(page.paragraph("Published rows from: " + "; ".join(sources) + ".", faint=True))

@@ -215,6 +215,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
             },
             "classes": list(classes),
             "absent": [name for k, name in enumerate(classes) if not samples[k]],
+            "complete": not missing,
             "missing": [
                 {"path": task.clips[place].id, "label": task.clips[place].label, "reason": missing[place]}
                 for place in sorted(missing)

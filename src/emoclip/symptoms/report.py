@@ -20,6 +20,8 @@ from emoclip.symptoms.study import Floats, Ints, Result, Study
 METRICS = {"pcc": "PCC", "ccc": "CCC", "icc": "ICC(2,1)", "mae": "MAE", "rmse": "RMSE"}
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's: told apart by colour-blind readers
 STRONGEST = 3  # clips listed per interview
+FEW_SUBJECTS, SHORT_S, MOST_PAIRS = 30, 60, 5
+ALIKE = 0.1  # of the median distance between subjects: closer is a copy, in another encoding for instance
 ROWS = 200  # interviews in the picture of what drove a score
 
 
@@ -56,7 +58,7 @@ def write(
 
 def warnings(study: Study) -> list[str]:
     """What a reader must know before believing a figure, one line each."""
-    found = list(study.cohort.notes)
+    found = [*study.cohort.notes, *_of_cohort(study)]
     for name, result in study.estimators.items():
         for target, figures in result.targets.items():
             p = figures["permutation_p"]
@@ -72,6 +74,39 @@ def warnings(study: Study) -> list[str]:
                     )
     if study.cohort.excluded:
         found.append(f"{len(study.cohort.excluded)} rows of the manifest were left out, see the list")
+    return found
+
+
+def _of_cohort(study: Study) -> list[str]:
+    """What in the cohort itself makes figures weak, or too good."""
+    found = []
+    names = study.cohort.subjects
+    if (subjects := len(set(names))) < FEW_SUBJECTS:
+        found.append(
+            f"{subjects} subjects are few: with fewer than {FEW_SUBJECTS}, figures change with every study"
+        )
+    short = [
+        interview.name
+        for interview, item in zip(study.cohort.interviews, study.recordings, strict=True)
+        if item.duration_s < SHORT_S
+    ]
+    if short:
+        found.append(
+            f"{len(short)} of {len(study.recordings)} interviews are shorter than {SHORT_S} s (the first: {short[0]}); "
+            "a rating of minutes cannot be read off seconds"
+        )
+    rows = np.stack([heads.centre_of(item.clips) for item in study.recordings])
+    apart = np.linalg.norm(rows[:, None] - rows[None], axis=-1)
+    others = np.array([[one < other for other in names] for one in names])
+    close = others & (apart < ALIKE * np.median(apart[others])) if others.any() else others
+    for one, other in np.argwhere(close)[:MOST_PAIRS]:
+        found.append(
+            f"subjects {names[one]} and {names[other]} look like the same video or person "
+            f"({study.cohort.interviews[one].name}, {study.cohort.interviews[other].name}); one person under two names "
+            "is in training and test at once"
+        )
+    if (more := len(np.argwhere(close)) - MOST_PAIRS) > 0:
+        found.append(f"{more} more pairs of subjects look like the same video or person")
     return found
 
 

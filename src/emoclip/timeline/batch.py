@@ -214,6 +214,11 @@ def _process(model: Model, task: Task, settings: Settings, progress: Progress | 
 def _timeline(
     model: Model, task: Task, settings: Settings, progress: Progress | None
 ) -> tuple[Timeline, Recording | None]:
+    def seen(seconds: float) -> None:
+        if progress and stream.duration_s:
+            span_s = min(settings.end_s or math.inf, stream.duration_s) - settings.start_s
+            progress(min(max(seconds / max(span_s, 1e-3), 0.0), 1.0))
+
     stream = TimelineStream(
         model,
         task.source,
@@ -224,17 +229,14 @@ def _timeline(
         windows=settings.windows,
         segments=settings.segments,
         allow_urls=True,
-        progress=None,
         keep_pictures=settings.pictures and "html" in settings.formats,
+        progress=seen,
     )
     recording = stream.record() if "npz" in settings.formats else None
     windows: list[Window] = []
     try:
         for window in stream:
             windows.append(window)
-            if progress and stream.duration_s:
-                span_s = min(settings.end_s or math.inf, stream.duration_s) - settings.start_s
-                progress(min(max((window.end_s - settings.start_s) / max(span_s, 1e-3), 0.0), 1.0))
     except KeyboardInterrupt:
         if stream.duration_s is not None or not windows:
             raise  # half of a file is no result; a camera is stopped by hand
