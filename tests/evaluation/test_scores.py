@@ -285,7 +285,7 @@ def made(truth, probabilities, folds=None, *, name="a", seeds=1, missing=()):
         for k, (c, f) in enumerate(zip(truth, folds, strict=True))
     )
     data = Dataset("manifest", Path(), "made", classes, clips)
-    package = type("P", (), {"name": name, "config": {"name": name}})()
+    package = type("P", (), {"name": name, "config": {"name": name}, "digest": "0" * 64})()
     samplings = (EVEN,) if len(shares) == 1 else tuple(Sampling("paper", 4, 1, s) for s in range(len(shares)))
     embeddings = tuple(
         Embeddings(np.zeros((len(truth), 2), np.float32), dict.fromkeys(missing, "broken")) for _ in shares
@@ -340,6 +340,8 @@ def test_missing_clips_are_left_out_and_also_counted_as_wrong():
     assert (found["n"], found["war"], found["uar"]) == (3, 1.0, 1.0)
     assert found["missing_as_wrong"] == {"war": 0.75, "uar": 0.75}
     assert found["missing"] == [{"path": "3", "label": "b", "reason": "broken"}]
+    assert not found["complete"]
+    assert scores(made([0, 1], [[0.9, 0.1], [0.1, 0.9]]), "")["complete"]
 
 
 def test_models_are_compared_on_the_clips_both_could_read():
