@@ -28,7 +28,7 @@ from emoclip import EmoCLIP, metrics
 from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import report as symptom_report
 from emoclip.symptoms import statistics as validation
-from emoclip.symptoms.interviews import Recording, recording
+from emoclip.symptoms.interviews import SeenInterview, recording
 from emoclip.symptoms.manifest import Cohort, Interview
 from emoclip.symptoms.probe import Probe
 from emoclip.symptoms.scales import Target
@@ -125,7 +125,7 @@ def with_interval(figure: dict) -> str:
 
 def simulate(
     model: EmoCLIP, crops: list, ranked: dict[str, np.ndarray], subjects: int, clips: int, seed: int
-) -> tuple[Cohort, np.ndarray, list[Recording]]:
+) -> tuple[Cohort, np.ndarray, list[SeenInterview]]:
     """Return the cohort as it was rated, its true scores (subjects, targets), and its recordings."""
     rng = np.random.default_rng(seed)
     embedded = model.embed_frames(crops)
@@ -199,7 +199,11 @@ def encoded(row: dict) -> bytes:
 
 
 def shuffled(
-    estimator: symptoms.Estimator, cohort: Cohort, recordings: list[Recording], count: int, paper_refits: int
+    estimator: symptoms.Estimator,
+    cohort: Cohort,
+    recordings: list[SeenInterview],
+    count: int,
+    paper_refits: int,
 ) -> dict[str, object]:
     """Deal the scores to other subjects, refit, and see whether anything is found that is not there.
 

@@ -1,13 +1,16 @@
 """Recordings: a video's faces as numbers, read again without the video."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
 from emoclip.config import WindowConfig
-from emoclip.errors import InputError
-from emoclip.recording import Recording
+from emoclip.errors import InputError, OutputError
+from emoclip.recording import Key, Recording, Shelf, input_digest
 
 WINDOWS = WindowConfig(length_s=1.0, step_s=0.25)
 
@@ -88,3 +91,81 @@ def test_pickles_in_it_are_never_run(tmp_path):
     np.savez(tmp_path / "bomb.npz", head=np.array([Bomb()], dtype=object))
     with pytest.raises(InputError):
         Recording.read(tmp_path / "bomb.npz")
+
+
+def old(path, made):
+    """Write a recording as format 1 had it."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    head = json.loads(arrays["head"].tobytes())
+    head = {k: head[k] for k in ("name", "duration_s", "width", "warnings")} | {
+        "format": 1,
+        "model": head["key"]["model"],
+    }
+    del arrays["box"]
+    arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    np.savez_compressed(made, **arrays)
+    return made
+
+
+def test_the_format_before_is_read(model, kept, tmp_path):
+    timeline, path = kept
+    again = model.timeline(old(path, tmp_path / "old.npz"), "calm, joyful", windows=WINDOWS).read()
+    assert repr(again.windows) == repr(timeline.windows)
+
+
+def test_boxes_and_key_come_back(model, kept, media):
+    recording = Recording.read(kept[1])
+    look = next(looks[0] for _, looks in recording.frames if looks)
+    assert look.side == min(look.box[2] - look.box[0], look.box[3] - look.box[1])
+    assert recording.key.input == input_digest(media / "face_noface.mov")
+    assert (recording.key.start_s, recording.key.end_s) == (0.0, None)
+
+
+def test_watching_sees_what_a_timeline_sees(model, kept, media, tmp_path):
+    """Without labels, and asked afterwards."""
+    recording = model.record(media / "face_noface.mov", window_s=WINDOWS.length_s)
+    recording.write(tmp_path / "seen.npz")
+    assert repr(Recording.read(tmp_path / "seen.npz").frames) == repr(Recording.read(kept[1]).frames)
+    told = model.timeline(recording, "calm, joyful", windows=WINDOWS).read()
+    assert repr(told.windows) == repr(kept[0].windows)
+
+
+FULL = Key(model="m", input="i", form="f", following="x", rate=16.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "lack"),
+    [
+        ({}, ""),
+        ({"start_s": 3.0, "end_s": 9.0}, ""),
+        ({"rate": 8.0}, ""),
+        ({"form": "another engine"}, ""),
+        ({"rate": 32.0}, "fewer frames, 16 a second instead of 32"),
+        ({"input": "j"}, "another input"),
+        ({"model": "n"}, "another model"),
+        ({"following": "y"}, "faces followed in another way"),
+    ],
+)
+def test_a_recording_answers_for_less_and_never_for_something_else(asked, lack):
+    assert FULL.lacks(replace(FULL, **asked)) == lack
+
+
+def test_a_part_does_not_answer_for_the_whole():
+    part = replace(FULL, start_s=2.0, end_s=5.0)
+    assert part.lacks(FULL) == "a part of the input"
+    assert part.lacks(replace(FULL, start_s=2.5, end_s=4.0)) == ""
+    assert replace(FULL, input=None).lacks(replace(FULL, input=None)) == "another input"  # two streams
+
+
+def test_a_shelf_finds_its_own_and_replaces_nothing_unasked(tmp_path):
+    shelf = Shelf(tmp_path / "kept")
+    assert shelf.find("a", FULL) is None
+    shelf.put("a", Recording("a.mp4", 1.0, FULL, 4, frames=[(0.0, [])]))
+    assert shelf.find("a", FULL).frames == [(0.0, [])]
+    with pytest.raises(OutputError, match="recording of another input; pass --force"):
+        shelf.find("a", replace(FULL, input="j"))
+    assert Shelf(tmp_path / "kept", force=True).find("a", replace(FULL, input="j")) is None
+    shelf.path("b").write_bytes(b"no")
+    with pytest.raises(OutputError, match="not a recording of ours"):
+        shelf.find("b", FULL)

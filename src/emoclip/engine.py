@@ -25,9 +25,9 @@ from emoclip.model import (
 )
 from emoclip.model import package as packages
 from emoclip.prompts import NONE, PromptSet, resolve
-from emoclip.recording import SeenFace, SeenFrame
+from emoclip.recording import Recording, SeenFace, SeenFrame
 from emoclip.results import Classification, FaceResult
-from emoclip.timeline import TimelineStream
+from emoclip.timeline import TimelineStream, record
 from emoclip.video import AHEAD_BYTES, Ahead, Frame, Video, one_opencv_thread, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
@@ -143,6 +143,34 @@ class EmoCLIP:
             windows=windows or WindowConfig(),
             segments=segments or SegmentConfig(),
             keep_pictures=keep_pictures,
+            allow_urls=allow_urls,
+            progress=progress,
+        )
+
+    def record(
+        self,
+        source: Any,
+        *,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        faces: FaceConfig | str = "all",
+        window_s: float = WindowConfig.length_s,
+        allow_urls: bool = True,
+        progress: Callable[[float, float | None], None] | None = None,
+    ) -> Recording:
+        """See an input once, to ask many times: `timeline` takes the recording, or the file it is written to.
+
+        source, start_s, end_s, allow_urls: as in `classify`.  window_s: the shortest window that will be asked for.
+        progress: called with the seconds done, and of how many, None for a stream.  Raises InputError, ConfigError.
+        """
+        config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
+        return record(
+            self,
+            source,
+            faces=config,
+            window_s=window_s,
+            start_s=start_s,
+            end_s=end_s,
             allow_urls=allow_urls,
             progress=progress,
         )

@@ -1,19 +1,28 @@
-"""What was seen in a video, as numbers alone: kept in place of the video, and read again with other labels."""
+"""What was seen in a video, as numbers alone: kept in place of the video, and asked again with other labels.
+
+The one format between seeing and asking: timelines, symptom scores, codings and evaluations all read it.
+"""
 
 import json
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError
+from emoclip.config import FaceConfig
+from emoclip.errors import InputError, OutputError
 from emoclip.faces import Face
+from emoclip.files import atomic_path
+from emoclip.files import sha256 as file_sha256
 
-FORMAT = 1
+FORMAT = 2  # 1, which is still read, had neither boxes nor all of the key
 PICTURE_SIDE = 96  # of a kept picture, in pixels
 
 
@@ -45,6 +54,7 @@ class Look:
 
     side: of its box, in pixels.  embedding: (D,), not normalised; it, sharpness and picture are None in frames that
     are not embedded.  picture: small, (h, w, 3) uint8 RGB, never part of a recording.
+    box: x0, y0, x1, y1 in pixels of the frame; None in recordings of format 1.
     """
 
     track_id: int
@@ -53,39 +63,87 @@ class Look:
     embedding: NDArray[np.float32] | None
     sharpness: float | None
     picture: NDArray[np.uint8] | None
+    box: tuple[float, float, float, float] | None = None
+
+
+Looks = tuple[float, list[Look]]  # a frame: its time in seconds, and who is seen in it
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a recording is of: input, model, how faces are followed, sampling, from-to.
+
+    input: SHA-256 of the file, None for a stream.  model: `Package.digest`.  form: `Runtime.form`.
+    following: see `following`.  rate: frames a second that are embedded, at least.  All None or "" where unknown
+    (format 1).
+    """
+
+    model: str
+    input: str | None = None
+    form: str = ""
+    following: str = ""
+    rate: float = 0.0
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it, as hexadecimal digits."""
+        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def lacks(self, asked: "Key") -> str:
+        """Say why a recording of this cannot answer for `asked`; "" if it can, as one of more of the video does."""
+        if self.input is None or self.input != asked.input:
+            return "another input"
+        if self.model != asked.model:
+            return "another model"
+        if self.following != asked.following:
+            return "faces followed in another way"
+        if self.rate < asked.rate - 1e-6:
+            return f"fewer frames, {self.rate:g} a second instead of {asked.rate:g}"
+        if self.start_s > asked.start_s or (self.end_s or inf) < (asked.end_s or inf):
+            return "a part of the input"
+        return ""
 
 
 @dataclass
 class Recording:
-    """The looks of one video by one model; model: SHA-256 of the package's config.json."""
+    """The looks of one input, frame by frame, and the key that says of what."""
 
     name: str
     duration_s: float | None
-    model: str
+    key: Key
     width: int
     warnings: list[str] = field(default_factory=list)
-    frames: list[tuple[float, list[Look]]] = field(default_factory=list)
+    frames: list[Looks] = field(default_factory=list, repr=False)
 
-    def listen(self, frames: Iterable[tuple[float, list[Look]]]) -> Iterator[tuple[float, list[Look]]]:
+    def listen(self, frames: Iterable[Looks]) -> Iterator[Looks]:
         """Pass frames on and keep them, without their pictures."""
         for time_s, looks in frames:
-            kept = [Look(i.track_id, i.side, i.score, i.embedding, i.sharpness, None) for i in looks]
-            self.frames.append((time_s, kept))
+            self.frames.append((time_s, [replace(each, picture=None) for each in looks]))
             yield time_s, looks
 
+    def between(self, start_s: float, end_s: float | None) -> Iterator[Looks]:
+        """Yield the frames from start_s up to end_s seconds; None is the end."""
+        end_s = inf if end_s is None else end_s
+        return (frame for frame in self.frames if start_s <= frame[0] < end_s)
+
     def write(self, path: Path) -> None:
-        """Write it as .npz: times (F,); per look its frame, track, side, score and sharpness; embeddings (M, D)."""
+        """Write it as .npz: times (F,); per look its frame, track, box, score and sharpness; embeddings (M, D)."""
         looks = [(at, item) for at, (_, seen) in enumerate(self.frames) for item in seen]
         embedded = [item.embedding for _, item in looks if item.embedding is not None]
-        head = {key: getattr(self, key) for key in ("name", "duration_s", "model", "width", "warnings")}
+        head = {name: getattr(self, name) for name in ("name", "duration_s", "width", "warnings")}
+        head |= {"format": FORMAT, "key": asdict(self.key)}
+        unknown = (np.nan,) * 4
         with open(path, "wb") as file:
             np.savez_compressed(
                 file,
-                head=np.frombuffer(json.dumps(head | {"format": FORMAT}).encode(), np.uint8),
+                head=np.frombuffer(json.dumps(head).encode(), np.uint8),
                 time_s=np.array([time_s for time_s, _ in self.frames], np.float64),
                 frame=np.array([at for at, _ in looks], np.int64),
                 track_id=np.array([item.track_id for _, item in looks], np.int64),
                 side=np.array([item.side for _, item in looks], np.float64),
+                box=np.array([item.box or unknown for _, item in looks], np.float64).reshape(len(looks), 4),
                 score=np.array([item.score for _, item in looks], np.float64),
                 sharpness=np.array(
                     [np.nan if i.sharpness is None else i.sharpness for _, i in looks], np.float64
@@ -94,29 +152,100 @@ class Recording:
             )
 
     @classmethod
-    def read(cls, path: Path) -> "Recording":
-        """Read what `write` wrote; nothing in it is executed.  Raises InputError."""
+    def read(cls, path: Path, *, model: str | None = None) -> "Recording":
+        """Read what `write` wrote, in this format or the one before; nothing in it is executed.
+
+        model: `Package.digest` of the model that will be asked.  Raises InputError, also for another model's.
+        """
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
             head = json.loads(arrays.pop("head").tobytes())
-            if head.pop("format") != FORMAT:
+            version = head.pop("format")
+            if version not in (1, FORMAT):
                 raise InputError(
                     f"{path}: was kept by another version of emoclip; make it again from the video"
                 )
+            head["key"] = Key(**(head["key"] if version == FORMAT else {"model": head.pop("model")}))
             recording = cls(**head)
             recording.frames = [(float(time_s), []) for time_s in arrays["time_s"]]
             rows = iter(arrays["embeddings"])
-            columns = [arrays[key].tolist() for key in ("frame", "track_id", "side", "score", "sharpness")]
-            for at, track_id, side, score, sharp in zip(*columns, strict=True):
+            columns = [arrays[name].tolist() for name in ("frame", "track_id", "side", "score", "sharpness")]
+            boxes = arrays["box"].tolist() if version == FORMAT else [None] * len(columns[0])
+            for at, track_id, side, score, sharp, box in zip(*columns, boxes, strict=True):
                 embedded = not np.isnan(sharp)
                 vector, blur = (next(rows), sharp) if embedded else (None, None)
-                recording.frames[at][1].append(Look(track_id, side, score, vector, blur, None))
+                known = box is not None and not np.isnan(box[0])
+                recording.frames[at][1].append(
+                    Look(track_id, side, score, vector, blur, None, tuple(box) if known else None)
+                )
         except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration, zipfile.BadZipFile):
             raise InputError(
                 f"{path}: not a recording of ours, or damaged; make it again from the video"
             ) from None
+        if model is not None and recording.key.model != model:
+            raise InputError(f"{path}: was kept with another model than this; name that one with --model")
         return recording
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A folder of recordings, NAME.npz each, in which those of earlier runs are found again."""
+
+    folder: Path
+    force: bool = False  # a recording of something else is replaced
+
+    def path(self, name: str) -> Path:
+        """Where the recording of an input lies whose outputs are called `name`."""
+        return self.folder / f"{name}.npz"
+
+    def find(self, name: str, key: Key) -> Recording | None:
+        """Return the recording that can answer for `key`, None if there is none.
+
+        Raises OutputError where one of something else lies in its place, unless `force`.
+        """
+        path = self.path(name)
+        if not path.exists():
+            return None
+        try:
+            kept = Recording.read(path)
+            lack = kept.key.lacks(key)
+        except InputError as error:
+            if self.force:
+                return None
+            raise OutputError(f"{error}; or pass --force") from None
+        if lack and not self.force:
+            raise OutputError(f"{path}: is a recording of {lack}; pass --force, or name another folder")
+        return None if lack else kept
+
+    def put(self, name: str, recording: Recording) -> Path:
+        """Write a recording, whole or not at all.  Returns where.  Raises OutputError."""
+        path = self.path(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{path.parent}: this folder cannot be made ({error.strerror})") from None
+        with atomic_path(path, force=True) as temporary:
+            recording.write(temporary)
+        return path
+
+
+def following(faces: FaceConfig) -> str:
+    """Say how faces are followed, as a key holds it: all that decides which faces are seen where."""
+    if faces.mode == "full":
+        return "full"
+    return json.dumps({k: v for k, v in asdict(faces).items() if k != "mode"}, sort_keys=True)
+
+
+def input_digest(source: Any) -> str | None:
+    """The SHA-256 of a file, or of a folder's files; None for what has none (camera, stream, array)."""
+    if not isinstance(source, (str, Path)) or not Path(source).exists():
+        return None
+    path = Path(source)
+    if path.is_file():
+        return file_sha256(path)
+    inside = [(entry.name, file_sha256(entry)) for entry in sorted(path.iterdir()) if entry.is_file()]
+    return sha256(json.dumps(inside).encode()).hexdigest()
 
 
 def is_recording(source: object) -> bool:
@@ -133,7 +262,8 @@ def look(face: SeenFace, keep_picture: bool) -> Look:
         if keep_picture:
             small = cv2.resize(face.crop, (PICTURE_SIDE, PICTURE_SIDE), interpolation=cv2.INTER_AREA)
             picture = np.asarray(small, np.uint8)
-    return Look(face.face.track_id, min(x1 - x0, y1 - y0), face.face.score, face.embedding, sharp, picture)
+    side = min(x1 - x0, y1 - y0)
+    return Look(face.face.track_id, side, face.face.score, face.embedding, sharp, picture, face.face.box)
 
 
 def sharpness(crop: NDArray[np.uint8]) -> float:

@@ -19,6 +19,7 @@ from emoclip.cli import (
     symptoms,
     timeline,
     train,
+    watch,
 )
 from emoclip.cli.console import fail, warn
 
@@ -35,6 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("predict")(predict.predict)
+app.command("watch")(watch.watch)
 app.command("timeline")(timeline.timeline)
 app.command("agree")(agree.agree)
 app.command("evaluate")(evaluate.evaluate)

@@ -91,7 +91,7 @@ def fit(
     """
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
-    from emoclip.symptoms import RecordingStore, Validation, check_installed, read_manifest
+    from emoclip.symptoms import InterviewStore, Validation, check_installed, read_manifest
     from emoclip.symptoms import fit as symptoms
     from emoclip.symptoms import report as symptom_report
     from emoclip.symptoms import scales as clinical
@@ -106,7 +106,7 @@ def fit(
     cohort = read_manifest(manifest, list(dict.fromkeys(names)), clinical.scales(scales), group=group)
     loaded = EmoCLIP.load(model, threads=threads)
     estimators = _estimators(estimator, loaded.package, seed, (permutations, paper_permutations), threads)
-    store = RecordingStore(
+    store = InterviewStore(
         cache or out.with_name(f"{out.name}.cache"), loaded, FaceConfig(mode=faces, detector=detector)
     )
     with progress_bars() as bars:

@@ -84,6 +84,14 @@ def timeline(
         bool,
         typer.Option("--embeddings-only", help="Keep no picture, but embeddings (.npz) to be read again."),
     ] = False,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(
+            "--recordings",
+            help="Look here before watching a video, and keep what was seen.",
+            show_default=False,
+        ),
+    ] = None,
     blur: Annotated[bool, typer.Option("--blur", help="Hide the faces in the overlay.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing results.")] = False,
 ) -> int:
@@ -123,10 +131,11 @@ def timeline(
         provider=provider,
         precision=precision,
         command=shlex.join(["emoclip", *sys.argv[1:]]),
+        recordings=recordings,
     )
     if out == "-":
         return _stream(sources, settings)
-    outcomes = _run(plan(sources, settings), settings, jobs)
+    outcomes = run_all(plan(sources, settings), settings, jobs)
     _tell(outcomes, settings)
     return 1 if any(outcome.state == "failed" for outcome in outcomes) else 0
 
@@ -164,7 +173,8 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
     return 1 if failed else 0
 
 
-def _run(tasks: list, settings: "Settings", jobs: int) -> "list[Outcome]":  # type: ignore[type-arg]
+def run_all(tasks: list, settings: "Settings", jobs: int) -> "list[Outcome]":  # type: ignore[type-arg]
+    """Run tasks with a progress bar, and say at once what failed."""
     from emoclip.engine import EmoCLIP
     from emoclip.timeline import run
 

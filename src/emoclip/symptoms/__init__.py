@@ -2,7 +2,7 @@
 
 from emoclip.symptoms.fit import Estimator
 from emoclip.symptoms.head import NOTE, Estimate, Head
-from emoclip.symptoms.interviews import RecordingStore, read_interview
+from emoclip.symptoms.interviews import InterviewStore, read_interview
 from emoclip.symptoms.manifest import read_manifest
 from emoclip.symptoms.probe import Probe, check_installed
 from emoclip.symptoms.report import chance
@@ -13,8 +13,8 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Head",
+    "InterviewStore",
     "Probe",
-    "RecordingStore",
     "Study",
     "Validation",
     "chance",

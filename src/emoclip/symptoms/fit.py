@@ -17,7 +17,7 @@ from emoclip.errors import InputError
 from emoclip.symptoms import head as heads
 from emoclip.symptoms import regression
 from emoclip.symptoms import statistics as validation
-from emoclip.symptoms.interviews import Recording, RecordingStore, read_interview
+from emoclip.symptoms.interviews import InterviewStore, SeenInterview, read_interview
 from emoclip.symptoms.manifest import Cohort, check_targets
 from emoclip.symptoms.study import Floats, Ints, Result, Study, Validation
 
@@ -28,7 +28,7 @@ class Estimator(Protocol):
     """What turns interviews into scores: `probe.Probe`, `training.severity.PaperEstimator`."""
 
     name: str
-    takes: str  # the field of Recording it reads, and the name of its graph's input
+    takes: str  # the field of SeenInterview it reads, and the name of its graph's input
 
     def out_of_fold(
         self,
@@ -70,13 +70,13 @@ class Estimator(Protocol):
 
 
 def watch(
-    cohort: Cohort, store: RecordingStore, progress: Callable[[int, float], None] = lambda done, seconds: None
-) -> tuple[Cohort, list[Recording]]:
+    cohort: Cohort, store: InterviewStore, progress: Callable[[int, float], None] = lambda done, seconds: None
+) -> tuple[Cohort, list[SeenInterview]]:
     """Watch the interviews of a cohort; those that cannot be read or show no face are left out and listed.
 
     progress: gets the number of interviews done and the seconds of the one being watched.
     """
-    recordings: list[Recording] = []
+    recordings: list[SeenInterview] = []
     reasons: dict[int, str] = {}
     for at, interview in enumerate(cohort.interviews):
         try:
@@ -90,7 +90,7 @@ def watch(
 def fit(
     model: EmoCLIP,
     cohort: Cohort,
-    recordings: list[Recording],
+    recordings: list[SeenInterview],
     estimators: Sequence[Estimator],
     settings: Validation,
     progress: Progress = lambda what, share: None,

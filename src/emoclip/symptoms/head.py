@@ -23,7 +23,7 @@ from emoclip.engine import EmoCLIP
 from emoclip.errors import PackageError, reason
 from emoclip.files import atomic_folder, sha256
 from emoclip.model import FLOAT, Fields, Package, Value, check_values, shown
-from emoclip.symptoms.interviews import Recording
+from emoclip.symptoms.interviews import SeenInterview
 from emoclip.symptoms.scales import Target
 
 Floats = NDArray[np.float64]
@@ -197,7 +197,7 @@ class Head:
         self._session = model.runtime.session(GRAPH)
         self._centre, self._matrix = _read_cohort(package)
 
-    def score(self, name: str, recording: Recording) -> Estimate:
+    def score(self, name: str, recording: SeenInterview) -> Estimate:
         """Estimate the ratings of one interview.  name: what to call it."""
         given = getattr(recording, self.info["takes"])
         scores, influence = self._run(given)
@@ -260,7 +260,7 @@ class Head:
     def _computed(self, run: Callable[[], Any], rows: int) -> NDArray[np.float32]:
         return self.model.runtime.computed(GRAPH, run, rows, width=len(self.targets))
 
-    def _unlike(self, recording: Recording, distance: float) -> list[str]:
+    def _unlike(self, recording: SeenInterview, distance: float) -> list[str]:
         """In which ways an interview lies outside what the study had."""
         seen = self.info["cohort"]
         shortest, longest = seen["duration_s"]

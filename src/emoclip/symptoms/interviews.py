@@ -16,7 +16,7 @@ from emoclip.errors import InputError
 from emoclip.files import atomic_path
 from emoclip.model import covering_windows
 from emoclip.prompts import resolve
-from emoclip.recording import Look, look
+from emoclip.recording import Look, Recording, is_recording, look
 from emoclip.timeline import cut
 from emoclip.video import expand_inputs, open_video
 
@@ -26,7 +26,7 @@ SMILE, BLANK = "happiness", "neutral"
 
 
 @dataclass(frozen=True)
-class Recording:
+class SeenInterview:
     """The N readable clips of one interview, in order.
 
     frames: (N, T, D) float16 frame embeddings, T = the package's frames per clip, not normalised.  Half precision
@@ -70,10 +70,11 @@ def read_interview(
     faces: FaceConfig,
     *,
     progress: Callable[[float], None] = lambda seconds: None,
-) -> Recording:
+) -> SeenInterview:
     """Watch an interview and embed its clips, each `frames_per_clip` frames long, one after the other.
 
-    sources: its parts in order: videos, folders of frames, or folders of videos.  progress: gets the seconds done.
+    sources: its parts in order: videos or recordings of them, folders of frames, or folders of videos.
+    progress: gets the seconds done.
     Raises InputError if a part cannot be read, or no clip shows a readable face.
     """
     length_s = model.package.frames_per_clip / model.package.sample_fps
@@ -101,30 +102,30 @@ def read_interview(
     )
 
 
-def recording(model: EmoCLIP, clips: Sequence[NDArray[np.float32]], **rest: NDArray[Any]) -> Recording:
-    """Make a Recording of N clips' frame embeddings, each (t, D).  rest: the fields that say where they are from."""
+def recording(model: EmoCLIP, clips: Sequence[NDArray[np.float32]], **rest: NDArray[Any]) -> SeenInterview:
+    """Make one of N clips' frame embeddings, each (t, D).  rest: the fields that say where they are from."""
     length = model.package.frames_per_clip
     frames = np.stack([clip[covering_windows(len(clip), length)[0]] for clip in clips]).astype(np.float16)
     embedded = model.embed_clips(frames.astype(np.float32))  # type: ignore[arg-type]  # an array is a sequence
     probs = model.probabilities(embedded, model.embed_text(LABELS))
-    return Recording(frames, embedded, probs, **rest)
+    return SeenInterview(frames, embedded, probs, **rest)
 
 
-class RecordingStore:
-    """Recordings on disk, so that a study's videos are watched once per model and settings."""
+class InterviewStore:
+    """Interviews on disk, so that a study's videos are watched once per model and settings."""
 
     def __init__(self, folder: Path, model: EmoCLIP, faces: FaceConfig) -> None:
         self.folder, self.model, self.faces = folder, model, faces
         self._setting = f"{FORMAT}|{model.package.digest}|{model.runtime.form}|{faces!r}"
 
-    def get(self, sources: Sequence[str], progress: Callable[[float], None]) -> Recording:
-        """Return the recording of an interview, watching it if need be.  Raises InputError, OutputError."""
+    def get(self, sources: Sequence[str], progress: Callable[[float], None]) -> SeenInterview:
+        """Return an interview, watching it if need be.  Raises InputError, OutputError."""
         stamps = [(str(path), state.st_size, state.st_mtime_ns) for path, state in _states(sources)]
         key = hashlib.sha256(json.dumps([self._setting, stamps]).encode()).hexdigest()[:32]
         small, large = self.folder / f"{key}.npz", self.folder / f"{key}.frames.npy"
         if small.is_file() and large.is_file():
             with np.load(small, allow_pickle=False) as kept:
-                return Recording(np.load(large, mmap_mode="r", allow_pickle=False), **kept)
+                return SeenInterview(np.load(large, mmap_mode="r", allow_pickle=False), **kept)
         made = read_interview(self.model, sources, self.faces, progress=progress)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(large, force=True) as temporary:
@@ -138,6 +139,11 @@ class RecordingStore:
 def _looks(
     model: EmoCLIP, source: str, faces: FaceConfig, before_s: float, progress: Callable[[float], None]
 ) -> Iterator[tuple[float, list[Look]]]:
+    if is_recording(source):
+        for time_s, looks in Recording.read(Path(source), model=model.package.digest).frames:
+            progress(before_s + time_s)
+            yield time_s, looks
+        return
     with open_video(source) as video:
         for frame in model.watch(video, faces, model.package.sample_fps):
             progress(before_s + frame.time_s)

@@ -14,7 +14,7 @@ from emoclip.files import atomic_folder
 from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
 from emoclip.symptoms.fit import Estimator
-from emoclip.symptoms.interviews import Recording
+from emoclip.symptoms.interviews import SeenInterview
 from emoclip.symptoms.study import Floats, Ints, Result, Study
 
 METRICS = {"pcc": "PCC", "ccc": "CCC", "icc": "ICC(2,1)", "mae": "MAE", "rmse": "RMSE"}
@@ -295,7 +295,7 @@ def _influence(study: Study, result: Result, column: int, target: str, estimator
     return png(figure)
 
 
-def _places(kept: Recording, length_s: float) -> Ints:
+def _places(kept: SeenInterview, length_s: float) -> Ints:
     """Where the clips of an interview lie on its timeline, in clip lengths; its parts follow each other."""
     places = np.round(kept.starts_s / length_s).astype(np.int64)
     for part in range(1, int(kept.parts.max()) + 1):

@@ -10,7 +10,7 @@ from emoclip import __version__, metrics
 from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError
 from emoclip.symptoms import head as heads
-from emoclip.symptoms.interviews import Recording
+from emoclip.symptoms.interviews import SeenInterview
 from emoclip.symptoms.manifest import Cohort
 
 Floats = NDArray[np.float64]
@@ -56,7 +56,7 @@ class Study:
     """A fitted and validated cohort.  estimators, baselines: results by name."""
 
     cohort: Cohort
-    recordings: list[Recording]
+    recordings: list[SeenInterview]
     folds: Ints
     validation: Validation
     model: EmoCLIP

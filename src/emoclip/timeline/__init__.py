@@ -3,5 +3,6 @@
 from emoclip.timeline.batch import Outcome, Settings, plan, run
 from emoclip.timeline.formats import json_line
 from emoclip.timeline.stream import TimelineStream, cut
+from emoclip.timeline.watching import record
 
-__all__ = ["Outcome", "Settings", "TimelineStream", "cut", "json_line", "plan", "run"]
+__all__ = ["Outcome", "Settings", "TimelineStream", "cut", "json_line", "plan", "record", "run"]

@@ -18,14 +18,15 @@ from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError, EmoclipError
 from emoclip.files import atomic_path, check_writable, sha256, write_text
 from emoclip.model import Precision
-from emoclip.prompts import PromptSet
-from emoclip.recording import Recording, is_recording
+from emoclip.prompts import PromptSet, resolve
+from emoclip.recording import Recording, Shelf, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
 from emoclip.timeline.formats import WRITERS, check_installed
 from emoclip.timeline.overlay import write_overlay
 from emoclip.timeline.report import write_report
-from emoclip.timeline.stream import Model, TimelineStream
+from emoclip.timeline.stream import Model, TimelineStream, asked
+from emoclip.timeline.watching import record
 from emoclip.video import is_address
 
 # What --formats names: what follows the input's stem in the names of the files it makes.
@@ -44,10 +45,12 @@ class Settings:
     """What every input of a run shares; can be sent to another process.
 
     pictures: whether outputs may hold faces.  blur: hide them in overlays.
+    recordings: a folder in which recordings are looked for before a video is watched, and kept afterwards.
+    watch_only: write recordings into it and nothing else; labels do not matter then.
     """
 
     out: Path
-    prompts: PromptSet
+    prompts: PromptSet = field(default_factory=lambda: resolve("seven"))
     model: str = "mini"
     formats: tuple[str, ...] = DEFAULT_FORMATS
     faces: FaceConfig = field(default_factory=lambda: FaceConfig(mode="all"))
@@ -62,6 +65,8 @@ class Settings:
     provider: str = "CPU"
     precision: Precision = "auto"
     command: str = ""
+    recordings: Path | None = None
+    watch_only: bool = False
 
     def __post_init__(self) -> None:
         for name in self.formats or ("",):
@@ -165,12 +170,39 @@ def run(
 def attempt(model: Model, task: Task, settings: Settings, progress: Progress | None = None) -> Outcome:
     """Make one input's outputs, or skip it if they are there already; whatever goes wrong is in the outcome."""
     try:
-        return _process(model, task, settings, progress)
+        work = _watch if settings.watch_only else _process
+        return work(model, task, settings, progress)
     except EmoclipError as error:
         return Outcome(task.source, "failed", " ".join(str(error).split()))
     except Exception as error:  # one bad file must not stop the rest
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return Outcome(task.source, "failed", f"{task.source}: {reason}")
+
+
+def _watch(model: Model, task: Task, settings: Settings, progress: Progress | None) -> Outcome:
+    """Keep what is seen in one input, unless it is kept already."""
+    began_s = time.monotonic()
+    shelf = Shelf(settings.recordings or settings.out, settings.force)
+    window_s, span = settings.windows.length_s, (settings.start_s, settings.end_s)
+    if shelf.find(task.name, asked(model, task.source, settings.faces, window_s, *span)):
+        return Outcome(task.source, "skipped", "recorded already")
+    kept = record(
+        model,
+        task.source,
+        faces=settings.faces,
+        window_s=window_s,
+        start_s=settings.start_s,
+        end_s=settings.end_s,
+        progress=_share(progress),
+    )
+    shelf.put(task.name, kept)
+    return Outcome(
+        task.source,
+        "done",
+        "; ".join(kept.warnings),
+        video_s=kept.frames[-1][0] - kept.frames[0][0] if kept.frames else 0.0,
+        spent_s=time.monotonic() - began_s,
+    )
 
 
 def _process(model: Model, task: Task, settings: Settings, progress: Progress | None) -> Outcome:
@@ -232,7 +264,12 @@ def _timeline(
         keep_pictures=settings.pictures and "html" in settings.formats,
         progress=seen,
     )
-    recording = stream.record() if "npz" in settings.formats else None
+    shelf = Shelf(settings.recordings, settings.force) if settings.recordings else None
+    shelf = None if is_recording(task.source) else shelf
+    kept = shelf.find(task.name, stream.key) if shelf else None
+    if kept:
+        stream.source = kept  # what was seen once is not looked at again
+    recording = kept or (stream.record() if shelf or "npz" in settings.formats else None)
     windows: list[Window] = []
     try:
         for window in stream:
@@ -240,6 +277,8 @@ def _timeline(
     except KeyboardInterrupt:
         if stream.duration_s is not None or not windows:
             raise  # half of a file is no result; a camera is stopped by hand
+    if shelf and recording and not kept:
+        shelf.put(task.name, recording)
     return stream.result(windows), recording
 
 
@@ -288,6 +327,13 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: this folder cannot be made ({error.strerror})") from None
+
+
+def _share(progress: Progress | None) -> Callable[[float, float | None], None] | None:
+    """Progress in seconds as progress in shares."""
+    if progress is None:
+        return None
+    return lambda done_s, all_s: progress(min(max(done_s / max(all_s, 1e-3), 0.0), 1.0)) if all_s else None
 
 
 def _from(place: int, progress: Progress | None) -> Progress | None:

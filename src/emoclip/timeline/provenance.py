@@ -17,6 +17,7 @@ from emoclip.errors import OutputError
 from emoclip.files import sha256
 from emoclip.model import Package
 from emoclip.prompts import PromptSet
+from emoclip.recording import input_digest
 from emoclip.results import Timeline
 
 LIBRARIES = ("numpy", "av", "opencv-python-headless", "onnxruntime", "tokenizers")
@@ -28,7 +29,7 @@ def identity(
     """Return the hashes that decide whether results are of this input and of these settings."""
     told = [__version__, package.digest, asdict(prompts), choices]
     settings = digest(json.dumps(told, sort_keys=True).encode()).hexdigest()
-    return {"input_sha256": _source_hash(source), "settings_sha256": settings}
+    return {"input_sha256": input_digest(source), "settings_sha256": settings}
 
 
 def is_done(path: Path, expected: Mapping[str, str | None]) -> bool:
@@ -95,17 +96,6 @@ def _versions() -> dict[str, str | None]:
         except PackageNotFoundError:  # another build of the same library, opencv-python say
             found[name] = None
     return found
-
-
-def _source_hash(source: str | int) -> str | None:
-    """The hash of a file, or of a folder's files; None for what has none (camera, stream)."""
-    path = Path(str(source))
-    if isinstance(source, int) or not path.exists():
-        return None
-    if path.is_file():
-        return sha256(path)
-    inside = [(entry.name, sha256(entry)) for entry in sorted(path.iterdir()) if entry.is_file()]
-    return digest(json.dumps(inside).encode()).hexdigest()
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,10 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
-from emoclip.errors import InputError
 from emoclip.model import Package, Runtime, largest, sampling_rate
 from emoclip.prompts import PromptSet
-from emoclip.recording import Look, Recording, SeenFrame, is_recording, look
+from emoclip.recording import (
+    Key,
+    Look,
+    Looks,
+    Recording,
+    SeenFrame,
+    following,
+    input_digest,
+    is_recording,
+    look,
+)
 from emoclip.results import NO_TRACK, Peak, Timeline, Window, WindowStatus
 from emoclip.timeline.segments import find_segments, smooth, summarise
 from emoclip.video import Video, open_video
@@ -85,16 +95,11 @@ class TimelineStream:
             raise RuntimeError("a timeline can be read once; ask the model for another")
         self._began = True
         if is_recording(self.source):
-            recording = Recording.read(Path(self.source))
-            if recording.model != self.model.package.digest:
-                name = self.model.package.name
-                raise InputError(
-                    f"{self.source}: was kept with another model than {name}; name that one with --model"
-                )
-            self.name, self.duration_s = recording.name, recording.duration_s
-            self.warnings = recording.warnings
-            end_s = math.inf if self.end_s is None else self.end_s
-            yield from self._windows(frame for frame in recording.frames if self.start_s <= frame[0] < end_s)
+            self.source = Recording.read(Path(self.source), model=self.model.package.digest)
+        if isinstance(self.source, Recording):
+            kept = self.source
+            self.name, self.duration_s, self.warnings = kept.name, kept.duration_s, kept.warnings
+            yield from self._windows(kept.between(self.start_s, self.end_s))
             return
         with open_video(
             self.source, start_s=self.start_s, end_s=self.end_s, allow_urls=self.allow_urls
@@ -111,10 +116,13 @@ class TimelineStream:
 
     def record(self) -> Recording:
         """Keep what will be seen, without pictures; ask before iterating, it is whole when the stream is read."""
-        self._recording = Recording(
-            "", None, self.model.package.digest, self.model.package.width, self.warnings
-        )
+        self._recording = Recording("", None, self.key, self.model.package.width, self.warnings)
         return self._recording
+
+    @cached_property
+    def key(self) -> Key:
+        """What is asked to be seen."""
+        return asked(self.model, self.source, self.faces, self.windows.length_s, self.start_s, self.end_s)
 
     def read(self) -> Timeline:
         """Read to the end: windows (smoothed if asked), segments, tracks, summary and peaks."""
@@ -138,7 +146,7 @@ class TimelineStream:
             warnings=self.warnings,
         )
 
-    def _windows(self, frames: Iterator[tuple[float, list[Look]]]) -> Iterator[Window]:
+    def _windows(self, frames: Iterator[Looks]) -> Iterator[Window]:
         live = self.duration_s is None
         waiting: list[_Draft] = []
         for draft in cut(frames, self.faces, self.windows):
@@ -148,7 +156,7 @@ class TimelineStream:
                 waiting = []
         yield from self._rows(waiting)
 
-    def _looks(self, video: Video) -> Iterator[tuple[float, list[Look]]]:
+    def _looks(self, video: Video) -> Iterator[Looks]:
         package = self.model.package
         # As densely as `classify` samples a clip of this length, so that both say the same of it.
         rate = sampling_rate(package.sample_fps, package.frames_per_clip, self.windows.length_s)
@@ -187,6 +195,22 @@ class TimelineStream:
             self._peaks[key] = Peak(*key, time_s=window.centre_s, prob=prob, picture=_jpeg(picture))
 
 
+def asked(
+    model: Model, source: Any, faces: FaceConfig, window_s: float, start_s: float, end_s: float | None
+) -> Key:
+    """Return the key of what windows of `window_s` seconds need to have seen of an input."""
+    package = model.package
+    return Key(
+        model=package.digest,
+        input=input_digest(source),
+        form=model.runtime.form,
+        following=following(watched(faces)),
+        rate=sampling_rate(package.sample_fps, package.frames_per_clip, window_s),
+        start_s=start_s,
+        end_s=end_s,
+    )
+
+
 def watched(faces: FaceConfig) -> FaceConfig:
     """Return how faces are followed: down to two thirds of the size asked for, so as to say `too_small` of them."""
     return replace(faces, min_face_px=max(8, faces.min_face_px * 2 // 3))
@@ -206,9 +230,7 @@ class _Draft:
     picture: NDArray[np.uint8] | None
 
 
-def cut(
-    frames: "Iterator[tuple[float, list[Look]]]", faces: FaceConfig, config: WindowConfig
-) -> Iterator[_Draft]:
+def cut(frames: "Iterator[Looks]", faces: FaceConfig, config: WindowConfig) -> Iterator[_Draft]:
     """Cut frames (time in seconds, looks) into windows, one draft per person, as soon as a window is over."""
     held: deque[tuple[float, list[Look]]] = deque()
     last_seen: dict[int, float] = {}

@@ -1,0 +1,77 @@
+"""`emoclip watch`: see videos once, so that timelines and scores ask what was seen."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emoclip.cli.console import RunPrecision, fail
+
+
+def watch(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="VIDEO...", help="Videos, folders of them, or globs.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the recordings, NAME.npz each.")
+    ] = Path("recordings"),
+    window: Annotated[
+        float, typer.Option("--window", help="The shortest window you will ask for, in seconds.")
+    ] = 2.0,
+    start: Annotated[float, typer.Option("--start", min=0, help="Start at this second.")] = 0.0,
+    end: Annotated[
+        float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")
+    ] = None,
+    faces: Annotated[str, typer.Option("--faces", help="all, or full (frames are face crops).")] = "all",
+    max_faces: Annotated[int, typer.Option("--max-faces", min=1, help="Faces followed at once.")] = 10,
+    min_face: Annotated[
+        int, typer.Option("--min-face", min=8, help="Side of the smallest face read, in px.")
+    ] = 40,
+    detector: Annotated[
+        str, typer.Option("--detector", help="haar, or yunet (fetched once on demand).")
+    ] = "haar",
+    model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Videos at once.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Cores per video.", show_default="all")
+    ] = None,
+    provider: Annotated[
+        str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
+    ] = "CPU",
+    precision: RunPrecision = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace recordings of something else.")] = False,
+) -> int:
+    """Find, follow and embed the faces of videos once, and keep that: numbers, no picture.
+
+    `emoclip timeline` and `emoclip symptoms` take the recordings in place of the videos, with other labels and
+    windows each time, and decode nothing. A recording that is there already is left alone.
+    """
+    from emoclip.cli.timeline import run_all
+    from emoclip.config import FaceConfig, WindowConfig
+    from emoclip.timeline import Settings, plan
+    from emoclip.video import expand_inputs
+
+    if end is not None and end <= start:
+        fail(f"--end {end:g} must be after --start {start:g}")
+    settings = Settings(
+        out=out,
+        model=model,
+        formats=("npz",),
+        faces=FaceConfig(mode=faces, detector=detector, min_face_px=min_face, max_faces=max_faces),  # type: ignore[arg-type]
+        windows=WindowConfig(length_s=window, step_s=window),
+        start_s=start,
+        end_s=end,
+        force=force,
+        threads=threads,
+        provider=provider,
+        precision=precision,
+        watch_only=True,
+    )
+    outcomes = run_all(plan(list(expand_inputs(inputs)), settings), settings, jobs)
+    done = [outcome for outcome in outcomes if outcome.state == "done"]
+    kept = sum(outcome.state == "skipped" for outcome in outcomes)
+    spent_s = sum(outcome.spent_s for outcome in done)
+    speed = f", {sum(outcome.video_s for outcome in done) / spent_s:.1f} x real time" if spent_s else ""
+    typer.echo(f"{len(done)} recorded in {out}, {kept} recorded already{speed}")
+    return 1 if any(outcome.state == "failed" for outcome in outcomes) else 0

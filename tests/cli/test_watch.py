@@ -1,0 +1,58 @@
+import subprocess
+import sys
+
+import pytest
+
+from emoclip.recording import Recording
+
+
+def emoclip(*arguments):
+    code = "import sys; from emoclip.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def watched(media, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("watched")
+    (folder / "broken.mp4").write_bytes(b"no video")
+    done = emoclip("watch", media / "single_face.mp4", folder / "broken.mp4", "-o", folder / "kept")
+    return folder, done
+
+
+def test_a_bad_file_is_said_and_the_rest_is_recorded(watched):
+    folder, done = watched
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "broken.mp4: " in done.stderr
+    assert done.stdout.startswith("1 recorded in ")
+    assert [path.name for path in (folder / "kept").iterdir()] == ["single_face.npz"]
+    assert sum(len(looks) for _, looks in Recording.read(folder / "kept/single_face.npz").frames) == 72
+
+
+def test_a_second_question_decodes_nothing(watched, media, monkeypatch, tmp_path):
+    from emoclip import EmoCLIP
+    from emoclip.prompts import resolve
+    from emoclip.timeline import Settings, plan, run, stream
+
+    def no_video(*arguments, **options):
+        raise AssertionError("a video was opened")
+
+    monkeypatch.setattr(stream, "open_video", no_video)
+    settings = Settings(
+        out=tmp_path, prompts=resolve("calm, joyful"), formats=("csv",), recordings=watched[0] / "kept"
+    )
+    (outcome,) = run(plan([str(media / "single_face.mp4")], settings), settings, load=EmoCLIP.load)
+    assert (outcome.state, outcome.windows) == ("done", 2)
+
+
+def test_what_is_recorded_is_left_alone(watched, media):
+    before = (watched[0] / "kept/single_face.npz").stat().st_mtime_ns
+    done = emoclip("watch", media / "single_face.mp4", "-o", watched[0] / "kept")
+    assert (done.returncode, done.stdout) == (0, f"0 recorded in {watched[0] / 'kept'}, 1 recorded already\n")
+    assert (watched[0] / "kept/single_face.npz").stat().st_mtime_ns == before
+
+
+def test_other_settings_are_an_error_that_says_so(watched, media):
+    done = emoclip("watch", media / "single_face.mp4", "-o", watched[0] / "kept", "--min-face", 20)
+    assert done.returncode == 1
+    assert "recording of faces followed in another way; pass --force" in done.stderr

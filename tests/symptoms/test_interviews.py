@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+from packages import tiny_package
+
+from emoclip import EmoCLIP, FaceConfig, InputError
+from emoclip.recording import Key, Recording, look
+from emoclip.symptoms import read_interview
+from emoclip.video import open_video
+
+
+def test_a_recording_is_as_good_as_its_video(media, tmp_path):
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    video = media / "single_face.mp4"
+    with open_video(video) as opened:
+        frames = [
+            (frame.time_s, [look(face, False) for face in frame.faces])
+            for frame in model.watch(opened, FaceConfig(), model.package.sample_fps)
+        ]
+    kept = Recording("single_face.mp4", None, Key(model.package.digest), model.package.width, frames=frames)
+    kept.write(tmp_path / "single_face.npz")
+    seen = read_interview(model, [str(video)], FaceConfig())
+    asked = read_interview(model, [str(tmp_path / "single_face.npz")], FaceConfig())
+    for name in ("frames", "clips", "probs", "starts_s", "ends_s", "totals"):
+        np.testing.assert_array_equal(getattr(asked, name), getattr(seen, name), err_msg=name)
+
+
+def test_another_models_recording_is_refused(media, tmp_path):
+    first = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    other = EmoCLIP.load(str(tiny_package(tmp_path / "q", seed=1)), threads=1)
+    first.record(media / "single_face.mp4").write(tmp_path / "kept.npz")
+    with pytest.raises(InputError, match="kept with another model"):
+        read_interview(other, [str(tmp_path / "kept.npz")], FaceConfig())
