@@ -1,0 +1,41 @@
+"""docs/architecture.md says what the tree is."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "emoclip"
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_every_room_is_on_the_page_with_its_own_sentence():
+    rooms = {
+        str(front.parent.relative_to(SOURCE)).replace("\\", "/"): (
+            ast.get_docstring(ast.parse(front.read_text(encoding="utf-8"))) or ""
+        )
+        .split("\n\n")[0]
+        .replace("\n", " ")
+        for front in SOURCE.rglob("__init__.py")
+        if front.parent != SOURCE
+    }
+    told = dict(re.findall(r"^\| `([\w/]+)` \| (.+) \|$", PAGE, re.M))
+    assert told == rooms
+
+
+def test_the_floors_on_the_page_are_those_that_are_checked():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert "```\n" + "\n".join(layers) + "\n```" in PAGE
+
+
+def test_every_file_and_room_has_a_floor():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    named = {name for layer in layers for name in re.split(r" [|:] ", layer)}
+    there = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
+    there |= {path.parent.name for path in SOURCE.glob("*/__init__.py")} - {"training"}
+    assert there == named
