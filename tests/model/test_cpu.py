@@ -22,6 +22,9 @@ def test_linux(name, int8, bf16, monkeypatch):
     found = processor.__wrapped__()
     assert (found.int8, found.bf16) == (bool(int8), bool(bf16))
     assert found.name
+    for system, x86 in (("x86_64", True), ("AMD64", True), ("aarch64", False)):
+        monkeypatch.setattr(processors.platform, "machine", lambda system=system: system)
+        assert processor.__wrapped__().overflows == (x86 and not int8)
 
 
 APPLE = {

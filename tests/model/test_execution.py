@@ -14,7 +14,8 @@ from emoclip.model.execution import choose
 from emoclip.model.runtime import Runtime
 
 MODERN = Processor("Modern", int8=True, bf16=True)
-OLD = Processor("Old", int8=False, bf16=False)
+OLD = Processor("Old", int8=False, bf16=False, overflows=True)
+ARM = Processor("Arm without dot products", int8=False, bf16=False)
 NO_OPENVINO = "OpenVINO is not installed; pip install 'emoclip[fast]'"
 
 
@@ -36,7 +37,9 @@ def machine(monkeypatch):
     return has
 
 
-def make(folder, *, int8=True, form=package.QUANTISED_FORM, precision="fp32", megabytes=20):
+def make(
+    folder, *, int8=True, greatest_weight=None, form=package.QUANTISED_FORM, precision="fp32", megabytes=20
+):
     """A package whose image tower weighs so much, with an 8-bit one or without."""
     folder = tiny_package(folder)
     config = json.loads((folder / "config.json").read_text())
@@ -44,7 +47,11 @@ def make(folder, *, int8=True, form=package.QUANTISED_FORM, precision="fp32", me
         file.truncate(megabytes * 1_000_000)
     if int8:
         (folder / "image.int8.onnx").write_bytes((folder / "image.onnx").read_bytes())
-        config["quantisation"] = {"form": form, "graph": "image.int8.onnx"}
+        config["quantisation"] = {
+            "form": form,
+            "graph": "image.int8.onnx",
+            "greatest_weight": greatest_weight,
+        }
     names = [path.name for path in folder.iterdir() if path.name != "config.json"]
     config |= {"precision": precision, "files": {name: sha256(folder / name) for name in names}}
     (folder / "config.json").write_text(json.dumps(config))
@@ -54,6 +61,11 @@ def make(folder, *, int8=True, form=package.QUANTISED_FORM, precision="fp32", me
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     return make(tmp_path_factory.mktemp("packages") / "both")
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("packages") / "narrow", greatest_weight=64)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +83,9 @@ def test_auto_is_int8_where_package_and_processor_have_it(machine, both, plain):
     chosen = choose(both)
     assert (chosen.engine, chosen.precision, chosen.graph) == ("openvino", "int8", "image.int8.onnx")
     assert (choose(plain).precision, choose(plain).graph) == ("fp32", "image.onnx")
-    machine(processor=OLD)
+    machine(processor=ARM)
     assert choose(both).precision == "fp32"
-    assert "VNNI" in choose(both).why
+    assert "no native 8-bit products" in choose(both).why
     assert choose(both).warnings == choose(plain).warnings == ()
 
 
@@ -103,14 +115,38 @@ def test_openvino_too_old_is_passed_over_and_said(machine, both):
     assert "2023.3.0" in chosen.warnings[0]
 
 
-@pytest.mark.parametrize(("precision", "said"), [("int8", "VNNI"), ("bf16", "bf16 products")])
-def test_old_processor_falls_back_in_one_line(machine, both, precision, said):
-    machine(processor=OLD)
-    chosen = choose(both, precision=precision)
+def test_old_processor_falls_back_in_one_line(machine, both):
+    chosen = choose(both, precision="bf16", machine=OLD)
     assert chosen.precision == "fp32"
     assert len(chosen.warnings) == 1
-    assert said in chosen.warnings[0]
+    assert "bf16 products" in chosen.warnings[0]
     assert "runs as fp32" in chosen.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("on", "weights", "precision", "expected", "kernels"),
+    [
+        (MODERN, "both", "auto", ("int8", "openvino"), "natively"),
+        (MODERN, "narrow", "auto", ("int8", "openvino"), "natively"),
+        (OLD, "narrow", "auto", ("int8", "onnxruntime"), "pairs in 16 bits"),
+        (OLD, "both", "auto", ("int8", "onnxruntime"), "16-bit products, exact"),
+        (OLD, "both", "int8", ("int8", "onnxruntime"), "16-bit products, exact"),
+        (ARM, "narrow", "auto", ("fp32", "openvino"), "fp32"),
+        (ARM, "both", "int8", ("int8", "openvino"), "without overflow"),
+    ],
+)
+def test_every_kind_of_processor(machine, request, on, weights, precision, expected, kernels):
+    chosen = choose(request.getfixturevalue(weights), precision=precision, machine=on)
+    assert (chosen.precision, chosen.engine) == expected
+    assert kernels in chosen.kernels
+    assert chosen.warnings == ()
+
+
+def test_engine_whose_kernels_would_overflow_is_passed_over_and_said(machine, both, narrow):
+    chosen = choose(both, precision="int8", engine="openvino", machine=OLD)
+    assert chosen.engine == "onnxruntime"
+    assert chosen.warnings == ("engine=openvino: its 8-bit kernels overflow on Old; runs on ONNX Runtime",)
+    assert choose(narrow, precision="int8", engine="openvino", machine=OLD).engine == "openvino"
 
 
 def test_package_without_int8_falls_back(machine, plain):

@@ -3,18 +3,96 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from packages import tiny_package
 
 from emoclip.errors import ConfigError, PackageError
-from emoclip.model import Runtime, package, unit
+from emoclip.model import Runtime, package, processor, unit
+from emoclip.model.cpu import Processor
 
 
 @pytest.fixture(scope="module")
 def mini():
     return Runtime(package.load(package.BUNDLED))
+
+
+MACHINES = {
+    "VNNI": Processor("x", int8=True, bf16=False),
+    "VNNI and bf16": Processor("x", int8=True, bf16=True),
+    "AVX2": Processor("x", int8=False, bf16=False, overflows=True),
+    "ARM": Processor("x", int8=False, bf16=False),
+}
+
+
+@pytest.fixture(scope="module")
+def exact(mini, pixels):
+    """The bundled 8-bit image tower, each node as the standard defines it: no kernel that joins several."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(str(mini.package.path / "image.onnx"), options, ["CPUExecutionProvider"])
+    return session.run(None, {"pixels": pixels})[0]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_bundled_model_is_its_own_8_bit_arithmetic_whatever_the_processor(mini, pixels, exact, machine):
+    runtime = Runtime(mini.package, machine=MACHINES[machine])
+    cosines = (unit(runtime.image(pixels)) * unit(exact)).sum(axis=1)
+    assert cosines.mean() >= 0.9999
+    frames = np.repeat(exact[None], 2, axis=0)
+    np.testing.assert_allclose(runtime.temporal(frames), mini.temporal(frames), atol=1e-5)
+    np.testing.assert_allclose(runtime.text(["a happy face"]), mini.text(["a happy face"]), atol=1e-5)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_bundled_model_runs_on_openvino_where_it_is_right(mini, pixels, exact, machine):
+    pytest.importorskip("openvino")
+    if processor().overflows and not MACHINES[machine].overflows and not mini.package.narrow:
+        pytest.skip("the weights overflow on this processor, which is told here that they do not")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        runtime = Runtime(mini.package, engine="openvino", machine=MACHINES[machine])
+    assert runtime.execution.precision == "int8"
+    assert (unit(runtime.image(pixels)) * unit(exact)).sum(axis=1).mean() >= 0.999
+
+
+class Broken:
+    """An engine that fails in the middle, in many lines."""
+
+    def run(self, *_):
+        raise RuntimeError("Non-zero status code\nwhile running a node\nand more")
+
+
+@pytest.mark.parametrize("tower", ["image", "temporal", "text"])
+def test_engine_that_fails_at_run_time_is_one_line(tower, monkeypatch):
+    runtime = Runtime(package.load(package.BUNDLED))
+    monkeypatch.setattr(runtime, "session", lambda *_, **__: Broken())
+    given = {
+        "image": lambda: runtime.image(np.zeros((1, 1, 48, 48), np.float32)),
+        "temporal": lambda: runtime.temporal(np.zeros((1, 2, runtime.package.width), np.float32)),
+        "text": lambda: runtime.text(["a"]),
+    }
+    with pytest.raises(PackageError, match=rf"{tower}\.onnx: ONNX Runtime cannot run it .*export") as caught:
+        given[tower]()
+    assert "\n" not in str(caught.value)
+
+
+def test_engine_given_what_it_cannot_take_is_one_line(mini):
+    wrong = np.zeros((1, 1, 9, 9), np.float32)
+    with pytest.raises(PackageError, match=r"image\.onnx: ONNX Runtime cannot run it") as caught:
+        mini.image(wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_openvino_given_what_it_cannot_take_is_one_line(tmp_path):
+    pytest.importorskip("openvino")
+    runtime = Runtime(package.load(str(tiny_package(tmp_path / "p"))), engine="openvino")
+    with pytest.raises(PackageError, match=r"image\.onnx: OpenVINO cannot run it") as caught:
+        runtime.image(np.zeros((1, 3, 9, 9), np.float32))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")

@@ -169,6 +169,7 @@ def _facts(package: "Package") -> dict[str, Any]:
         "weights": f"stored as {package.precision}",
         "precisions": ", ".join(package.precisions),
         "runs as": f"{runs.precision} on {ENGINES[runs.engine]}, {runs.threads} threads: {runs.why}",
+        "kernels": runs.kernels,
         "processor": f"{machine.name}, native {' and '.join(native) or 'fp32 only'}, {processor.cores()} cores",
         "openvino": execution.openvino_lack() or "installed, used for the image tower of large models",
         "verified": "every file by SHA-256",

@@ -18,16 +18,21 @@ _INT8 = {
     "hw.optional.arm.feat_dotprod",
 }
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16", "hw.optional.arm.feat_bf16"}
+_X86 = {"x86_64", "amd64", "i386", "i686", "x86"}
 _SYSCTLS = ("machdep.cpu.features", "machdep.cpu.leaf7_features", *(n for n in _INT8 | _BF16 if "." in n))
 
 
 @dataclass(frozen=True)
 class Processor:
-    """name: as the system gives it.  int8, bf16: whether products of such numbers are native; False where unknown."""
+    """name: as the system gives it.  int8, bf16: whether products of such numbers are native; False where unknown.
+
+    overflows: whether the engines' fast 8-bit kernels add pairs of products in 16 bits, as on x86 without VNNI.
+    """
 
     name: str
     int8: bool
     bf16: bool
+    overflows: bool = False
 
 
 @cache
@@ -37,11 +42,13 @@ def processor() -> Processor:
     words, name = _linux(linux.read_text("utf-8", "replace")) if linux.is_file() else _macos()
     name = name or platform.processor() or platform.machine()
     if words:
-        return Processor(name, bool(words & _INT8), bool(words & _BF16))
-    import cv2
+        int8, bf16 = bool(words & _INT8), bool(words & _BF16)
+    else:
+        import cv2
 
-    known = [getattr(cv2, flag, None) for flag in ("CPU_AVX_512VNNI", "CPU_NEON_DOTPROD")]
-    return Processor(name, any(flag and cv2.checkHardwareSupport(flag) for flag in known), bf16=False)
+        known = [getattr(cv2, flag, None) for flag in ("CPU_AVX_512VNNI", "CPU_NEON_DOTPROD")]
+        int8, bf16 = any(flag and cv2.checkHardwareSupport(flag) for flag in known), False
+    return Processor(name, int8, bf16, overflows=not int8 and platform.machine().casefold() in _X86)
 
 
 def cores() -> int:

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from emoclip.errors import ConfigError
-from emoclip.model.cpu import cores, processor
+from emoclip.model.cpu import Processor, cores, processor
 from emoclip.model.package import QUANTISED_FORM, Package
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
@@ -22,7 +22,8 @@ _TOO_OLD = "OpenVINO is too old"
 class Execution:
     """How the image tower runs; the temporal and text towers, a hundredth of the work, run as fp32 on ONNX Runtime.
 
-    graph: file of the package.  why: in words.  warnings: what was asked for and cannot be, one line each.
+    graph: file of the package.  why, kernels: in words, the latter of what multiplies.
+    warnings: what was asked for and cannot be, one line each.
     """
 
     engine: Engine
@@ -30,6 +31,7 @@ class Execution:
     graph: str
     threads: int
     why: str
+    kernels: str
     warnings: tuple[str, ...] = ()
 
 
@@ -40,26 +42,34 @@ def choose(
     threads: int | None = None,
     provider: str = "CPU",
     engine: Engine | None = None,
+    machine: Processor | None = None,
 ) -> Execution:
     """Choose how a package runs here.
 
-    `auto` is int8 where the processor multiplies it natively and the package passed its gate, else fp32; bf16, which no
-    gate has checked, is for asking.  What is asked for and not to be had falls back to fp32 with a warning.
-    engine: if None, OpenVINO where it is installed and the image tower is large enough to be worth its slower start.
+    `auto` is int8 where it is right and quicker than fp32 and the package passed its gate, else fp32; bf16, which no
+    gate has checked, is for asking.  What is asked for and not to be had falls back with a warning.
+    engine: if None, OpenVINO where it is installed, quicker, and the image tower large enough to be worth its slower
+    start.
+    machine: the processor to choose for, this one if None.
     Raises ConfigError for an unknown precision, fewer than one thread, or an engine asked for by name and absent.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
     if threads is not None and threads < 1:
         raise ConfigError(f"threads={threads} must be at least 1")
+    machine = machine or processor()
     have = cores()
     no_openvino = f"provider={provider} is ONNX Runtime's" if provider != "CPU" else openvino_lack()
     if engine == "openvino" and no_openvino:
         raise ConfigError(f"engine='openvino': {no_openvino}")
+    # On x86 without VNNI OpenVINO takes longer in fp32 (a tenth) and in int8 (twice as long), measured on a ViT-B/32.
     small = precision != "bf16" and _tower_bytes(package) < SMALL_BYTES
-    chosen: Engine = engine or ("onnxruntime" if no_openvino or small else "openvino")
-    lacks = _lacks(package, chosen, no_openvino, provider)
-    wanted: Precision = ("fp32" if "int8" in lacks else "int8") if precision == "auto" else precision
+    chosen: Engine = engine or (
+        "onnxruntime" if no_openvino or small or (machine.overflows and precision != "bf16") else "openvino"
+    )
+    lacks = _lacks(package, chosen, no_openvino, provider, machine)
+    no_int8 = lacks.get("int8", "") if "fp32" in lacks else lacks.get("int8") or _slow_int8(machine)
+    wanted: Precision = ("fp32" if no_int8 else "int8") if precision == "auto" else precision
     runs: Precision = wanted if wanted not in lacks else "int8" if "fp32" in lacks else "fp32"
     warnings = []
     if threads is not None and threads > have:
@@ -70,20 +80,28 @@ def choose(
         warnings.append(f"precision={precision}: {lacks[wanted]}; runs as {runs}")
     elif _foreign_form(package) and runs != "int8":
         warnings.append(f"{package.name}: {lacks['int8']}; runs as {runs}")
+    if chosen == "openvino" and runs == "int8" and machine.overflows and not package.narrow:
+        if engine:
+            warnings.append(
+                f"engine=openvino: its 8-bit kernels overflow on {machine.name}; runs on ONNX Runtime"
+            )
+        chosen = "onnxruntime"
     if runs != wanted:
         why = lacks[wanted]
     elif precision != "auto":
         why = "asked for"
     elif runs == "fp32":
-        why = lacks["int8"]
+        why = no_int8
     else:
-        why = lacks.get("fp32") or f"the package carries it and {processor().name} computes it natively"
+        how = "computes it natively" if machine.int8 else "has kernels that are exact for it"
+        why = lacks.get("fp32") or f"the package carries it and {machine.name} {how}"
     return Execution(
         engine=chosen,
         precision=runs,
         graph=package.int8_graph if runs == "int8" else "image.onnx",
         threads=min(threads or have, have),
         why=why,
+        kernels=_kernels(package, machine, runs),
         warnings=tuple(warnings),
     )
 
@@ -99,7 +117,31 @@ def openvino_lack() -> str:
     return ""
 
 
-def _lacks(package: Package, engine: Engine, no_openvino: str, provider: str) -> dict[str, str]:
+def _slow_int8(machine: Processor) -> str:
+    """Say why int8, right as it is, is not worth taking unasked, or nothing if it is."""
+    if machine.int8 or machine.overflows:
+        return ""
+    return f"{machine.name} has no native 8-bit products, and nobody has measured the others there"
+
+
+def _kernels(package: Package, machine: Processor, runs: Precision) -> str:
+    if runs != "int8":
+        return f"{runs} products"
+    if machine.int8:
+        return "8-bit products added in 32 bits: the processor has them natively"
+    if not machine.overflows:
+        return "8-bit products added without overflow, without instructions made for it"
+    if package.narrow:
+        return "8-bit products added by pairs in 16 bits: the package's weights are small enough for that to be exact"
+    return (
+        "16-bit products, exact: without VNNI the 8-bit ones, faster for towers of convolutions, would overflow with "
+        "the package's weights; export it again for those"
+    )
+
+
+def _lacks(
+    package: Package, engine: Engine, no_openvino: str, provider: str, machine: Processor
+) -> dict[str, str]:
     """Say of each precision that cannot run why; `fp32` is among them only for a package of nothing but 8 bits."""
     if package.precision == "int8":
         return dict.fromkeys(("fp32", "bf16"), "the package carries 8-bit weights only")
@@ -108,12 +150,10 @@ def _lacks(package: Package, engine: Engine, no_openvino: str, provider: str) ->
         lacks["int8"] = _foreign_form(package) or "the package was exported without int8"
     elif provider != "CPU":
         lacks["int8"] = f"int8 is for the CPU, not {provider}"
-    elif not processor().int8:
-        lacks["int8"] = f"{processor().name} has no native 8-bit products (VNNI)"
     if engine != "openvino":
         lacks["bf16"] = no_openvino or "ONNX Runtime has no bf16"
-    elif not processor().bf16:
-        lacks["bf16"] = f"{processor().name} has no native bf16 products"
+    elif not machine.bf16:
+        lacks["bf16"] = f"{machine.name} has no native bf16 products"
     return lacks
 
 

@@ -26,6 +26,8 @@ from emoclip.model.pixels import PixelSpec
 FORMAT = 1
 STORED = ("fp32", "fp16", "int8")  # how weights can be stored
 QUANTISED_FORM = 1  # of the 8-bit image graph that lies beside image.onnx
+# x86 without VNNI adds pairs of 8-bit products in 16 bits: 2 x 255 x 64 still fits, so every kernel computes the same.
+GREATEST_WEIGHT = 64
 BUNDLED = "mini"
 HUB = "hub:"  # before a name that the Hugging Face hub may be asked for
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -69,6 +71,12 @@ class Package:
         quantisation = self.config.get("quantisation", {})
         readable = "graph" in quantisation and quantisation.get("form") == QUANTISED_FORM
         return ("fp32", "bf16", "int8") if readable else ("fp32", "bf16")
+
+    @property
+    def narrow(self) -> bool:
+        """Whether its 8-bit weights are so small that no processor's fast kernels overflow."""
+        greatest = self.config.get("quantisation", {}).get("greatest_weight")
+        return isinstance(greatest, int) and 0 < greatest <= GREATEST_WEIGHT
 
     @property
     def rejection(self) -> float | None:

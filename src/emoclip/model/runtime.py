@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from emoclip.errors import ConfigError, PackageError, reason
-from emoclip.model.cpu import processor
+from emoclip.model.cpu import Processor, processor
 from emoclip.model.execution import Engine, Precision, choose
 from emoclip.model.package import Package
 from emoclip.model.rules import unit
@@ -38,19 +38,26 @@ class Runtime:
         provider: str = "CPU",
         precision: Precision = "auto",
         engine: Engine | None = None,
+        machine: Processor | None = None,
     ) -> None:
         """threads: cores used per call, all by default.  provider: `CPU`, `CUDA`, ... as ONNX Runtime names them.
 
         precision, engine: of the image tower, see `execution.choose`; `execution` says what was chosen and why, and a
-        RuntimeWarning what is not to be had here.
+        RuntimeWarning what is not to be had here.  machine: the processor to choose for, this one if None.
         Raises ConfigError for a provider this installation lacks, a thread count below 1, an unknown precision.
         """
         available = [name.removesuffix("ExecutionProvider") for name in ort.get_available_providers()]
         if provider not in available:
             raise ConfigError(f"provider={provider!r} is not installed; there is {', '.join(available)}")
         self.package = package
+        self.machine = machine or processor()
         self.execution = choose(
-            package, precision=precision, threads=threads, provider=provider, engine=engine
+            package,
+            precision=precision,
+            threads=threads,
+            provider=provider,
+            engine=engine,
+            machine=self.machine,
         )
         self.threads = self.execution.threads
         self._providers = [f"{provider}ExecutionProvider"]
@@ -167,7 +174,7 @@ class Runtime:
         options.log_severity_level = 3
         # Decoding and following use the same cores: threads that spin between batches would only be in their way.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if eight_bits:
+        if eight_bits and not self.package.narrow:
             # On x86 without VNNI, where alone it does anything, the fast kernels add in 16 bits, which overflow.
             # Weights that are 8-bit alone, in the other towers, it rewrites into graphs that fail at run time.
             options.add_session_config_entry("session.x64quantprecision", "1")
@@ -184,7 +191,7 @@ class Runtime:
         streams = min(self.threads, STREAMS)
         settings = {
             # What 8 bits leave between the products may be bf16: the int8 products are what costs exactness.
-            "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" or not processor().bf16 else "bf16",
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" or not self.machine.bf16 else "bf16",
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,  # the cores are shared with decoding, and taskset's word counts

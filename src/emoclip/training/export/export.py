@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -195,10 +195,16 @@ def _add_int8(
     with torch.inference_mode():
         exact = torch.cat([towers.image(crops) for crops in held.split(32)]).numpy()
     progress(0.8)
-    found = judge(Runtime(packages.load(str(part)), precision="fp32"), INT8_GRAPH, held.numpy(), exact)
-    return {
+    about: dict[str, Any] = {
         "form": packages.QUANTISED_FORM,
         "graph": INT8_GRAPH,
+        "greatest_weight": packages.GREATEST_WEIGHT,
+    }
+    # Judged with the kernels that users will meet, which the package's own word decides.
+    package = packages.load(str(part))
+    package = replace(package, config={**package.config, "quantisation": about})
+    found = judge(Runtime(package, precision="fp32"), INT8_GRAPH, held.numpy(), exact)
+    return about | {
         "calibration_crops": len(measured),
         "held_back_crops": len(held),
         "engines": {engine: agreement.record() for engine, agreement in found.items()},

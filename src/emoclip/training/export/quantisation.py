@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emoclip.errors import ConfigError
+from emoclip.model.package import GREATEST_WEIGHT
 from emoclip.training.export.graphs import trace
 from emoclip.training.nets.vision import LeanBlock, LeanVision, lean
 
@@ -26,8 +27,6 @@ BATCH = 16  # crops at once
 # Share of an outlier that moves from activations into weights (SmoothQuant's alpha); 0.5 to 0.65 do equally well on
 # towers with outliers, 0.8 is worse.
 ALPHA = 0.6
-# x86 without VNNI adds pairs of products in 16 bits: 2 x 255 x 64 still fits, so every kernel computes the same.
-GREATEST_WEIGHT = 64
 _LEAST = 1e-5
 
 Progress = Callable[[float], None]

@@ -100,7 +100,10 @@ def write_package(
         "precision": "int8",
         "rejection": {"score": "greatest cosine to a label", "threshold": round(threshold, 4), "keeps": KEEP},
         "calibration": {"held_out_crops": held},
-        "quantisation": {"least_cosine_to_fp32": {name: round(value, 5) for name, value in figures.items()}},
+        "quantisation": {
+            "greatest_weight": packages.GREATEST_WEIGHT,
+            "least_cosine_to_fp32": {name: round(value, 5) for name, value in figures.items()},
+        },
         "files": {},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
