@@ -1,5 +1,7 @@
 """Settings as small frozen dataclasses, checked on creation."""
 
+import math
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,3 +84,46 @@ class SegmentConfig:
         for name in ("bridge_s", "min_s", "smooth_s"):
             if not 0 <= getattr(self, name) <= 3600:
                 raise ConfigError(f"{name}={getattr(self, name)} must be in [0, 3600] seconds")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest inputs that are decoded; what is larger is refused before it takes memory.
+
+    They bound the memory of one input to about 1 GB.  Megapixels count a whole picture, or one frame of a video.
+    """
+
+    picture_megapixels: float = 100.0
+    video_megapixels: float = 36.0  # 8192x4320
+    frames: int = (
+        10_000_000  # that a video or an animated picture says it has; 92 hours at 30 frames a second
+    )
+
+    @classmethod
+    def current(cls) -> "Limits":
+        """The limits with what the environment changes of them: EMOCLIP_MAX_PICTURE_MEGAPIXELS and so on.
+
+        Raises ConfigError.
+        """
+        found = {}
+        for name in ("picture_megapixels", "video_megapixels", "frames"):
+            variable = f"EMOCLIP_MAX_{name.upper()}"
+            if not (text := os.environ.get(variable, "").strip()):
+                continue
+            try:
+                found[name] = float(text)
+            except ValueError:
+                found[name] = math.nan
+            if not 0 < found[name] <= 1e12:
+                raise ConfigError(f"{variable}={text} must be a number above 0")
+        return cls(**found)  # type: ignore[arg-type]
+
+    @property
+    def picture_pixels(self) -> int:
+        """Pixels that a picture may have."""
+        return int(self.picture_megapixels * 1e6)
+
+    @property
+    def video_pixels(self) -> int:
+        """Pixels that a frame of a video may have."""
+        return int(self.video_megapixels * 1e6)

@@ -69,14 +69,17 @@ class EmoCLIP:
         start_s: float = 0.0,
         end_s: float | None = None,
         faces: FaceConfig | str = "largest",
+        fps: float = 25.0,
         allow_urls: bool = True,
         progress: Progress | None = None,
     ) -> Classification:
         """Say how the faces of one input read against labels.
 
-        source: a video or picture file, a folder of frames, an array (H, W, 3) or (T, H, W, 3) uint8 RGB, a list of
-        arrays or picture paths; or a Video, opened with this start_s and end_s, which is then closed.
+        source: a video or picture file, a folder of frames, an array (H, W, 3) or (T, H, W, 3) uint8 RGB, a tensor,
+        a Pillow image, bytes, a list of arrays or picture paths, all that `open_video` takes; or a Video, opened with
+        this start_s and end_s, which is then closed.
         labels: whatever `prompts.resolve` takes.  faces: a FaceConfig, or its mode.
+        fps: frames per second of what has no times of its own: arrays, lists and folders of pictures.
         allow_urls: False on a server that is given names by others: an address is then an InputError.
         progress: called with the seconds of video done.  Raises InputError, ConfigError.
         """
@@ -86,7 +89,7 @@ class EmoCLIP:
         frames = 0
         tracks: dict[int, _Track] = {}
         if not isinstance(source, Video):
-            source = open_video(source, start_s=start_s, end_s=end_s, allow_urls=allow_urls)
+            source = open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls)
         with source as video:
             rate = self._sampling_rate(video, start_s, end_s)
             for seen in self.watch(video, config, rate):
@@ -123,12 +126,13 @@ class EmoCLIP:
         windows: WindowConfig | None = None,
         segments: SegmentConfig | None = None,
         keep_pictures: bool = False,
+        fps: float = 25.0,
         allow_urls: bool = True,
         progress: Progress | None = None,
     ) -> TimelineStream:
         """Say how each face reads over time: iterate for windows while the video runs, or `.read()` the whole.
 
-        source, labels, start_s, end_s, faces, allow_urls, progress: as in `classify`; a stream or camera may never end.
+        source, labels, start_s, end_s, faces, fps, allow_urls, progress: as in `classify`; a stream may never end.
         keep_pictures: keep a small picture of each track's strongest moment per label.
         Raises InputError, ConfigError.
         """
@@ -143,6 +147,7 @@ class EmoCLIP:
             windows=windows or WindowConfig(),
             segments=segments or SegmentConfig(),
             keep_pictures=keep_pictures,
+            fps=fps,
             allow_urls=allow_urls,
             progress=progress,
         )
@@ -302,8 +307,8 @@ class EmoCLIP:
         probs = {label: round(float(share), 6) for label, share in zip(labels, shares, strict=True)}
         return FaceResult(
             track_id=track.track_id,
-            start_s=round(track.start_s, 3),
-            end_s=round(track.end_s, 3),
+            start_s=round(track.start_s, 3) + 0.0,  # never -0.0
+            end_s=round(track.end_s, 3) + 0.0,
             frames=track.frames,
             coverage=round(track.frames / frames, 4),
             probs=probs,

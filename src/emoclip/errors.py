@@ -5,6 +5,12 @@ class EmoclipError(Exception):
     """Base of every error this package raises on purpose."""
 
 
+def in_one_line(error: Exception, name: object) -> str:
+    """What went wrong with `name`: our own message, or the kind and words of an error that nobody foresaw."""
+    words = str(error) if isinstance(error, EmoclipError) else f"{name}: {type(error).__name__}: {error}"
+    return " ".join(words.split())
+
+
 class InputError(EmoclipError):
     """A video, picture, folder, manifest or label that cannot be used."""
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from emoclip.errors import OutputError
 
+MAX_STEM_BYTES = 200
+
 
 @contextmanager
 def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
@@ -18,7 +20,8 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
     """
     target = Path(target)
     check_writable(target, force=force)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part{target.suffix}")
+    # Not longer than the system allows, as the target's own name may be just that.
+    temporary = target.with_name(f".{shorten(target.stem)}.{os.getpid()}.part{target.suffix}")
     try:
         yield temporary
         temporary.replace(target)
@@ -67,9 +70,37 @@ def check_writable(target: Path, *, force: bool = False) -> None:
 
 
 def write_text(target: str | Path, text: str, *, force: bool = False) -> None:
-    """Write `text` as UTF-8 to `target`, whole or not at all.  Raises OutputError."""
+    """Write `text` as UTF-8 to `target`, whole or not at all.  Raises OutputError.
+
+    What is no Unicode, as a file's name on a command line may be, becomes an escape that JSON turns back.
+    """
     with atomic_path(target, force=force) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def shorten(name: str, limit: int = MAX_STEM_BYTES) -> str:
+    """The name itself, or its beginning with a hash of it in place of the rest, so that it has at most `limit` bytes.
+
+    Systems allow 255 bytes or less, of which endings like `.overlay.mp4` and a temporary name need some.
+    """
+    content = os.fsencode(name)
+    if len(content) <= limit:
+        return name
+    kept = content[: limit - 9].decode(errors="ignore")
+    return f"{kept}-{hashlib.sha256(content).hexdigest()[:8]}"
+
+
+def told(name: str | os.PathLike[str]) -> str:
+    """A file's name as results and messages hold it: itself, or its file: URI where it is not Unicode.
+
+    File systems hold names of any bytes, JSON, CSV and terminals only text.  `Path.from_uri` turns it back.
+    """
+    text = os.fspath(name)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return Path(text).absolute().as_uri()
+    return text
 
 
 def sha256(path: str | Path) -> str:

@@ -239,7 +239,7 @@ def following(faces: FaceConfig) -> str:
 
 def input_digest(source: Any) -> str | None:
     """The SHA-256 of a file, or of a folder's files; None for what has none (camera, stream, array)."""
-    if not isinstance(source, (str, Path)) or not Path(source).exists():
+    if not isinstance(source, (str, Path)) or not str(source) or not Path(source).exists():
         return None
     path = Path(source)
     if path.is_file():

@@ -238,8 +238,8 @@ class Timeline:
             yield (
                 self.input,
                 window.track_id,
-                round(window.start_s, 6),
-                round(window.end_s, 6),
+                round(window.start_s, 6) + 0.0,  # never -0.0
+                round(window.end_s, 6) + 0.0,
                 window.status,
                 round(window.coverage, 4),
                 round(window.score, 4),

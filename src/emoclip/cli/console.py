@@ -18,6 +18,14 @@ RunPrecision = Annotated[
         "--precision", help="Of the image tower; auto: int8 where model and CPU have it, else fp32."
     ),
 ]
+EachPicture = Annotated[
+    bool | None,
+    typer.Option(
+        "--each/--one-clip",
+        help="A folder's pictures: one answer each, or frames of one clip.",
+        show_default="told by how alike they are",
+    ),
+]
 StoredPrecision = Annotated[
     Literal["fp32", "fp16", "int8"],
     typer.Option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import RunPrecision, fail, progress_bars, warn
+from emoclip.cli.console import EachPicture, RunPrecision, fail, progress_bars, warn
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -47,6 +47,10 @@ def predict(
     end: Annotated[
         float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")
     ] = None,
+    fps: Annotated[
+        float, typer.Option("--fps", help="Frames per second of a folder of pictures or TIFF pages.")
+    ] = 25.0,
+    each: EachPicture = None,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write the results as JSON; - for stdout.", show_default=False),
@@ -96,7 +100,7 @@ def predict(
         fail(f"--end {end:g} must be after --start {start:g}")
     config = FaceConfig(mode=faces, detector=detector, min_face_px=min_face)  # type: ignore[arg-type]
     prompts = resolve(labels)
-    sources = expand_inputs(inputs)
+    sources = expand_inputs(inputs, each=each, say=warn)
     if picture and len(sources) != 1:
         fail(f"--picture shows one input, {len(sources)} are given; name one")
     loaded = EmoCLIP.load(model, threads=threads, provider=provider, precision=precision)
@@ -104,7 +108,7 @@ def predict(
     results = []
     with progress_bars() as bars:
         for source in sources:
-            results.append(_classify(loaded, source, prompts, config, start, end, bars))
+            results.append(_classify(loaded, source, prompts, config, start, end, fps, bars))
     alone = len(inputs) == 1 and sources == inputs
     if json_file:
         records = [result.to_dict() for result in results]
@@ -134,15 +138,17 @@ def _classify(
     config: "FaceConfig",
     start: float,
     end: float | None,
+    fps: float,
     bars: "Progress",
 ) -> "Classification":
-    from emoclip.errors import InputError
+    from emoclip.errors import in_one_line
+    from emoclip.files import told
     from emoclip.results import Classification
     from emoclip.video import open_video
 
     task = bars.add_task(Path(source).name, total=None)
     try:
-        with open_video(source, start_s=start, end_s=end) as video:
+        with open_video(source, start_s=start, end_s=end, fps=fps) as video:
             known = [limit for limit in (end, video.duration_s) if limit is not None]
             bars.update(task, total=max(min(known) - start, 0.01) if known else None)
             return model.classify(
@@ -153,10 +159,9 @@ def _classify(
                 faces=config,
                 progress=lambda seconds: bars.update(task, completed=seconds),
             )
-    except InputError as error:
-        return Classification(
-            source, model.package.name, prompts.labels, "error", " ".join(str(error).split())
-        )
+    except Exception as error:  # one bad file must not stop the rest
+        name = told(source)
+        return Classification(name, model.package.name, prompts.labels, "error", in_one_line(error, name))
     finally:
         bars.remove_task(task)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emoclip.cli.console import RunPrecision, fail, progress_bars, warn
+from emoclip.cli.console import EachPicture, RunPrecision, fail, progress_bars, warn
 
 if TYPE_CHECKING:
     from emoclip.timeline import Outcome, Settings
@@ -43,6 +43,10 @@ def timeline(
     end: Annotated[
         float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")
     ] = None,
+    fps: Annotated[
+        float, typer.Option("--fps", help="Frames per second of a folder of pictures or TIFF pages.")
+    ] = 25.0,
+    each: EachPicture = None,
     camera: Annotated[
         int | None, typer.Option("--camera", min=0, help="Read this camera until Ctrl-C.", show_default=False)
     ] = None,
@@ -107,7 +111,7 @@ def timeline(
 
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}")
-    sources: list[str | int] = list(expand_inputs(inputs or []))
+    sources: list[str | int] = list(expand_inputs(inputs or [], each=each, say=warn))
     if camera is not None:
         sources.append(camera)
     if not sources:
@@ -124,6 +128,7 @@ def timeline(
         segments=SegmentConfig(enter=enter, leave=leave, min_s=min_segment, smooth_s=smooth),
         start_s=start,
         end_s=end,
+        fps=fps,
         pictures=not embeddings_only,
         blur=blur,
         force=force,
@@ -143,7 +148,8 @@ def timeline(
 def _stream(sources: list[str | int], settings: "Settings") -> int:
     """Write each window as a line of JSON as soon as it is read."""
     from emoclip.engine import EmoCLIP
-    from emoclip.errors import InputError
+    from emoclip.errors import in_one_line
+    from emoclip.files import told
     from emoclip.timeline import json_line
 
     model = EmoCLIP.load(
@@ -159,14 +165,17 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
             settings.prompts,
             start_s=settings.start_s,
             end_s=settings.end_s,
+            fps=settings.fps,
             faces=settings.faces,
             windows=settings.windows,
         )
         try:
             for row in stream:
                 print(json_line(stream.name, row), flush=True)
-        except InputError as error:
-            warn(str(error))
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # one bad file must not stop the rest
+            warn(in_one_line(error, told(str(source))))
             failed = True
         for warning in stream.warnings:
             warn(f"{source}: {warning}")
@@ -197,16 +206,18 @@ def run_all(tasks: list, settings: "Settings", jobs: int) -> "list[Outcome]":  #
 
 
 def _tell(outcomes: "list[Outcome]", settings: "Settings") -> None:
+    from emoclip.files import told
+
     done = [outcome for outcome in outcomes if outcome.state == "done"]
     for outcome in done:
         speed = f" ({outcome.video_s / outcome.spent_s:.1f}x real time)" if outcome.video_s else ""
         print(
-            f"{outcome.source}: {outcome.windows} windows, {outcome.segments} segments, "
+            f"{told(str(outcome.source))}: {outcome.windows} windows, {outcome.segments} segments, "
             f"{outcome.video_s:.1f} s in {outcome.spent_s:.1f} s{speed}"
         )
     counts = {
         state: sum(outcome.state == state for outcome in outcomes) for state in ("done", "skipped", "failed")
     }
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     skipped = " (results there already)" if counts["skipped"] else ""
-    print(f"{told}{skipped}; results in {settings.out}")
+    print(f"{summary}{skipped}; results in {settings.out}")

@@ -23,6 +23,7 @@ from emoclip.datasets import Clip
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError, OutputError
 from emoclip.evaluation.sampling import Sampling, read_clip
+from emoclip.files import told
 from emoclip.model import Package, cache_folder, prepare
 from emoclip.video import is_picture, natural_order, one_opencv_thread
 
@@ -105,13 +106,16 @@ class Store:
             )
             stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
             stamp = hashlib.sha256(repr(stats).encode()).hexdigest()
-            path = str(clip.path.resolve())
+            path = told(clip.path.resolve())
             row = self._row("SELECT digest, stamp FROM contents WHERE path = ?", path)
             if row is not None and row[1] == stamp:
                 return str(row[0])
             digest = hashlib.sha256()
             for file, (name, size, _) in zip(files, stats, strict=True):
-                digest.update(f"{name if len(files) > 1 else ''}:{size}:".encode() + file.read_bytes())
+                digest.update(f"{name if len(files) > 1 else ''}:{size}:".encode(errors="surrogateescape"))
+                with open(file, "rb") as content:
+                    while block := content.read(1 << 20):
+                        digest.update(block)
         except FileNotFoundError:
             raise InputError(f"{clip.id}: is not there; extract the archive again") from None
         except OSError as error:

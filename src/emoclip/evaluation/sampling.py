@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig
 from emoclip.datasets import Clip
-from emoclip.errors import ConfigError, InputError
+from emoclip.errors import ConfigError, EmoclipError, InputError, in_one_line
 from emoclip.faces import FaceFollower, square_crop
 from emoclip.model import largest, paper_window
-from emoclip.video import is_picture, natural_order, open_video, read_picture
+from emoclip.video import is_picture, natural_order, open_video, read_animation, read_picture
 
 Pixels = NDArray[np.uint8]
 Picks = NDArray[np.int64]
@@ -96,6 +96,10 @@ def read_clip(clip: Clip, sampling: Sampling, content: str, faces: FaceConfig, m
     except InputError as error:
         reason = str(error).replace(str(clip.path), clip.id)
         raise InputError(reason if reason.startswith(clip.id) else f"{clip.id}: {reason}") from None
+    except EmoclipError:
+        raise
+    except Exception as error:  # one bad clip must not stop the rest
+        raise InputError(in_one_line(error, clip.id)) from None
 
 
 def _source(clip: Clip) -> Any:
@@ -112,7 +116,7 @@ def _source(clip: Clip) -> Any:
         return pictures
     if not clip.path.exists():
         raise InputError(f"{clip.id}: is not there; extract the archive again")
-    return [clip.path] if is_picture(clip.path) else clip.path
+    return [clip.path] if is_picture(clip.path) and not read_animation(clip.path, 25.0) else clip.path
 
 
 def _read_pictures(pictures: list[Any], sampling: Sampling, content: str) -> Sampled:

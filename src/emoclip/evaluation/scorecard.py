@@ -52,7 +52,7 @@ def write(
     if compared:
         _write_json(folder / "comparison.json", compared)
     html = _report(evaluations, found, compared, sections, command)
-    (folder / "report.html").write_text(html, encoding="utf-8")
+    (folder / "report.html").write_text(html, encoding="utf-8", errors="backslashreplace")
     return found
 
 
@@ -64,7 +64,7 @@ def write_predictions(evaluation: Evaluation, folder: Path) -> None:
     task = evaluation.task
     for number, sampling in enumerate(evaluation.samplings):
         name = "predictions.csv" if len(evaluation.samplings) == 1 else f"predictions_seed{sampling.seed}.csv"
-        with (folder / name).open("w", encoding="utf-8", newline="") as file:
+        with (folder / name).open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["path", "label", "predicted", *task.dataset.classes])
             for place, clip in enumerate(task.clips):
@@ -87,7 +87,9 @@ def published(evaluation: Evaluation) -> list[tuple[str, str, float, float, str]
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
+    )
 
 
 def _draw(evaluation: Evaluation, metrics: dict[str, Any]) -> dict[str, bytes]:

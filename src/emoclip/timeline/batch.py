@@ -3,6 +3,7 @@
 import glob
 import math
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -15,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
-from emoclip.errors import ConfigError, EmoclipError
-from emoclip.files import atomic_path, check_writable, sha256, write_text
+from emoclip.errors import ConfigError, in_one_line
+from emoclip.files import atomic_path, check_writable, sha256, shorten, told, write_text
 from emoclip.model import Precision
 from emoclip.prompts import PromptSet, resolve
 from emoclip.recording import Recording, Shelf, is_recording
@@ -58,6 +59,7 @@ class Settings:
     segments: SegmentConfig = field(default_factory=SegmentConfig)
     start_s: float = 0.0
     end_s: float | None = None
+    fps: float = 25.0  # of folders of pictures and TIFF pages, which carry no times
     pictures: bool = True
     blur: bool = False
     force: bool = False
@@ -78,7 +80,7 @@ class Settings:
 
     def choices(self) -> dict[str, Any]:
         """Return the settings that change an output, as plain data."""
-        names = ("formats", "faces", "windows", "segments", "start_s", "end_s", "pictures", "blur")
+        names = ("formats", "faces", "windows", "segments", "start_s", "end_s", "fps", "pictures", "blur")
         return {name: value for name, value in asdict(self).items() if name in names}
 
 
@@ -106,6 +108,7 @@ class Outcome:
 def plan(sources: Sequence[str | int], settings: Settings) -> list[Task]:
     """Name every input's outputs: its stem, or as much of its path as tells it from the others.
 
+    A name of more than 200 bytes is cut short and ends in a hash of itself; bytes that are no UTF-8 become %NN.
     Raises ConfigError if two outputs would still have one name, or a format cannot be made of an input.
     """
     for source in sources:
@@ -118,20 +121,20 @@ def plan(sources: Sequence[str | int], settings: Settings) -> list[Task]:
         if "npz" in settings.formats and is_recording(source):
             raise ConfigError(f"formats: {source} is an npz already; leave npz out")
     paths = [_path(source) for source in sources]
-    names = [path.name if path.is_dir() else path.stem for path in paths]
+    names = [path.name if os.path.isdir(path) else path.stem for path in paths]  # noqa: PTH112 (takes any length)
     for depth in range(1, max((len(path.parts) for path in paths), default=0)):
         count = Counter(name.casefold() for name in names)
         names = [
             "_".join(path.parts[-depth:]) if count[name.casefold()] > 1 else name
             for name, path in zip(names, paths, strict=True)
         ]
-    tasks = [Task(source, name) for source, name in zip(sources, names, strict=True)]
+    tasks = [Task(source, _output_name(name)) for source, name in zip(sources, names, strict=True)]
     taken: dict[str, Task] = {}
     for task in tasks:
         for target in _targets(task, settings):
             other = taken.setdefault(target.name.casefold(), task)
             if other is not task:
-                both = f"{other.source} and {task.source}"
+                both = f"{_told(other.source)} and {_told(task.source)}"
                 raise ConfigError(f"{both}: both would write {target.name}; give each its own --out")
     return tasks
 
@@ -172,11 +175,8 @@ def attempt(model: Model, task: Task, settings: Settings, progress: Progress | N
     try:
         work = _watch if settings.watch_only else _process
         return work(model, task, settings, progress)
-    except EmoclipError as error:
-        return Outcome(task.source, "failed", " ".join(str(error).split()))
     except Exception as error:  # one bad file must not stop the rest
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return Outcome(task.source, "failed", f"{task.source}: {reason}")
+        return Outcome(task.source, "failed", in_one_line(error, _told(task.source)))
 
 
 def _watch(model: Model, task: Task, settings: Settings, progress: Progress | None) -> Outcome:
@@ -207,22 +207,22 @@ def _watch(model: Model, task: Task, settings: Settings, progress: Progress | No
 
 def _process(model: Model, task: Task, settings: Settings, progress: Progress | None) -> Outcome:
     began_s = time.monotonic()
-    told, *targets = _targets(task, settings)
+    record_file, *targets = _targets(task, settings)
     choices = settings.choices()
     hashes = sidecar.identity(task.source, model.package, settings.prompts, choices)
     force = settings.force
-    if told.exists() and not force:
-        if sidecar.is_done(told, hashes):
+    if record_file.exists() and not force:
+        if sidecar.is_done(record_file, hashes):
             return Outcome(task.source, "skipped", "done already")
         force = True  # ours, cut off while they were written
-    for target in (told, *targets):
+    for target in (record_file, *targets):
         check_writable(target, force=force)
-        for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.part*"):
+        for leftover in target.parent.glob(f".{glob.escape(target.stem)}.*.part*"):
             leftover.unlink()
 
     timeline, recording = _timeline(model, task, settings, progress)
     record = sidecar.record(timeline, model.package, settings.prompts, choices, hashes, settings.command)
-    write_text(told, sidecar.to_json(record | {"complete": False}), force=force)
+    write_text(record_file, sidecar.to_json(record | {"complete": False}), force=force)
     outputs = {}
     for target in targets:
         with atomic_path(target, force=force) as temporary:
@@ -231,7 +231,7 @@ def _process(model: Model, task: Task, settings: Settings, progress: Progress | 
             else:
                 _write(target.name.removeprefix(task.name), temporary, timeline, task, settings)
         outputs[target.name] = sha256(target)
-    write_text(told, sidecar.to_json(record | {"complete": True, "outputs": outputs}), force=True)
+    write_text(record_file, sidecar.to_json(record | {"complete": True, "outputs": outputs}), force=True)
     return Outcome(
         task.source,
         "done",
@@ -257,6 +257,7 @@ def _timeline(
         settings.prompts,
         start_s=settings.start_s,
         end_s=settings.end_s,
+        fps=settings.fps,
         faces=settings.faces,
         windows=settings.windows,
         segments=settings.segments,
@@ -275,7 +276,7 @@ def _timeline(
         for window in stream:
             windows.append(window)
     except KeyboardInterrupt:
-        if stream.duration_s is not None or not windows:
+        if not stream.live or not windows:
             raise  # half of a file is no result; a camera is stopped by hand
     if shelf and recording and not kept:
         shelf.put(task.name, recording)
@@ -293,6 +294,7 @@ def _write(suffix: str, path: Path, timeline: Timeline, task: Task, settings: Se
             faces=settings.faces,
             start_s=settings.start_s,
             end_s=settings.end_s,
+            fps=settings.fps,
             blur=settings.blur,
         )
     else:
@@ -303,6 +305,14 @@ def _targets(task: Task, settings: Settings) -> list[Path]:
     """Every file this task writes, the sidecar first."""
     suffixes = [".json", *(suffix for name in settings.formats for suffix in SUFFIXES[name])]
     return [settings.out / f"{task.name}{suffix}" for suffix in suffixes]
+
+
+def _output_name(name: str) -> str:
+    return shorten(re.sub("[\ud800-\udfff]", lambda match: f"%{ord(match[0]) & 0xFF:02X}", name))
+
+
+def _told(source: str | int) -> str:
+    return f"camera {source}" if isinstance(source, int) else told(source)
 
 
 def _path(source: str | int) -> Path:

@@ -57,8 +57,8 @@ def json_line(name: str, window: Window) -> str:
     record = {
         "input": name,
         "track_id": window.track_id,
-        "start_s": round(window.start_s, 6),
-        "end_s": round(window.end_s, 6),
+        "start_s": round(window.start_s, 6) + 0.0,  # never -0.0
+        "end_s": round(window.end_s, 6) + 0.0,
         "status": window.status,
         "coverage": round(window.coverage, 4),
         "score": _number(window.score, 4),

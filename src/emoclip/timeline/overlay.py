@@ -37,6 +37,7 @@ def write_overlay(
     faces: FaceConfig,
     start_s: float = 0.0,
     end_s: float | None = None,
+    fps: float = 25.0,
     blur: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> None:
@@ -51,8 +52,11 @@ def write_overlay(
     readings = _by_track(timeline.windows)
     follower = FaceFollower(watched(faces))
     hidden: dict[int, tuple[float, Box]] = {}
-    with open_video(source, start_s=start_s, end_s=end_s) as video, av.open(for_ffmpeg(path), "w") as output:
-        if video.duration_s is None:
+    with (
+        open_video(source, start_s=start_s, end_s=end_s, fps=fps) as video,
+        av.open(for_ffmpeg(path), "w") as output,
+    ):
+        if video.live:
             raise InputError(
                 f"{video.name}: an overlay needs to read it twice, which a stream does not allow"
             )

@@ -74,17 +74,20 @@ class TimelineStream:
         windows: WindowConfig,
         segments: SegmentConfig,
         keep_pictures: bool,
+        fps: float,
         allow_urls: bool,
         progress: Callable[[float], None] | None,
     ) -> None:
         self.model, self.source, self.labels = model, source, prompts.labels
         self.start_s, self.end_s = start_s, end_s
         self.faces, self.windows, self.segments = faces, windows, segments
-        self.keep_pictures, self.allow_urls, self.progress = keep_pictures, allow_urls, progress
+        self.keep_pictures, self.fps, self.allow_urls = keep_pictures, fps, allow_urls
+        self.progress = progress
         self.text = model.embed_text(prompts)
         model.runtime.close_text()
         self.name = ""
         self.duration_s: float | None = None
+        self.live = False  # of a stream or camera: known once it is read
         self.warnings: list[str] = []
         self._recording: Recording | None = None
         self._peaks: dict[tuple[int, str], Peak] = {}
@@ -102,9 +105,9 @@ class TimelineStream:
             yield from self._windows(kept.between(self.start_s, self.end_s))
             return
         with open_video(
-            self.source, start_s=self.start_s, end_s=self.end_s, allow_urls=self.allow_urls
+            self.source, start_s=self.start_s, end_s=self.end_s, fps=self.fps, allow_urls=self.allow_urls
         ) as video:
-            self.name, self.duration_s = video.name, video.duration_s
+            self.name, self.duration_s, self.live = video.name, video.duration_s, video.live
             looks = self._looks(video)
             if self._recording:
                 self._recording.name, self._recording.duration_s = self.name, self.duration_s
@@ -122,7 +125,8 @@ class TimelineStream:
     @cached_property
     def key(self) -> Key:
         """What is asked to be seen."""
-        return asked(self.model, self.source, self.faces, self.windows.length_s, self.start_s, self.end_s)
+        window_s = self.windows.length_s
+        return asked(self.model, self.source, self.faces, window_s, self.start_s, self.end_s, self.fps)
 
     def read(self) -> Timeline:
         """Read to the end: windows (smoothed if asked), segments, tracks, summary and peaks."""
@@ -147,11 +151,10 @@ class TimelineStream:
         )
 
     def _windows(self, frames: Iterator[Looks]) -> Iterator[Window]:
-        live = self.duration_s is None
         waiting: list[_Draft] = []
         for draft in cut(frames, self.faces, self.windows):
             waiting.append(draft)
-            if live or len(waiting) >= WINDOW_BATCH:
+            if self.live or len(waiting) >= WINDOW_BATCH:
                 yield from self._rows(waiting)
                 waiting = []
         yield from self._rows(waiting)
@@ -160,7 +163,7 @@ class TimelineStream:
         package = self.model.package
         # As densely as `classify` samples a clip of this length, so that both say the same of it.
         rate = sampling_rate(package.sample_fps, package.frames_per_clip, self.windows.length_s)
-        batch = {"batch": LIVE_BATCH} if video.duration_s is None else {}
+        batch = {"batch": LIVE_BATCH} if video.live else {}
         for frame in self.model.watch(video, watched(self.faces), rate, **batch):
             if self.progress:
                 self.progress(frame.time_s - self.start_s)
@@ -196,13 +199,20 @@ class TimelineStream:
 
 
 def asked(
-    model: Model, source: Any, faces: FaceConfig, window_s: float, start_s: float, end_s: float | None
+    model: Model,
+    source: Any,
+    faces: FaceConfig,
+    window_s: float,
+    start_s: float,
+    end_s: float | None,
+    fps: float = 25.0,
 ) -> Key:
-    """Return the key of what windows of `window_s` seconds need to have seen of an input."""
+    """Return the key of what windows of `window_s` seconds need to have seen of an input, read at `fps`."""
     package = model.package
+    content = input_digest(source)
     return Key(
         model=package.digest,
-        input=input_digest(source),
+        input=content if content is None or fps == 25 else f"{content} at {fps:g} frames a second",
         form=model.runtime.form,
         following=following(watched(faces)),
         rate=sampling_rate(package.sample_fps, package.frames_per_clip, window_s),

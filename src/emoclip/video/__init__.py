@@ -1,8 +1,10 @@
 """Any input to frames with times: videos, pictures, folders, arrays, cameras and streams."""
 
 from emoclip.video.ahead import Ahead, one_opencv_thread
+from emoclip.video.animations import read_animation
+from emoclip.video.folders import VIDEO_SUFFIXES
 from emoclip.video.frames import Frame
-from emoclip.video.inputs import AHEAD_BYTES, VIDEO_SUFFIXES, Video, expand_inputs, open_video
+from emoclip.video.inputs import AHEAD_BYTES, Video, expand_inputs, open_video
 from emoclip.video.pictures import Pixels, is_picture, natural_order, read_picture
 from emoclip.video.sources import for_ffmpeg, is_address
 
@@ -20,5 +22,6 @@ __all__ = [
     "natural_order",
     "one_opencv_thread",
     "open_video",
+    "read_animation",
     "read_picture",
 ]

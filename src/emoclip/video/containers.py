@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
+from emoclip.config import Limits
 from emoclip.errors import InputError
-from emoclip.video.frames import Converter, Decoded, Frame, Notes, past_end
+from emoclip.video.frames import Converter, Decoded, Frame, Notes, orientation_of, past_end
 from emoclip.video.sources import for_ffmpeg, is_address, limits, refuse_playlist
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Container:
         """
         if start_s and self.duration_s is not None and start_s >= self.duration_s:
             raise past_end(self.name, start_s, self.duration_s)
-        converter, index = Converter(), 0
+        converter, index = Converter(self.name), 0
         for time_s, raw in self._timed_from(start_s):
             if end_s is not None and time_s >= end_s:
                 return
@@ -56,7 +57,9 @@ class Container:
                 continue
             if raw.is_corrupt:
                 self.notes.add("damaged frame, shown as far as it could be decoded", time_s)
-            yield Frame(index, time_s, Decoded(raw, converter, self.stream.sample_aspect_ratio))
+            orientation = orientation_of(raw, self.notes, time_s)
+            aspect = self.stream.sample_aspect_ratio
+            yield Frame(index, time_s, Decoded(raw, converter, aspect, orientation))
             index += 1
         if self._reached_s is None:
             return
@@ -190,7 +193,8 @@ def _open(source: str | IO[bytes], name: str) -> "InputContainer":
             for_ffmpeg(source) if isinstance(source, str) else source,
             "r",
             timeout=NETWORK_TIMEOUT_S if live else None,
-            options=limits(source),
+            # FFmpeg decodes some of it already while it looks for what is in it.
+            options=limits(source) | {"max_pixels": str(Limits.current().video_pixels)},
             **_lenient_metadata(),
         )
     except av.error.InvalidDataError:
@@ -218,7 +222,26 @@ def _best_video_stream(file: "InputContainer", name: str) -> "VideoStream":
     if not moving:
         holds = "only sound" if file.streams.audio else "no pictures"
         raise InputError(f"{name}: there is {holds} in it; name a file with a video stream")
-    return max(moving, key=lambda stream: stream.width * stream.height)
+    decodable = [stream for stream in moving if stream.codec_context is not None]
+    if not decodable:
+        raise InputError(
+            f"{name}: there is no decoder here for its pictures, or it is damaged; convert it elsewhere"
+        )
+    best = max(decodable, key=lambda stream: stream.width * stream.height)
+    allowed = Limits.current()
+    size, most = f"{best.width}x{best.height}", f"{allowed.video_megapixels:g} megapixels a frame"
+    if best.width * best.height > allowed.video_pixels:
+        raise InputError(
+            f"{name}: {size} is above {most}; make it smaller, or raise EMOCLIP_MAX_VIDEO_MEGAPIXELS"
+        )
+    if best.width * best.height == 0:
+        raise InputError(f"{name}: its pictures have no size: damaged, or above {most}; convert it elsewhere")
+    if best.frames > allowed.frames:
+        raise InputError(
+            f"{name}: says it has {best.frames} frames, above {allowed.frames:g}; raise EMOCLIP_MAX_FRAMES if it does"
+        )
+    best.codec_context.options = {"max_pixels": str(allowed.video_pixels)}  # of sizes that change on the way
+    return best
 
 
 def _reason(error: Exception) -> str:

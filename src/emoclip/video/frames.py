@@ -1,17 +1,22 @@
 """One frame of any input: its time, its pixels made only when asked for, and what went wrong on the way."""
 
+import math
 from fractions import Fraction
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from emoclip.errors import InputError
-from emoclip.video.pictures import Pixels, over_white, shrink
+from emoclip.video.pictures import UPRIGHT, Orientation, Pixels, over_white, shrink
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+
+
+WIDEST_PIXEL = 4.0  # as wide as it is high, or the other way round; anamorphic films have 2
 
 
 class Frame:
@@ -57,34 +62,39 @@ class Frame:
 
 
 class Converter:
-    """The reused scalers of one video: making one anew per frame is ten times as slow."""
+    """The reused scalers of one video, called `name`: making one anew per frame is ten times as slow."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         from av.video.reformatter import VideoReformatter
 
+        self.name = name
         self.colour = VideoReformatter()
         self.grey = VideoReformatter()
         self.in_use = Lock()  # of colour, which those who follow need too where a picture is transparent
 
 
 class Decoded:
-    """A frame as the decoder left it, with what turns it upright: rotation flag and non-square pixels."""
+    """A frame as the decoder left it, with what turns it upright: display matrix and non-square pixels."""
 
-    def __init__(self, raw: "VideoFrame", converter: Converter, pixel_aspect: Fraction | None) -> None:
+    def __init__(
+        self, raw: "VideoFrame", converter: Converter, pixel_aspect: Fraction | None, orientation: Orientation
+    ) -> None:
         self.raw = raw
         self.converter = converter
-        # The display matrix says how far to turn counterclockwise (FFmpeg's av_display_rotation_get).
-        self.quarter_turns = round(raw.rotation / 90) % 4
-        self.stored_size = (max(1, round(raw.width * float(pixel_aspect or 1))), raw.height)
+        self.orientation = orientation
+        aspect = float(pixel_aspect or 1)
+        if not 1 / WIDEST_PIXEL <= aspect <= WIDEST_PIXEL:  # damaged, or meant to take memory
+            aspect = 1.0
+        self.stored_size = (max(1, round(raw.width * aspect)), raw.height)
         self.has_alpha = raw.format.name == "pal8" or any(part.is_alpha for part in raw.format.components)
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the upright picture."""
-        return self.stored_size[::-1] if self.quarter_turns % 2 else self.stored_size
+        return self.orientation.size(self.stored_size)
 
     def rgb(self) -> Pixels:
-        """The upright picture, (H, W, 3) uint8, transparency laid over white."""
+        """The upright picture, (H, W, 3) uint8, transparency laid over white.  Raises InputError."""
         with self.converter.in_use:
             pixels = self._convert(self.converter.colour, "rgba" if self.has_alpha else "rgb24", 1.0)
         return over_white(pixels) if self.has_alpha else pixels
@@ -94,10 +104,51 @@ class Decoded:
         return self._convert(self.converter.grey, "gray", min(1.0, max_side / max(self.stored_size)))
 
     def _convert(self, scaler: Any, kind: str, scale: float) -> Pixels:
+        from av.error import FFmpegError
+
         width, height = (max(1, round(side * scale)) for side in self.stored_size)
         how = "AREA" if scale < 1 else "BILINEAR"
-        scaled = scaler.reformat(self.raw, width, height, format=kind, interpolation=how, threads=1)
-        return np.ascontiguousarray(np.rot90(scaled.to_ndarray(), self.quarter_turns))
+        try:
+            scaled = scaler.reformat(self.raw, width, height, format=kind, interpolation=how, threads=1)
+        except (FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{self.converter.name}: its pixels ({self.raw.format.name}) cannot be converted ({reason}); "
+                "convert it elsewhere"
+            ) from None
+        return self.orientation.apply(scaled.to_ndarray())
+
+
+def orientation_of(raw: "VideoFrame", notes: "Notes", time_s: float) -> Orientation:
+    """How a frame's display matrix says that it is shown: of its turns and flips, the nearest right-angled one.
+
+    The matrix [[a, b, u], [c, d, v], [x, y, w]] takes a stored pixel (x, y, 1), as a row, to where it is shown (MPEG-4
+    part 12, 8.4.8.3).  One that flattens the picture, or was never filled in, is left aside with a note.
+    """
+    matrix = _display_matrix(raw)
+    if matrix is None:
+        return UPRIGHT
+    (a, b), (c, d) = matrix[:2, :2].tolist()
+    across, down = math.hypot(a, b), math.hypot(c, d)
+    if abs(a * d - b * c) < 0.5 * across * down or 0 in (across, down):
+        notes.add("its rotation flag makes no sense, shown as it is stored", time_s)
+        return UPRIGHT
+    transposed = abs(b) / across + abs(c) / down > abs(a) / across + abs(d) / down
+    x, y = (c / down, b / across) if transposed else (a / across, d / down)
+    if min(abs(x), abs(y)) < 0.999:
+        notes.add("its rotation flag is no quarter turn, shown at the nearest one", time_s)
+    return Orientation(transposed, flip_x=x < 0, flip_y=y < 0)
+
+
+def _display_matrix(raw: "VideoFrame") -> NDArray[np.float64] | None:
+    from av.sidedata.sidedata import Type
+
+    try:
+        data: Any = raw.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
+    except ValueError:  # PyAV before 19 stumbles over other data that it has no name for
+        turn = math.radians(raw.rotation)
+        return np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    return None if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3).astype(np.float64)
 
 
 class Notes:

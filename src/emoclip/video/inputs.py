@@ -8,27 +8,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from emoclip.errors import InputError
+from emoclip.files import told
+from emoclip.video import arrays
 from emoclip.video.ahead import Ahead
+from emoclip.video.animations import read_animation
 from emoclip.video.containers import Container
+from emoclip.video.folders import VIDEO_SUFFIXES, expand_folder, left_out, list_pictures
 from emoclip.video.frames import Frame, Notes, past_end
-from emoclip.video.pictures import Pixels, is_picture, natural_order, read_picture, to_rgb
+from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
 from emoclip.video.sources import is_address
 
-Source = str | os.PathLike[str] | int | NDArray[Any] | Sequence[Any] | IO[bytes]
+Source = Any  # what `open_video` says
 
 PIPE = "standard input"
 AHEAD_BYTES = 32 << 20  # of frames decoded ahead: 36 of 640x360, 4 of 1920x1080
-VIDEO_SUFFIXES = {
-    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".gif", ".ogv"),
-    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".mxf", ".dv"),
-}
 
 
 class Video:
@@ -38,6 +37,7 @@ class Video:
     width, height: of the first frame, upright, in pixels; later frames may differ (see `Frame`).
     blocking: frames come when they come, from a camera or a pipe, perhaps never: not to be read ahead, since a reader
         that waits for them cannot be stopped, and what lies in wait is no longer live.
+    live: it may go on for ever, and cannot be read twice; a file that does not tell its length is not live.
     """
 
     def __init__(
@@ -50,8 +50,10 @@ class Video:
         notes: Notes,
         close: Callable[[], object] = lambda: None,
         blocking: bool = False,
+        live: bool = False,
     ) -> None:
-        self.name, self.fps, self.duration_s, self.blocking = name, fps, duration_s, blocking
+        self.name, self.fps, self.duration_s = name, fps, duration_s
+        self.blocking, self.live = blocking, live
         self._notes, self._close = notes, close
         self._ahead: Ahead[Frame] | None = None
         try:
@@ -111,10 +113,11 @@ def open_video(
     """Open anything that has pictures in it, and read up to its first frame.
 
     source: a video file, a folder of frames, a picture, an address (rtsp://, http://), "-" for standard
-        input, an open binary file, a camera number, an array (H, W[, 3|4]) or (T, H, W[, 3|4]), or a list
-        of arrays or picture files.
+        input, a camera number; or from a program: an open binary file, its bytes, an array (H, W[, 3|4]) or
+        (T, H, W[, 3|4]), also (T, 3, H, W), a tensor with its channels first, a Pillow image, or a list of such
+        pictures or names of picture files.
     start_s, end_s: read frames with start_s <= time < end_s; start_s seeks where the input can.
-    fps: frames per second of a folder, list or array, which carry no times of their own.
+    fps: frames per second of a folder, list, array or TIFF with pages, which carry no times of their own.
     allow_urls: False where the name comes from somebody else, so that no address is asked for it.
 
     A name is an address only if it begins with http://, rtsp:// or the like; a file is read by itself, whatever it or
@@ -134,76 +137,97 @@ def open_video(
         raise InputError(f"end={end_s:g} s must be after start={start_s:g} s")
     if not (math.isfinite(fps) and fps > 0):
         raise InputError(f"fps={fps:g} must be above 0")
-    if isinstance(source, int):
-        return _open_camera(source, end_s)
-    if isinstance(source, np.ndarray):
-        return _open_pictures("array", _split(source), start_s, end_s, fps)
-    if isinstance(source, (list, tuple)):
-        return _open_pictures("list of pictures", source, start_s, end_s, fps)
-    if not isinstance(source, (str, os.PathLike)):
-        return _open_container(
-            cast(IO[bytes], source), str(getattr(source, "name", "stream")), start_s, end_s
-        )
-    name = os.fspath(source)
-    path = Path(name)
+    plain = arrays.plain(source)
+    if isinstance(plain, int):
+        return _open_camera(plain, end_s)
+    if isinstance(plain, np.ndarray):
+        return _open_pictures("array", arrays.split(plain), start_s, end_s, fps)
+    if isinstance(plain, (list, tuple)):
+        return _open_pictures("list of pictures", plain, start_s, end_s, fps)
+    if not isinstance(plain, (str, os.PathLike)):
+        return _open_stream(plain, start_s, end_s, fps)
+    name = os.fspath(plain)
     if name == "-":
         return _open_container(sys.stdin.buffer, PIPE, start_s, end_s)
     if is_address(name):
         if not allow_urls:
             raise InputError(f"{name}: an address, and allow_urls=False; give a file")
         return _open_container(name, name, start_s, end_s)
+    try:
+        return _open_path(name, start_s, end_s, fps)
+    except (OSError, ValueError) as error:  # a name too long, or with a null in it
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{told(name)}: cannot be opened ({reason}); check the name") from None
+
+
+def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Video:
+    path = Path(name)
+    if not name:
+        raise InputError("an input without a name; is a variable of the shell not set?")
     if path.is_dir():
-        pictures = natural_order(entry for entry in path.iterdir() if is_picture(entry))
+        pictures, others = list_pictures(path)
         if not pictures:
-            raise InputError(f"{name}: a folder without pictures or videos; name one that has some")
-        return _open_pictures(name, pictures, start_s, end_s, fps)
+            raise InputError(f"{told(name)}: a folder without pictures or videos; name one that has some")
+        notes = Notes()
+        if others:
+            notes.add(left_out(others), 0.0)
+        return _open_pictures(told(name), pictures, start_s, end_s, fps, notes)
     if not path.exists():
         problem = "matches no file" if glob.has_magic(name) else "no such file"
-        raise InputError(f"{name}: {problem}; check the name")
+        raise InputError(f"{told(name)}: {problem}; check the name")
     if path.stat().st_size == 0 and path.is_file():
-        raise InputError(f"{name}: the file is empty; copy or record it again")
-    if is_picture(path):
-        return _open_pictures(name, [path], start_s, end_s, fps)
-    return _open_container(name, name, start_s, end_s)
+        raise InputError(f"{told(name)}: the file is empty; copy or record it again")
+    unknown = path.suffix.lower() not in VIDEO_SUFFIXES
+    if is_picture(path) or (unknown and path.is_file() and looks_like_picture(path)):
+        return _open_picture(path, told(name), start_s, end_s, fps)
+    return _open_container(name, told(name), start_s, end_s)
 
 
-def expand_inputs(inputs: Iterable[str]) -> list[str]:
+def _open_stream(file: IO[bytes], start_s: float, end_s: float | None, fps: float) -> Video:
+    name = str(getattr(file, "name", "stream"))
+    if not (hasattr(file, "seekable") and file.seekable()):
+        return _open_container(file, name, start_s, end_s)
+    begin = file.tell()
+    picture = looks_like_picture(file)
+    file.seek(begin)
+    if picture:
+        return _open_picture(file, name, start_s, end_s, fps)
+    return _open_container(file, name, start_s, end_s)
+
+
+def expand_inputs(
+    inputs: Iterable[str], *, each: bool | None = None, say: Callable[[str], object] = lambda line: None
+) -> list[str]:
     """Turn what a user names into single inputs for `open_video`, in natural order, none twice.
 
-    A folder stands for the videos in it and in its folders; a folder with pictures but no videos is one input
-    (its frames).  A pattern (`*.mp4`, `**/*.mov`) stands for what it matches.  Anything else, and whatever
-    matches nothing, is passed on for `open_video` to complain about.
+    A folder stands for the videos in it and in its folders, and for their pictures: one input each, or one of a whole
+    folder where they look like the frames of a clip (`each` settles it, True for one each).  A pattern (`*.mp4`,
+    `**/*.mov`) stands for what it matches.  Anything else, and whatever matches nothing, is passed on for `open_video`
+    to complain about.  say: called with a line for each guess, and for what is left out of a folder.
     """
     found: list[str] = []
     for name in inputs:
         matches = [Path(name)]
-        if glob.has_magic(name) and not matches[0].exists():
+        if glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110 (no error over a long name)
             matches = natural_order(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 (takes any root)
-        if is_address(name) or not matches:
+        if not name or is_address(name) or not matches:
             found.append(name)
             continue
         for match in matches:
-            found.extend(_expand_folder(match) if match.is_dir() else [str(match)])
+            is_folder = os.path.isdir(match)  # noqa: PTH112 (no error over a long name)
+            found.extend(expand_folder(match, each, say) if is_folder else [str(match)])
     return list(dict.fromkeys(found))
-
-
-def _expand_folder(folder: Path) -> list[str]:
-    found: list[Path] = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        names = [Path(place, name) for name in files if not name.startswith(".")]
-        videos = [path for path in names if path.suffix.lower() in VIDEO_SUFFIXES]
-        found.extend(videos or ([Path(place)] if any(map(is_picture, names)) else []))
-    return [str(path) for path in natural_order(found)] or [str(folder)]
 
 
 def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: float | None) -> Video:
     notes = Notes()
     container = Container(source, name, notes)
     if isinstance(source, str):
-        blocking = not is_address(source) and not Path(source).is_file()
+        file = not is_address(source) and Path(source).is_file()
+        blocking = not is_address(source) and not file
     else:
-        blocking = not (hasattr(source, "seekable") and source.seekable())
+        file = hasattr(source, "seekable") and source.seekable()
+        blocking = not file
     return Video(
         name,
         container.frames(start_s, end_s),
@@ -212,42 +236,58 @@ def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: f
         notes=notes,
         close=container.close,
         blocking=blocking,
+        live=container.duration_s is None and not file,
     )
 
 
+def _open_picture(
+    source: Path | IO[bytes], name: str, start_s: float, end_s: float | None, fps: float
+) -> Video:
+    """A picture file: still, moving, or of several pages."""
+    animation = read_animation(source, fps)
+    if animation is None:
+        return _open_pictures(name, [source], start_s, end_s, fps)
+    notes = Notes()
+    frames = animation.frames(start_s, end_s, notes)
+    return Video(name, frames, fps=animation.fps, duration_s=animation.duration_s, notes=notes)
+
+
 def _open_pictures(
-    name: str, pictures: Sequence[Any], start_s: float, end_s: float | None, fps: float
+    name: str,
+    pictures: Sequence[Any],
+    start_s: float,
+    end_s: float | None,
+    fps: float,
+    notes: Notes | None = None,
 ) -> Video:
     """A picture alone lasts 0 s; several are 1 / fps apart, and unreadable ones among them are left out."""
     duration_s = len(pictures) / fps if len(pictures) > 1 else 0.0
-    notes = Notes()
+    notes = notes if notes is not None else Notes()
 
     def frames() -> Iterator[Frame]:
         if start_s and start_s >= duration_s:
             raise past_end(name, start_s, duration_s)
         index = 0
+        time_s = 0.0
+
+        def say(line: str) -> None:
+            notes.add(line, time_s)
+
         for place in range(math.ceil(start_s * fps - 1e-6), len(pictures)):
-            if end_s is not None and place / fps >= end_s:
+            time_s = place / fps
+            if end_s is not None and time_s >= end_s:
                 return
             try:
-                image = _load(pictures[place], f"{name}[{place}]")
+                image = arrays.load(pictures[place], f"{name}[{place}]", say)
             except InputError as error:
                 if len(pictures) == 1:
                     raise
-                notes.add(f"left out: {error}", place / fps)
+                notes.add(f"left out: {error}", time_s)
                 continue
-            yield Frame(index, place / fps, image)
+            yield Frame(index, time_s, image)
             index += 1
 
     return Video(name, frames(), fps=fps, duration_s=duration_s, notes=notes)
-
-
-def _load(picture: Any, name: str) -> Pixels:
-    if isinstance(picture, np.ndarray):
-        return to_rgb(picture, name)
-    if isinstance(picture, (str, os.PathLike)):
-        return read_picture(os.fspath(picture))
-    raise InputError(f"{name}: {type(picture).__name__} is no picture; give arrays or names of picture files")
 
 
 def _open_camera(number: int, end_s: float | None) -> Video:
@@ -276,16 +316,5 @@ def _open_camera(number: int, end_s: float | None) -> Video:
         notes=Notes(),
         close=camera.release,
         blocking=True,
+        live=True,
     )
-
-
-def _split(array: NDArray[Any]) -> Sequence[NDArray[Any]]:
-    """An array as its pictures: (T, H, W[, C]) is many, (H, W[, C]) one.
-
-    Three axes are one colour picture if the last is 3 or 4 long, else T grey ones.
-    """
-    if array.ndim == 4 or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
-        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
-            raise InputError(f"array: shape {array.shape} has its channels first; give (H, W, 3)")
-        return list(array)
-    return [array]

@@ -1,30 +1,68 @@
 """Still pictures of any kind -> (H, W, 3) uint8 RGB: files with their quirks, and arrays."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from math import ceil, sqrt
 from pathlib import Path
-from typing import IO, Any
+from threading import Lock
+from typing import IO, TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.config import Limits
 from emoclip.errors import InputError
+from emoclip.files import told
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Pixels = NDArray[np.uint8]
+Say = Callable[[str], object]
 
 PICTURE_SUFFIXES = {
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".webp",
-    ".pgm",
-    ".ppm",
-    ".jp2",
-    ".avif",
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".tif", ".tiff", ".webp"),
+    *(".pgm", ".ppm", ".jp2", ".avif", ".heic", ".heif", ".hif"),
+}
+# What is opened, whatever a file is called: Pillow knows more, some by running other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "JPEG2000", "PPM", "GIF")
+WHOLE_PIXELS = (
+    50_000_000  # a phone's 48 megapixels; a larger picture is read at a half, a third ... of its size
+)
+BLOCK_PIXELS = 4_000_000  # worked on at once where that takes several times a picture's own memory
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How stored pixels become upright ones: first rows become columns, then they are flipped."""
+
+    transposed: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    def apply(self, pixels: Pixels) -> Pixels:
+        """Turn (H, W) or (H, W, C) upright."""
+        upright = pixels.swapaxes(0, 1) if self.transposed else pixels
+        return np.ascontiguousarray(upright[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
+
+    def size(self, stored: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+        return stored[::-1] if self.transposed else stored
+
+
+UPRIGHT = Orientation()
+EXIF_ORIENTATIONS = {
+    2: Orientation(flip_x=True),
+    3: Orientation(flip_x=True, flip_y=True),
+    4: Orientation(flip_y=True),
+    5: Orientation(transposed=True),
+    6: Orientation(transposed=True, flip_x=True),
+    7: Orientation(transposed=True, flip_x=True, flip_y=True),
+    8: Orientation(transposed=True, flip_y=True),
 }
 
 
@@ -43,26 +81,74 @@ def natural_order(paths: Iterable[Path]) -> list[Path]:
     )
 
 
-def read_picture(path: str | Path | IO[bytes]) -> Pixels:
+def read_picture(path: str | Path | IO[bytes], *, say: Say = lambda line: None) -> Pixels:
     """Read one picture upright (EXIF orientation applied), transparency laid over white.
 
-    path: a file, or an open one.  Returns (H, W, 3) uint8 RGB.  Raises InputError if the file is missing or no picture.
+    path: a file, or an open one.  Of an animated picture or one with pages, the first.
+    say: called with a line where the picture is read at a reduced size, as it is above 50 megapixels.
+    Returns (H, W, 3) uint8 RGB.  Raises InputError if the file is missing, no picture, damaged or above `Limits`.
     """
-    from PIL import Image, ImageOps
+    with opened(path) as picture:
+        return pixels_of(picture, title(path), say)
 
+
+def title(source: object) -> str:
+    """What to call a file, open or not, in messages."""
+    return told(str(getattr(source, "name", "picture") if hasattr(source, "read") else source))
+
+
+def looks_like_picture(path: str | Path | IO[bytes]) -> bool:
+    """True for content that is a picture, or a moving one, that Pillow reads (a GIF is left to FFmpeg)."""
     try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode[0] in "IF":  # 16-bit and float grey: Pillow's own conversion would clip them
-                return _rgb_from_deep_grey(np.asarray(picture))
-            if picture.has_transparency_data:
-                return over_white(np.asarray(picture.convert("RGBA")))
-            return np.array(picture.convert("RGB"))
+        with _identify(path) as picture:
+            return picture.format != "GIF"
+    except Exception:  # it is something else, or a picture so damaged that nobody reads it
+        return False
+
+
+@contextmanager
+def opened(path: str | Path | IO[bytes]) -> Iterator["Image.Image"]:
+    """Open a picture with Pillow; nothing is decoded yet.  Whatever goes wrong in the block is an InputError."""
+    try:
+        with _identify(path) as picture:
+            yield picture
+    except InputError:
+        raise
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the name") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace("\n", " ").replace(repr(str(path)), "it")
-        raise InputError(f"{path}: not a picture that can be read ({reason}); convert it elsewhere") from None
+        raise InputError(f"{title(path)}: no such file; check the name") from None
+    except (
+        Exception
+    ) as error:  # over damaged data, decoders raise anything: RuntimeError, struct.error, MemoryError
+        reason = " ".join(str(error).split()).replace(repr(str(path)), "it") or type(error).__name__
+        raise InputError(
+            f"{title(path)}: not a picture that can be read ({reason}); convert it elsewhere"
+        ) from None
+
+
+def pixels_of(picture: "Image.Image", name: str, say: Say = lambda line: None) -> Pixels:
+    """The pixels of a Pillow image as it stands, upright, (H, W, 3) uint8 RGB.  Raises InputError."""
+    before = picture.size
+    factor = _reduction(picture, name)
+    orientation = EXIF_ORIENTATIONS.get(_exif_orientation(picture), UPRIGHT)
+    width, height = (ceil(side / factor) for side in picture.size)
+    if (width, height) != before:
+        sizes = "{}x{} instead of {}x{}".format(width, height, *before)
+        say(f"larger than {WHOLE_PIXELS / 1e6:g} megapixels, read at {sizes}")
+    if picture.mode[0] in "IF":
+        top = _highest(np.asarray(picture), name)
+    pixels = np.empty((height, width, 3), np.uint8)
+    # In strips: Pillow's own conversions hold the whole picture several times.
+    rows = max(1, BLOCK_PIXELS // picture.width)
+    for at in range(0, height, rows):
+        strip = picture.crop((0, at * factor, picture.width, min((at + rows) * factor, picture.height)))
+        if picture.mode[0] in "IF":  # 16-bit and float grey: Pillow's own conversion would clip them
+            part = _rgb_from_deep_grey(np.asarray(strip), top)[::factor, ::factor]
+        elif picture.has_transparency_data:
+            part = over_white(np.asarray(strip.convert("RGBA").reduce(factor)))
+        else:
+            part = np.asarray(strip.convert("RGB").reduce(factor))
+        pixels[at : at + rows] = part
+    return orientation.apply(pixels)
 
 
 def to_rgb(array: NDArray[Any], name: str = "array") -> Pixels:
@@ -82,9 +168,13 @@ def to_rgb(array: NDArray[Any], name: str = "array") -> Pixels:
 
 def over_white(rgba: Pixels) -> Pixels:
     """Composite (H, W, 4) over white: what hides under full transparency is often garbage."""
-    alpha = rgba[..., 3:].astype(np.uint16)
-    blended = rgba[..., :3] * alpha + 255 * (255 - alpha)
-    return ((blended + 127) // 255).astype(np.uint8)
+    blended = np.empty((*rgba.shape[:2], 3), np.uint8)
+    rows = max(1, BLOCK_PIXELS // max(1, rgba.shape[1]))
+    for at in range(0, len(rgba), rows):
+        block = rgba[at : at + rows]
+        alpha = block[..., 3:].astype(np.uint16)
+        blended[at : at + rows] = (block[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return blended
 
 
 def shrink(picture: Pixels, max_side: int) -> Pixels:
@@ -95,6 +185,73 @@ def shrink(picture: Pixels, max_side: int) -> Pixels:
         return picture
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+_OPENING = Lock()
+
+
+def _identify(path: str | Path | IO[bytes]) -> "Image.Image":
+    from PIL import Image, UnidentifiedImageError
+
+    _register_heif()
+    with (
+        _OPENING
+    ):  # Pillow's own limit is below what `Limits` may allow, and its warning would be a second line
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            picture = Image.open(path, formats=FORMATS)
+        except UnidentifiedImageError:
+            raise InputError(
+                f"{title(path)}: not a picture of a kind that is read; convert it to JPEG or PNG"
+            ) from None
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
+    if picture.format == "HEIF":
+        _tell_heif_orientation(picture, path)
+    return picture
+
+
+@cache
+def _register_heif() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+
+def _exif_orientation(picture: "Image.Image") -> int:
+    try:
+        return int(picture.getexif().get(0x0112, 1))
+    except Exception:  # damaged notes about a picture do not make it unreadable
+        return 1
+
+
+def _tell_heif_orientation(picture: "Image.Image", path: str | Path | IO[bytes]) -> None:
+    """Put back the EXIF orientation, which pillow-heif takes out, where the file itself says nothing of turning.
+
+    A file that does (its `irot` and `imir` boxes, 9 bytes long) is upright already, and the EXIF would turn it twice.
+    """
+    if isinstance(path, (str, Path)):
+        content = Path(path).read_bytes()
+    else:
+        path.seek(0)
+        content = path.read()
+    if b"\0\0\0\x09irot" not in content and b"\0\0\0\x09imir" not in content:
+        picture.getexif()[0x0112] = picture.info.get("original_orientation") or 1
+
+
+def _reduction(picture: "Image.Image", name: str) -> int:
+    """By how much a large picture must be reduced; a JPEG does part of it itself and is never decoded in full."""
+    width, height = picture.size
+    factor = ceil(sqrt(width * height / WHOLE_PIXELS))
+    if factor > 1:
+        picture.draft(None, (width // factor, height // factor))
+    pixels, limit = picture.width * picture.height, Limits.current().picture_pixels
+    if pixels > limit:
+        raise InputError(
+            f"{name}: {width}x{height} is above {limit / 1e6:g} megapixels; make it smaller, or raise "
+            "EMOCLIP_MAX_PICTURE_MEGAPIXELS"
+        )
+    return max(1, ceil(sqrt(pixels / WHOLE_PIXELS)))
 
 
 def _to_uint8(array: NDArray[Any], name: str) -> Pixels:
@@ -109,7 +266,16 @@ def _to_uint8(array: NDArray[Any], name: str) -> Pixels:
     raise InputError(f"{name}: pixels of type {array.dtype}; give uint8 in 0-255")
 
 
-def _rgb_from_deep_grey(grey: NDArray[Any]) -> Pixels:
-    top = 1.0 if grey.dtype.kind == "f" and grey.max() <= 1 else 255.0 if grey.max() <= 255 else 65535.0
+def _highest(grey: NDArray[Any], name: str) -> float:
+    """What stands for white: 1, 255 or 65535, by the largest value there is."""
+    highest = float(grey.max())
+    if not np.isfinite(highest) or not np.isfinite(grey.min()):  # either is NaN if any pixel is
+        raise InputError(
+            f"{name}: has pixels that are no number (NaN or infinite); mend it where it was made"
+        )
+    return 1.0 if grey.dtype.kind == "f" and highest <= 1 else 255.0 if highest <= 255 else 65535.0
+
+
+def _rgb_from_deep_grey(grey: NDArray[Any], top: float) -> Pixels:
     eight = np.rint(np.clip(grey / top, 0, 1) * 255).astype(np.uint8)
     return np.repeat(eight[..., None], 3, axis=2)

@@ -1,0 +1,108 @@
+"""Pictures that move (WebP, AVIF, APNG) or have pages (TIFF): their frames, with times from their durations."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from emoclip.config import Limits
+from emoclip.errors import InputError
+from emoclip.video.frames import Frame, Notes, past_end
+from emoclip.video.pictures import opened, pixels_of, title
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MOVING = (
+    "WEBP",
+    "AVIF",
+    "PNG",
+    "TIFF",
+)  # a JPEG or HEIF with several pictures holds them beside the one meant
+NO_DURATION_S = 0.1  # what browsers take for a frame that says 0
+THUMBNAIL = 1  # bit of TIFF's NewSubfileType
+
+
+@dataclass(frozen=True)
+class Animation:
+    """One animated picture.  pages: (its number for Pillow, when it begins in seconds).  duration_s: of them all."""
+
+    source: str | Path | IO[bytes]
+    pages: list[tuple[int, float]]
+    duration_s: float
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, on average."""
+        return len(self.pages) / self.duration_s
+
+    def frames(self, start_s: float, end_s: float | None, notes: Notes) -> Iterator[Frame]:
+        """Yield the frames with start_s <= time < end_s, indexed from 0.  Raises InputError."""
+        if start_s and start_s >= self.duration_s:
+            raise past_end(title(self.source), start_s, self.duration_s)
+        index = 0
+        with opened(_rewound(self.source)) as picture:
+            for page, time_s in self.pages:
+                if end_s is not None and time_s >= end_s:
+                    return
+                try:
+                    picture.seek(page)
+                    picture.load()
+                except Exception as error:  # over damaged data, decoders raise anything
+                    if index == 0:
+                        raise
+                    reason = " ".join(str(error).split()) or type(error).__name__
+                    notes.add(f"damaged from here on, and left out ({reason})", time_s)
+                    return
+                if time_s >= start_s - 1e-6:
+                    yield Frame(index, time_s, pixels_of(picture, title(self.source)))
+                    index += 1
+
+
+def read_animation(source: str | Path | IO[bytes], fps: float) -> Animation | None:
+    """The pages of a picture and their times; None if it is a still picture.
+
+    fps: pages per second of a TIFF, which has no durations.  Raises InputError.
+    """
+    with opened(_rewound(source)) as picture:
+        count = getattr(picture, "n_frames", 1) if picture.format in MOVING else 1
+        hidden = 1 if getattr(picture, "default_image", False) else 0  # shown where APNG is not known
+        if count - hidden < 2:
+            return None
+        limits = Limits.current()
+        if picture.width * picture.height > limits.video_pixels:
+            raise InputError(
+                f"{title(source)}: {picture.width}x{picture.height} is above {limits.video_megapixels:g} megapixels a "
+                "frame; make it smaller, or raise EMOCLIP_MAX_VIDEO_MEGAPIXELS"
+            )
+        if count > limits.frames:
+            raise InputError(
+                f"{title(source)}: has {count} frames, above {limits.frames:g}; raise EMOCLIP_MAX_FRAMES to read it"
+            )
+        paged = picture.format == "TIFF"
+        pages: list[tuple[int, float]] = []
+        time_s = 0.0
+        for page in range(hidden, count):
+            try:
+                picture.seek(page)
+                if paged and picture.tag_v2.get(254, 0) & THUMBNAIL:  # type: ignore[attr-defined]
+                    continue
+                duration_s = 1 / fps if paged else _duration_s(picture)
+            except Exception:  # damaged: said when it is read, after the frames before it
+                duration_s = 1 / fps if paged else NO_DURATION_S
+            pages.append((page, time_s))
+            time_s = len(pages) / fps if paged else time_s + duration_s
+        return Animation(source, pages, time_s) if len(pages) > 1 else None
+
+
+def _duration_s(picture: "Image.Image") -> float:
+    if picture.format != "PNG":
+        picture.load()  # only then do WebP and AVIF tell
+    duration_ms = picture.info.get("duration") or 0
+    return duration_ms / 1000 if duration_ms > 0 else NO_DURATION_S
+
+
+def _rewound(source: str | Path | IO[bytes]) -> str | Path | IO[bytes]:
+    if not isinstance(source, (str, Path)):
+        source.seek(0)
+    return source

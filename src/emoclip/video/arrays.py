@@ -1,0 +1,101 @@
+"""What a Python program holds (arrays, tensors, Pillow images, bytes, open files) as what `open_video` reads."""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.errors import InputError
+from emoclip.video.pictures import Pixels, Say, pixels_of, read_picture, to_rgb
+
+Plain = str | os.PathLike[str] | int | NDArray[Any] | list[Any] | tuple[Any, ...] | IO[bytes]
+KNOWN = "a file's name, an open binary file, bytes, an array, a tensor, a Pillow image, or a list of pictures"
+
+
+def plain(source: Any) -> Plain:
+    """A source as a name, camera number, array with its channels last, list, or file open in binary mode.
+
+    Raises InputError that names the type of anything else.
+    """
+    if isinstance(source, (str, os.PathLike, list, tuple)):
+        return source
+    if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
+        return int(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source)
+    if _is_pillow(source):
+        return pixels_of(source, "Pillow image")
+    if hasattr(source, "__array__"):
+        return _array(source)
+    if hasattr(source, "read"):
+        return _binary(source)
+    raise InputError(f"a {type(source).__name__} is nothing that pictures can be read from; give {KNOWN}")
+
+
+def load(picture: Any, name: str, say: Say) -> Pixels:
+    """One picture of a list, (H, W, 3) uint8 RGB.  say: as in `read_picture`.  Raises InputError."""
+    if isinstance(picture, (str, os.PathLike)):
+        return read_picture(os.fspath(picture), say=say)
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        return read_picture(io.BytesIO(picture), say=say)
+    if _is_pillow(picture):
+        return pixels_of(picture, name, say)
+    if hasattr(picture, "__array__"):
+        return to_rgb(_array(picture), name)
+    if hasattr(picture, "read"):
+        picture = _binary(picture)
+        picture.seek(0)
+        return read_picture(picture, say=say)
+    raise InputError(
+        f"{name}: {type(picture).__name__} is no picture; give arrays, Pillow images or names of picture files"
+    )
+
+
+def split(array: NDArray[Any]) -> Sequence[NDArray[Any]]:
+    """An array as its pictures: (T, H, W[, C]) is many, (H, W[, C]) one.
+
+    Three axes are one colour picture if the last is 3 or 4 long, else T grey ones.
+    """
+    if array.ndim == 4 or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            raise InputError(f"array: shape {array.shape} has its channels first; give (H, W, 3)")
+        return list(array)
+    return [array]
+
+
+def _array(source: Any) -> NDArray[Any]:
+    """Anything with `__array__`, its channels last; tensors have them first, arrays of four axes may."""
+    tensor = hasattr(source, "detach")
+    try:
+        if tensor:  # PyTorch's, perhaps on a GPU, with gradients, or of a type that NumPy lacks
+            source = source.detach().cpu()
+            source = source.float() if source.is_floating_point() else source
+        array = np.asarray(source)
+    except Exception as error:  # whatever another library raises
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"a {type(source).__name__} that gives no array ({reason}); convert it first"
+        ) from None
+    first, last = array.shape[-3] if array.ndim >= 3 else 0, array.shape[-1] if array.ndim else 0
+    if first in (1, 3, 4) and last not in (1, 3, 4) and (array.ndim == 4 or (tensor and array.ndim == 3)):
+        array = np.moveaxis(array, -3, -1)
+    return array
+
+
+def _binary(file: Any) -> IO[bytes]:
+    """The file itself.  Raises InputError for one opened as text."""
+    if isinstance(file, io.TextIOBase) or "b" not in str(getattr(file, "mode", "b")).replace("1", "b"):
+        raise InputError(
+            f"{getattr(file, 'name', 'file')}: is open as text; open it in binary mode: open(name, 'rb')"
+        )
+    opened: IO[bytes] = file
+    return opened
+
+
+def _is_pillow(source: Any) -> bool:
+    image = sys.modules.get("PIL.Image")
+    return image is not None and isinstance(source, image.Image)

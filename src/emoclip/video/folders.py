@@ -1,0 +1,115 @@
+"""What a folder stands for: the videos in it, and its pictures, as one clip's frames or as so many photographs."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.errors import InputError
+from emoclip.files import told
+from emoclip.video.pictures import Say, is_picture, natural_order, opened
+
+VIDEO_SUFFIXES = {
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".gif", ".ogv"),
+    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".mxf", ".dv"),
+}
+PAIRS = 16  # neighbours that are compared to tell a clip from photographs
+ALIKE = 0.6  # correlation of neighbours, at 16 x 16: frames of a clip are above, photographs below (docs/predict.md)
+NAMED = 3  # of the files left out
+
+
+def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
+    """The inputs that a folder stands for, its own folders included, in natural order.
+
+    Each video is one.  The pictures of a folder are one too, its frames, if they look like a clip's; else one each.
+    each: settles that, True for one each.  say: called with a line for what was guessed, and for what is left out.
+    Hidden files and folders are not meant.
+    """
+    found: list[Path] = []
+    others: list[Path] = []
+
+    def unreadable(error: OSError) -> None:
+        say(f"{told(error.filename)}: left out, this folder cannot be read ({error.strerror})")
+
+    for place, folders, files in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        others += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
+        paths = [Path(place, name) for name in files if not name.startswith(".")]
+        readable = [path for path in paths if path.is_file()]
+        videos = [path for path in readable if path.suffix.lower() in VIDEO_SUFFIXES]
+        pictures = natural_order(path for path in readable if is_picture(path))
+        others += [path for path in paths if path not in {*videos, *pictures}]
+        found += videos
+        if pictures:
+            found += pictures if _are_photographs(Path(place), pictures, each, say) else [Path(place)]
+    if others and found:
+        say(f"{told(folder)}: {left_out(others)}")
+    return [str(path) for path in natural_order(found)] or [str(folder)]
+
+
+def list_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures of a folder in natural order, and what else is in it.  Raises InputError."""
+    try:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(
+            f"{told(folder)}: this folder cannot be read ({error.strerror}); check its rights"
+        ) from None
+    pictures = natural_order(entry for entry in entries if is_picture(entry))
+    return pictures, natural_order({*entries} - {*pictures})
+
+
+def left_out(paths: Sequence[Path]) -> str:
+    """A line for files that are neither videos nor pictures by their names."""
+    names = ", ".join(told(path.name) for path in paths[:NAMED])
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return f"left out, no video or picture that is read by its name: {names}{more}"
+
+
+def are_frames(pictures: Sequence[Path]) -> bool:
+    """Say whether pictures, in order, look like the frames of one clip: of one size, and neighbours alike.
+
+    Up to 16 pairs of neighbours are looked at.  Pictures that cannot be read decide nothing.
+    """
+    last = len(pictures) - 2
+    starts = sorted({round(at) for at in np.linspace(0, last, PAIRS)}) if last >= 0 else []
+    sizes: set[tuple[int, int]] = set()
+    likenesses: list[float] = []
+    for at in starts:
+        try:
+            (first, one), (second, other) = (_thumbnail(path) for path in pictures[at : at + 2])
+        except InputError:
+            continue
+        sizes |= {first, second}
+        likenesses.append(_likeness(one, other))
+    return len(sizes) <= 1 and (not likenesses or float(np.median(likenesses)) >= ALIKE)
+
+
+def _are_photographs(folder: Path, pictures: Sequence[Path], each: bool | None, say: Say) -> bool:
+    if each is not None or len(pictures) == 1:
+        return bool(each)
+    if are_frames(pictures):
+        say(
+            f"{told(folder)}: {len(pictures)} pictures alike, read as the frames of one clip; --each reads each alone"
+        )
+        return False
+    say(f"{told(folder)}: {len(pictures)} unlike pictures, read one by one; --one-clip reads them as frames")
+    return True
+
+
+def _thumbnail(path: Path) -> tuple[tuple[int, int], NDArray[np.float64]]:
+    with opened(path) as picture:
+        size = picture.size
+        picture.draft("L", (64, 64))
+        return size, np.asarray(picture.convert("L").resize((16, 16), 4), np.float64)  # 4: a box filter
+
+
+def _likeness(
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+) -> float:
+    """Correlation; of pictures without any contrast, 1 if both are."""
+    flat = one.std() < 1, other.std() < 1
+    return float(all(flat)) if any(flat) else float(np.corrcoef(one.ravel(), other.ravel())[0, 1])

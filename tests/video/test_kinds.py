@@ -1,0 +1,569 @@
+"""Every kind of file and of object that holds pictures: read rightly, or refused in one line that names it."""
+
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from packages import tiny_package
+from PIL import Image
+
+from emoclip.errors import ConfigError, InputError
+from emoclip.files import shorten, told
+from emoclip.video import expand_inputs, open_video
+from emoclip.video.folders import are_frames
+from emoclip.video.pictures import EXIF_ORIENTATIONS, read_picture
+
+MOVING = {"webp": {"lossless": True}, "png": {}, "avif": {"quality": 100}, "gif": {}}
+
+
+def corners():
+    """A picture that tells all eight ways of turning and flipping it apart: red top left, green top right."""
+    picture = np.full((48, 80, 3), 60, np.uint8)
+    picture[:16, :24], picture[:16, -24:] = (250, 30, 30), (30, 250, 30)
+    return picture
+
+
+def greys(count, size=(32, 48)):
+    return [np.full((*size, 3), 40 + 15 * i, np.uint8) for i in range(count)]
+
+
+def read(source, **options):
+    with open_video(source, **options) as video:
+        return list(video), video
+
+
+def problem(source):
+    """What is said of a source that cannot be read; nothing if it can."""
+    try:
+        read(source)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def one_line(source, words, **options):
+    with pytest.raises(InputError, match=words) as caught:
+        read(source, **options)
+    assert "\n" not in str(caught.value)
+
+
+def encode(path, pictures, codec="libx264", **options):
+    with av.open(str(path), "w", **options) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def with_matrix(path, matrix):
+    """Put a display matrix (a b u c d v x y w, as numbers) into the header of a video track."""
+    data = bytearray(path.read_bytes())
+    at = (
+        data.index(b"tkhd") + 4 + 4 + 20 + 8 + 8
+    )  # version and flags, times and number, reserved, layer and volume
+    fixed = [round(value * (1 << (30 if place % 3 == 2 else 16))) for place, value in enumerate(matrix)]
+    data[at : at + 36] = struct.pack(">9i", *fixed)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain_mp4(tmp_path_factory):
+    return encode(tmp_path_factory.mktemp("plain") / "a.mp4", [corners()] * 3)
+
+
+@pytest.mark.parametrize(
+    ("four", "upright"),
+    [
+        ((1, 0, 0, 1), lambda p: p),
+        ((-1, 0, 0, 1), lambda p: p[:, ::-1]),
+        ((1, 0, 0, -1), lambda p: p[::-1]),
+        ((-1, 0, 0, -1), lambda p: p[::-1, ::-1]),
+        ((0, 1, 1, 0), lambda p: p.swapaxes(0, 1)),
+        ((0, 1, -1, 0), lambda p: np.rot90(p, -1)),
+        ((0, -1, 1, 0), lambda p: np.rot90(p, 1)),
+        ((0, -1, -1, 0), lambda p: p[::-1, ::-1].swapaxes(0, 1)),
+        ((2, 0, 0, 2), lambda p: p),  # sizes are not its business
+    ],
+)
+def test_every_display_matrix_of_quarter_turns_and_flips(plain_mp4, tmp_path, four, upright):
+    path = tmp_path / "turned.mp4"
+    path.write_bytes(plain_mp4.read_bytes())
+    a, b, c, d = four
+    frames, video = read(with_matrix(path, [a, b, 0, c, d, 0, 0, 0, 1]))
+    expected = upright(corners())
+    assert frames[0].image.shape == expected.shape == (video.height, video.width, 3)
+    assert np.abs(frames[0].image.astype(int) - expected).mean() < 12
+    assert frames[1].grey(80).shape == expected.shape[:2]
+    assert video.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("four", "note"),
+    [
+        ((0, 0, 0, 0), "makes no sense"),
+        ((1, 0, 1, 0), "makes no sense"),
+        ((1, 1, 1, 1), "makes no sense"),
+        ((0.9, 0.43, -0.43, 0.9), "no quarter turn"),
+    ],
+)
+def test_other_display_matrices_are_shown_as_stored_and_said(plain_mp4, tmp_path, four, note):
+    path = tmp_path / "odd.mp4"
+    path.write_bytes(plain_mp4.read_bytes())
+    a, b, c, d = four
+    frames, video = read(with_matrix(path, [a, b, 0, c, d, 0, 0, 0, 1]))
+    if not video.warnings:  # FFmpeg drops some of them itself
+        assert note == "makes no sense"
+    else:
+        assert note in video.warnings[0]
+    assert np.abs(frames[0].image.astype(int) - corners()).mean() < 12
+
+
+@pytest.mark.parametrize("number", [1, *EXIF_ORIENTATIONS])
+def test_every_exif_orientation_is_pillows_own(tmp_path, number):
+    exif = Image.Exif()
+    exif[0x0112] = number
+    path = tmp_path / "turned.png"
+    Image.fromarray(corners()).save(path, exif=exif)
+    from PIL import ImageOps
+
+    with Image.open(path) as opened:
+        assert np.array_equal(read_picture(path), np.asarray(ImageOps.exif_transpose(opened)))
+
+
+def test_damaged_exif_does_not_make_a_picture_unreadable(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(corners()).save(path, exif=b"Exif\x00\x00rubbish", quality=95)
+    assert read_picture(path).shape == (48, 80, 3)
+
+
+@pytest.mark.parametrize(("own_turn", "shape"), [(b"", (80, 48, 3)), (b"\0\0\0\x09irot\3", (48, 80, 3))])
+def test_heic_is_turned_by_its_exif_unless_it_turns_itself(tmp_path, own_turn, shape):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.heic"
+    Image.fromarray(corners()).save(path, quality=90, exif=exif.tobytes())
+    path.write_bytes(path.read_bytes() + own_turn)
+    for source in (path, path.read_bytes()):
+        image = read(source)[0][0].image
+        assert image.shape == shape
+    assert (image[4, -4, 0] > 180) == (own_turn == b"")
+
+
+def test_heic_folders_jfif_and_files_without_a_suffix(tmp_path):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    for i, picture in enumerate(greys(3)):
+        Image.fromarray(picture).save(tmp_path / f"{i}.heic")
+    frames, _ = read(tmp_path)
+    assert [int(frame.image.mean()) for frame in frames] == pytest.approx([40, 55, 70], abs=3)
+    for name in ("photo.jfif", "photo", "photo.dat"):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(corners()).save(tmp_path / name, format="JPEG", exif=exif)
+        assert read(tmp_path / name)[0][0].image.shape == (80, 48, 3)
+
+
+@pytest.mark.parametrize("kind", MOVING)
+def test_moving_pictures_are_videos_with_their_own_times(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    first, *rest = map(Image.fromarray, greys(5))
+    durations = [100, 300, 100, 200, 100]
+    first.save(path, save_all=True, append_images=rest, duration=durations, **MOVING[kind])
+    for source in (path, path.read_bytes()):
+        frames, video = read(source)
+        assert [frame.time_s for frame in frames] == pytest.approx([0, 0.1, 0.4, 0.5, 0.7])
+        assert [int(frame.image.mean()) for frame in frames] == pytest.approx([40, 55, 70, 85, 100], abs=4)
+        assert video.duration_s == pytest.approx(0.8, abs=0.11)
+        assert not video.live
+    assert [frame.time_s for frame in read(path, start_s=0.4, end_s=0.7)[0]] == pytest.approx([0.4, 0.5])
+    one_line(path, "past the end", start_s=5)
+
+
+def test_pages_of_a_tiff_are_frames_and_a_thumbnail_is_none(tmp_path):
+    first, *rest = map(Image.fromarray, greys(4))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=rest)
+    frames, video = read(tmp_path / "a.tif", fps=2)
+    assert [frame.time_s for frame in frames] == [0, 0.5, 1, 1.5]
+    assert (video.duration_s, video.fps) == (2, 2)
+    small = Image.fromarray(greys(2)[1])
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    first.save(tmp_path / "b.tif", save_all=True, append_images=[small])
+    assert len(read(tmp_path / "b.tif")[0]) == 1
+
+
+def test_an_animation_cut_off_gives_what_is_there_and_says_so(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (6, 64, 64, 3)).astype(np.uint8)
+    first, *rest = map(Image.fromarray, noise)
+    first.save(tmp_path / "a.png", save_all=True, append_images=rest, duration=100)
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
+    frames, video = read(tmp_path / "a.png")
+    assert 1 <= len(frames) < 6
+    assert "damaged" in video.warnings[0]
+
+
+def test_a_file_that_does_not_tell_its_length_is_a_file(tmp_path):
+    path = encode(tmp_path / "a.webm", greys(12), "libvpx", options={"live": "1"})
+    frames, video = read(path)
+    assert len(frames) == 12
+    assert video.duration_s is None
+    assert not video.live
+    with path.open("rb") as file:
+        assert not read(file)[1].live
+
+
+def test_frames_of_changing_size_come_out_right(tmp_path):
+    small, large = greys(4), [np.full((64, 96, 3), 200, np.uint8)] * 4
+    parts = [encode(tmp_path / f"{i}.ts", part).read_bytes() for i, part in enumerate((small, large))]
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    frames, _ = read(tmp_path / "both.ts")
+    assert {frame.image.shape for frame in frames} == {(32, 48, 3), (64, 96, 3)}
+    assert all((frame.width, frame.height) == frame.image.shape[1::-1] for frame in frames)
+
+
+def damaged(path, seed):
+    """Random bytes in its header, which is what decoders stumble over."""
+    data = bytearray(path.read_bytes())
+    random = np.random.default_rng(seed)
+    for at in random.integers(4, min(len(data), 1500), 12):
+        data[at] = random.integers(256)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["avif", "webp", "png", "jpg", "heic", "tif", "mp4", "mov", "mkv"])
+def test_damaged_files_are_one_line_or_read(tmp_path, kind):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    for seed in range(12):
+        path = tmp_path / f"{seed}.{kind}"
+        if kind in ("mp4", "mov", "mkv"):
+            encode(path, greys(3))
+        else:
+            Image.fromarray(corners()).save(path)
+        said = problem(damaged(path, seed))
+        assert "\n" not in said
+        assert not said or path.name in said
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mov", "mkv"])
+def test_cut_files_are_one_line_or_read(tmp_path, kind):
+    path = encode(tmp_path / f"a.{kind}", greys(10))
+    whole = path.read_bytes()
+    for share in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        assert "\n" not in problem(path)
+
+
+def test_pixels_of_absurd_shape_take_no_memory(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(60_000, 1)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(greys(1, (48, 64))[0], format="rgb24")))
+        container.mux(stream.encode())
+    assert read(path)[0][0].image.shape == (48, 64, 3)
+
+
+def test_a_stream_without_decoder_is_one_line(plain_mp4, tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(plain_mp4.read_bytes().replace(b"avc1", b"zzz9"))
+    one_line(path, "no decoder")
+
+
+def test_limits_are_checked_before_decoding_and_can_be_set(tmp_path, monkeypatch):
+    Image.new("1", (12_000, 12_000)).save(tmp_path / "large.png")
+    one_line(tmp_path / "large.png", "12000x12000 is above 100 megapixels.*EMOCLIP_MAX_PICTURE_MEGAPIXELS")
+    Image.new("P", (12_000, 12_000)).save(tmp_path / "large.gif")
+    one_line(tmp_path / "large.gif", "above 36 megapixels")
+    first, *rest = map(Image.fromarray, greys(3))
+    first.save(tmp_path / "a.webp", save_all=True, append_images=rest)
+    encode(tmp_path / "a.mp4", greys(3))
+    monkeypatch.setenv("EMOCLIP_MAX_FRAMES", "2")
+    for name in ("a.webp", "a.mp4"):
+        one_line(tmp_path / name, "EMOCLIP_MAX_FRAMES")
+    monkeypatch.delenv("EMOCLIP_MAX_FRAMES")
+    monkeypatch.setenv("EMOCLIP_MAX_VIDEO_MEGAPIXELS", "0.001")
+    for name in ("a.webp", "a.mp4"):
+        one_line(tmp_path / name, r"48x32 is above 0\.001 megapixels")
+    monkeypatch.setenv("EMOCLIP_MAX_VIDEO_MEGAPIXELS", "lots")
+    with pytest.raises(ConfigError, match="EMOCLIP_MAX_VIDEO_MEGAPIXELS=lots"):
+        open_video(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_large_pictures_are_read_at_a_reduced_size_and_said(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("emoclip.video.pictures.WHOLE_PIXELS", 2_000)
+    monkeypatch.setattr("emoclip.video.pictures.BLOCK_PIXELS", 800)
+    Image.fromarray(corners()).save(tmp_path / f"a.{kind}", quality=95)
+    frames, video = read(tmp_path / f"a.{kind}")
+    assert frames[0].image.shape == (24, 40, 3)
+    assert frames[0].image[2, 2, 0] > 200
+    assert frames[0].image[2, -3, 1] > 200
+    assert "40x24 instead of 80x48" in video.warnings[0]
+
+
+def test_strips_give_the_whole_picture(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (50, 30, 4)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    Image.fromarray(noise[..., 0].astype(np.uint16) * 257).save(tmp_path / "b.png")
+    whole = [read_picture(tmp_path / name) for name in ("a.png", "b.png")]
+    monkeypatch.setattr("emoclip.video.pictures.BLOCK_PIXELS", 100)
+    assert all(
+        np.array_equal(read_picture(tmp_path / name), picture)
+        for name, picture in zip(("a.png", "b.png"), whole, strict=True)
+    )
+    assert np.array_equal(whole[1][..., 0], noise[..., 0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_float_pictures_that_are_no_numbers_are_one_line(tmp_path, value):
+    grey = np.full((20, 20), 0.5, np.float32)
+    grey[3, 4] = value
+    Image.fromarray(grey).save(tmp_path / "a.tif")
+    one_line(tmp_path / "a.tif", "NaN or infinite")
+    one_line(grey, "0-1")
+
+
+class Tensor:
+    """What PyTorch's tensors look like from outside."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def detach(self):
+        return self
+
+    cpu = float = detach
+
+    def is_floating_point(self):
+        return self.array.dtype.kind == "f"
+
+    def __array__(self, *_, **__):
+        return self.array
+
+
+def sources():
+    picture = corners()
+    first = picture.transpose(2, 0, 1)
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return {
+        "Pillow": (Image.fromarray(picture), 1),
+        "bytes": (buffer.getvalue(), 1),
+        "bytearray": (bytearray(buffer.getvalue()), 1),
+        "open file": (buffer, 1),
+        "channels first": (np.stack([first] * 4), 4),
+        "tensor": (Tensor(first), 1),
+        "tensors": (Tensor(np.stack([first] * 4)), 4),
+        "float tensor": (Tensor(np.stack([first] * 4).astype(np.float32) / 255), 4),
+        "list": ([Image.fromarray(picture), buffer.getvalue(), Tensor(first), picture], 4),
+    }
+
+
+@pytest.mark.parametrize("name", sources())
+def test_what_programs_hold_is_read(name):
+    source, count = sources()[name]
+    frames, _ = read(source)
+    assert len(frames) == count
+    assert all(np.array_equal(frame.image, corners()) for frame in frames)
+
+
+def test_real_tensors_are_read():
+    torch = pytest.importorskip("torch")
+    tensor = torch.from_numpy(corners().transpose(2, 0, 1).copy())
+    assert np.array_equal(read(tensor)[0][0].image, corners())
+    half = (tensor[None] / 255).to(torch.bfloat16).requires_grad_()
+    assert np.abs(read(half)[0][0].image.astype(int) - corners()).max() <= 1
+
+
+@pytest.mark.parametrize("source", [None, True, 1.5, {}, {"a"}, object(), (number for number in ())])
+def test_anything_else_is_refused_by_its_name(source):
+    one_line(source, type(source).__name__)
+
+
+def test_text_files_bytes_that_are_no_picture_and_odd_names(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_text("x" * 300)
+    with path.open(encoding="utf-8") as file:
+        one_line(file, "binary mode")
+    one_line(io.StringIO("x"), "binary mode")
+    one_line(b"x" * 300, "not a video")
+    one_line("", "without a name")
+    one_line("x" * 5000 + ".mp4", "long|no such file")
+    one_line("a\0b.mp4", "null|no such file")
+
+
+def test_names_that_are_no_text_are_told_as_addresses_that_turn_back(plain_mp4, tmp_path):
+    raw = os.fsencode(tmp_path) + b"/caf\xe9 %41.mp4"
+    try:
+        Path(os.fsdecode(raw)).write_bytes(plain_mp4.read_bytes())
+    except OSError:
+        pytest.skip("this file system has no such names")
+    frames, video = read(os.fsdecode(raw))
+    assert len(frames) == 3
+    from urllib.parse import unquote_to_bytes
+
+    assert unquote_to_bytes(video.name.removeprefix("file://")) == raw
+    assert told("plain é.mp4") == "plain é.mp4"
+
+
+def test_long_names_are_cut_with_a_hash():
+    assert shorten("a" * 200) == "a" * 200
+    one, other = shorten("é" * 120 + "1"), shorten("é" * 120 + "2")
+    assert one != other
+    assert max(len(os.fsencode(name)) for name in (one, other)) <= 200
+
+
+def photographs(folder, count=6):
+    random = np.random.default_rng(1)
+    for i in range(count):
+        coarse = random.integers(0, 255, (6, 6, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize((60, 60)).save(folder / f"{i}.png")
+
+
+def clip(folder, count=6):
+    coarse = np.random.default_rng(2).integers(0, 255, (6, 6, 3)).astype(np.uint8)
+    picture = np.asarray(Image.fromarray(coarse).resize((60, 60)))
+    for i in range(count):
+        Image.fromarray(np.roll(picture, i, axis=1)).save(folder / f"{i}.png")
+
+
+def test_a_folder_is_one_clip_or_so_many_photographs_and_says_which(tmp_path):
+    for make, name in ((photographs, "photographs"), (clip, "clip")):
+        (tmp_path / name).mkdir()
+        make(tmp_path / name)
+    said = []
+    found = expand_inputs([str(tmp_path)], say=said.append)
+    assert found == [str(tmp_path / "clip"), *(str(tmp_path / "photographs" / f"{i}.png") for i in range(6))]
+    assert any("--each" in line for line in said)
+    assert any("--one-clip" in line for line in said)
+    said.clear()
+    assert len(expand_inputs([str(tmp_path / "clip")], each=True, say=said.append)) == 6
+    assert expand_inputs([str(tmp_path / "photographs")], each=False) == [str(tmp_path / "photographs")]
+    assert said == []
+    Image.fromarray(corners()).save(tmp_path / "clip" / "2.png")  # another size: no clip has that
+    assert len(expand_inputs([str(tmp_path / "clip")])) == 6
+
+
+def test_frames_of_real_videos_are_alike_and_real_faces_are_not(media, shared, tmp_path):
+    for name in ("single_face.mp4", "face_noface.mov", "WolfgangLanger_Pexels.mp4"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for frame in open_video(media / name):
+            if frame.index % 25 == 0:
+                Image.fromarray(frame.image).save(folder / f"{frame.index:04d}.png")
+        assert are_frames(sorted(folder.iterdir()))
+    photos = sorted((shared / "scenes").rglob("*.jpg"))[:20]
+    if len(photos) > 2:
+        assert not are_frames(photos)
+
+
+def test_nothing_in_a_folder_is_left_out_silently(tmp_path):
+    for name in ("a.mp4", "notes.txt", "b.jxl", "deep/c.cr2", "deep/d.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "deep" / "link").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    said = []
+    assert expand_inputs([str(tmp_path)], say=said.append) == [f"{tmp_path}/a.mp4", f"{tmp_path}/deep/d.mp4"]
+    (line,) = said
+    assert "and 2 more" in line
+    for i, picture in enumerate(greys(2)):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    assert "b.jxl" in " ".join(read(tmp_path)[1].warnings)
+
+
+def run(*arguments, cwd=None):
+    command = [sys.executable, "-m", "emoclip", *arguments]
+    done = subprocess.run(command, capture_output=True, timeout=300, cwd=cwd, check=False)
+    assert b"Traceback" not in done.stderr
+    return done
+
+
+def test_a_batch_of_odd_files_is_done_beside_the_broken_ones(plain_mp4, tmp_path):
+    tiny = str(tiny_package(tmp_path / "tiny"))
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    good = plain_mp4.read_bytes()
+    names = [b"caf\xe9.mp4", b"z" * 240 + b".mp4", b"good.mp4"]
+    try:
+        for name in names:
+            Path(os.fsdecode(os.fsencode(inputs) + b"/" + name)).write_bytes(good)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (inputs / "bad.mp4").write_bytes(good.replace(b"avc1", b"zzz9"))
+    (inputs / "bad.avif").write_bytes(good[:300])
+    shared = ("--model", tiny, "--labels", "smiling, sad", "--faces", "full")
+    done = run("predict", str(inputs), "", *shared, "--json", str(tmp_path / "r.json"), cwd=inputs)
+    assert done.returncode == 1
+    records = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert [record["status"] for record in records].count("ok") == 3
+    assert len(records) == 6
+    assert any(record["input"].startswith("file:///") for record in records)
+    assert b"without a name" in done.stderr
+    done = run(
+        "timeline", str(inputs), "", *shared, "--formats", "csv,overlay", "--out", str(tmp_path / "out")
+    )
+    assert done.returncode == 1
+    assert b"3 done, 3 failed" in done.stdout
+    sidecars = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "out").glob("*.json")]
+    assert len(sidecars) == 3
+    assert all(record["complete"] for record in sidecars)
+    done = run("timeline", str(inputs), *shared, "--formats", "csv,overlay", "--out", str(tmp_path / "out"))
+    assert b"3 skipped" in done.stdout
+
+
+def test_fps_on_the_command_line_sets_the_times_of_pictures(tmp_path):
+    tiny = str(tiny_package(tmp_path / "tiny"))
+    (tmp_path / "in").mkdir()
+    clip(tmp_path / "in")
+    arguments = ("--model", tiny, "--labels", "smiling, sad", "--faces", "full", "--fps", "2")
+    done = run("predict", str(tmp_path / "in"), *arguments, "--json", "-")
+    record = json.loads(done.stdout)
+    assert (record["duration_s"], record["faces"][0]["end_s"]) == (3.0, 2.5)
+    assert b"--each" in done.stderr
+    done = run("predict", str(tmp_path / "in"), *arguments, "--each", "--json", "-")
+    assert len(json.loads(done.stdout)) == 6
+
+
+def test_times_are_never_minus_zero(tmp_path):
+    from emoclip import EmoCLIP
+    from emoclip.timeline import json_line
+
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for i, picture in enumerate(greys(12)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = 100 * i, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "tiny")), threads=1)
+    result = model.classify(path, ["smiling", "sad"], faces="full")
+    timeline = model.timeline(path, ["smiling", "sad"], faces="full").read()
+    from dataclasses import replace
+
+    early = replace(timeline, windows=[replace(timeline.windows[0], start_s=-1e-9, end_s=-0.0)])
+    texts = [json.dumps(result.record()), json_line("a", early.windows[0]), repr(next(early.rows()))]
+    assert not any("-0.0" in text for text in texts)
