@@ -61,7 +61,7 @@ def import_(
 
     Nothing in the checkpoint is executed, and every name and shape in it has to fit.
     """
-    importing = training_module("importing")
+    importing = training_module("export.importing")
     with progress_bars() as bars:
         task = bars.add_task(f"import {checkpoint.name}", total=1.0)
         notes = importing.import_package(

@@ -90,7 +90,7 @@ def fetch(
             check_training()  # before the download, which is of no use without
             if catalogue.KNOWN[name].weights_file:
                 catalogue.fetch_weights(name)  # with its own progress, and before torch is loaded
-            importing = training_module("importing")
+            importing = training_module("export.importing")
             with progress_bars() as bars:
                 task = bars.add_task(f"make {name}", total=1.0)
                 folder = importing.make_known(
