@@ -26,12 +26,14 @@ def tiny_package(
     sample_fps: float = 8.0,
     logit_scale: float = 20.0,
     margin: float = 0.0,
+    calibrated: bool = True,
     seed: int = 0,
 ) -> Path:
     """Write a whole, valid package into `folder` (made if absent) and return `folder`.
 
     The image tower pools the picture into 4 x 4 cells and mixes them; the temporal part adds the
     frames' spread to their mean; the text tower averages one vector per character.  All weights come from `seed`.
+    calibrated: with a curve for scores and a usual resting face.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -63,6 +65,7 @@ def tiny_package(
         "logit_scale": logit_scale,
         "temporal": temporal,
         "precision": "fp32",
+        **({"intensity": {"slope": 4.0, "offset": -1.0}, "resting": [0.25] * width} if calibrated else {}),
         "files": {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != "config.json"},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2))

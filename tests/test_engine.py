@@ -5,6 +5,7 @@ import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
+from emoclip.baseline import Baseline
 from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError
 from emoclip.model import unit
@@ -32,6 +33,46 @@ def test_probabilities_are_the_softmax_of_scaled_cosines(tiny):
     text = unit(np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32))
     logits = np.exp(tiny.package.logit_scale * (text.astype(float) @ clip.astype(float)))
     np.testing.assert_allclose(tiny.probabilities(clip, text), logits / logits.sum())
+
+
+def test_a_score_is_the_curve_of_the_packages_own_and_knows_no_other_label(tiny):
+    clip = unit(np.array([1, 2] + [0] * 14, np.float32))
+    text = tiny.embed_text(LABELS)
+    scores = tiny.intensities(clip, text)
+    cosines = text.astype(float) @ clip.astype(float)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-(4.0 * cosines - 1.0))))
+    alone = tiny.intensities(clip, tiny.embed_text(["surprised", "bored"]))
+    assert alone[0] == pytest.approx(scores[2], abs=1e-7)
+
+
+def test_scores_are_in_the_result_only_where_asked(tiny):
+    plain = tiny.classify(frames(6), LABELS, faces="full").to_dict()["faces"][0]
+    assert "scores" not in plain
+    scored = tiny.classify(frames(6), LABELS, faces="full", scores=True).to_dict()["faces"][0]
+    assert list(scored["scores"]) == LABELS
+    assert all(0 <= score <= 1 for score in scored["scores"].values())
+    assert scored["probs"] == plain["probs"]
+    few = tiny.classify(frames(6), LABELS[1:], faces="full", scores=True).faces[0].scores
+    assert few == {label: scored["scores"][label] for label in LABELS[1:]}
+
+
+def test_a_package_without_a_curve_says_so(tmp_path):
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p", calibrated=False)))
+    with pytest.raises(ConfigError, match="no calibrated scores; leave --scores out"):
+        model.classify(frames(2), LABELS, faces="full", scores=True)
+
+
+@pytest.mark.parametrize("baseline", [Baseline(auto=True), Baseline(start_s=0.0, end_s=0.2)])
+def test_a_resting_face_is_taken_out_of_a_clip(tiny, baseline):
+    pictures = frames(6)
+    plain = tiny.classify(pictures, LABELS, faces="full").faces[0].probs
+    moved = tiny.classify(pictures, LABELS, faces="full", baseline=baseline).faces[0].probs
+    assert moved != plain
+    if not baseline.auto:  # by hand: the first frames' clip for the resting face
+        rest = tiny.largest_clip(pictures, FaceConfig(mode="full"), 0.0, 0.2)
+        clip = tiny.largest_clip(pictures, FaceConfig(mode="full"))
+        expected = tiny.probabilities(unit(clip - (rest - 0.25)), tiny.embed_text(LABELS))
+        assert list(moved.values()) == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_a_compound_is_the_average_of_its_parts(tiny):

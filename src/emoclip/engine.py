@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.baseline import Baseline, Rest
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
 from emoclip.faces import Face, FaceFollower, square_crop
@@ -70,6 +71,8 @@ class EmoCLIP:
         end_s: float | None = None,
         faces: FaceConfig | str = "largest",
         fps: float = 25.0,
+        scores: bool = False,
+        baseline: Baseline | None = None,
         allow_urls: bool = True,
         progress: Progress | None = None,
     ) -> Classification:
@@ -80,31 +83,25 @@ class EmoCLIP:
         this start_s and end_s, which is then closed.
         labels: whatever `prompts.resolve` takes.  faces: a FaceConfig, or its mode.
         fps: frames per second of what has no times of its own: arrays, lists and folders of pictures.
+        scores: say of each label on its own too how strongly it shows.  baseline: where the person is seen at rest,
+        which is taken out before labels are compared.
         allow_urls: False on a server that is given names by others: an address is then an InputError.
         progress: called with the seconds of video done.  Raises InputError, ConfigError.
         """
         config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
         prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
         text = self.embed_text(prompts)
-        frames = 0
-        tracks: dict[int, _Track] = {}
+        rest = Rest(self, source, baseline, config) if baseline else None
         if not isinstance(source, Video):
             source = open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls)
         with source as video:
             rate = self._sampling_rate(video, start_s, end_s)
-            for seen in self.watch(video, config, rate):
-                frames += 1
-                for item in seen.faces:
-                    tracks.setdefault(item.face.track_id, _Track(item.face.track_id)).add(seen.time_s, item)
-                if progress:
-                    progress(seen.time_s - start_s)
+            told = (lambda time_s: progress(time_s - start_s)) if progress else None
+            ranked, frames = self._tracks(self.watch(video, config, rate), told)
             name, duration_s, warnings = video.name, video.duration_s, video.warnings
-        ranked = sorted(
-            (track for track in tracks.values() if track.embeddings), key=lambda track: -track.area
-        )
         if config.mode == "largest":
             ranked = ranked[:1]
-        results = [self._result(track, prompts.labels, text, frames) for track in ranked]
+        results = [self._result(track, prompts.labels, text, frames, scores, rest) for track in ranked]
         return Classification(
             input=name,
             model=self.package.name,
@@ -114,6 +111,15 @@ class EmoCLIP:
             faces=results,
             warnings=warnings,
         )
+
+    def largest_clip(
+        self, source: Any, config: FaceConfig, start_s: float = 0.0, end_s: float | None = None
+    ) -> NDArray[np.float32] | None:
+        """Embed the largest face of a stretch of an input as one clip, (D,) unit; None where no face is seen."""
+        with open_video(source, start_s=start_s, end_s=end_s) as video:
+            rate = self._sampling_rate(video, start_s, end_s)
+            ranked, _ = self._tracks(self.watch(video, config, rate), None)
+        return self.embed_clip(np.stack(ranked[0].embeddings)) if ranked else None
 
     def timeline(
         self,
@@ -125,6 +131,8 @@ class EmoCLIP:
         faces: FaceConfig | str = "all",
         windows: WindowConfig | None = None,
         segments: SegmentConfig | None = None,
+        scores: bool = False,
+        baseline: Baseline | None = None,
         keep_pictures: bool = False,
         fps: float = 25.0,
         allow_urls: bool = True,
@@ -132,7 +140,8 @@ class EmoCLIP:
     ) -> TimelineStream:
         """Say how each face reads over time: iterate for windows while the video runs, or `.read()` the whole.
 
-        source, labels, start_s, end_s, faces, fps, allow_urls, progress: as in `classify`; a stream may never end.
+        source, labels, start_s, end_s, faces, fps, scores, baseline, allow_urls, progress: as in `classify`; a stream
+        may never end.
         keep_pictures: keep a small picture of each track's strongest moment per label.
         Raises InputError, ConfigError.
         """
@@ -146,6 +155,8 @@ class EmoCLIP:
             faces=config,
             windows=windows or WindowConfig(),
             segments=segments or SegmentConfig(),
+            scores=scores,
+            baseline=baseline,
             keep_pictures=keep_pictures,
             fps=fps,
             allow_urls=allow_urls,
@@ -263,6 +274,34 @@ class EmoCLIP:
         shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
         return shares
 
+    def intensities(self, clips: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How strongly each label shows, whatever the other labels are.  Shapes as in `probabilities`; in [0, 1].
+
+        A score is the share of people who would say that the face shows the label, read off its cosine by a curve
+        that was fitted on votes.  `none of these` has no score, NaN.  Raises ConfigError if the package has no curve.
+        """
+        if self.package.intensity is None:
+            raise ConfigError(f"model {self.package.name} has no calibrated scores; leave --scores out")
+        slope, offset = self.package.intensity
+        cosines = clips.astype(np.float64) @ text.T.astype(np.float64)
+        scores: NDArray[np.float64] = 1 / (1 + np.exp(-(slope * cosines + offset)))
+        scores[..., ~text.any(axis=1)] = np.nan
+        return scores
+
+    @staticmethod
+    def _tracks(seen_frames: Iterable[SeenFrame], progress: Progress | None) -> tuple[list["_Track"], int]:
+        """Gather frames by person: those embedded at all, largest first, and how many frames there were."""
+        tracks: dict[int, _Track] = {}
+        frames = 0
+        for seen in seen_frames:
+            frames += 1
+            for item in seen.faces:
+                tracks.setdefault(item.face.track_id, _Track(item.face.track_id)).add(seen.time_s, item)
+            if progress:
+                progress(seen.time_s)
+        embedded = (track for track in tracks.values() if track.embeddings)
+        return sorted(embedded, key=lambda track: -track.area), frames
+
     def _sampling_rate(self, video: Video, start_s: float, end_s: float | None) -> float:
         # A short input is sampled more densely, so that it fills one clip where it has the frames.
         known = [limit for limit in (end_s, video.duration_s) if limit is not None]
@@ -301,9 +340,24 @@ class EmoCLIP:
             yield SeenFrame(index, time_s, seen)
 
     def _result(
-        self, track: "_Track", labels: list[str], text: NDArray[np.float32], frames: int
+        self,
+        track: "_Track",
+        labels: list[str],
+        text: NDArray[np.float32],
+        frames: int,
+        scored: bool,
+        rest: Rest | None,
     ) -> FaceResult:
-        shares = self.probabilities(self.embed_clip(np.stack(track.embeddings)), text)
+        seen = np.stack(track.embeddings)
+        clip = self.embed_clip(seen)
+        if rest is not None:
+            clip = rest.taken_out(clip, rest.of(seen))
+        shares = self.probabilities(clip, text)
+        scores = None
+        if scored:
+            found = self.intensities(clip, text).tolist()
+            rounded = [None if math.isnan(score) else round(score, 6) for score in found]
+            scores = dict(zip(labels, rounded, strict=True))
         probs = {label: round(float(share), 6) for label, share in zip(labels, shares, strict=True)}
         return FaceResult(
             track_id=track.track_id,
@@ -313,6 +367,7 @@ class EmoCLIP:
             coverage=round(track.frames / frames, 4),
             probs=probs,
             top=labels[int(shares.argmax())],
+            scores=scores,
             seen_at_s=track.largest[1],
             box=track.largest[2],
         )

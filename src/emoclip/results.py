@@ -19,6 +19,7 @@ class FaceResult:
 
     start_s, end_s: seconds from the container's clock.  frames: frames in which the face was seen.
     coverage: share in [0, 1] of the read frames that show this face.  probs: label -> probability, sums to 1.
+    scores: label -> how strongly it shows, in [0, 1], whatever the others are; None (and no key) where not asked for.
     seen_at_s, box: when the face was largest, and its box (x0, y0, x1, y1) in pixels of that frame (not in the record).
     """
 
@@ -29,6 +30,7 @@ class FaceResult:
     coverage: float
     probs: dict[str, float]
     top: str
+    scores: dict[str, float | None] | None = None
     seen_at_s: float = field(default=0.0, compare=False)
     box: tuple[float, float, float, float] = field(default=(0.0, 0.0, 0.0, 0.0), compare=False)
 
@@ -62,6 +64,8 @@ class Classification:
         del record["warnings"]
         for face in record["faces"]:
             del face["seen_at_s"], face["box"]
+            if face["scores"] is None:
+                del face["scores"]
         return record
 
     def columns(self) -> list[str]:
@@ -102,6 +106,7 @@ class Window:
     track_id: NO_TRACK (-1) if nobody was seen.  start_s, end_s: timestamps of the window's first and last frame,
     seconds on the container's clock.  coverage: share in [0, 1] of its frames that show this face.  score: mean
     detection score in [0, 1] of those, NaN if there are none.  top: "" and probs all NaN unless status is `ok`.
+    scores: label -> how strongly it shows, in [0, 1], whatever the others are; NaN as probs, None where not asked for.
     """
 
     track_id: int
@@ -112,6 +117,7 @@ class Window:
     score: float
     top: str
     probs: dict[str, float]
+    scores: dict[str, float] | None = None
 
     @property
     def centre_s(self) -> float:
@@ -203,6 +209,7 @@ class Timeline:
     summary: list[LabelSummary]
     peaks: list[Peak] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    scored: bool = False  # whether windows have scores
 
     def __repr__(self) -> str:
         length = "a stream" if self.duration_s is None else f"{self.duration_s:.1f} s"
@@ -230,7 +237,8 @@ class Timeline:
     def columns(self) -> list[str]:
         """Names of the table's columns, as CSV and Parquet have them."""
         fixed = ["input", "track_id", "start_s", "end_s", "status", "coverage", "score", "top"]
-        return fixed + [f"prob:{label}" for label in self.labels]
+        scores = [f"score:{label}" for label in self.labels] if self.scored else []
+        return fixed + [f"prob:{label}" for label in self.labels] + scores
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Yield one row per window, in the order of `columns`; times to the microsecond."""
@@ -245,6 +253,7 @@ class Timeline:
                 round(window.score, 4),
                 window.top,
                 *(round(window.probs[label], 6) for label in self.labels),
+                *(round(window.scores[label], 6) for label in self.labels if window.scores),
             )
 
 

@@ -62,6 +62,23 @@ def test_one_input_gives_one_object_and_nothing_else_on_stdout(tiny, frame):
     assert sum(face["probs"].values()) == pytest.approx(1, abs=1e-5)
 
 
+def test_scores_of_each_label_alone_where_asked(tiny, frame):
+    done = predict(tiny, "--scores", "--faces", "full", "--json", "-", frame)
+    face = json.loads(done.stdout)["faces"][0]
+    assert list(face) == [*FACE_KEYS, "scores"]
+    assert list(face["scores"]) == LABELS.split(", ")
+    assert "score" in predict(tiny, "--scores", "--faces", "full", frame).stdout
+
+
+def test_baselines_that_cannot_be(tiny, frame, tmp_path):
+    fails(predict(tiny, "--baseline", "5-2", frame), "must come after the start")
+    nowhere = predict(tiny, "--faces", "full", "--baseline", tmp_path / "neutral.mp4", frame)
+    fails(nowhere, "neutral.mp4: no such file")
+    grey = tmp_path / "grey.png"
+    Image.new("RGB", (200, 200), "grey").save(grey)
+    fails(predict(tiny, "--baseline", grey, frame), "baseline .*grey.png: no face is seen in it")
+
+
 def test_one_bad_input_is_reported_and_the_rest_is_done(tiny, frame, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_text("this is no video")

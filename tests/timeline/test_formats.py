@@ -73,6 +73,26 @@ def test_csv_has_the_documented_columns_and_comes_back_equal(written):
     assert len(table) == 12
 
 
+@pytest.mark.parametrize("name", ["csv", "parquet", "jsonl"])
+def test_scores_have_columns_of_their_own_where_asked(written, name):
+    timeline = make()
+    unread = dict.fromkeys(LABELS, math.nan)
+    windows = [
+        replace(row, scores=dict.fromkeys(LABELS, 0.125) if row.status == "ok" else unread)
+        for row in timeline.windows
+    ]
+    path = written(name, replace(timeline, windows=windows, scored=True))
+    if name == "jsonl":
+        rows = [json.loads(line)["scores"] for line in path.read_text(encoding="utf-8").splitlines()]
+        assert rows[0] == dict.fromkeys(LABELS)
+        assert rows[1] == dict.fromkeys(LABELS, 0.125)
+        return
+    table = pd.read_parquet(path) if name == "parquet" else pd.read_csv(path)
+    assert list(table.columns)[-3:] == [f"score:{label}" for label in LABELS]
+    assert table[f"score:{LABELS[0]}"].isna().tolist() == [row.status != "ok" for row in windows]
+    assert not any("scores" in json.loads(line) for line in written("jsonl").read_text("utf-8").splitlines())
+
+
 def test_parquet_comes_back_equal(written):
     table = pd.read_parquet(written("parquet"))
     pd.testing.assert_frame_equal(table, expected_frame(make()), check_dtype=False)

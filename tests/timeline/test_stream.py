@@ -12,6 +12,7 @@ import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
+from emoclip.baseline import Baseline
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
 from emoclip.recording import Look, sharpness
@@ -261,6 +262,16 @@ def test_peaks_hold_a_small_picture_only_when_asked(model, media):
     assert picture.shape == (96, 96, 3)
     assert len(peak.picture) < 10_000
     assert [peak.picture for peak in peaks(False)] == [None]
+
+
+def test_a_baseline_is_taken_out_per_person_once_all_was_seen(model, media):
+    video = media / "single_face.mp4"
+    plain = model.timeline(video, ["smiling", "sad"], end_s=3).read()
+    for baseline in (Baseline(auto=True), Baseline(start_s=0, end_s=1), Baseline(source=str(video))):
+        moved = model.timeline(video, ["smiling", "sad"], end_s=3, scores=True, baseline=baseline).read()
+        pairs = list(zip(plain.windows, moved.windows, strict=True))
+        assert all(a.status == b.status and (b.scores is not None) for a, b in pairs)
+        assert any(a.probs != b.probs for a, b in pairs if a.status == "ok")
 
 
 def test_a_timeline_is_read_once(model, media):

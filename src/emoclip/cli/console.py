@@ -32,6 +32,22 @@ StoredPrecision = Annotated[
         "--precision", help="fp16: half the size. int8: fp16, and an image tower several times faster."
     ),
 ]
+Scores = Annotated[
+    bool,
+    typer.Option(
+        "--scores",
+        help="Also say of each label alone how strongly it shows, 0 to 1, whatever the others are.",
+    ),
+]
+BaselineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="VIDEO|START-END|auto",
+        help="The person's own resting face, taken out first: a video of it, seconds of the input, or auto.",
+        show_default=False,
+    ),
+]
 Calibration = Annotated[
     Path | None,
     typer.Option(

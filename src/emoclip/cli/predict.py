@@ -6,11 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import EachPicture, RunPrecision, fail, progress_bars, warn
+from emoclip.cli.console import (
+    BaselineOption,
+    EachPicture,
+    RunPrecision,
+    Scores,
+    fail,
+    progress_bars,
+    warn,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from emoclip.baseline import Baseline
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
     from emoclip.prompts import PromptSet
@@ -63,6 +72,8 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    scores: Scores = False,
+    baseline: BaselineOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
     detector: Annotated[
         str, typer.Option("--detector", help="haar, or yunet (better, fetched once on demand).")
@@ -82,6 +93,7 @@ def predict(
 
     The output is how an expression reads to a viewer, not what a person feels.
     """
+    from emoclip.baseline import parse_baseline
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
     from emoclip.files import check_writable, write_text
@@ -98,6 +110,7 @@ def predict(
         check_format(picture)
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}")
+    rest = parse_baseline(baseline) if baseline else None
     config = FaceConfig(mode=faces, detector=detector, min_face_px=min_face)  # type: ignore[arg-type]
     prompts = resolve(labels)
     sources = expand_inputs(inputs, each=each, say=warn)
@@ -108,7 +121,7 @@ def predict(
     results = []
     with progress_bars() as bars:
         for source in sources:
-            results.append(_classify(loaded, source, prompts, config, start, end, fps, bars))
+            results.append(_classify(loaded, source, prompts, config, start, end, fps, scores, rest, bars))
     alone = len(inputs) == 1 and sources == inputs
     if json_file:
         records = [result.to_dict() for result in results]
@@ -139,6 +152,8 @@ def _classify(
     start: float,
     end: float | None,
     fps: float,
+    scores: bool,
+    rest: "Baseline | None",
     bars: "Progress",
 ) -> "Classification":
     from emoclip.errors import in_one_line
@@ -157,6 +172,8 @@ def _classify(
                 start_s=start,
                 end_s=end,
                 faces=config,
+                scores=scores,
+                baseline=rest,
                 progress=lambda seconds: bars.update(task, completed=seconds),
             )
     except Exception as error:  # one bad file must not stop the rest
@@ -181,7 +198,8 @@ def _print(results: "list[Classification]") -> None:
             console.print("  no face found (if the frames are face crops already, pass --faces full)\n")
             continue
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading in ("face", "seconds", "in view", "label", "probability"):
+        scored = result.faces[0].scores is not None
+        for heading in ("face", "seconds", "in view", "label", "probability", *["score"] * scored):
             table.add_column(heading, overflow="fold")
         for face in result.faces:
             ranked = sorted(face.probs.items(), key=lambda item: -item[1])
@@ -197,6 +215,11 @@ def _print(results: "list[Classification]") -> None:
                     *(cells if at == 0 else [""] * 3),
                     Text(label, style=style),
                     bar.append(f" {share:.2f}", style=style),
+                    *([_score((face.scores or {}).get(label))] if scored else []),
                 )
         console.print(table)
         console.print()
+
+
+def _score(score: float | None) -> str:
+    return "-" if score is None else f"{score:.2f}"

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emoclip.cli.console import EachPicture, RunPrecision, fail, progress_bars, warn
+from emoclip.cli.console import (
+    BaselineOption,
+    EachPicture,
+    RunPrecision,
+    Scores,
+    fail,
+    progress_bars,
+    warn,
+)
 
 if TYPE_CHECKING:
     from emoclip.timeline import Outcome, Settings
@@ -97,6 +105,8 @@ def timeline(
         ),
     ] = None,
     blur: Annotated[bool, typer.Option("--blur", help="Hide the faces in the overlay.")] = False,
+    scores: Scores = False,
+    baseline: BaselineOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing results.")] = False,
 ) -> int:
     """Say how each face reads over time: a row per face and window, segments, and a page to look at.
@@ -104,6 +114,7 @@ def timeline(
     The output is how an expression reads to a viewer, not what a person feels.
     A run that was stopped goes on where it was: inputs whose results are whole are skipped.
     """
+    from emoclip.baseline import parse_baseline
     from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
     from emoclip.prompts import resolve
     from emoclip.timeline import Settings, plan
@@ -131,6 +142,8 @@ def timeline(
         fps=fps,
         pictures=not embeddings_only,
         blur=blur,
+        scores=scores,
+        baseline=parse_baseline(baseline) if baseline else None,
         force=force,
         threads=threads,
         provider=provider,
@@ -168,6 +181,8 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
             fps=settings.fps,
             faces=settings.faces,
             windows=settings.windows,
+            scores=settings.scores,
+            baseline=settings.baseline,
         )
         try:
             for row in stream:

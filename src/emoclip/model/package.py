@@ -14,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from emoclip.errors import PackageError, reason
@@ -83,6 +85,18 @@ class Package:
         """The cosine below which a clip fits no label, if the package has one."""
         threshold = self.config.get("rejection", {}).get("threshold")
         return None if threshold is None else float(threshold)
+
+    @property
+    def resting(self) -> NDArray[np.float32] | None:
+        """(D,) the mean clip embedding of many people's neutral faces, if the package has it."""
+        found = self.config.get("resting")
+        return None if found is None else np.asarray(found, np.float32)
+
+    @property
+    def intensity(self) -> tuple[float, float] | None:
+        """Slope and offset of a label's score from its cosine, if the package has them: 1 / (1 + exp(-(s * c + o)))."""
+        found = self.config.get("intensity")
+        return None if found is None else (float(found["slope"]), float(found["offset"]))
 
     @property
     def int8_graph(self) -> str:
@@ -203,6 +217,11 @@ def _package(folder: Path, config: Fields) -> Package:
             config.text(key)
     if "rejection" in config.values and config.inner("rejection").has("threshold"):
         config.inner("rejection").number("threshold", -1, 1)
+    if "intensity" in config.values:
+        config.inner("intensity").number("slope", 0, 1e6)
+        config.inner("intensity").number("offset", -1e6, 1e6)
+    if "resting" in config.values and len(config.numbers("resting", -1, 1)) != config.whole("width", 1, 65_536):
+        raise ValueError("resting must have as many numbers as width says")
     if "quantisation" in config.values:
         _check_quantisation(config.inner("quantisation"))
     files = config.inner("files")

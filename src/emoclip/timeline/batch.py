@@ -15,6 +15,7 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Literal
 
+from emoclip.baseline import Baseline
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError, in_one_line
 from emoclip.files import atomic_path, check_writable, sha256, shorten, told, write_text
@@ -62,6 +63,8 @@ class Settings:
     fps: float = 25.0  # of folders of pictures and TIFF pages, which carry no times
     pictures: bool = True
     blur: bool = False
+    scores: bool = False
+    baseline: Baseline | None = None
     force: bool = False
     threads: int | None = None
     provider: str = "CPU"
@@ -80,7 +83,8 @@ class Settings:
 
     def choices(self) -> dict[str, Any]:
         """Return the settings that change an output, as plain data."""
-        names = ("formats", "faces", "windows", "segments", "start_s", "end_s", "fps", "pictures", "blur")
+        names = {"formats", "faces", "windows", "segments", "start_s", "end_s", "fps", "pictures", "blur"}
+        names |= {name for name in ("scores", "baseline") if getattr(self, name)}
         return {name: value for name, value in asdict(self).items() if name in names}
 
 
@@ -261,6 +265,8 @@ def _timeline(
         faces=settings.faces,
         windows=settings.windows,
         segments=settings.segments,
+        scores=settings.scores,
+        baseline=settings.baseline,
         allow_urls=True,
         keep_pictures=settings.pictures and "html" in settings.formats,
         progress=seen,

@@ -65,6 +65,8 @@ def json_line(name: str, window: Window) -> str:
         "top": window.top or None,
         "probs": {label: _number(share, 6) for label, share in window.probs.items()},
     }
+    if window.scores:
+        record["scores"] = {label: _number(score, 6) for label, score in window.scores.items()}
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 

@@ -17,7 +17,8 @@ Span = tuple[float, float]
 def smooth(windows: Sequence[Window], width_s: float) -> list[Window]:
     """Replace probabilities by their mean over the track's readable windows centred within `width_s` / 2 seconds.
 
-    Centred, so that nothing is delayed; unreadable windows stay unreadable and do not count.
+    So are scores, where there are any.  Centred, so that nothing is delayed; unreadable windows stay unreadable and
+    do not count.
     """
     smoothed = list(windows)
     for places in _by_track(windows).values():
@@ -26,15 +27,20 @@ def smooth(windows: Sequence[Window], width_s: float) -> list[Window]:
             continue
         labels = list(windows[read[0]].probs)
         centres = np.array([windows[place].centre_s for place in read])
-        sums = np.cumsum(
-            [[0.0] * len(labels)] + [list(windows[place].probs.values()) for place in read], axis=0
-        )
+        values = [[*windows[place].probs.values(), *(windows[place].scores or {}).values()] for place in read]
+        sums = np.cumsum([[0.0] * len(values[0]), *values], axis=0)
         first = np.searchsorted(centres, centres - width_s / 2 - 1e-6)
         after = np.searchsorted(centres, centres + width_s / 2 + 1e-6)
         means = (sums[after] - sums[first]) / (after - first)[:, None]
         for place, mean in zip(read, means, strict=True):
-            probs = dict(zip(labels, mean.tolist(), strict=True))
-            smoothed[place] = replace(windows[place], probs=probs, top=max(probs, key=probs.__getitem__))
+            probs = dict(zip(labels, mean[: len(labels)].tolist(), strict=True))
+            scores = (
+                dict(zip(labels, mean[len(labels) :].tolist(), strict=True))
+                if windows[place].scores
+                else None
+            )
+            top = max(probs, key=probs.__getitem__)
+            smoothed[place] = replace(windows[place], probs=probs, top=top, scores=scores)
     return smoothed
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.baseline import Baseline, Rest
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+from emoclip.errors import InputError
 from emoclip.model import Package, Runtime, largest, sampling_rate
 from emoclip.prompts import PromptSet
 from emoclip.recording import (
@@ -53,6 +55,14 @@ class Model(Protocol):
         self, clips: NDArray[np.float32], text: NDArray[np.float32]
     ) -> NDArray[np.float64]: ...
 
+    def intensities(  # noqa: D102
+        self, clips: NDArray[np.float32], text: NDArray[np.float32]
+    ) -> NDArray[np.float64]: ...
+
+    def largest_clip(  # noqa: D102
+        self, source: Any, config: FaceConfig, start_s: float = ..., end_s: float | None = ...
+    ) -> NDArray[np.float32] | None: ...
+
 
 class TimelineStream:
     """The windows of one input.  Iterate for each as it comes, or `read()` the whole; either way once.
@@ -73,6 +83,8 @@ class TimelineStream:
         faces: FaceConfig,
         windows: WindowConfig,
         segments: SegmentConfig,
+        scores: bool,
+        baseline: Baseline | None,
         keep_pictures: bool,
         fps: float,
         allow_urls: bool,
@@ -84,6 +96,8 @@ class TimelineStream:
         self.keep_pictures, self.fps, self.allow_urls = keep_pictures, fps, allow_urls
         self.progress = progress
         self.text = model.embed_text(prompts)
+        self.scores, self.auto = scores, baseline is not None and baseline.auto
+        self.rest = Rest(model, source, baseline, faces) if baseline else None
         model.runtime.close_text()
         self.name = ""
         self.duration_s: float | None = None
@@ -91,6 +105,7 @@ class TimelineStream:
         self.warnings: list[str] = []
         self._recording: Recording | None = None
         self._peaks: dict[tuple[int, str], Peak] = {}
+        self._rests: dict[int, NDArray[np.float32]] = {}
         self._began = False
 
     def __iter__(self) -> Iterator[Window]:
@@ -148,11 +163,24 @@ class TimelineStream:
             summary=summary,
             peaks=[self._peaks[key] for key in sorted(self._peaks)],
             warnings=self.warnings,
+            scored=self.scores,
         )
 
     def _windows(self, frames: Iterator[Looks]) -> Iterator[Window]:
         waiting: list[_Draft] = []
-        for draft in cut(frames, self.faces, self.windows):
+        drafts: Iterable[_Draft] = cut(frames, self.faces, self.windows)
+        if self.rest and self.auto:  # a resting face is known once all of it was seen
+            if self.live:
+                raise InputError(
+                    f"{self.name}: baseline auto needs the whole video; name a file or a stretch"
+                )
+            drafts = list(drafts)
+            seen: dict[int, list[NDArray[np.float32]]] = {}
+            for draft in drafts:
+                if draft.status == "ok":
+                    seen.setdefault(draft.track_id, []).append(draft.embeddings)
+            self._rests = self.rest.per_track(seen)
+        for draft in drafts:
             waiting.append(draft)
             if self.live or len(waiting) >= WINDOW_BATCH:
                 yield from self._rows(waiting)
@@ -173,10 +201,18 @@ class TimelineStream:
         """Run the temporal part over the readable windows and yield all, in order."""
         readable = [draft for draft in drafts if draft.status == "ok"]
         clips = self.model.embed_clips([draft.embeddings for draft in readable])
+        if self.rest:
+            found = [self._rests[d.track_id] if self.auto else self.rest.of(d.embeddings) for d in readable]
+            clips = self.rest.taken_out(clips, np.reshape(found, clips.shape))
         shares = iter(self.model.probabilities(clips, self.text).tolist())
+        scores = iter(self.model.intensities(clips, self.text).tolist() if self.scores else [])
         unread = dict.fromkeys(self.labels, math.nan)
         for draft in drafts:
-            probs = dict(zip(self.labels, next(shares), strict=True)) if draft.status == "ok" else unread
+            read = draft.status == "ok"
+            probs = dict(zip(self.labels, next(shares), strict=True)) if read else unread
+            scored = None
+            if self.scores:
+                scored = dict(zip(self.labels, next(scores), strict=True)) if read else unread
             top = max(probs, key=probs.__getitem__) if draft.status == "ok" else ""
             window = Window(
                 draft.track_id,
@@ -187,6 +223,7 @@ class TimelineStream:
                 draft.score,
                 top,
                 probs,
+                scored,
             )
             if top:
                 self._keep_peak(window, draft.picture)

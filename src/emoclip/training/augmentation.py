@@ -12,9 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Rows of the geometry file's key points: outer eye corners and lip corners (mesh points 33, 263, 61, 291).
-_EYE_RIGHT, _EYE_LEFT, _LIP_RIGHT, _LIP_LEFT = 0, 8, 46, 47
-
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -28,6 +25,7 @@ class AugmentConfig:
     p_light: float = 0.4
     p_blur: float = 0.2
     p_small: float = 0.15
+    p_sharp: float = 0.15
     p_blocks: float = 0.15
     p_noise: float = 0.2
     p_occlude: float = 0.3
@@ -111,6 +109,18 @@ def blur(pixels: Tensor, share: float) -> Tensor:
     return pixels
 
 
+def sharpen(pixels: Tensor, share: float) -> Tensor:
+    """Sharpen some crops, as cameras do and as squeezing a larger picture into 48 pixels does."""
+    chosen = _some(len(pixels), share, pixels)
+    if chosen.any():
+        amount = _uniform(int(chosen.sum()), 0.3, 1.5, pixels)[:, None, None, None]
+        soft = _gaussian(pixels[chosen], 0.6 + 0.8 * float(torch.rand(())))
+        sharp = (pixels[chosen] + amount * (pixels[chosen] - soft)).clamp(0, 1)
+        pixels = pixels.clone()
+        pixels[chosen] = sharp
+    return pixels
+
+
 def small(pixels: Tensor, share: float) -> Tensor:
     """Make some crops as coarse as small faces are: down to 16-36 pixels and up again."""
     chosen = _some(len(pixels), share, pixels)
@@ -180,43 +190,13 @@ def occlude(pixels: Tensor, share: float) -> Tensor:
     return torch.where(covered[:, None], fill, pixels)
 
 
-def raise_one_corner(pixels: Tensor, points: Tensor, chosen: Tensor) -> Tensor:
-    """Raise and tighten one lip corner of the chosen faces: the cue of contempt (Ekman & Friesen 1986).
-
-    points: (N, P, 2) mesh points, -1..1 over the crop.  The skin around the corner moves with it, smoothly.
-    """
-    if not chosen.any():
-        return pixels
-    n, side = int(chosen.sum()), pixels.shape[2]
-    points = points[chosen]
-    eyes = (points[:, _EYE_LEFT] - points[:, _EYE_RIGHT]).norm(dim=1)
-    left = _some(n, 0.5, pixels)
-    corner = torch.where(left[:, None], points[:, _LIP_LEFT], points[:, _LIP_RIGHT])
-    outward = F.normalize(corner - (points[:, _LIP_LEFT] + points[:, _LIP_RIGHT]) / 2, dim=1)
-    amount = _uniform(n, 0.05, 0.14, pixels) * eyes
-    up = torch.tensor([0.0, -1.0], device=pixels.device)
-    move = amount[:, None] * (up + outward * _uniform(n, 0.1, 0.8, pixels)[:, None])
-    identity = torch.eye(2, 3, device=pixels.device).expand(n, 2, 3)
-    grid = F.affine_grid(identity, [n, 1, side, side], align_corners=False)
-    distance = ((grid - (corner + move)[:, None, None]) ** 2).sum(-1)
-    pull = torch.exp(-distance / (2 * (0.2 * eyes[:, None, None]) ** 2))
-    warped = F.grid_sample(
-        pixels[chosen],
-        grid - pull[..., None] * move[:, None, None],
-        padding_mode="border",
-        align_corners=False,
-    )
-    pixels = pixels.clone()
-    pixels[chosen] = warped
-    return pixels
-
-
 def augment(pixels: Tensor, config: AugmentConfig) -> tuple[Tensor, Framing]:
     """Return degraded crops and how they were framed (for whatever was measured on them)."""
     pixels, framing = frame(pixels, config)
     pixels = occlude(pixels, config.p_occlude)
     pixels = blur(pixels, config.p_blur)
     pixels = small(pixels, config.p_small)
+    pixels = sharpen(pixels, config.p_sharp)
     pixels = light(pixels, config.p_light)
     pixels = noise(pixels, config.p_noise)
     pixels = blocks(pixels, config.p_blocks)

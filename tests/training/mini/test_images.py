@@ -7,9 +7,19 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from emoclip.training.mini.faces import Faces  # noqa: E402
-from emoclip.training.mini.images import Captions, ImageRecipe, train_images  # noqa: E402
+from emoclip.training.mini.images import (  # noqa: E402
+    Captions,
+    ImageModel,
+    ImageRecipe,
+    Targets,
+    Workers,
+    crop_size,
+    draw_batch,
+    draws,
+    train_images,
+)
+from emoclip.training.mini.votes import Votes  # noqa: E402
 from emoclip.training.nets.compact import ImageTowerConfig  # noqa: E402
-from emoclip.training.nets.state import load_weights  # noqa: E402
 
 RECIPE = ImageRecipe(
     epochs=2,
@@ -19,12 +29,10 @@ RECIPE = ImageRecipe(
     descriptions=0.1,
     classes=1.0,
     words=0.1,
-    contempt=0.5,
     mixup=0.3,
-    opinion=0.5,
-    opinion_from=0.5,
-    compile=False,
-    tower=ImageTowerConfig(fine=4, channels=(8, 8, 8), blocks=(1, 1, 1), width=8, pooled=False),
+    workers=2,
+    small=((1, 32),),
+    tower=ImageTowerConfig(fine=4, channels=(8, 8, 8), blocks=(1, 1, 1), width=8, dropout=0.0),
 )
 
 
@@ -39,6 +47,13 @@ def faces():
         random.normal(size=(32, 22)).astype(np.float32),
         points,
     )
+
+
+@pytest.fixture
+def votes(faces):
+    counts = np.zeros((32, 10), np.float32)
+    counts[np.arange(32), faces.labels], counts[:, 4] = 7, 2
+    return Votes.of(counts)
 
 
 @pytest.fixture
@@ -57,7 +72,7 @@ def captions():
     )
 
 
-def test_a_run_that_was_cut_off_goes_on_as_if_never_stopped(faces, captions, tmp_path):
+def test_a_run_that_was_cut_off_goes_on_as_if_never_stopped(faces, votes, captions, tmp_path):
     # One epoch of the same schedule, cut off there, is what the first of two epochs leaves behind.
     class CutError(Exception):
         pass
@@ -65,38 +80,59 @@ def test_a_run_that_was_cut_off_goes_on_as_if_never_stopped(faces, captions, tmp
     def cut(*arguments, **_):
         raise CutError
 
-    whole = train_images(RECIPE, faces, faces, captions, tmp_path / "whole")
+    whole = train_images(RECIPE, faces, votes, (faces, votes), captions, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("emoclip.training.mini.images.evaluate", cut)
         with pytest.raises(CutError):
-            train_images(RECIPE, faces, faces, captions, tmp_path / "cut")
-    resumed = train_images(RECIPE, faces, faces, captions, tmp_path / "cut")
+            train_images(RECIPE, faces, votes, (faces, votes), captions, tmp_path / "cut")
+    resumed = train_images(RECIPE, faces, votes, (faces, votes), captions, tmp_path / "cut")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_opinions_are_shares_of_the_seven_classes_and_move_from_the_labels(faces, captions, tmp_path):
-    train_images(replace(RECIPE, epochs=1, mixup=0.0), faces, faces, captions, tmp_path)
-    opinions = load_weights(tmp_path / "state.safetensors")["opinions"]
-    assert opinions.shape == (32, 7)
-    assert torch.allclose(opinions.sum(1), torch.ones(32), atol=1e-5)
-    # One look moves a tenth of the opinion: the label keeps at least 0.9, and seldom all.
-    own = opinions[torch.arange(32), torch.from_numpy(faces.labels)]
-    assert float(own.min()) >= 0.9 - 1e-6
-    assert float(own.mean()) < 0.99
+def test_two_workers_find_the_gradients_that_one_finds(faces, votes, captions):
+    recipe = replace(RECIPE, mixup=0.0, descriptions=0.0, words=0.0, geometry=0.0)
+    torch.manual_seed(0)
+    data = Targets(faces, votes)
+    model = ImageModel(recipe.tower, 82)
+    batch = draw_batch(recipe, data, captions, torch.arange(16), 48)
+    found = []
+    for count in (1, 2):
+        workers = Workers(model, count)
+        for replica in workers.replicas:
+            replica.eval()  # norms of a part are not those of the whole
+        workers.finish(workers.start(recipe, batch, torch.zeros(8)))
+        found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert len(found[0]) == len(found[1]) > 10
+    for one, two in zip(*found, strict=True):
+        assert torch.allclose(one, two, atol=1e-5)
 
 
-def test_a_crop_labelled_wrongly_among_many_alike_is_seen_through(faces, captions, tmp_path):
-    # Eighteen crops look alike, seventeen of them labelled happiness: in the end the odd one is believed to be too.
-    images, labels = faces.images.copy(), faces.labels.copy()
-    images[14:], labels[14:], labels[14] = images[14], 3, 0
-    alike = replace(faces, images=images, labels=labels)
-    train_images(replace(RECIPE, epochs=20, contempt=0.0, mixup=0.0), alike, alike, captions, tmp_path)
-    opinions = load_weights(tmp_path / "state.safetensors")["opinions"]
-    assert int(opinions[14].argmax()) == 3
+def test_rare_classes_are_drawn_oftener_and_the_logits_are_told_how_much():
+    # 90 happy crops and 10 of contempt: at a half, draws go with the root of the frequency.
+    shares = torch.zeros(100, 8)
+    shares[:90, 3] = shares[90:, 7] = 1.0
+    often, log_prior = draws(shares, replace(RECIPE, balance=0.5, prior=1.0))
+    drawn = often[90:].sum() / often.sum()
+    assert float(drawn) == pytest.approx(0.1**0.5 / (0.1**0.5 + 0.9**0.5), rel=1e-5)
+    assert float(log_prior[7]) == pytest.approx(float(torch.log(drawn / 0.1)), rel=1e-5)
+    assert float(draws(shares, replace(RECIPE, prior=0.0))[1].abs().max()) == 0
 
 
-def test_a_class_without_any_crop_leaves_the_others_to_be_learned(faces, captions, tmp_path):
-    some = faces.take(faces.labels != 1)
-    few = replace(captions, described=captions.described[: len(some.labels)])
-    weights = train_images(replace(RECIPE, epochs=1), some, some, few, tmp_path)
+def test_crops_without_votes_are_not_drawn_for_classes_but_for_geometry():
+    shares = torch.zeros(4, 8)
+    shares[:3, 3] = 1.0
+    assert float(draws(shares, RECIPE)[0][3]) == 0
+    assert float(draws(shares, replace(RECIPE, classes=0.0))[0][3]) > 0
+
+
+def test_small_crops_come_first():
+    recipe = replace(RECIPE, small=((2, 24), (1, 32)))
+    assert [crop_size(recipe, epoch) for epoch in range(5)] == [24, 24, 32, 48, 48]
+
+
+def test_a_class_without_any_crop_leaves_the_others_to_be_learned(faces, votes, captions, tmp_path):
+    rows = faces.labels != 1
+    some, few_votes = faces.take(rows), votes.take(rows)
+    few = replace(captions, described=captions.described[rows], mirrored=captions.mirrored[rows])
+    weights = train_images(replace(RECIPE, epochs=1), some, few_votes, (some, few_votes), few, tmp_path)
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())

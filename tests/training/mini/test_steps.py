@@ -12,7 +12,7 @@ from emoclip.errors import ConfigError  # noqa: E402
 from emoclip.model.package import load  # noqa: E402
 from emoclip.training.export.packing import store_fp16, store_int8  # noqa: E402
 from emoclip.training.mini import steps as mini  # noqa: E402
-from emoclip.training.mini.fitting import fit_scale, fit_text_head, rejection_threshold  # noqa: E402
+from emoclip.training.mini.fitting import fit_intensity, fit_scale, fit_text_head, rejection_threshold  # noqa: E402
 from emoclip.training.nets.compact import TextHead  # noqa: E402
 
 SHIPPED = Path(mini.__file__).parents[1] / "recipes" / "mini" / "mini.toml"
@@ -20,10 +20,9 @@ SHIPPED = Path(mini.__file__).parents[1] / "recipes" / "mini" / "mini.toml"
 
 def test_shipped_recipe_is_read():
     recipe = mini.read_recipe(SHIPPED)
-    assert recipe.images.epochs == 76
-    assert recipe.images.tower.channels == (48, 96, 192)
+    assert recipe.images.tower.channels == (32, 64, 128, 256)
+    assert recipe.images.small[0][1] < recipe.images.tower.size
     assert recipe.images.augment.rotation_deg == 14.0
-    assert recipe.refine.epochs == 80
     assert recipe.text.layers == (0, 2, 5)
 
 
@@ -39,13 +38,22 @@ def test_missing_crops_are_said_in_one_line(tmp_path, capsys):
     assert "fer2013_trainval.parquet" in capsys.readouterr().err
 
 
-def test_fitted_scale_gives_back_the_one_the_labels_were_drawn_with():
+def test_fitted_scale_gives_back_the_one_the_votes_were_drawn_with():
     random = np.random.default_rng(0)
     cosines = random.uniform(-1, 1, (20000, 4)).astype(np.float32)
     odds = np.exp(5.0 * cosines)
     odds /= odds.sum(1, keepdims=True)
-    labels = (odds.cumsum(1) < random.random((20000, 1))).sum(1)
-    assert fit_scale(cosines, labels) == pytest.approx(5.0, rel=0.05)
+    shares = random.multinomial(10, odds / odds.sum(1, keepdims=True)) / 10
+    assert fit_scale(cosines, shares.astype(np.float32)) == pytest.approx(5.0, rel=0.05)
+
+
+def test_fitted_intensity_gives_back_the_curve_people_were_drawn_by():
+    random = np.random.default_rng(0)
+    cosines = random.uniform(-1, 1, (5000, 8)).astype(np.float32)
+    says = 1 / (1 + np.exp(-(6.0 * cosines - 2.0)))
+    slope, offset = fit_intensity(cosines, (random.binomial(10, says) / 10).astype(np.float32))
+    assert slope == pytest.approx(6.0, rel=0.05)
+    assert offset == pytest.approx(-2.0, rel=0.05)
 
 
 def test_refitted_text_head_keeps_class_sentences_closest():

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from emoclip.training.augmentation import AugmentConfig, blocks, frame, raise_one_corner  # noqa: E402
+from emoclip.training.augmentation import AugmentConfig, blocks, frame, sharpen  # noqa: E402
 from emoclip.training.export.packing import folded  # noqa: E402
 from emoclip.training.mini.clips import ClipModel, ClipRecipe, FrameBank, pseudo_clips, train_clips  # noqa: E402
 from emoclip.training.mini.faces import held_out, near_duplicates  # noqa: E402
@@ -14,6 +14,10 @@ from emoclip.training.nets.losses import LogitScale, contrastive_loss, same_text
 from emoclip.training.nets.state import restore_state, training_state  # noqa: E402
 
 SMALL = ImageTowerConfig(channels=(8, 8, 16, 16), blocks=(1, 1, 1, 1), width=12)
+
+
+def shares(labels):
+    return torch.nn.functional.one_hot(labels, 8).float()
 
 
 @pytest.fixture
@@ -135,17 +139,18 @@ def test_blocks_of_fine_steps_give_the_picture_back():
     assert torch.allclose(blocks(pixels, 1.0, strength=1e-4), pixels, atol=1e-2)
 
 
-def test_only_chosen_faces_smirk_and_only_around_the_mouth():
+def test_sharpening_keeps_flat_areas_and_widens_edges():
     torch.manual_seed(0)
-    pixels = torch.rand(2, 1, 48, 48)
-    points = torch.zeros(2, 82, 2)
-    points[:, 0], points[:, 8] = torch.tensor([-0.5, -0.3]), torch.tensor([0.5, -0.3])
-    points[:, 46], points[:, 47] = torch.tensor([-0.3, 0.5]), torch.tensor([0.3, 0.5])
-    warped = raise_one_corner(pixels, points, torch.tensor([False, True]))
-    changed = (warped - pixels).abs() > 0.02
-    assert not changed[0].any()
-    assert changed[1, 0, 30:].any()
-    assert not changed[1, 0, :12].any()
+    pixels = torch.full((4, 1, 48, 48), 0.4)
+    pixels[..., 24:] = 0.6
+    sharp = sharpen(pixels, 1.0)
+    assert torch.allclose(sharp[..., :16], pixels[..., :16], atol=1e-5)
+    assert (sharp[..., 24] > pixels[..., 24]).all()
+    assert torch.equal(sharpen(pixels, 0.0), pixels)
+
+
+def test_a_tower_whose_head_pools_reads_smaller_crops_too(tower):
+    assert [tower(torch.rand(2, 1, side, side)).shape for side in (24, 32, 48)] == [(2, 12)] * 3
 
 
 def test_temporal_part_starts_as_the_mean_of_unit_frames():
@@ -167,8 +172,10 @@ def test_temporal_part_leaves_a_still_alone_and_corrects_a_changing_clip():
 
 def test_half_trust_halves_the_learned_correction_once_however_often_training_is_resumed(tmp_path):
     torch.manual_seed(0)
-    bank = FrameBank(torch.randn(8, 2, 16), torch.randn(8, 2, 16), torch.randn(3, 16), torch.arange(8) % 7)
-    text = torch.nn.functional.normalize(torch.randn(7, 16), dim=-1)
+    bank = FrameBank(
+        torch.randn(8, 2, 16), torch.randn(8, 2, 16), torch.randn(3, 16), shares(torch.arange(8))
+    )
+    text = torch.nn.functional.normalize(torch.randn(8, 16), dim=-1)
     recipe = ClipRecipe(steps=250, batch=4, frames=4, depth=1)
     frames = torch.randn(3, 6, 16)
     mean = torch.nn.functional.normalize(frames, dim=-1).mean(1)
@@ -185,7 +192,7 @@ def test_a_partial_clip_shows_its_apex_and_rests_elsewhere():
     torch.manual_seed(0)
     views = torch.zeros(2, 1, 2)
     views[0, :, 0], views[1, :, 1] = 1.0, 1.0  # crop 0 shows something, crop 1 is neutral
-    bank = FrameBank(views, views.expand(2, 2, 2).clone(), torch.zeros(3, 2), torch.tensor([0, 4]))
+    bank = FrameBank(views, views.expand(2, 2, 2).clone(), torch.zeros(3, 2), shares(torch.tensor([0, 4])))
     clips = pseudo_clips(bank, torch.zeros(200, dtype=torch.long), 16, torch.tensor([1]), partial=1.0)
     assert torch.all(clips[..., 0].amax(1) == 1.0)
     assert float((clips[..., 1] > 0.5).float().mean()) > 0.3

@@ -15,6 +15,7 @@ from emoclip.training.mini.faces import CLASSES, Faces
 from emoclip.training.mini.images import Captions
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
+from emoclip.training.mini.votes import Votes, mixture
 from emoclip.training.nets.state import load_weights, save_weights
 
 
@@ -31,28 +32,35 @@ def descriptions(faces: Faces, per_crop: int) -> tuple[list[list[str]], Populati
     return sentences, population
 
 
-def make_captions(faces: Faces, encoder: SentenceEncoder, out: Path, per_crop: int = 1) -> None:
-    """Write captions.safetensors: embeddings of descriptions, class captions and state cues (fp16)."""
-    sentences, _ = descriptions(faces, per_crop)
+def make_captions(faces: Faces, votes: Votes, encoder: SentenceEncoder, out: Path, per_crop: int = 1) -> None:
+    """Write captions.safetensors: embeddings of descriptions, class captions and state cues (fp16).
+
+    Of every crop one sentence says what people saw in it, and `per_crop` what the face mesh measures.
+    """
+    measured, _ = descriptions(faces, per_crop)
+    said = [
+        [mixture(row, at)] if told else [""]
+        for at, (row, told) in enumerate(zip(votes.shares, votes.told, strict=True))
+    ]
+    sentences = [one + (other or [""] * per_crop) for one, other in zip(said, measured, strict=True)]
     words, states = lexicon().words, lexicon().states
     banks = {f"class.{name}": class_captions(name, words[name]) for name in CLASSES_WITH_CONTEMPT}
     for name, cues in states.items():
         banks[f"state.{name}"] = list(templated(name))
         banks[f"cues.{name}"] = cues
     flat = [s for row in sentences for s in row]
-    unique = sorted({*flat, *(mirrored_text(s) for s in flat), *(s for bank in banks.values() for s in bank)})
+    unique = sorted(
+        {"", *flat, *(mirrored_text(s) for s in flat), *(s for bank in banks.values() for s in bank)}
+    )
     vectors = encoder.encode(unique)
     at = {sentence: index for index, sentence in enumerate(unique)}
 
     def rows(texts: list[str]) -> Tensor:
         return vectors[[at[text] for text in texts]]
 
-    described = torch.zeros(len(sentences), per_crop, vectors.shape[1])
-    mirrored = torch.zeros_like(described)
-    for index, row in enumerate(sentences):
-        if row:
-            described[index] = rows(row)
-            mirrored[index] = rows([mirrored_text(s) for s in row])
+    vectors[at[""]] = 0  # where nothing is said
+    described = torch.stack([rows(row) for row in sentences])
+    mirrored = torch.stack([rows([mirrored_text(s) for s in row]) for row in sentences])
     tensors = {name: rows(bank) for name, bank in banks.items()}
     tensors |= {"described": described, "mirrored": mirrored}
     save_weights(out, {name: tensor.half() for name, tensor in tensors.items()})

@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emoclip.training.augmentation import AugmentConfig, augment, frame
+from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT
 from emoclip.training.nets.compact import ImageTower
+from emoclip.training.nets.precision import half_floats
 from emoclip.training.nets.state import load_weights, restore_state, save_weights, training_state
 from emoclip.training.nets.temporal import TemporalConfig, TemporalTransformer
 
@@ -27,6 +29,9 @@ POOR = AugmentConfig(
     rotation_deg=15, scale=0.3, shift=0.2, p_flip=0.0, p_light=0.7, p_blur=0.6, p_small=0.5, p_blocks=0.4,
     p_noise=0.5, p_occlude=1.0,
 )  # fmt: skip
+
+
+NEUTRAL = CLASSES_WITH_CONTEMPT.index("neutral")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class FrameBank:
     views: Tensor
     poor: Tensor
     junk: Tensor
-    labels: Tensor
+    shares: Tensor  # of votes, (N, 8)
 
 
 class ClipModel(nn.Module):
@@ -83,13 +88,13 @@ class ClipModel(nn.Module):
 
 
 @torch.no_grad()
-def frame_bank(tower: ImageTower, images: Tensor, labels: Tensor, views: int, seed: int = 0) -> FrameBank:
-    """Embed views of crops.  images: (N, 48, 48) uint8."""
+def frame_bank(tower: ImageTower, images: Tensor, shares: Tensor, views: int, seed: int = 0) -> FrameBank:
+    """Embed views of crops.  images: (N, 48, 48) uint8; shares: (N, 8) of votes."""
     torch.manual_seed(seed)
     tower.eval()
 
     def embed(pixels: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_floats():
             embedded: Tensor = tower(pixels.contiguous(memory_format=torch.channels_last))
         return embedded.float()
 
@@ -102,7 +107,7 @@ def frame_bank(tower: ImageTower, images: Tensor, labels: Tensor, views: int, se
     noise = F.interpolate(torch.rand(300, 1, 9, 9), size=images.shape[1:], mode="bicubic").clamp(0, 1)
     flat = torch.rand(100, 1, 1, 1).expand(100, 1, *images.shape[1:])
     junk = embed(frame(torch.cat([blown, noise, flat]), CLEAN)[0])
-    return FrameBank(torch.stack(clean, 1), torch.stack(poor, 1), junk, labels)
+    return FrameBank(torch.stack(clean, 1), torch.stack(poor, 1), junk, shares)
 
 
 def pseudo_clips(bank: FrameBank, rows: Tensor, length: int, neutral: Tensor, partial: float) -> Tensor:
@@ -149,8 +154,8 @@ def train_clips(
     step, checkpoint = 0, out / "clips-state.safetensors"
     if checkpoint.is_file():
         step = restore_state(load_weights(checkpoint), model, {}, optimizer)
-    neutral = (bank.labels == 4).nonzero()[:, 0]
-    share = torch.bincount(bank.labels).float()[bank.labels] ** -recipe.evenness
+    neutral = (bank.shares[:, NEUTRAL] > 0.8).nonzero()[:, 0]
+    share = bank.shares @ (bank.shares.mean(0).clamp(min=1e-4) ** -recipe.evenness)
     whole = F.normalize(F.normalize(bank.views, dim=-1).mean(1), dim=-1)
     shown = 0.0
     while step < recipe.steps:
@@ -161,7 +166,7 @@ def train_clips(
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * min(1.0, step / 100 + 0.01) * (1 - step / recipe.steps)
         embedding = F.normalize(model(clips), dim=-1)
-        loss = F.cross_entropy(scale * embedding @ class_text.T, bank.labels[rows], label_smoothing=0.05)
+        loss = F.cross_entropy(scale * embedding @ class_text.T, bank.shares[rows])
         loss = loss + 1.0 * (1 - (embedding * whole[rows]).sum(1)).mean()
         optimizer.zero_grad()
         loss.backward()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoclip.training.nets.compact import TextHead, TextTower
+from emoclip.training.nets.precision import half_floats
 
 
 @torch.no_grad()
@@ -20,7 +22,7 @@ def small_sentences(tower: TextTower, tokens: Tensor, batch: int = 256) -> Tenso
     rows = []
     for part in tokens.split(batch):
         longest = int((part != tower.config.pad_id).sum(1).max())
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_floats():
             rows.append(tower.sentence(part[:, :longest]).float())
     return torch.cat(rows)
 
@@ -30,7 +32,6 @@ def fit_text_head(
     teacher: Tensor,
     small: Tensor,
     words: Sequence[tuple[Tensor, Tensor]],
-    towards: Callable[[Tensor], Tensor] = lambda wanted: wanted,
     steps: int = 1500,
     learning_rate: float = 1e-3,
     seed: int = 0,
@@ -40,19 +41,15 @@ def fit_text_head(
     head: as trained with the image tower, on the encoder's sentences; it is copied and then follows its own earlier
     output for the same texts.  teacher, small: (N, 384) of the same texts.  words: per class the wanted (V, D) unit
     rows and the small tower's (V, 384), its class sentence first; all words together, and the class sentences alone
-    once more, count as much as all other texts together.
-    towards: a last correction of all wanted rows.  Returns the new head.
+    once more, count as much as all other texts together.  Returns the new head.
     """
     torch.manual_seed(seed)
     with torch.no_grad():
-        wanted = towards(F.normalize(head(teacher), dim=-1))
+        wanted = F.normalize(head(teacher), dim=-1)
     fitted = TextHead(head.linear.in_features, head.linear.out_features)
     fitted.load_state_dict(head.state_dict())
-    wanted_words, small_words = towards(torch.cat([w for w, _ in words])), torch.cat([s for _, s in words])
-    wanted_sentences, sentences = (
-        towards(torch.stack([w[0] for w, _ in words])),
-        torch.stack([s[0] for _, s in words]),
-    )
+    wanted_words, small_words = torch.cat([w for w, _ in words]), torch.cat([s for _, s in words])
+    wanted_sentences, sentences = torch.stack([w[0] for w, _ in words]), torch.stack([s[0] for _, s in words])
     optimizer = torch.optim.AdamW(fitted.parameters(), lr=learning_rate, weight_decay=0.01)
     for step in range(steps):
         for group in optimizer.param_groups:
@@ -74,25 +71,48 @@ def _apart(embeddings: Tensor, wanted: Tensor) -> Tensor:
     return (1 - (F.normalize(embeddings, dim=-1) * wanted).sum(1)).mean()
 
 
-def pulled(wanted: Tensor, text: Tensor, faces: Tensor, strength: float) -> Tensor:
-    """Pull texts (N, D) that are like `text` (D,) towards where `faces` (D,) lie; unit rows in and out.
+@dataclass(frozen=True)
+class Fitted:
+    """What is read off held-out crops after training.
 
-    The pull falls with the square of the likeness, so other texts hardly move.
+    scale: of the cosines, for probabilities.  threshold: a cosine below it fits no label.  intensity: slope and offset
+    of a label's score.  resting: (D,) mean embedding of neutral faces.  held: crops all of it was fitted on.
     """
-    like = (wanted @ text).clamp(min=0) ** 2
-    return F.normalize(wanted + strength * like[:, None] * faces, dim=-1)
+
+    scale: float
+    threshold: float
+    intensity: tuple[float, float]
+    resting: NDArray[np.float32]
+    held: int
 
 
-def fit_scale(cosines: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Return the logit scale with the least cross-entropy.  cosines: (N, K) of held-out crops."""
+def fit_scale(cosines: NDArray[np.float32], shares: NDArray[np.float32]) -> float:
+    """Return the logit scale with the least cross-entropy.  cosines, shares of votes: (N, K) of held-out crops."""
     scales = np.geomspace(1, 100, 400)
-    return float(min(scales, key=lambda scale: _cross_entropy(scale * cosines, labels)))
+    return float(min(scales, key=lambda scale: _cross_entropy(scale * cosines, shares)))
 
 
-def _cross_entropy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+def _cross_entropy(logits: NDArray[np.float32], shares: NDArray[np.float32]) -> float:
     top = logits.max(axis=1, keepdims=True)
     log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
-    return float((log_sum - logits[np.arange(len(labels)), labels]).mean())
+    return float((log_sum * shares.sum(axis=1) - (logits * shares).sum(axis=1)).mean())
+
+
+def fit_intensity(cosines: NDArray[np.float32], shares: NDArray[np.float32]) -> tuple[float, float]:
+    """Return slope and offset of the logistic curve from a label's cosine to the share of people who say it.
+
+    cosines, shares: (N, K).  One curve for all labels, since labels that nobody voted on are to be read by it too.
+    """
+    from scipy.optimize import minimize
+
+    x, share = cosines.ravel().astype(np.float64), shares.ravel().astype(np.float64)
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        logits = parameters[0] * x + parameters[1]
+        return float((np.logaddexp(0, logits) - share * logits).mean())
+
+    slope, offset = minimize(loss, np.array([5.0, -3.0]), method="Nelder-Mead").x
+    return float(slope), float(offset)
 
 
 def rejection_threshold(cosines: NDArray[np.float32], keep: float = 0.95) -> float:

@@ -1,4 +1,4 @@
-"""Train the image tower: face-mesh geometry, sample-level descriptions and class sentences together.
+"""Train the image tower: people's votes over class sentences, sample-level descriptions and geometry together.
 
 The text side of this step is the frozen sentence encoder's embeddings of the captions (made by `captions.py`)
 and a small trained head on them, so the tower and the head agree on one joint space.
@@ -6,12 +6,14 @@ and a small trained head on them, so the tower and the head agree on one joint s
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +21,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emoclip.training.augmentation import AugmentConfig, augment, raise_one_corner
-from emoclip.training.mini.faces import CLASSES, Faces, mirrored_measures, mirrored_order
+from emoclip.training.augmentation import AugmentConfig, augment
+from emoclip.training.mini.faces import Faces, mirrored_measures, mirrored_order
+from emoclip.training.mini.votes import Votes, agreement
 from emoclip.training.nets.compact import GeometryHead, ImageTower, ImageTowerConfig, TextHead
 from emoclip.training.nets.losses import LogitScale, contrastive_loss
+from emoclip.training.nets.precision import half_floats
 from emoclip.training.nets.state import (
     average_into,
     load_weights,
@@ -33,8 +37,6 @@ from emoclip.training.nets.state import (
 
 SENTENCE_WIDTH = 384  # of the sentence encoder
 MOMENTUM_DECAY = 5e-4  # weight decay that goes with SGD
-OPINION_DECAY = 0.9  # per epoch, of what the model said of a crop before
-NEUTRAL, CONTEMPT = CLASSES.index("neutral"), len(CLASSES)
 
 
 @dataclass(frozen=True)
@@ -48,20 +50,23 @@ class ImageRecipe:
     momentum_rate: float = 0.0  # over 0: of SGD for the tower, AdamW is for the heads only
     warmup_epochs: float = 1.0
     average: float = 0.998  # decay of the running average of weights, per step
+    small: tuple[
+        tuple[int, int], ...
+    ] = ()  # epochs and pixels, first on small crops; for a tower whose head pools
     geometry: float = 1.0
     descriptions: float = 0.0
     classes: float = 0.0
     words: float = 0.0  # lexicon words against class sentences, states against their cues
-    contempt: float = 0.0  # share of neutral crops whose one lip corner is raised, to show contempt
-    opinion: float = 0.0  # share of a crop's target that what the model said of it so far takes over ...
-    opinion_from: float = 0.4  # ... after this share of the epochs
-    label_smoothing: float = 0.1
     mixup: float = 0.0  # share of batches that are mixed
-    class_exponent: float = 0.5  # class weights are frequency ** -exponent
-    prior: float = (
-        0.25  # share of the classes' log frequency that predictions keep; 0 is a balanced classifier
+    balance: float = (
+        0.5  # crops are drawn as often as the classes they are voted for, to the power of minus this
     )
-    compile: bool = True
+    prior: float = (
+        0.5  # share of that imbalance which predictions get back; at 1 they are what people would say
+    )
+    workers: int = (
+        1  # threads that share a batch, a core each; with dropout such a run cannot be repeated exactly
+    )
     seed: int = 0
     tower: ImageTowerConfig = field(default_factory=ImageTowerConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -71,7 +76,7 @@ class ImageRecipe:
 class Captions:
     """Sentence embeddings (unit rows) of what this step trains on.
 
-    described (N, M, 384): M descriptions of every crop, and mirrored (N, M, 384): of its mirror image;
+    described (N, M, 384): M descriptions of every crop, zeros where there is none, and mirrored: of its mirror image;
     classes: per class, contempt last, (V, 384): its sentence and then the words that name it.
     states, cues: per further state (bored, confused ...) what it is called (V, 384) and what is seen (U, 384).
     """
@@ -102,11 +107,11 @@ class ImageModel(nn.Module):
 
 
 class Targets:
-    """What the crops are trained towards, as tensors: measures as z-scores, points -1..1, labels."""
+    """What the crops are trained towards, as tensors: measures as z-scores, points -1..1, shares of votes (N, 8)."""
 
-    def __init__(self, faces: Faces) -> None:
+    def __init__(self, faces: Faces, votes: Votes) -> None:
         self.pixels = torch.from_numpy(faces.images)[:, None]
-        self.labels = torch.from_numpy(faces.labels)
+        self.shares = torch.from_numpy(votes.shares)
         self.has_mesh = torch.from_numpy(np.isfinite(faces.measures).all(1))
         self.measures = torch.from_numpy(_z_scores(faces.measures, faces.measures))
         self.mirrored = torch.from_numpy(_z_scores(mirrored_measures(faces.measures), faces.measures))
@@ -131,25 +136,144 @@ def geometry_loss(
     return ((of_measures + of_points) * weight).sum()
 
 
-def class_logits(model: ImageModel, embedding: Tensor, captions: Captions, draw: bool) -> Tensor:
-    """Logits (N, 8): scaled cosines with one text per class, its sentence or a drawn mix of its captions."""
-    rows = []
-    for bank in captions.classes:
-        if draw:
-            chosen = torch.randint(0, len(bank), (2,))
-            chosen[0] = 0 if float(torch.rand(())) < 0.5 else chosen[0]
-            rows.append(bank[chosen[: 1 + int(torch.randint(0, 2, ()))]].mean(0))
-        else:
-            rows.append(bank[0])
-    text = F.normalize(model.text_head(torch.stack(rows)), dim=-1)
+def class_logits(model: ImageModel, embedding: Tensor, texts: Tensor) -> Tensor:
+    """Logits (N, 8): scaled cosines with one sentence vector per class, (8, 384)."""
+    text = F.normalize(model.text_head(texts), dim=-1)
     logits: Tensor = model.class_scale() * F.normalize(embedding, dim=-1) @ text.T
     return logits
+
+
+def class_sentences(captions: Captions) -> Tensor:
+    """Return the class sentences' vectors (8, 384)."""
+    return torch.stack([bank[0] for bank in captions.classes])
+
+
+def _drawn_texts(captions: Captions) -> Tensor:
+    """Return per class its sentence or a drawn mix of its captions, (8, 384)."""
+    rows = []
+    for bank in captions.classes:
+        chosen = torch.randint(0, len(bank), (2,))
+        chosen[0] = 0 if float(torch.rand(())) < 0.5 else chosen[0]
+        rows.append(bank[chosen[: 1 + int(torch.randint(0, 2, ()))]].mean(0))
+    return torch.stack(rows)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops as they are seen once, and all that is drawn for them, so that what follows is the same on any thread."""
+
+    pixels: Tensor
+    shares: Tensor
+    measures: Tensor
+    points: Tensor
+    has_mesh: Tensor
+    described: Tensor
+    mixed: bool
+    texts: Tensor | None
+    words: tuple[Tensor, Tensor, Tensor] | None
+
+    def part(self, which: int, of: int) -> Batch:
+        """Return one of equal parts; words among themselves go with the first."""
+        rows = {
+            f.name: value.chunk(of)[which]
+            for f in fields(self)
+            if f.name != "texts" and isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return Batch(**rows, mixed=self.mixed, texts=self.texts, words=None if which else self.words)
+
+
+def draw_batch(
+    recipe: ImageRecipe, data: Targets, captions: Captions | None, rows: Tensor, size: int
+) -> Batch:
+    """Draw how the crops in `rows` are framed, lit, covered, mixed and spoken of."""
+    pixels, framing = augment(data.pixels[rows].float() / 255, recipe.augment)
+    if size != pixels.shape[-1]:
+        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+    shares, described = data.shares[rows], torch.zeros(len(rows), SENTENCE_WIDTH)
+    texts, words = None, None
+    if captions is not None:
+        texts = _drawn_texts(captions)
+        words = _drawn_words(captions) if recipe.words else None
+        if captions.described.shape[1]:
+            which = torch.randint(0, captions.described.shape[1], (len(rows),))
+            plain, mirrored = captions.described[rows, which], captions.mirrored[rows, which]
+            described = torch.where(framing.flipped[:, None], mirrored, plain).float()
+    mixed = float(torch.rand(())) < recipe.mixup
+    if mixed:
+        other, share = torch.randperm(len(rows)), float(torch.distributions.Beta(0.4, 0.4).sample())
+        pixels = share * pixels + (1 - share) * pixels[other]
+        shares = share * shares + (1 - share) * shares[other]
+    return Batch(
+        pixels.contiguous(memory_format=torch.channels_last),
+        shares,
+        torch.where(framing.flipped[:, None], data.mirrored[rows], data.measures[rows]),
+        framing.move(data.points[rows], data.partner),
+        data.has_mesh[rows],
+        described,
+        mixed,
+        texts,
+        words,
+    )
+
+
+def _drawn_words(captions: Captions, each: int = 6) -> tuple[Tensor, Tensor, Tensor]:
+    """Return `each` captions of every class, and one name and one cue of every further state."""
+
+    def draw(bank: Tensor, count: int) -> Tensor:
+        return bank[torch.randint(0, len(bank), (count,))]
+
+    return (
+        torch.cat([draw(bank, each) for bank in captions.classes]),
+        torch.cat([draw(bank, 1) for bank in captions.states.values()]),
+        torch.cat([draw(bank, 1) for bank in captions.cues.values()]),
+    )
+
+
+class Workers:
+    """Threads that share a batch.  Each has the model's weights, norm statistics of its own, and one core.
+
+    The sum of their gradients is what one thread would find (norms apart, which see their own part).  Threads within
+    every layer wait for one another dozens of times a batch: on a busy machine that takes twice as long.
+    """
+
+    def __init__(self, model: ImageModel, count: int) -> None:
+        self.model, self.replicas = model, [model]
+        for _ in range(count - 1):
+            replica = copy.deepcopy(model)
+            for module, original in zip(replica.modules(), model.modules(), strict=True):
+                module._parameters = original._parameters
+            self.replicas.append(replica)
+        self.threads = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+        self.parameters = list(model.parameters())
+
+    def start(self, recipe: ImageRecipe, batch: Batch, log_prior: Tensor) -> list[Future[Any]]:
+        """Begin with a batch."""
+        of = len(self.replicas)
+        return [
+            self.threads.submit(self._gradients, recipe, replica, batch.part(at, of), log_prior)
+            for at, replica in enumerate(self.replicas)
+        ]
+
+    def finish(self, running: list[Future[Any]]) -> float:
+        """Wait for it, leave the mean gradients in the model and return the loss."""
+        results = [one.result() for one in running]
+        for at, parameter in enumerate(self.parameters):
+            found = [gradients[at] for _, gradients in results if gradients[at] is not None]
+            parameter.grad = sum(found) / len(results) if found else None  # type: ignore[assignment]
+        return float(np.mean([loss for loss, _ in results]))
+
+    def _gradients(
+        self, recipe: ImageRecipe, replica: ImageModel, batch: Batch, log_prior: Tensor
+    ) -> tuple[float, tuple[Tensor | None, ...]]:
+        loss = batch_loss(recipe, replica, batch, log_prior)
+        return float(loss.detach()), torch.autograd.grad(loss, self.parameters, allow_unused=True)
 
 
 def train_images(
     recipe: ImageRecipe,
     faces: Faces,
-    held: Faces,
+    votes: Votes,
+    held: tuple[Faces, Votes],
     captions: Captions | None,
     out: Path,
     initial: Path | None = None,
@@ -159,53 +283,71 @@ def train_images(
     A run that was cut off goes on from its last epoch when called again with the same `out`.
     """
     torch.manual_seed(recipe.seed)
-    data = Targets(faces)
+    data = Targets(faces, votes)
     model = ImageModel(recipe.tower, data.points.shape[1])
     if initial is not None:
         model.load_state_dict(load_weights(initial))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     optimizers = _optimizers(recipe, model)
-    per_epoch = len(data.labels) // recipe.batch
-    opinions = F.one_hot(data.labels, CONTEMPT).float()
+    per_epoch = len(data.pixels) // recipe.batch
     step, checkpoint = 0, out / "state.safetensors"
     if checkpoint.is_file():
-        state = load_weights(checkpoint)
-        step = restore_state(state, model, average, *optimizers)
-        opinions = state["opinions"]
-    network = cast(nn.Module, torch.compile(model)) if recipe.compile else model
-    counts = torch.bincount(data.labels, minlength=CONTEMPT + 1).float()
-    counts[CONTEMPT] = counts[NEUTRAL] * recipe.contempt
-    counts.clamp_(min=1)
-    class_weight = (counts / counts.mean()) ** -recipe.class_exponent
-    log_prior = (counts / counts.sum()).log() * (1 - recipe.class_exponent - recipe.prior)
+        step = restore_state(load_weights(checkpoint), model, average, *optimizers)
+    workers = Workers(model, recipe.workers)
+    often, log_prior = draws(data.shares, recipe)
     while step < recipe.epochs * per_epoch:
         epoch, started, total = step // per_epoch, time.time(), 0.0
         torch.manual_seed(recipe.seed + 1000 * (epoch + 1))
-        model.train()
-        for rows in torch.randperm(len(data.labels))[: per_epoch * recipe.batch].split(recipe.batch):
+        for replica in workers.replicas:
+            replica.train()
+        size = crop_size(recipe, epoch)
+        order = torch.multinomial(often, per_epoch * recipe.batch, replacement=True).split(recipe.batch)
+        batch = draw_batch(recipe, data, captions, order[0], size)
+        for at in range(per_epoch):
+            running = workers.start(recipe, batch, log_prior)
+            if at + 1 < per_epoch:
+                batch = draw_batch(recipe, data, captions, order[at + 1], size)
+            total += workers.finish(running)
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = group["peak"] * _schedule(step / per_epoch, recipe)
-            believed = recipe.opinion if step >= recipe.opinion_from * recipe.epochs * per_epoch else 0.0
-            loss = _loss(
-                recipe, network, model, data, rows, captions, class_weight, log_prior, opinions, believed
-            )
-            model.zero_grad()
-            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             for optimizer in optimizers:
                 optimizer.step()
             step += 1
             average_into(average, model, min(recipe.average, (1 + step) / (10 + step)))
-            total += float(loss.detach())
-        save_weights(checkpoint, training_state(model, average, step, *optimizers) | {"opinions": opinions})
-        scores = evaluate(average, recipe, held, captions)
+        save_weights(checkpoint, training_state(model, average, step, *optimizers))
+        scores = evaluate(average, recipe, *held, captions, size)
         line = f"epoch {epoch + 1} loss {total / per_epoch:.4f} {scores} {time.time() - started:.0f}s"
         print(line, flush=True)
         with (out / "log.txt").open("a") as log:
             log.write(line + "\n")
     save_weights(out / "model.safetensors", average)
     return average
+
+
+def crop_size(recipe: ImageRecipe, epoch: int) -> int:
+    """Return the side of the crops that an epoch is trained on.
+
+    Cost goes with its square, and a face of 24 pixels shows most of what one of 48 does (as in Tan & Le 2021).
+    """
+    for epochs, size in recipe.small:
+        if epoch < epochs:
+            return size
+        epoch -= epochs
+    return recipe.tower.size
+
+
+def draws(shares: Tensor, recipe: ImageRecipe) -> tuple[Tensor, Tensor]:
+    """How often each crop is drawn (N,), and what is added to the logits in training (8,).
+
+    Logit adjustment (Menon et al. 2021): the balance of the draws is learned there and left out when predicting.
+    """
+    frequency = shares.sum(0) / shares.sum()
+    often = shares @ frequency.clamp(min=1e-4) ** -recipe.balance
+    often = torch.where(shares.sum(1) > 0, often, often.mean() if recipe.classes == 0 else torch.zeros(()))
+    drawn = (shares * often[:, None]).sum(0) / (shares.sum(1) * often).sum()
+    return often, recipe.prior * (drawn.clamp(min=1e-4) / frequency.clamp(min=1e-4)).log()
 
 
 def _optimizers(recipe: ImageRecipe, model: ImageModel) -> list[torch.optim.Optimizer]:
@@ -238,108 +380,77 @@ def _schedule(epoch: float, recipe: ImageRecipe) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def _loss(
-    recipe: ImageRecipe,
-    network: nn.Module,
-    model: ImageModel,
-    data: Targets,
-    rows: Tensor,
-    captions: Captions | None,
-    class_weight: Tensor,
-    log_prior: Tensor,
-    opinions: Tensor,
-    believed: float,
-) -> Tensor:
-    """Return the loss of a batch, and note in `opinions` (crops, 7) what the model says of its crops."""
-    pixels, labels, has_mesh = data.pixels[rows].float() / 255, data.labels[rows], data.has_mesh[rows]
-    if recipe.contempt:
-        smirking = (labels == NEUTRAL) & has_mesh & (torch.rand(len(rows)) < recipe.contempt)
-        pixels = raise_one_corner(pixels, data.points[rows], smirking)
-        labels, has_mesh = labels.masked_fill(smirking, CONTEMPT), has_mesh & ~smirking
-    pixels, framing = augment(pixels, recipe.augment)
-    classes = F.one_hot(labels, CONTEMPT + 1).float()
-    plain = labels != CONTEMPT
-    soft = F.pad(opinions[rows[plain]], (0, 1))
-    classes[plain] = (1 - believed) * classes[plain] + believed * soft
-    classes = classes * (1 - recipe.label_smoothing) + recipe.label_smoothing / classes.shape[1]
-    mixed = float(torch.rand(())) < recipe.mixup
-    if mixed:
-        other, share = torch.randperm(len(rows)), float(torch.distributions.Beta(0.4, 0.4).sample())
-        pixels = share * pixels + (1 - share) * pixels[other]
-        classes = share * classes + (1 - share) * classes[other]
-    pixels = pixels.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(pixels.device.type, torch.bfloat16):
-        embedding, measures, points = network(pixels)
+def batch_loss(recipe: ImageRecipe, model: ImageModel, batch: Batch, log_prior: Tensor) -> Tensor:
+    """Return the loss of a batch."""
+    with half_floats(batch.pixels.device.type):
+        features = model.tower.feature_map(batch.pixels)
+        embedding = model.tower.embed(features)
     embedding, loss = embedding.float(), torch.zeros(())
-    if recipe.geometry and not mixed:
-        wanted = torch.where(framing.flipped[:, None], data.mirrored[rows], data.measures[rows])
-        moved = framing.move(data.points[rows], data.partner)
-        loss = loss + recipe.geometry * geometry_loss(
-            (measures.float(), points.float()), wanted, moved, has_mesh
-        )
-    if recipe.descriptions and captions is not None and not mixed:
-        loss = loss + recipe.descriptions * description_loss(
-            model, embedding[has_mesh], captions, rows[has_mesh], framing.flipped[has_mesh]
-        )
-    if recipe.classes and captions is not None:
-        # Logit adjustment (Menon et al. 2021): the prior is learned here and left out when predicting.
-        logits = class_logits(model, embedding, captions, draw=True) + log_prior
-        if not mixed:
-            # What a model says again and again of a crop outweighs a wrong label (Huang et al. 2020); said as
-            # often as the labels say it, since the class weights come on top.
-            said = (logits.detach() - class_weight.log())[plain, :CONTEMPT].softmax(1)
-            opinions[rows[plain]] = OPINION_DECAY * opinions[rows[plain]] + (1 - OPINION_DECAY) * said
-        weights = classes @ class_weight
-        loss = loss + recipe.classes * (F.cross_entropy(logits, classes, reduction="none") * weights).mean()
-    if recipe.words and captions is not None:
-        loss = loss + recipe.words * word_loss(model, captions)
+    if recipe.geometry and not batch.mixed and _whole(features, recipe):
+        measured = model.geometry(features.float())
+        loss = loss + recipe.geometry * geometry_loss(measured, batch.measures, batch.points, batch.has_mesh)
+    if recipe.descriptions and not batch.mixed:
+        loss = loss + recipe.descriptions * description_loss(model, embedding, batch.described)
+    if recipe.classes and batch.texts is not None:
+        logits = class_logits(model, embedding, batch.texts) + log_prior
+        loss = loss + recipe.classes * F.cross_entropy(logits, batch.shares)
+    if batch.words is not None and batch.texts is not None:
+        loss = loss + recipe.words * word_loss(model, batch.texts, *batch.words)
     return loss
 
 
-def word_loss(model: ImageModel, captions: Captions) -> Tensor:
+def _whole(features: Tensor, recipe: ImageRecipe) -> bool:
+    """Whether a map is of crops at full size, which the geometry head needs."""
+    return features.shape[-1] == recipe.tower.cells
+
+
+def word_loss(model: ImageModel, sentences: Tensor, words: Tensor, names: Tensor, cues: Tensor) -> Tensor:
     """Texts among themselves: a word goes with its class sentence, a state's name with what is seen in it."""
-
-    def draw(bank: Tensor, count: int) -> Tensor:
-        return bank[torch.randint(0, len(bank), (count,))]
-
-    each = 6
-    sentences = F.normalize(model.text_head(torch.stack([bank[0] for bank in captions.classes])), dim=-1)
-    words = F.normalize(model.text_head(torch.cat([draw(bank, each) for bank in captions.classes])), dim=-1)
-    own = torch.arange(len(captions.classes)).repeat_interleave(each)
-    of_classes = F.cross_entropy(model.class_scale() * words @ sentences.T, own, label_smoothing=0.05)
-    names = model.text_head(torch.cat([draw(bank, 1) for bank in captions.states.values()]))
-    cues = model.text_head(torch.cat([draw(bank, 1) for bank in captions.cues.values()]))
-    return of_classes + contrastive_loss(names, cues, model.description_scale())
+    of_class = F.normalize(model.text_head(sentences), dim=-1)
+    own = torch.arange(len(sentences)).repeat_interleave(len(words) // len(sentences))
+    logits = model.class_scale() * F.normalize(model.text_head(words), dim=-1) @ of_class.T
+    of_classes = F.cross_entropy(logits, own, label_smoothing=0.05)
+    named = contrastive_loss(model.text_head(names), model.text_head(cues), model.description_scale())
+    return of_classes + named
 
 
-def description_loss(
-    model: ImageModel, embedding: Tensor, captions: Captions, rows: Tensor, flipped: Tensor
-) -> Tensor:
+def description_loss(model: ImageModel, embedding: Tensor, sentences: Tensor) -> Tensor:
     """Contrastive loss of crops and their own descriptions; descriptions that say nearly the same share targets."""
-    variant = torch.randint(0, captions.described.shape[1], (len(rows),))
-    sentences = torch.where(
-        flipped[:, None], captions.mirrored[rows, variant], captions.described[rows, variant]
-    ).float()
-    with torch.no_grad():
-        alike = F.softmax((sentences @ sentences.T - 1) / 0.03, dim=1)
-    text = model.text_head(sentences)
-    return contrastive_loss(embedding, text, model.description_scale(), alike)
+    there = sentences.abs().sum(1) > 0
+    if there.sum() < 2:
+        return torch.zeros(())
+    sentences, embedding = sentences[there], embedding[there]
+    alike = F.softmax((sentences @ sentences.T - 1) / 0.03, dim=1)
+    return contrastive_loss(embedding, model.text_head(sentences), model.description_scale(), alike)
 
 
 @torch.no_grad()
-def evaluate(weights: dict[str, Tensor], recipe: ImageRecipe, held: Faces, captions: Captions | None) -> str:
-    """One line on held-out crops: WAR and UAR with the class sentences, and how well measures are read."""
-    data = Targets(held)
+def evaluate(
+    weights: dict[str, Tensor],
+    recipe: ImageRecipe,
+    held: Faces,
+    votes: Votes,
+    captions: Captions | None,
+    size: int | None = None,
+) -> str:
+    """One line on held-out crops: how well the votes are read with the class sentences, and the measures."""
+    data = Targets(held, votes)
     model = ImageModel(recipe.tower, data.points.shape[1])
     model.load_state_dict(weights)
     model.eval()
-    outs = [model(batch.float() / 255) for batch in data.pixels.split(512)]
-    embedding, measures = torch.cat([o[0] for o in outs]), torch.cat([o[1] for o in outs])
-    unexplained = ((measures - data.measures)[data.has_mesh] ** 2).mean()
-    text = f"measures r2 {1 - float(unexplained / data.measures[data.has_mesh].var(0).mean()):.3f}"
+    side = size or recipe.tower.size
+    maps = []
+    for pixels in data.pixels.split(256):
+        seen = pixels.float() / 255
+        if side != seen.shape[-1]:
+            seen = F.interpolate(seen, size=(side, side), mode="bilinear", antialias=True)
+        maps.append(model.tower.feature_map(seen))
+    features, text = torch.cat(maps), ""
+    if recipe.geometry and _whole(features, recipe):
+        unexplained = ((model.geometry(features)[0] - data.measures)[data.has_mesh] ** 2).mean()
+        text = f"measures r2 {1 - float(unexplained / data.measures[data.has_mesh].var(0).mean()):.3f} "
     if captions is not None:
-        logits = class_logits(model, embedding, captions, draw=False)[:, : len(CLASSES)]
-        right = logits.argmax(1) == data.labels
-        recalls = [float(right[data.labels == c].float().mean()) for c in range(len(CLASSES))]
-        text += f" WAR {float(right.float().mean()):.4f} UAR {np.mean(recalls):.4f}"
-    return text
+        logits = class_logits(model, model.tower.embed(features), class_sentences(captions))
+        found = agreement(logits.softmax(1).numpy(), votes)
+        text += " ".join(f"{name} {value:.4f}" for name, value in found.items())
+    return text.strip()

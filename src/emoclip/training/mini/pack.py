@@ -19,6 +19,7 @@ from emoclip.files import sha256
 from emoclip.model import package as packages
 from emoclip.training.export.graphs import save_graph
 from emoclip.training.export.packing import folded, quantise_image, store_fp16, store_int8
+from emoclip.training.mini.fitting import Fitted
 from emoclip.training.nets.compact import BothWays, ImageTower, TextTower
 
 AGREEMENT = {
@@ -49,11 +50,11 @@ class Towers:
 
 
 def write_package(
-    folder: Path, towers: Towers, scale: float, threshold: float, held: int, crops: NDArray[np.float32]
+    folder: Path, towers: Towers, fitted: Fitted, crops: NDArray[np.float32]
 ) -> dict[str, float]:
     """Write a package folder and return the least cosine per tower between the graphs and torch.
 
-    scale: fitted logit scale; threshold: cosine below which no label fits; held: crops both were fitted on.
+    fitted: what was read off held-out crops.
     crops: (N, 1, 48, 48) real crops in [0, 1], which the 8-bit image tower is calibrated and checked on.
     Raises PackageError if a packed tower strays from its original.
     """
@@ -89,17 +90,24 @@ def write_package(
         "name": "mini",
         "licence": "Apache-2.0; the training images are a research data set of web images, see README.md",
         "source": "python -m emoclip.training.mini",
-        "training_data": "FER-2013 train split: grey 48-pixel web faces, descriptions made from face-mesh measures, "
-        "class sentences, our lexicon; words from all-MiniLM-L6-v2 (Apache-2.0) over WordNet",
+        "training_data": "FER-2013 train split: grey 48-pixel web faces, votes of ten people for each (FER+), "
+        "descriptions made from them and from face-mesh measures, our lexicon; words from all-MiniLM-L6-v2 "
+        "(Apache-2.0) over WordNet",
         "image": PIXELS,
         "frames_per_clip": 32,
         "sample_fps": 8.0,
         "width": int(frames.shape[-1]),
-        "logit_scale": round(scale, 4),
+        "logit_scale": round(fitted.scale, 4),
         "temporal": "transformer",
         "precision": "int8",
-        "rejection": {"score": "greatest cosine to a label", "threshold": round(threshold, 4), "keeps": KEEP},
-        "calibration": {"held_out_crops": held},
+        "rejection": {
+            "score": "greatest cosine to a label",
+            "threshold": round(fitted.threshold, 4),
+            "keeps": KEEP,
+        },
+        "intensity": {"slope": round(fitted.intensity[0], 4), "offset": round(fitted.intensity[1], 4)},
+        "resting": [round(float(number), 4) for number in fitted.resting],
+        "calibration": {"held_out_crops": fitted.held},
         "quantisation": {
             "greatest_weight": packages.GREATEST_WEIGHT,
             "least_cosine_to_fp32": {name: round(value, 5) for name, value in figures.items()},

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from emoclip.errors import InputError
 from emoclip.training.nets.compact import TextTower, TextTowerConfig
+from emoclip.training.nets.precision import half_floats
 from emoclip.training.nets.state import load_weights
 
 LENGTH = 64  # tokens; our captions and dictionary glosses are shorter
@@ -92,6 +93,6 @@ class SentenceEncoder:
             rows = order[start : start + batch]
             longest = len(tokens[rows[-1]])
             ids = torch.tensor([tokens[i] + [0] * (longest - len(tokens[i])) for i in rows])
-            with torch.autocast("cpu", torch.bfloat16):
+            with half_floats():
                 out[rows] = self.tower.sentence(ids).float()
         return out

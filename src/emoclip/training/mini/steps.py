@@ -2,8 +2,7 @@
 
 Steps in order (each resumes where it was cut off, and `all` runs them in turn):
 captions   descriptions, class captions and their sentence vectors        -> captions.safetensors
-images     the image tower: class sentences, descriptions and geometry    -> images/
-refine     ... once more, less disturbed                                  -> refine/
+images     the image tower: people's votes, descriptions and geometry     -> images/
 text       the small text tower, distilled over dictionary text           -> text/
 clips      the temporal part, on pseudo-clips                             -> clips/
 package    calibration on unseen crops, ONNX graphs, config               -> package/
@@ -16,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tomllib
 import typing
@@ -32,35 +32,37 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from emoclip.errors import ConfigError, EmoclipError
-from emoclip.training.augmentation import raise_one_corner
 from emoclip.training.mini.captions import make_captions, read_captions
 from emoclip.training.mini.clips import ClipModel, ClipRecipe, FrameBank, frame_bank, train_clips
-from emoclip.training.mini.faces import CLASSES, Faces, held_out, near_duplicates, read_faces
+from emoclip.training.mini.faces import held_out, near_duplicates, read_faces
 from emoclip.training.mini.fitting import (
+    Fitted,
+    fit_intensity,
     fit_scale,
     fit_text_head,
-    pulled,
     rejection_threshold,
     small_sentences,
 )
-from emoclip.training.mini.images import NEUTRAL, Captions, ImageModel, ImageRecipe, train_images
+from emoclip.training.mini.images import Captions, ImageModel, ImageRecipe, train_images
 from emoclip.training.mini.pack import Towers, write_package
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
+from emoclip.training.mini.votes import read_leaks, read_votes
 from emoclip.training.mini.words import (
     TextRecipe,
     dictionary_texts,
     distil_text,
     encode_texts,
     feeling_texts,
+    packed_tower,
     sharpen_text,
     small_tokenizer,
     start_tower,
 )
 from emoclip.training.nets.compact import BothWays, TextTower, TextTowerConfig
-from emoclip.training.nets.state import load_weights
+from emoclip.training.nets.state import load_weights, save_weights
 
-STEPS = ("captions", "images", "refine", "text", "clips", "package")
+STEPS = ("captions", "images", "text", "clips", "package")
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,9 @@ class MiniRecipe:
     unseen: float = 0.04  # share of train that no step sees, among those: for selection and calibration
     descriptions_per_crop: int = 1
     threads: int = 2
-    contempt_pull: float = (
-        0.54  # of contempt's words towards warped crops, which too few are trained on to be found
-    )
     bank_crops: int = 9000  # crops whose frame embeddings pseudo-clips are made of
     geometry: ImageRecipe = field(default_factory=ImageRecipe)
     images: ImageRecipe = field(default_factory=ImageRecipe)
-    refine: ImageRecipe = field(default_factory=ImageRecipe)
     text: TextRecipe = field(default_factory=TextRecipe)
     clips: ClipRecipe = field(default_factory=ClipRecipe)
 
@@ -107,15 +105,25 @@ def _filled(kind: Any, table: dict[str, Any], place: str) -> Any:
 class Run:
     """One run's folder, crops and steps."""
 
-    def __init__(self, recipe: MiniRecipe, root: Path, out: Path, encoder: Path | None) -> None:
+    def __init__(
+        self, recipe: MiniRecipe, root: Path, out: Path, encoder: Path | None, text_from: Path | None = None
+    ) -> None:
         self.recipe, self.root, self.out, self.encoder = recipe, root, out, encoder
+        self.text_from = text_from
         out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(recipe.threads)
         self.faces = read_faces(root, "train")
-        groups = near_duplicates(self.faces.images)
+        self.votes = read_votes(root, self.faces.paths)
+        kept = out / "groups.npy"
+        if not kept.is_file():
+            np.save(kept, near_duplicates(self.faces.images))
+        groups = np.load(kept)
+        leaks = read_leaks(root)
         usable = self.faces.images.std(axis=(1, 2)) > 4  # some crops are one flat grey
-        self.held = held_out(self.faces.labels, groups, recipe.held_out) & usable
-        self.unseen = held_out(self.faces.labels, groups, recipe.unseen) & self.held
+        usable &= self.votes.told & np.array([path not in leaks for path in self.faces.paths])
+        seen_as = self.votes.shares.argmax(1)
+        self.held = held_out(seen_as, groups, recipe.held_out) & usable
+        self.unseen = held_out(seen_as, groups, recipe.unseen) & self.held
         self.train, self.most = usable & ~self.held, usable & ~self.unseen
 
     def folder(self, name: str) -> Path:
@@ -127,40 +135,48 @@ class Run:
         """Describe every crop and embed all captions."""
         target = self.out / "captions.safetensors"
         if not target.is_file():
-            make_captions(
-                self.faces, SentenceEncoder(self.encoder), target, self.recipe.descriptions_per_crop
-            )
+            encoder = SentenceEncoder(self.encoder)
+            make_captions(self.faces, self.votes, encoder, target, self.recipe.descriptions_per_crop)
 
     def geometry(self) -> None:
         """Train an image tower on face-mesh geometry alone."""
-        train_images(
-            self.recipe.geometry,
-            self.faces.take(self.train),
-            self.faces.take(self.held),
-            None,
-            self.folder("geometry"),
-        )
+        self._train_images(self.recipe.geometry, self.train, self.held, None, "geometry")
 
     def images(self) -> None:
-        """Train the image tower on class sentences, descriptions and geometry."""
-        self._train_images(self.recipe.images, self.folder("images"))
+        """Train the image tower on what people said, in class sentences and descriptions."""
+        self._train_images(self.recipe.images, self.most, self.unseen, self._captions(self.most), "images")
 
-    def refine(self) -> None:
-        """Train on from there."""
-        self._train_images(
-            self.recipe.refine, self.folder("refine"), self.out / "images" / "model.safetensors"
+    def _train_images(
+        self,
+        recipe: ImageRecipe,
+        train: NDArray[np.bool_],
+        held: NDArray[np.bool_],
+        captions: Captions | None,
+        name: str,
+    ) -> None:
+        train_images(
+            recipe,
+            self.faces.take(train),
+            self.votes.take(train),
+            (self.faces.take(held), self.votes.take(held)),
+            captions,
+            self.folder(name),
         )
-
-    def _train_images(self, recipe: ImageRecipe, out: Path, initial: Path | None = None) -> None:
-        train, held = self.faces.take(self.most), self.faces.take(self.unseen)
-        train_images(recipe, train, held, self._captions(self.most), out, initial)
 
     def _captions(self, keep: NDArray[np.bool_]) -> Captions:
         return read_captions(self.out / "captions.safetensors", keep)
 
     def text(self) -> None:
-        """Distil the text tower: over dictionary text, then over words of feelings as the joint space sees them."""
-        recipe, folder, texts = self.recipe.text, self.folder("text"), self._texts()
+        """Distil the text tower: over dictionary text, then over words of feelings as the joint space sees them.
+
+        With `text_from` it is an earlier package's: what it knows of words does not depend on faces.
+        """
+        recipe, folder = self.recipe.text, self.folder("text")
+        if self.text_from is not None:
+            shutil.copyfile(self.text_from / "tokenizer.json", folder / "tokenizer.json")
+            save_weights(folder / "sharp.safetensors", packed_tower(self.text_from, recipe).state_dict())
+            return
+        texts = self._texts()
         tokenizer, kept = small_tokenizer(texts, recipe, self.encoder)
         tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
         sentences = self._encoded("sentences", texts)
@@ -190,8 +206,8 @@ class Run:
 
     def image_model(self) -> ImageModel:
         """Return the trained image model."""
-        model = ImageModel(self.recipe.refine.tower, self.faces.points.shape[1])
-        model.load_state_dict(load_weights(self.out / "refine" / "model.safetensors"))
+        model = ImageModel(self.recipe.images.tower, self.faces.points.shape[1])
+        model.load_state_dict(load_weights(self.out / "images" / "model.safetensors"))
         return model.eval()
 
     def text_tower(self, model: ImageModel) -> tuple[TextTower, Tokenizer]:
@@ -222,34 +238,15 @@ class Run:
                 wanted = F.normalize(model.text_head(bank), dim=-1)
             words.append((wanted, read(class_captions(name, names[name]))))
         feelings = self._encoded("feelings", texts).float()
-        contempt, smirks = words[-1][0][0], self._smirks(model)
-        tower.head = fit_text_head(
-            model.text_head,
-            feelings,
-            read(texts),
-            words,
-            lambda wanted: pulled(wanted, contempt, smirks, self.recipe.contempt_pull),
-        )
+        tower.head = fit_text_head(model.text_head, feelings, read(texts), words)
         return tower.eval(), tokenizer
-
-    @torch.no_grad()
-    def _smirks(self, model: ImageModel) -> Tensor:
-        """Return the mean clip embedding (D,), unit length, of a tenth of the neutral crops, one lip corner raised."""
-        torch.manual_seed(0)
-        chosen = self.held & (self.faces.labels == NEUTRAL) & np.isfinite(self.faces.measures).all(axis=1)
-        faces = self.faces.take(chosen)
-        pixels = torch.from_numpy(faces.images)[:, None].float() / 255
-        points = torch.from_numpy((faces.points + 0.5) / (pixels.shape[-1] / 2) - 1)
-        smirking = raise_one_corner(pixels, points, torch.ones(len(pixels), dtype=torch.bool))
-        clips = self.temporal()(BothWays(model.tower)(smirking)[:, None])
-        return F.normalize(F.normalize(clips, dim=-1).mean(0), dim=0)
 
     def bank(self, model: ImageModel, keep: NDArray[np.bool_], limit: int, seed: int = 0) -> FrameBank:
         """Return frame embeddings of up to `limit` of the kept crops."""
         rows = np.nonzero(keep)[0]
         rows = np.random.default_rng(seed).permutation(rows)[:limit]
-        images, labels = torch.from_numpy(self.faces.images[rows]), torch.from_numpy(self.faces.labels[rows])
-        return frame_bank(model.tower, images, labels, self.recipe.clips.views, seed)
+        images, shares = torch.from_numpy(self.faces.images[rows]), torch.from_numpy(self.votes.shares[rows])
+        return frame_bank(model.tower, images, shares, self.recipe.clips.views, seed)
 
     def clips(self) -> None:
         """Train the temporal part on frames of the finished image tower."""
@@ -270,7 +267,7 @@ class Run:
 
     def temporal(self) -> ClipModel:
         """Return the trained temporal part."""
-        model = ClipModel(self.recipe.refine.tower.width, self.recipe.clips.depth)
+        model = ClipModel(self.recipe.images.tower.width, self.recipe.clips.depth)
         model.load_state_dict(load_weights(self.out / "clips" / "temporal.safetensors"))
         return model.eval()
 
@@ -280,21 +277,24 @@ class Run:
         model, temporal = self.image_model(), self.temporal()
         with torch.enable_grad():
             tower, tokenizer = self.text_tower(model)
-        unseen: Faces = self.faces.take(self.unseen)
+        unseen, votes = self.faces.take(self.unseen), self.votes.take(self.unseen)
         pixels = torch.from_numpy(unseen.images)[:, None].float() / 255
         look = BothWays(model.tower)
         clips = temporal(torch.cat([look(batch) for batch in pixels.split(256)])[:, None])
-        sentences = [class_captions(name, [])[0] for name in CLASSES]
+        clips = F.normalize(clips, dim=-1).numpy()
+        sentences = [class_captions(name, [])[0] for name in CLASSES_WITH_CONTEMPT]
         tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(sentences)])
-        cosines = (F.normalize(clips, dim=-1) @ F.normalize(tower(tokens), dim=-1).T).numpy()
-        scale, threshold = fit_scale(cosines, unseen.labels), rejection_threshold(cosines)
+        cosines = clips @ F.normalize(tower(tokens), dim=-1).numpy().T
+        resting = votes.majority & (votes.shares.argmax(1) == CLASSES_WITH_CONTEMPT.index("neutral"))
+        fitted = Fitted(
+            scale=fit_scale(cosines, votes.raw),
+            threshold=rejection_threshold(cosines),
+            intensity=fit_intensity(cosines, votes.raw),
+            resting=clips[resting].mean(axis=0),
+            held=len(cosines),
+        )
         write_package(
-            self.out / "package",
-            Towers(model.tower, temporal, tower, tokenizer),
-            scale,
-            threshold,
-            len(unseen.labels),
-            pixels.numpy(),
+            self.out / "package", Towers(model.tower, temporal, tower, tokenizer), fitted, pixels.numpy()
         )
 
 
@@ -309,13 +309,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--encoder", type=Path, help="folder of all-MiniLM-L6-v2; the pip package's by default"
     )
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--text-from", type=Path, help="a package whose text tower is taken over")
     given = parser.parse_args(arguments)
     shipped = Path(str(files("emoclip.training"))) / "recipes" / "mini" / "mini.toml"
     try:
         recipe = read_recipe(given.recipe or shipped)
         if given.threads:
             recipe = replace(recipe, threads=given.threads)
-        run = Run(recipe, given.root, given.out, given.encoder)
+        run = Run(recipe, given.root, given.out, given.encoder, given.text_from)
         for step in STEPS if given.step == "all" else (given.step,):
             print(f"== {step}", flush=True)
             getattr(run, step)()

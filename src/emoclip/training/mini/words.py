@@ -17,12 +17,14 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from emoclip.errors import InputError
 from emoclip.prompts import templated
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import Faces
 from emoclip.training.mini.sentences import SentenceEncoder, bert_layers, encoder_folder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, glosses, lexicon
 from emoclip.training.nets.compact import TextHead, TextTower, TextTowerConfig
+from emoclip.training.nets.precision import half_floats
 from emoclip.training.nets.state import (
     average_into,
     load_weights,
@@ -164,6 +166,41 @@ def start_tower(kept: Sequence[int], recipe: TextRecipe, folder: Path | None = N
     return tower
 
 
+def packed_tower(package: Path, recipe: TextRecipe) -> TextTower:
+    """Return the text tower of a package of ours, as it was before it was packed but for the rounding to 8 bits.
+
+    Raises InputError if its graph is not one of this recipe's towers.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(package / "text.onnx").graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    stored = {name.removesuffix("_int8"): value for name, value in arrays.items() if name.endswith("_int8")}
+    wide = {name: value * arrays[f"{name}_scale"] for name, value in stored.items()}
+    # Matrices that are multiplied from the right lost their names; they come in the order in which they are used.
+    names = ["project.weight"]
+    for layer in range(len(recipe.layers)):
+        names += [f"layers.{layer}.{part}.weight" for part in ("qkv", "out", "up", "down")]
+    unnamed = [value.T for name, value in wide.items() if name.startswith("val_")]
+    found = {name: value for name, value in arrays.items() if "." in name and "_" not in name.split(".")[-1]}
+    found |= {name: value for name, value in wide.items() if not name.startswith("val_")}
+    if len(unnamed) == len(names):
+        found |= dict(zip(names, unnamed, strict=True))
+    config = TextTowerConfig(
+        vocabulary=len(found["words.weight"]),
+        embedding=recipe.embedding,
+        layers=len(recipe.layers),
+        length=recipe.length,
+    )
+    tower = TextTower(config)
+    try:
+        tower.load_state_dict({name: torch.tensor(value) for name, value in found.items()})
+    except RuntimeError:
+        raise InputError(f"{package}/text.onnx: is not a text tower of this recipe") from None
+    return tower.eval()
+
+
 def encode_texts(texts: Sequence[str], encoder: SentenceEncoder, out: Path) -> Tensor:
     """Return the encoder's (N, 384) fp16 rows of the texts, kept in `out` for the next time."""
     if out.is_file():
@@ -207,7 +244,7 @@ def distil_text(
             rate = min(1.0, step / 200 + 0.01) * max(0.0, 1 - progress)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * rate
-            with torch.autocast("cpu", torch.bfloat16):
+            with half_floats():
                 mine = tower.sentence(tokens[rows, : int(lengths[rows].max())])
             mine, wanted = mine.float(), sentences[rows].float()
             loss = (1 - (mine * wanted).sum(1)).mean() + (
@@ -262,7 +299,7 @@ def sharpen_text(
             group["lr"] = recipe.sharpen_rate * min(1.0, step / 30 + 0.03) * (1 - step / recipe.sharpen_steps)
         start = int(torch.randint(0, len(texts) - recipe.batch, ()))
         rows = by_length[start : start + recipe.batch]
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_floats():
             mine = tower.sentence(tokens[rows, : int(lengths[rows].max())])
         mine = mine.float()
         joint = F.normalize(head(mine), dim=-1)

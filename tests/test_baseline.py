@@ -1,0 +1,56 @@
+"""A person's resting face: what may be typed, and that taking it out moves a frown to neutral."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from emoclip.baseline import Baseline, Rest, parse_baseline
+from emoclip.config import FaceConfig
+from emoclip.errors import ConfigError
+from emoclip.model import unit
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("auto", Baseline(auto=True)),
+        ("Auto ", Baseline(auto=True)),
+        ("0-3.5", Baseline(start_s=0, end_s=3.5)),
+        (" 12 - 20 ", Baseline(start_s=12, end_s=20)),
+        ("neutral.mp4", Baseline(source="neutral.mp4")),
+        ("visit 1-2.mp4", Baseline(source="visit 1-2.mp4")),
+    ],
+)
+def test_what_may_be_typed(text, expected):
+    assert parse_baseline(text) == expected
+
+
+@pytest.mark.parametrize("text", ["3-3", "5-2"])
+def test_a_stretch_that_ends_before_it_begins_is_an_error(text):
+    with pytest.raises(ConfigError, match="must come after"):
+        parse_baseline(text)
+
+
+def model(resting):
+    package = SimpleNamespace(name="some", resting=resting)
+    neutral = np.array([[1, 0, 0, 0], [0, 0, 0, 1]], np.float32)
+    return SimpleNamespace(package=package, embed_text=lambda labels: neutral)
+
+
+def test_a_package_without_a_usual_resting_face_says_so():
+    with pytest.raises(ConfigError, match="knows no usual resting face"):
+        Rest(model(None), "video.mp4", Baseline(auto=True), FaceConfig())
+
+
+def test_a_resting_frown_is_taken_out_and_a_usual_face_stays():
+    usual = np.array([1, 0, 0, 0], np.float32)
+    rest = Rest(model(usual), "video.mp4", Baseline(auto=True), FaceConfig())
+    frown = unit(np.array([0.8, 0.6, 0, 0], np.float32))
+    smiling = unit(np.array([0.5, 0.4, 0.8, 0], np.float32))
+    frames = np.stack([frown] * 3 + [smiling] * 9)
+    found = rest.of(frames * 7)  # frames are not of unit length
+    assert found == pytest.approx(frown, abs=1e-6)
+    assert rest.taken_out(frown, found) == pytest.approx(usual, abs=1e-6)
+    assert np.argmax(rest.taken_out(smiling, found)) == 2
+    assert rest.taken_out(smiling, usual) == pytest.approx(smiling, abs=1e-6)
