@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from emoclip.cli.console import RunPrecision, fail
+from emoclip.cli.console import RunPrecision, fail, warn
 
 
 def watch(
@@ -68,7 +68,7 @@ def watch(
         precision=precision,
         watch_only=True,
     )
-    outcomes = run_all(plan(list(expand_inputs(inputs)), settings), settings, jobs)
+    outcomes = run_all(plan(list(expand_inputs(inputs, say=warn)), settings), settings, jobs)
     done = [outcome for outcome in outcomes if outcome.state == "done"]
     kept = sum(outcome.state == "skipped" for outcome in outcomes)
     spent_s = sum(outcome.spent_s for outcome in done)
