@@ -28,6 +28,7 @@ from emoclip.model import package as packages
 from emoclip.prompts import NONE, PromptSet, resolve
 from emoclip.recording import Recording, SeenFace, SeenFrame
 from emoclip.results import Classification, FaceResult
+from emoclip.taught import Taught
 from emoclip.timeline import TimelineStream, record
 from emoclip.video import AHEAD_BYTES, Ahead, Frame, Video, one_opencv_thread, open_video
 
@@ -90,6 +91,7 @@ class EmoCLIP:
         """
         config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
         prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
+        prompts.check_asked(scores=scores, baseline=baseline is not None)
         text = self.embed_text(prompts)
         rest = Rest(self, source, baseline, config) if baseline else None
         if not isinstance(source, Video):
@@ -215,13 +217,15 @@ class EmoCLIP:
                 yield from self._embedded(followed, config, batch)
 
     def embed_text(self, labels: Labels) -> NDArray[np.float32]:
-        """Embed labels, (K, D) unit rows.
+        """Embed labels, (K, D) unit rows; labels that were taught have rows (K, 2 D + 1), see `Taught`.
 
         A label is the mean over its parts (compound emotions, paper sec. III-C) of the mean over their sentences.
         Sentences are embedded once per package and machine (see `textcache`).  `none of these` has the zero row, which
         `probabilities` knows; raises ConfigError if the package has no threshold for it.
         """
         prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
+        if prompts.taught:
+            return self._taught_rows(prompts.taught)
         if not all(prompt.parts for prompt in prompts.prompts) and self.package.rejection is None:
             raise ConfigError(
                 f"model {self.package.name} has no threshold for {NONE!r}; leave that label out"
@@ -261,15 +265,30 @@ class EmoCLIP:
         rows = [np.mean([next(embedded) for _ in span], axis=0) for span in spans]
         return unit(np.reshape(rows, (len(clips), self.package.width)))
 
+    def compared(
+        self, clips: Sequence[NDArray[np.float32]], text: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Embed N clips for comparison with `text`: (N, D), or (N, 2 D) with labels that were taught.
+
+        clips: N arrays (T, D) of frames.  text: from `embed_text`.
+        """
+        embedded = self.embed_clips(clips)
+        if text.shape[1] == self.package.width:
+            return embedded
+        return np.concatenate([embedded, mean_frames(clips, self.package.width)], axis=1)
+
     def probabilities(self, clips: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float64]:
         """Softmax of scaled cosines.  clips: (..., D) unit; text: (K, D) from `embed_text`.  Returns (..., K), sum 1.
 
         `none of these` counts as a label whose cosine is always the package's threshold, so it wins where no label
-        reaches that.
+        reaches that.  Of taught labels, text (K, 2 D + 1), clips are (..., 2 D), see `compared`.
         """
-        cosines = clips.astype(np.float64) @ text.T.astype(np.float64)
-        cosines[..., ~text.any(axis=1)] = self.package.rejection
-        logits = self.package.logit_scale * cosines
+        if text.shape[1] == clips.shape[-1] + 1:
+            logits = clips.astype(np.float64) @ text[:, :-1].T.astype(np.float64) + text[:, -1]
+        else:
+            cosines = clips.astype(np.float64) @ text.T.astype(np.float64)
+            cosines[..., ~text.any(axis=1)] = self.package.rejection
+            logits = self.package.logit_scale * cosines
         powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
         shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
         return shares
@@ -301,6 +320,17 @@ class EmoCLIP:
                 progress(seen.time_s)
         embedded = (track for track in tracks.values() if track.embeddings)
         return sorted(embedded, key=lambda track: -track.area), frames
+
+    def _taught_rows(self, taught: Taught) -> NDArray[np.float32]:
+        rows = taught.matrix()
+        if taught.model != self.package.digest:
+            raise ConfigError(
+                f"labels: were taught with another model, {taught.model_name}, than {self.package.name}; "
+                "name that one with --model, or teach them again"
+            )
+        if rows.shape[1] != 2 * self.package.width + 1:
+            raise ConfigError(f"labels: do not fit the model {self.package.name}; teach them again")
+        return rows
 
     def _sampling_rate(self, video: Video, start_s: float, end_s: float | None) -> float:
         # A short input is sampled more densely, so that it fills one clip where it has the frames.
@@ -349,7 +379,7 @@ class EmoCLIP:
         rest: Rest | None,
     ) -> FaceResult:
         seen = np.stack(track.embeddings)
-        clip = self.embed_clip(seen)
+        clip = self.compared([seen], text)[0]
         if rest is not None:
             clip = rest.taken_out(clip, rest.of(seen))
         shares = self.probabilities(clip, text)
@@ -371,6 +401,12 @@ class EmoCLIP:
             seen_at_s=track.largest[1],
             box=track.largest[2],
         )
+
+
+def mean_frames(clips: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
+    """Unit means (N, D) of the unit embeddings of each clip's frames.  clips: N arrays (T, D)."""
+    means = [unit(frames).mean(axis=0) for frames in clips]
+    return unit(np.reshape(means, (len(clips), width)).astype(np.float32))
 
 
 class _Track:

@@ -11,7 +11,9 @@ from typing import Any
 
 import yaml
 
-from emoclip.errors import InputError
+from emoclip import taught as taught_labels
+from emoclip.errors import ConfigError, InputError
+from emoclip.taught import Taught
 
 MAX_LABEL_CHARS = 1000
 NONE = "none of these"
@@ -33,9 +35,13 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """At least two prompts with distinct labels, in the user's order."""
+    """At least two prompts with distinct labels, in the user's order.
+
+    taught: what was learnt of them from codings, which then takes the place of the sentences.
+    """
 
     prompts: tuple[Prompt, ...]
+    taught: Taught | None = None
 
     def __post_init__(self) -> None:
         if len(self.prompts) < 2:
@@ -54,6 +60,12 @@ class PromptSet:
             if label.casefold() in seen:
                 raise InputError(f"labels: {label!r} is given twice; remove one")
             seen.add(label.casefold())
+
+    def check_asked(self, *, scores: bool, baseline: bool) -> None:
+        """Raise ConfigError for what labels that were taught cannot be asked."""
+        for name, given in (("scores", scores), ("baseline", baseline)):
+            if self.taught and given:
+                raise ConfigError(f"labels that were taught have probabilities alone; leave --{name} out")
 
     @property
     def labels(self) -> list[str]:
@@ -96,11 +108,14 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
     """Turn what a user gave as labels into prompts.
 
     labels: a set's name (`seven`, `eight`, `mafw11`: our class sentences), a prompt file (.yaml, .yml or .json:
-    label -> one or more sentences), comma-separated text, a list of labels, or a mapping like the file's.
+    label -> one or more sentences), labels that were taught (.labels), comma-separated text, a list of labels, or a
+    mapping like the file's.
     `a+b` is a compound of a and b; `none of these` takes the faces that fit no other label.  Raises InputError.
     """
     if isinstance(labels, Mapping):
         return _from_mapping(labels, "labels")
+    if isinstance(labels, (str, Path)) and taught_labels.is_taught(labels):
+        return _read_taught(Path(str(labels).strip()))
     if isinstance(labels, Path) or (
         isinstance(labels, str) and re.search(r"\.(ya?ml|json)$", labels.strip(), re.I)
     ):
@@ -145,6 +160,12 @@ def read_prompt_file(path: Path) -> PromptSet:
     if not isinstance(content, dict):
         raise InputError(f"{path}: must map each label to one or more sentences, e.g. 'bored: a bored face'")
     return _from_mapping(content, str(path))
+
+
+def _read_taught(path: Path) -> PromptSet:
+    labels, taught = taught_labels.read(path)
+    prompts = (Prompt(label, tuple(map(tuple, parts))) for label, parts in labels.items())
+    return PromptSet(tuple(prompts), taught)
 
 
 def _from_mapping(mapping: Mapping[Any, Any], name: str) -> PromptSet:

@@ -17,6 +17,7 @@ from emoclip.cli import (
     predict,
     prompts,
     symptoms,
+    teach,
     timeline,
     train,
     watch,
@@ -39,6 +40,7 @@ app.command("predict")(predict.predict)
 app.command("watch")(watch.watch)
 app.command("timeline")(timeline.timeline)
 app.command("agree")(agree.agree)
+app.command("teach")(teach.teach)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("describe")(describe.describe)

@@ -2,11 +2,14 @@
 
 import csv
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from emoclip.cli.console import fail, warn
+
+if TYPE_CHECKING:
+    from emoclip.codings import Coding
 
 
 def agree(
@@ -72,25 +75,19 @@ def agree(
 
     The first coding named is the reference for precision, recall and lag.
     """
-    from emoclip.codings import Settings, agreement_report, measure, methods_paragraph, pair, raters, read_all
+    from emoclip.codings import Settings, agreement_report, measure, methods_paragraph, pair, raters
 
     if out is not None and out.exists() and not force:
         fail(f"{out}: exists already; pass --force to replace it, or name another folder")
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}")
     settings = Settings(step_s=step, tolerance_s=tolerance, skip_gaps=gaps == "uncoded", seed=seed)
-    sources, failed = [], False
-    for path in codings:
-        found, wrong = read_all(path, tiers=tier or (), fps=fps)
-        sources.append((path, found))
-        for line in wrong:
-            warn(line)
-            failed = True
+    sources, failed = read_sources(codings, tier or [], fps)
     pairing = pair(
         raters(sources),
-        names=_names(same or []),
+        names=read_names(same or []),
         labels=[label.strip() for label in labels.split(",") if label.strip()] if labels else None,
-        subjects=_subjects(subjects),
+        subjects=read_subjects(subjects),
         anyone=anyone,
         start_s=start,
         end_s=end,
@@ -106,7 +103,24 @@ def agree(
     return 1 if failed else 0
 
 
-def _names(same: list[str]) -> dict[str, str]:
+def read_sources(
+    paths: list[Path], tiers: list[str], fps: float | None
+) -> "tuple[list[tuple[Path, list[Coding]]], bool]":
+    """Read codings, warn of files that cannot be, and say whether there was one."""
+    from emoclip.codings import read_all
+
+    sources, failed = [], False
+    for path in paths:
+        found, wrong = read_all(path, tiers=tiers, fps=fps)
+        sources.append((path, found))
+        for line in wrong:
+            warn(line)
+            failed = True
+    return sources, failed
+
+
+def read_names(same: list[str]) -> dict[str, str]:
+    """Read OTHER=LABEL."""
     pairs = [text.partition("=") for text in same]
     for other, sign, label in pairs:
         if not (sign and other.strip() and label.strip()):
@@ -114,7 +128,8 @@ def _names(same: list[str]) -> dict[str, str]:
     return {other.strip(): label.strip() for other, _, label in pairs}
 
 
-def _subjects(path: Path | None) -> dict[str, str]:
+def read_subjects(path: Path | None) -> dict[str, str]:
+    """Read video -> subject from a CSV."""
     if path is None:
         return {}
     try:

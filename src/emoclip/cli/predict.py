@@ -41,7 +41,7 @@ def predict(
             "--labels",
             "-l",
             help='Your words, e.g. "laughing, crying, worried, bored" (a+b is a compound); '
-            "a set: seven, eight, mafw11; or a .yaml/.json file of label: sentences.",
+            "a set: seven, eight, mafw11; a .yaml/.json file of label: sentences; or taught .labels.",
         ),
     ] = "seven",
     model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",

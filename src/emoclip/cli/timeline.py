@@ -33,7 +33,9 @@ def timeline(
     labels: Annotated[
         str,
         typer.Option(
-            "--labels", "-l", help="Your words, a set (seven, eight, mafw11), or a .yaml/.json prompt file."
+            "--labels",
+            "-l",
+            help="Your words, a set (seven, eight, mafw11), a .yaml/.json prompt file, or taught .labels.",
         ),
     ] = "seven",
     out: Annotated[
@@ -45,7 +47,12 @@ def timeline(
             "--formats", "-f", help="Of csv, parquet, jsonl, eaf, vtt, boris, bids, html, overlay, npz."
         ),
     ] = "csv,html",
-    window: Annotated[float, typer.Option("--window", help="Seconds of video per row.")] = 2.0,
+    window: Annotated[
+        float | None,
+        typer.Option(
+            "--window", help="Seconds of video per row.", show_default="2, or as labels were taught"
+        ),
+    ] = None,
     step: Annotated[float, typer.Option("--step", help="Seconds between the starts of rows.")] = 0.5,
     start: Annotated[float, typer.Option("--start", min=0, help="Start at this second.")] = 0.0,
     end: Annotated[
@@ -128,10 +135,15 @@ def timeline(
     if not sources:
         fail("name a video, a folder of videos, or --camera 0")
     chosen = [name.strip() for name in formats.split(",") if name.strip()] + ["npz"] * embeddings_only
+    prompts = resolve(labels)
+    if window is None and prompts.taught:
+        window = prompts.taught.window_s
+        step = min(step, window)
+    window = 2.0 if window is None else window
     sharpness = {} if min_sharpness is None else {"min_sharpness": min_sharpness}
     settings = Settings(
         out=Path(out),
-        prompts=resolve(labels),
+        prompts=prompts,
         model=model,
         formats=tuple(dict.fromkeys(chosen)),
         faces=FaceConfig(mode=faces, detector=detector, min_face_px=min_face, max_faces=max_faces),  # type: ignore[arg-type]

@@ -7,11 +7,19 @@ from emoclip.codings.methods import figure as shown_figure
 from emoclip.codings.methods import paragraph as methods_paragraph
 from emoclip.codings.pairing import Pairing, Rater, pair, raters
 from emoclip.codings.read import read, read_all
+from emoclip.codings.samples import stem as video_stem
+from emoclip.codings.suggest import suggest as suggest_windows
+from emoclip.codings.suggest import write as write_suggestions
+from emoclip.codings.teach import Lesson
+from emoclip.codings.teach import prepare as prepare_lesson
+from emoclip.codings.teach import teach as teach_labels
+from emoclip.codings.teach import write as write_labels
 
 __all__ = [
     "ANYONE",
     "Agreement",
     "Coding",
+    "Lesson",
     "Mark",
     "Pairing",
     "Rater",
@@ -20,8 +28,14 @@ __all__ = [
     "measure",
     "methods_paragraph",
     "pair",
+    "prepare_lesson",
     "raters",
     "read",
     "read_all",
     "shown_figure",
+    "suggest_windows",
+    "teach_labels",
+    "video_stem",
+    "write_labels",
+    "write_suggestions",
 ]

@@ -131,6 +131,15 @@ def measure(pairing: Pairing, settings: Settings | None = None) -> Agreement:
     return agreement
 
 
+def confusions(pairing: Pairing, settings: Settings) -> Floats:
+    """Return the confusion counts of two raters over all labels by group, (G, C, C)."""
+    grids = [_grid(unit, pairing.labels, settings) for unit in pairing.units]
+    names = list(dict.fromkeys(unit.group for unit in pairing.units))
+    member = np.array([names.index(unit.group) for unit in pairing.units])
+    codes, categories = _categories(grids, pairing.labels)
+    return by_group([_confusion(part, len(categories)) for part in codes], member, len(names))
+
+
 @dataclass(frozen=True)
 class _Grid:
     """times (M,); active (R, K, M): what each rater marked; known (R, M): what they coded."""

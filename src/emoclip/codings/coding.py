@@ -72,6 +72,7 @@ class Coding:
 def checked(coding: Coding) -> Coding:
     """Return it with marks in order of time, to the millisecond, which every format keeps.
 
+    Who marks `none of these` marks whatever they looked at, so that only the marked time was coded.
     Raises InputError for times that cannot be.
     """
     for mark in coding.marks:
@@ -88,7 +89,12 @@ def checked(coding: Coding) -> Coding:
                 "is it the coding of another video, or in another unit of time?"
             )
     marks = (replace(m, onset_s=round(m.onset_s, 3), offset_s=round(m.offset_s, 3)) for m in coding.marks)
-    return replace(coding, marks=tuple(sorted(marks)))
+    kept = sorted(mark for mark in marks if mark.label.casefold() != NOTHING)
+    if len(kept) == len(coding.marks):
+        return replace(coding, marks=tuple(kept))
+    looked_at = union((mark.onset_s, mark.offset_s) for mark in coding.marks)
+    coded = looked_at if coding.coded is None else minus(coding.coded, minus(coding.coded, looked_at))
+    return replace(coding, marks=tuple(kept), coded=tuple(coded))
 
 
 def merged(codings: Iterable[Coding]) -> list[Coding]:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from emoclip.codings.coding import ANYONE, NOTHING, OPEN, Coding, Mark, Span, checked, minus
+from emoclip.codings.coding import ANYONE, OPEN, Coding, Mark, Span, checked, minus
 from emoclip.errors import ConfigError, InputError
 
 TO_CODE = "to code"  # the tier of a suggestion that holds the windows to look at
@@ -53,7 +53,7 @@ def read_eaf(path: Path, tiers: tuple[str, ...] = ()) -> list[Coding]:
 def _filled(coding: Coding, windows: list[Span]) -> Coding:
     """Without what waits to be coded; with a tier of windows, only the windows that were filled in are coded time."""
     waiting = [(mark.onset_s, mark.offset_s) for mark in coding.marks if mark.label == OPEN]
-    marks = tuple(mark for mark in coding.marks if mark.label not in (OPEN, NOTHING))
+    marks = tuple(mark for mark in coding.marks if mark.label != OPEN)
     coded = tuple(minus(windows, waiting)) if windows else None
     return replace(coding, marks=marks, coded=coded)
 

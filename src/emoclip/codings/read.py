@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip.codings.boris import read_project
-from emoclip.codings.coding import Coding, Mark, checked, merged
+from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged
 from emoclip.codings.elan import read_eaf
 from emoclip.codings.tables import read_table, track_name
 from emoclip.errors import EmoclipError, InputError
@@ -104,6 +104,7 @@ def _timeline(path: Path) -> Coding:
         marks = tuple(
             Mark(part["onset_s"], part["offset_s"], part["label"], track_name(str(part["track_id"])))
             for part in record["segments"]
+            if part["label"] != NOTHING
         )
         if end_s is None:
             end_s = max((track["end_s"] for track in record["tracks"]), default=start_s)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, checked
+from emoclip.codings.coding import ANYONE, Coding, Mark, checked
 from emoclip.errors import InputError
 
 # Names people give to a column, the first that is there is taken.
@@ -164,8 +164,7 @@ class Sheet:
         """Keep a mark.  Raises InputError if it has no label."""
         if not _known(mark.label):
             raise InputError(f"{path}: line {line}: has no label; fill it in, or remove the line")
-        if mark.label.casefold() != NOTHING:
-            self.marks.append(mark)
+        self.marks.append(mark)
 
     def coding(self, path: Path, video: str, coder: str) -> Coding:
         """Return what was gathered.  Raises InputError for times that cannot be."""

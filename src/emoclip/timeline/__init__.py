@@ -2,7 +2,19 @@
 
 from emoclip.timeline.batch import Outcome, Settings, plan, run
 from emoclip.timeline.formats import json_line
-from emoclip.timeline.stream import TimelineStream, cut
+from emoclip.timeline.segments import find_segments
+from emoclip.timeline.stream import TimelineStream, asked, cut
 from emoclip.timeline.watching import record
 
-__all__ = ["Outcome", "Settings", "TimelineStream", "cut", "json_line", "plan", "record", "run"]
+__all__ = [
+    "Outcome",
+    "Settings",
+    "TimelineStream",
+    "asked",
+    "cut",
+    "find_segments",
+    "json_line",
+    "plan",
+    "record",
+    "run",
+]

@@ -49,7 +49,9 @@ class Model(Protocol):
 
     def embed_text(self, labels: PromptSet) -> NDArray[np.float32]: ...  # noqa: D102
 
-    def embed_clips(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]: ...  # noqa: D102
+    def compared(  # noqa: D102
+        self, clips: Sequence[NDArray[np.float32]], text: NDArray[np.float32]
+    ) -> NDArray[np.float32]: ...
 
     def probabilities(  # noqa: D102
         self, clips: NDArray[np.float32], text: NDArray[np.float32]
@@ -95,6 +97,7 @@ class TimelineStream:
         self.faces, self.windows, self.segments = faces, windows, segments
         self.keep_pictures, self.fps, self.allow_urls = keep_pictures, fps, allow_urls
         self.progress = progress
+        prompts.check_asked(scores=scores, baseline=baseline is not None)
         self.text = model.embed_text(prompts)
         self.scores, self.auto = scores, baseline is not None and baseline.auto
         self.rest = Rest(model, source, baseline, faces) if baseline else None
@@ -200,7 +203,7 @@ class TimelineStream:
     def _rows(self, drafts: "list[_Draft]") -> Iterator[Window]:
         """Run the temporal part over the readable windows and yield all, in order."""
         readable = [draft for draft in drafts if draft.status == "ok"]
-        clips = self.model.embed_clips([draft.embeddings for draft in readable])
+        clips = self.model.compared([draft.embeddings for draft in readable], self.text)
         if self.rest:
             found = [self._rests[d.track_id] if self.auto else self.rest.of(d.embeddings) for d in readable]
             clips = self.rest.taken_out(clips, np.reshape(found, clips.shape))

@@ -1,0 +1,218 @@
+"""`emoclip teach`: the coder's own categories, learnt from codings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from emoclip.cli.agree import read_names, read_sources, read_subjects
+from emoclip.cli.console import fail, progress_bars, warn
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from emoclip.codings import Lesson
+    from emoclip.engine import EmoCLIP
+    from emoclip.recording import Recording
+
+
+def teach(
+    videos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="VIDEO-OR-RECORDING...",
+            help="Videos, or the recordings (.npz) that were kept of them; more than were coded, for --suggest.",
+            show_default=False,
+        ),
+    ],
+    codings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--codings", "-c", help="A coding or a folder of them; may be given again.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Label set to write, NAME.labels.", show_default="none"),
+    ] = None,
+    suggest: Annotated[
+        int, typer.Option("--suggest", min=0, help="Write this many windows to code next, as ELAN files.")
+    ] = 0,
+    suggest_to: Annotated[Path, typer.Option("--suggest-to", help="Folder for the ELAN files.")] = Path(
+        "to-code"
+    ),
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            "--words", help=".yaml/.json file of label: sentences that describe it.", show_default=False
+        ),
+    ] = None,
+    same: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--same", help="OTHER=LABEL: read one label as another; may be given again.", show_default=False
+        ),
+    ] = None,
+    tier: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tier", help="ELAN tier to read (a name, or Face*); may be given again.", show_default="all"
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            "--fps", min=0.01, help="Times in tables are frames of so many a second.", show_default="seconds"
+        ),
+    ] = None,
+    gaps: Annotated[
+        Literal["none", "uncoded"],
+        typer.Option("--gaps", help="A moment without a label: shows none of them, or was not coded."),
+    ] = "none",
+    window: Annotated[
+        float | None,
+        typer.Option(
+            "--window", help="Seconds of video per reading.", show_default="half of what a mark lasts"
+        ),
+    ] = None,
+    subjects: Annotated[
+        Path | None,
+        typer.Option(
+            "--subjects", help="CSV of video,subject: whole subjects are left out.", show_default=False
+        ),
+    ] = None,
+    recordings: Annotated[
+        Path, typer.Option("--recordings", help="Folder in which what was seen of videos is kept.")
+    ] = Path("recordings"),
+    model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, resampling and suggestions.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
+) -> int:
+    """Learn labels from what people coded, starting from the words; judged on videos left out.
+
+    The label set is taken by every command as --labels NAME.labels. It says how an expression reads to the coders.
+    """
+    from emoclip.codings import prepare_lesson, teach_labels, write_labels
+    from emoclip.engine import EmoCLIP
+    from emoclip.prompts import read_prompt_file
+
+    if out is None and not suggest:
+        fail("nothing to write: name a label set with --out NAME.labels, or ask for --suggest 20")
+    if out is not None and out.suffix != ".labels":
+        fail(f"--out {out}: name it NAME.labels, so that other commands know it for a taught label set")
+    for path in (out, out and out.with_suffix(".card.md"), suggest_to if suggest else None):
+        if path is not None and path.exists() and not force:
+            fail(f"{path}: exists already; pass --force to replace it, or name another")
+    described = (
+        {p.label: [s for part in p.parts for s in part] for p in read_prompt_file(words).prompts}
+        if words
+        else {}
+    )
+    sources, failed = read_sources(codings or [], tier or [], fps)
+    names = read_names(same or [])
+    found = [coding.renamed(names) for _, part in sources for coding in part]
+    loaded = EmoCLIP.load(model, threads=threads)
+    seen, unread = _recordings(loaded, videos, recordings)
+    lesson = prepare_lesson(
+        loaded,
+        list(seen.values()),
+        found,
+        sentences=described,
+        window_s=window,
+        skip_gaps=gaps == "uncoded",
+        subjects=read_subjects(subjects),
+    )
+    rows = None
+    if out is not None:
+        with progress_bars() as bars:
+            bar = bars.add_task("learning", total=1.0)
+            taught, _, card = teach_labels(lesson, lambda share: bars.update(bar, completed=share), seed=seed)
+        rows = taught.matrix()
+        for line in card["warnings"]:
+            warn(line)
+        _show(card)
+        print(f"written: {', '.join(map(str, write_labels(lesson, taught, card, out, force=force)))}")
+    if suggest:
+        _suggest(lesson, rows, suggest, suggest_to, seen, seed, force)
+    return 1 if failed or unread else 0
+
+
+def _recordings(model: "EmoCLIP", videos: list[str], folder: Path) -> "tuple[dict[str, Recording], bool]":
+    """Read recordings, and watch videos of which none is kept."""
+    from emoclip.codings import video_stem
+    from emoclip.config import FaceConfig, WindowConfig
+    from emoclip.errors import EmoclipError, InputError
+    from emoclip.recording import Recording, Shelf, is_recording
+    from emoclip.timeline import asked
+    from emoclip.video import expand_inputs
+
+    shelf, faces = Shelf(folder), FaceConfig(mode="all")
+    found: dict[str, Recording] = {}
+    failed = False
+    sources = list(expand_inputs(videos))
+    with progress_bars() as bars:
+        bar = bars.add_task("watching", total=float(len(sources)))
+        for done, source in enumerate(sources):
+
+            def told(spent_s: float, of_s: float | None, done: int = done) -> None:
+                bars.update(bar, completed=done + (spent_s / of_s if of_s else 0.0))
+
+            try:
+                if is_recording(source):
+                    recording = Recording.read(Path(source), model=model.package.digest)
+                else:
+                    bars.update(bar, completed=done, description=f"watching {Path(source).name}")
+                    name = Path(source).stem
+                    key = asked(model, source, faces, WindowConfig.length_s, 0.0, None)
+                    kept = shelf.find(name, key)
+                    recording = kept or model.record(source, faces=faces, progress=told)
+                    if kept is None:
+                        shelf.put(name, recording)
+                video = video_stem(recording)
+                if video in found:
+                    raise InputError(f"{source}: another video given is called {video} too; leave one out")
+                found[video] = recording
+            except EmoclipError as error:
+                warn(str(error))
+                failed = True
+            bars.update(bar, completed=done + 1)
+    if not found:
+        fail("no video or recording could be read")
+    return found, failed
+
+
+def _suggest(
+    lesson: "Lesson",
+    rows: "NDArray[np.float32] | None",
+    count: int,
+    folder: Path,
+    seen: "dict[str, Recording]",
+    seed: int,
+    force: bool,
+) -> None:
+    from emoclip.codings import suggest_windows, write_suggestions
+
+    windows = suggest_windows(lesson.samples, lesson.words if rows is None else rows, count, seed=seed)
+    media = {name: recording.name for name, recording in seen.items()}
+    written = write_suggestions(windows, lesson.labels, media, folder, force=force)
+    print(f"{len(windows)} windows to code in {len(written)} ELAN files; in {folder}")
+    if len(windows) < count:
+        warn(f"only {len(windows)} windows are left that were not coded")
+
+
+def _show(card: "dict[str, Any]") -> None:
+    from emoclip.codings import shown_figure
+
+    print(
+        f"{card['minutes']:.1f} minutes coded in {card['groups']} {card['left_out']}; on those left out, kappa with "
+        f"the coders {shown_figure(card['kappa'])}, of the words alone {shown_figure(card['kappa_words'])}, "
+        f"gained {shown_figure(card['gain'])}"
+    )
+    for label, found in card["per_label"].items():
+        print(f"  {label}: kappa {shown_figure(found['kappa']) if found['kappa'] else '–'}")
+    if card["next"]:
+        print(f"ten more minutes of coding are likely to bring {card['next']['kappa']:+.2f} of kappa")

@@ -1,0 +1,159 @@
+"""Windows of recordings as numbers to learn from, beside what coders said of the same time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.codings.coding import ANYONE, Coding, Mark, Span, union
+from emoclip.codings.statistics import Floats
+from emoclip.config import FaceConfig, WindowConfig
+from emoclip.engine import EmoCLIP, mean_frames
+from emoclip.errors import InputError
+from emoclip.prompts import NONE
+from emoclip.recording import Recording
+from emoclip.timeline import cut
+
+CODED = 0.99  # share of a window that a coder must have coded for it to count
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The N windows of one face of a video.
+
+    group: who is shown, else the video; what validation leaves out.  start_s, end_s: (N,).  features: (N, 2 D), unit
+    embeddings of the clip and of its frames' mean.  targets: (N, K) shares of each label, NaN where nobody coded.
+    codings: those that are about this face.
+    """
+
+    video: str
+    track: str
+    group: str
+    start_s: Floats
+    end_s: Floats
+    features: NDArray[np.float32]
+    targets: Floats
+    codings: tuple[Coding, ...] = ()
+
+    @property
+    def centre_s(self) -> Floats:
+        """The middle of each window, (N,)."""
+        return (self.start_s + self.end_s) / 2
+
+    @property
+    def coded(self) -> NDArray[np.bool_]:
+        """Which windows have a target, (N,)."""
+        return np.asarray(~np.isnan(self.targets).any(axis=1))
+
+
+def stem(recording: Recording) -> str:
+    """Return the name of a recording's video, without folder and ending."""
+    return Path(recording.name.replace("\\", "/")).stem
+
+
+def windows(model: EmoCLIP, recording: Recording, config: WindowConfig, track: str = ANYONE) -> Samples:
+    """Cut a recording as a timeline does, and embed what can be read.  track: `anyone` is the largest face."""
+    faces = FaceConfig(mode="largest" if track == ANYONE else "all")
+    drafts = [
+        draft
+        for draft in cut(iter(recording.frames), faces, config)
+        if draft.status == "ok" and track in (ANYONE, f"track {draft.track_id}")
+    ]
+    clips = [draft.embeddings for draft in drafts]
+    width = model.package.width
+    features = np.concatenate([model.embed_clips(clips), mean_frames(clips, width)], axis=1)
+    start = np.array([draft.start_s for draft in drafts], np.float64)
+    end = np.array([draft.end_s for draft in drafts], np.float64)
+    return Samples(
+        stem(recording), track, stem(recording), start, end, features, np.full((len(drafts), 0), np.nan)
+    )
+
+
+def lessons(
+    model: EmoCLIP,
+    recordings: Sequence[Recording],
+    codings: Sequence[Coding],
+    labels: Sequence[str],
+    config: WindowConfig,
+    *,
+    skip_gaps: bool = False,
+    subjects: Mapping[str, str] | None = None,
+) -> list[Samples]:
+    """Return the windows of every recording and coded face, with what its coders said of them.
+
+    labels: those to learn; `none of these` takes coded time without a mark.  Raises InputError for a coding that
+    cannot be of its recording.
+    """
+    found = []
+    for recording in recordings:
+        video = stem(recording)
+        about = [_checked(coding, recording) for coding in codings if coding.video == video]
+        tracks = sorted({mark.track for coding in about for mark in coding.marks}) or [ANYONE]
+        known = {f"track {item.track_id}" for _, looks in recording.frames for item in looks} | {ANYONE}
+        for track in tracks:
+            if track not in known:
+                raise InputError(
+                    f"{about[0].file}: marks the face {track!r}, which the recording of {video} does not know "
+                    f"(it has {', '.join(sorted(known - {ANYONE})) or 'no face'}); name its tracks, or no face"
+                )
+            samples = windows(model, recording, config, track)
+            mine = [replace(c, marks=tuple(m for m in c.marks if m.track == track)) for c in about]
+            group = (subjects or {}).get(video) or next((c.subject for c in about if c.subject), video)
+            spans = zip(samples.start_s, samples.end_s, strict=True)
+            said = [_target(mine, labels, span, skip_gaps) for span in spans]
+            targets = np.reshape(said, (len(said), len(labels)))
+            found.append(replace(samples, targets=targets, group=group, codings=tuple(mine)))
+    return found
+
+
+def _checked(coding: Coding, recording: Recording) -> Coding:
+    length = recording.duration_s
+    if length is not None and coding.end_s > length + 0.5:
+        raise InputError(
+            f"{coding.file}: marks go on to {coding.end_s:g} s, but {stem(recording)} is {length:g} s long; "
+            "is it the coding of another video?"
+        )
+    return coding
+
+
+def _target(codings: Sequence[Coding], labels: Sequence[str], span: Span, skip_gaps: bool) -> Floats:
+    """Shares of labels in a window, the mean over those who coded it; labels marked at once share their time."""
+    said = []
+    for coding in codings:
+        if coding.coded is not None and _shared(coding.coded, span) < CODED * (span[1] - span[0]):
+            continue
+        shares = np.zeros(len(labels))
+        for at, label in enumerate(labels):
+            shares[at] = sum(_overlap(mark, span) for mark in coding.marks if mark.label == label)
+        marked = _covered(coding.marks, span)
+        if shares.sum() > 0:
+            shares *= marked / shares.sum()
+        if NONE in labels and not skip_gaps:
+            shares[labels.index(NONE)] = 1 - marked
+        if shares.sum() > CODED if skip_gaps else shares.sum() > 0:
+            said.append(shares / shares.sum())
+    return np.mean(said, axis=0) if said else np.full(len(labels), np.nan)
+
+
+def _overlap(mark: Mark, span: Span) -> float:
+    """The share of a window that a mark takes; a point takes all of a window that it is in the middle half of."""
+    length = span[1] - span[0]
+    if mark.onset_s == mark.offset_s:
+        return float(abs(mark.onset_s - sum(span) / 2) <= length / 4)
+    return max(0.0, min(mark.offset_s, span[1]) - max(mark.onset_s, span[0])) / length
+
+
+def _covered(marks: Sequence[Mark], span: Span) -> float:
+    """The share of a window that any mark takes."""
+    if any(mark.onset_s == mark.offset_s and _overlap(mark, span) for mark in marks):
+        return 1.0
+    near = [
+        (mark.onset_s, mark.offset_s) for mark in marks if mark.offset_s > span[0] and mark.onset_s < span[1]
+    ]
+    return min(1.0, _shared(near, span) / (span[1] - span[0]))
+
+
+def _shared(spans: Sequence[Span], span: Span) -> float:
+    return sum(max(0.0, min(end, span[1]) - max(start, span[0])) for start, end in union(spans))

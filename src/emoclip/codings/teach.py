@@ -1,0 +1,242 @@
+"""Codings and recordings -> a label set of the coder's own categories, with a card that says what it is worth."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emoclip import __version__
+from emoclip.codings.coding import Coding
+from emoclip.codings.learn import from_words
+from emoclip.codings.methods import figure
+from emoclip.codings.samples import Samples, lessons, stem
+from emoclip.codings.statistics import Floats
+from emoclip.codings.validate import Progress, Validation, fit, minutes, validate
+from emoclip.config import WindowConfig
+from emoclip.engine import EmoCLIP
+from emoclip.errors import InputError
+from emoclip.files import sha256, write_text
+from emoclip.prompts import NONE, PromptSet, resolve
+from emoclip.recording import Recording
+from emoclip.taught import Taught, to_json
+
+MIN_REST = 0.02  # share of the coded windows without a mark from which `none of these` is a label of its own
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is to be learnt, and from what.  words: the rows that read by the words alone."""
+
+    model: EmoCLIP
+    prompts: PromptSet
+    windows: WindowConfig
+    samples: list[Samples]
+    words: Floats
+    codings: list[Coding]
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels, `none of these` last where coded time went without a mark."""
+        return self.prompts.labels
+
+
+def prepare(
+    model: EmoCLIP,
+    recordings: Sequence[Recording],
+    codings: Sequence[Coding],
+    *,
+    sentences: Mapping[str, Sequence[str]] | None = None,
+    window_s: float | None = None,
+    skip_gaps: bool = False,
+    subjects: Mapping[str, str] | None = None,
+) -> Lesson:
+    """Line up recordings and codings.
+
+    sentences: what describes a label, if its name does not.  window_s: of a reading; None: half of what a mark lasts
+    at the median, between half a second and two.  Raises InputError where nothing can be learnt.
+    """
+    videos = [stem(recording) for recording in recordings]
+    for recording in recordings:
+        if recording.key.model != model.package.digest:
+            raise InputError(
+                f"{recording.name}: was recorded with another model than {model.package.name}; name that with --model"
+            )
+    about = [coding for coding in codings if coding.video in videos]
+    if codings and not about:
+        told = ", ".join(sorted({coding.video for coding in codings})[:5])
+        raise InputError(f"no coding is of a video given (codings of {told}; videos {', '.join(videos[:5])})")
+    known = {label for coding in about for label in coding.labels} | set(sentences or {})
+    labels = sorted(known - {NONE})
+    if not labels:
+        raise InputError("no label was marked; is a tier or a column missing?")
+    window = _window(about) if window_s is None else window_s
+    config = WindowConfig(length_s=window, step_s=min(0.5, window))
+    samples = lessons(
+        model, recordings, about, [*labels, NONE], config, skip_gaps=skip_gaps, subjects=subjects
+    )
+    rest = np.concatenate([part.targets[part.coded][:, -1] for part in samples] or [np.empty(0)])
+    prompts = _prompts([*labels, NONE], sentences or {})
+    if len(labels) > 1 and len(rest) and rest.mean() < MIN_REST:
+        # Everything was marked, so there is no rest to tell labels from.
+        samples = lessons(model, recordings, about, labels, config, skip_gaps=True, subjects=subjects)
+        prompts = _prompts(labels, sentences or {})
+    if len(labels) == 1 and len(rest) and (rest > 0.5).sum() == 0:
+        raise InputError(
+            f"all coded time is {labels[0]!r}: there is nothing to tell it from; code other time too"
+        )
+    return Lesson(model, prompts, config, samples, from_words(model, prompts), about)
+
+
+def teach(lesson: Lesson, progress: Progress, *, seed: int = 0) -> tuple[Taught, Validation, dict[str, Any]]:
+    """Learn, validate and calibrate.  Returns what was learnt, the validation, and the card as plain data.
+
+    Raises InputError with fewer than two coded videos (or subjects): nothing could be left out.
+    """
+    coded = [part for part in lesson.samples if part.coded.any()]
+    groups = {part.group for part in coded}
+    if len(groups) < 2:
+        what = "no video was" if not groups else f"only {coded[0].group} was"
+        raise InputError(
+            f"{what} coded; code at least two videos of different people, so that one can be left out"
+        )
+    step_s = lesson.windows.step_s
+    validation = validate(coded, lesson.words, lesson.labels, step_s, progress, seed=seed)
+    rows = fit(coded, lesson.words, step_s) / validation.temperature
+    package = lesson.model.package
+    taught = Taught(
+        package.digest,
+        package.name,
+        tuple(map(tuple, rows.astype(np.float32).tolist())),
+        lesson.windows.length_s,
+    )
+    progress(1.0)
+    return taught, validation, _card(lesson, validation, len(groups), minutes(coded, step_s))
+
+
+def write(
+    lesson: Lesson, taught: Taught, card: dict[str, Any], path: Path, *, force: bool = False
+) -> list[Path]:
+    """Write the label set, and its card as text beside it.  Raises OutputError."""
+    labels = {prompt.label: [list(part) for part in prompt.parts] for prompt in lesson.prompts.prompts}
+    beside = path.with_suffix(".card.md")
+    write_text(path, to_json(labels, taught, card), force=force)
+    write_text(beside, card_text(path.stem, card), force=force)
+    return [path, beside]
+
+
+def card_text(name: str, card: Mapping[str, Any]) -> str:
+    """Return a card as Markdown."""
+    lines = [
+        f"# {name}: labels taught from codings",
+        "",
+        "Says how an expression reads to the coders it was taught by, not what a person feels.",
+        "",
+        f"- Labels: {', '.join(card['labels'])}",
+        f"- Taught on {card['minutes']:.1f} minutes coded in {card['groups']} {card['left_out']} "
+        f"({card['coders']} coder{'s' * (card['coders'] != 1)}), windows of {card['window_s']:g} s",
+        f"- Model: {card['model']['name']} (SHA-256 {card['model']['sha256'][:16]}...)",
+        "",
+        f"## On {card['left_out']} left out",
+        "",
+        "| | taught | the words alone | chance |",
+        "|---|---|---|---|",
+        f"| kappa with the coders | {figure(card['kappa'])} | {figure(card['kappa_words'])} | 0 |",
+        f"| percentage agreement | {figure(card['agreement'])} | {figure(card['agreement_words'])} | |",
+        "",
+        f"Taught less words: {figure(card['gain'])}. Probabilities are off by "
+        f"{card['calibration']['after']:.3f} on average (before calibration {card['calibration']['before']:.3f}).",
+        "",
+        "| label | kappa | onset F1 | mean lag |",
+        "|---|---|---|---|",
+    ]
+    for label, found in card["per_label"].items():
+        lag = "–" if found["lag_s"] is None else f"{found['lag_s']:+.2f} s"
+        lines.append(
+            f"| {label} | {figure(found['kappa']) if found['kappa'] else '–'} | {figure(found['f1'])} | {lag} |"
+        )
+    lines += ["", "## Learning curve", "", "| videos | minutes coded | kappa |", "|---|---|---|"]
+    lines += [f"| {p['videos']} | {p['minutes']:.1f} | {_score(p['kappa'])} |" for p in card["curve"]]
+    if card["next"]:
+        lines += ["", f"Ten more minutes are likely to bring {card['next']['kappa']:+.2f} of kappa."]
+    people = card["people"]
+    lines += [
+        "",
+        f"Kappa on the second halves of videos: {_score(people['known'])} with their people known from the first "
+        f"halves, {_score(people['new'])} with them unknown.",
+    ]
+    if people["probe"] is not None:
+        lines.append(
+            f"Within a label, what was learnt names the person in {people['probe']:.0%} of windows "
+            f"({people['probe_chance']:.0%} by always naming the commonest)."
+        )
+    if card["warnings"]:
+        lines += ["", "## Mind", "", *(f"- {line}" for line in card["warnings"])]
+    return "\n".join([*lines, "", f"emoclip {card['emoclip']}", ""])
+
+
+def _card(lesson: Lesson, validation: Validation, groups: int, coded_minutes: float) -> dict[str, Any]:
+    taught, words = validation.taught, validation.words
+    package = lesson.model.package
+    subjects = any(part.group != part.video for part in lesson.samples)
+    card = {
+        "emoclip": __version__,
+        "labels": lesson.labels,
+        "model": {"name": package.name, "sha256": package.digest},
+        "codings": sorted({sha256(coding.file) for coding in lesson.codings if coding.file.is_file()}),
+        "coders": len({coding.coder for coding in lesson.codings}),
+        "groups": groups,
+        "left_out": "subjects" if subjects else "videos",
+        "minutes": round(coded_minutes, 2),
+        "window_s": lesson.windows.length_s,
+        "kappa": taught.overall["kappa"],
+        "kappa_words": words.overall["kappa"],
+        "agreement": taught.overall["agreement"],
+        "agreement_words": words.overall["agreement"],
+        "gain": validation.gain,
+        "per_label": {
+            label: {
+                "kappa": found.get("kappa"),
+                "f1": found["onsets"]["f1"],
+                "lag_s": found["onsets"]["lag_s"],
+            }
+            for label, found in taught.labels.items()
+        },
+        "temperature": validation.temperature,
+        "calibration": validation.calibration,
+        "curve": validation.curve,
+        "next": validation.next_minutes,
+        "people": validation.people,
+        # Without the names of videos, which may be people's.
+        "warnings": validation.warnings,
+    }
+    finite: dict[str, Any] = _finite(card)
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _prompts(labels: Sequence[str], sentences: Mapping[str, Sequence[str]]) -> PromptSet:
+    """Words of labels: their sentences where given, else their names; marks of any name are allowed, a+b is one."""
+    described = {label: list(sentences[label]) for label in labels if label in sentences}
+    named = [label for label in labels if label not in described]
+    found = {p.label: p for p in resolve([*named, "a", "b"]).prompts} if named else {}
+    if described:
+        found |= {p.label: p for p in resolve(described | {"other a": "a", "other b": "b"}).prompts}
+    return PromptSet(tuple(found[label] for label in labels))
+
+
+def _window(codings: Sequence[Coding]) -> float:
+    lengths = [mark.offset_s - mark.onset_s for coding in codings for mark in coding.marks]
+    return round(float(np.clip(np.median(lengths) / 2, 0.5, 2.0)), 1) if lengths else 2.0

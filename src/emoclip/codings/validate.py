@@ -1,0 +1,291 @@
+"""What taught labels are worth: on videos left out, beside the words alone, and over minutes of coding."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.codings import statistics as stats
+from emoclip.codings.agreement import Agreement, Settings, confusions, measure
+from emoclip.codings.coding import Mark
+from emoclip.codings.learn import learn, logits, softmax, temperature
+from emoclip.codings.pairing import Pairing, Unit
+from emoclip.codings.samples import Samples
+from emoclip.codings.statistics import Floats, Resamples, estimate
+from emoclip.config import SegmentConfig
+from emoclip.prompts import NONE
+from emoclip.results import Window
+from emoclip.timeline import find_segments
+
+MAX_FOLDS = 10
+ORDERS = 4  # random orders of videos behind a learning curve
+APART = 0.2  # kappa lost on new people beyond which people are thought to be learnt
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Figures of videos left out.
+
+    taught, words: agreement with the coders.  gain: kappa of the taught labels less that of the words.
+    temperature: what calibrates.  calibration: expected error before and after.  curve: minutes and kappa.
+    people: kappa on people known and new, and how well labels tell people apart within a class.
+    """
+
+    taught: Agreement
+    words: Agreement
+    gain: dict[str, Any]
+    temperature: float
+    calibration: dict[str, float]
+    curve: list[dict[str, float]]
+    next_minutes: dict[str, float] | None
+    people: dict[str, Any]
+    warnings: list[str]
+
+
+def validate(
+    samples: Sequence[Samples],
+    words: Floats,
+    labels: Sequence[str],
+    step_s: float,
+    progress: Progress,
+    *,
+    seed: int = 0,
+) -> Validation:
+    """Learn without each video (or subject) in turn, and compare what is read of it with what was coded."""
+    coded = [part for part in samples if part.coded.any()]
+    groups = list(dict.fromkeys(part.group for part in coded))
+    rng = np.random.default_rng(seed)
+    fold_of = dict(zip(groups, rng.permutation(np.arange(len(groups)) % MAX_FOLDS), strict=True))
+    held: dict[int, Floats] = {}
+    folds = sorted(set(fold_of.values()))
+    for done, fold in enumerate(folds):
+        rows = fit([part for part in coded if fold_of[part.group] != fold], words, step_s)
+        held |= {
+            at: logits(rows, part.features) for at, part in enumerate(coded) if fold_of[part.group] == fold
+        }
+        progress(0.6 * (done + 1) / len(folds))
+    outputs = [held[at] for at in range(len(coded))]
+    said, targets, weights = _stacked(coded, outputs, step_s)
+    scale = temperature(said, targets, weights)
+    machine = [read_marks(part, values / scale, labels) for part, values in zip(coded, outputs, strict=True)]
+    zero = [read_marks(part, logits(words, part.features), labels) for part in coded]
+    plain = [label for label in labels if label != NONE]
+    settings = Settings(seed=seed)
+    taught, untaught = _pairing(coded, machine, plain, "taught"), _pairing(coded, zero, plain, "words alone")
+    curve, ahead = _curve(coded, words, step_s, rng, progress)
+    people = _people(coded, words, labels, step_s)
+    agreement = measure(taught, settings)
+    validation = Validation(
+        agreement,
+        measure(untaught, settings),
+        _gain(taught, untaught, settings),
+        scale,
+        {"before": _error(said, targets, weights), "after": _error(said / scale, targets, weights)},
+        curve,
+        ahead,
+        people,
+        [],
+    )
+    return replace(validation, warnings=_warnings(validation, coded, labels))
+
+
+def fit(samples: Sequence[Samples], words: Floats, step_s: float) -> Floats:
+    """Learn rows from the coded windows of samples; a window counts as much as it brings new seconds."""
+    none = np.empty((0, words.shape[1] - 1), np.float32)
+    features = np.concatenate([none, *(part.features[part.coded] for part in samples)])
+    targets = np.concatenate([part.targets[part.coded] for part in samples] or [np.empty((0, len(words)))])
+    weights = np.concatenate([_weights(part, step_s)[part.coded] for part in samples] or [np.empty(0)])
+    return learn(words, features, targets, weights)
+
+
+def read_marks(samples: Samples, values: Floats, labels: Sequence[str]) -> tuple[Mark, ...]:
+    """Return what a timeline would mark for logits (N, K); the time of `none of these` is left empty."""
+    rows = []
+    for start, end, shares in zip(samples.start_s, samples.end_s, softmax(values).tolist(), strict=True):
+        probs = dict(zip(labels, shares, strict=True))
+        top = max(probs, key=probs.__getitem__)
+        rows.append(Window(0, float(start), float(end), "ok", 1.0, 1.0, top, probs))
+    found = find_segments(rows, list(labels), SegmentConfig()) if rows else []
+    return tuple(Mark(s.onset_s, s.offset_s, s.label) for s in found if s.label != NONE)
+
+
+def minutes(samples: Sequence[Samples], step_s: float) -> float:
+    """Return how many minutes of samples were coded, by their windows."""
+    return sum(float(part.coded.sum()) for part in samples) * step_s / 60
+
+
+def _weights(part: Samples, step_s: float) -> Floats:
+    return np.clip(step_s / np.maximum(part.end_s - part.start_s, step_s), 0.05, 1.0)
+
+
+def _stacked(
+    coded: Sequence[Samples], outputs: Sequence[Floats], step_s: float
+) -> tuple[Floats, Floats, Floats]:
+    values = np.concatenate([out[part.coded] for part, out in zip(coded, outputs, strict=True)])
+    targets = np.concatenate([part.targets[part.coded] for part in coded])
+    return values, targets, np.concatenate([_weights(part, step_s)[part.coded] for part in coded])
+
+
+def _pairing(
+    coded: Sequence[Samples], machine: Sequence[tuple[Mark, ...]], labels: list[str], name: str
+) -> Pairing:
+    """Every coder beside the machine, in the time that was coded and could be read."""
+    units = []
+    for part, marks in zip(coded, machine, strict=True):
+        first, last = float(part.start_s[0]), float(part.end_s[-1])
+        for coding in part.codings:
+            spans = tuple(
+                (max(first, start), min(last, end))
+                for start, end in (coding.coded or ((first, last),))
+                if min(last, end) > max(first, start)
+            )
+            theirs = tuple(Mark(m.onset_s, m.offset_s, m.label) for m in coding.marks if m.label in labels)
+            units.append(Unit(part.video, part.track, part.group, (theirs, marks), (spans, spans)))
+    return Pairing(["coders", name], units, labels)
+
+
+def _gain(taught: Pairing, words: Pairing, settings: Settings) -> dict[str, Any]:
+    """The difference of two kappas in the same resamples of videos."""
+    ours, theirs = confusions(taught, settings), confusions(words, settings)
+    drawn = Resamples.of(len(ours), settings.draws, settings.seed)
+    value = stats.kappa(ours.sum(axis=0)) - stats.kappa(theirs.sum(axis=0))
+    return estimate(float(value), stats.kappa(drawn.sums(ours)) - stats.kappa(drawn.sums(theirs)))
+
+
+def _kappa(rows: Floats, parts: Sequence[tuple[NDArray[np.float32], Floats]]) -> float:
+    """Kappa of the likeliest label with the most marked one, window by window."""
+    counts = np.zeros((len(rows), len(rows)))
+    for features, targets in parts:
+        np.add.at(counts, (targets.argmax(axis=1), logits(rows, features).argmax(axis=1)), 1)
+    return float(stats.kappa(counts))
+
+
+def _windows(samples: Sequence[Samples]) -> list[tuple[NDArray[np.float32], Floats]]:
+    return [(part.features[part.coded], part.targets[part.coded]) for part in samples]
+
+
+def _curve(
+    coded: Sequence[Samples], words: Floats, step_s: float, rng: np.random.Generator, progress: Progress
+) -> tuple[list[dict[str, float]], dict[str, float] | None]:
+    """Kappa on the other videos after 0, 1, 2, 4 ... of them, and what ten more minutes are likely to add."""
+    groups = list(dict.fromkeys(part.group for part in coded))
+    sizes = [0, *(2**power for power in range(6) if 2**power < len(groups))]
+    points = []
+    orders = [rng.permutation(len(groups)) for _ in range(ORDERS)]
+    for done, size in enumerate(sizes):
+        scores, spent = [], []
+        for order in orders:
+            chosen = {groups[at] for at in order[:size]}
+            known = [part for part in coded if part.group in chosen]
+            rest = [part for part in coded if part.group not in chosen]
+            scores.append(_kappa(fit(known, words, step_s), _windows(rest)))
+            spent.append(minutes(known, step_s))
+        points.append(
+            {
+                "videos": size,
+                "minutes": float(np.mean(spent)),
+                "kappa": float(np.mean(scores)),
+                "sd": float(np.std(scores)),
+            }
+        )
+        progress(0.6 + 0.3 * (done + 1) / len(sizes))
+    learnt = [point for point in points if point["minutes"] > 0 and np.isfinite(point["kappa"])][-3:]
+    if len(learnt) < 2:
+        return points, None
+    # Over a short stretch a learning curve is straight in the logarithm of what was spent.
+    slope = float(
+        np.polyfit(np.log([point["minutes"] for point in learnt]), [p["kappa"] for p in learnt], 1)[0]
+    )
+    total = minutes(coded, step_s)
+    return points, {"minutes": 10.0, "kappa": max(0.0, slope * float(np.log((total + 10) / total)))}
+
+
+def _people(coded: Sequence[Samples], words: Floats, labels: Sequence[str], step_s: float) -> dict[str, Any]:
+    """Kappa on the second halves of videos, with their people known from the first halves and with them unknown."""
+    halves = []
+    for part in coded:
+        middle = float(np.median(part.centre_s[part.coded]))
+        first = part.coded & (part.end_s <= middle)
+        second = part.coded & (part.start_s >= middle)
+        halves.append((replace(part, targets=np.where(first[:, None], part.targets, np.nan)), second))
+    known_rows = fit([half for half, _ in halves], words, step_s)
+    known = _kappa(
+        known_rows, [(p.features[s], p.targets[s]) for p, (_, s) in zip(coded, halves, strict=True)]
+    )
+    groups = list(dict.fromkeys(part.group for part in coded))
+    counts = np.zeros((len(words), len(words)))
+    for fold in range(min(len(groups), MAX_FOLDS)):
+        out = set(groups[fold::MAX_FOLDS])
+        rows = fit([half for half, _ in halves if half.group not in out], words, step_s)
+        for part, (_, second) in zip(coded, halves, strict=True):
+            if part.group in out:
+                at = part.targets[second].argmax(axis=1), logits(rows, part.features[second]).argmax(axis=1)
+                np.add.at(counts, at, 1)
+    probe, chance = _identity(coded, known_rows)
+    return {"known": known, "new": float(stats.kappa(counts)), "probe": probe, "probe_chance": chance}
+
+
+def _identity(coded: Sequence[Samples], rows: Floats) -> tuple[float | None, float | None]:
+    """How often the labels' logits alone name the person, among windows of one class; and the share of the commonest.
+
+    The mean logits of each person's first half of a class name the windows of the second halves.
+    """
+    right = total = commonest = 0.0
+    for label in range(len(rows)):
+        first: dict[str, list[Floats]] = {}
+        second: dict[str, list[Floats]] = {}
+        for part in coded:
+            mine = np.flatnonzero(part.coded & (np.nan_to_num(part.targets).argmax(axis=1) == label))
+            if len(mine) >= 4:
+                values = logits(rows, part.features[mine])
+                first.setdefault(part.group, []).append(values[: len(mine) // 2])
+                second.setdefault(part.group, []).append(values[len(mine) // 2 :])
+        if len(first) < 2:
+            continue
+        names = list(first)
+        means = np.stack([np.concatenate(first[name]).mean(axis=0) for name in names])
+        sizes = []
+        for at, name in enumerate(names):
+            values = np.concatenate(second[name])
+            nearest = ((values[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
+            right += float((nearest == at).sum())
+            sizes.append(len(values))
+        total += sum(sizes)
+        commonest += max(sizes)
+    return (right / total, commonest / total) if total else (None, None)
+
+
+def _error(values: Floats, targets: Floats, weights: Floats) -> float:
+    """Expected calibration error against soft targets: ten equal bins of the likeliest label's share."""
+    shares = softmax(values)
+    likeliest = shares.argmax(axis=1)
+    confidence, right = shares.max(axis=1), targets[np.arange(len(targets)), likeliest]
+    place = np.minimum((confidence * 10).astype(int), 9)
+    gaps = np.bincount(place, weights * right, 10) - np.bincount(place, weights * confidence, 10)
+    return float(np.abs(gaps).sum() / weights.sum())
+
+
+def _warnings(validation: Validation, coded: Sequence[Samples], labels: Sequence[str]) -> list[str]:
+    found = []
+    people = validation.people
+    if people["known"] - people["new"] > APART:
+        found.append(
+            f"kappa is {people['known']:.2f} on people it has seen and {people['new']:.2f} on others: it learns in "
+            "part who is shown rather than what they do; code each label in more people"
+        )
+    groups = {part.group for part in coded}
+    for at, label in enumerate(labels):
+        shown = {part.group for part in coded if (np.nan_to_num(part.targets[:, at]) > 0.5).any()}
+        if len(shown) == 1 and len(groups) > 1:
+            found.append(
+                f"label {label!r} was coded in one video or person only, so it cannot be told how well it carries over"
+            )
+        elif label != NONE and 1 < len(shown) <= len(groups) / 4 and len(shown) < 4:
+            found.append(f"label {label!r} was coded in {len(shown)} of {len(groups)} videos or people only")
+    interval = validation.gain["ci95"]
+    if interval and interval[0] <= 0 <= interval[1]:
+        found.append("it cannot be told from these codings whether teaching is better than the words alone")
+    return found

@@ -1,0 +1,148 @@
+"""`emoclip teach` as a command: recordings and codings in, a label set that other commands take out."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from films import films
+from packages import tiny_package
+
+from emoclip.cli import main
+from emoclip.engine import EmoCLIP
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    """Return a folder with a model, recordings/v0.npz ... v5.npz and codings/v0.csv ..."""
+    folder = tmp_path_factory.mktemp("study")
+    model = EmoCLIP.load(str(tiny_package(folder / "model")))
+    for name in ("recordings", "codings"):
+        (folder / name).mkdir()
+    for recording, coding in zip(*films(model), strict=True):
+        recording.write(folder / "recordings" / f"{coding.video}.npz")
+        with open(folder / "codings" / f"{coding.video}.csv", "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("onset", "offset", "label", "coder")])
+            csv.writer(file).writerows([(m.onset_s, m.offset_s, m.label, coding.coder) for m in coding.marks])
+    return folder
+
+
+def run(capsys, study: Path, *arguments: object) -> tuple[int, str, str]:
+    given = ["emoclip", *map(str, arguments), "--model", str(study / "model")]
+    with patch.object(sys, "argv", given), pytest.raises(SystemExit) as stopped:
+        main()
+    shown = capsys.readouterr()
+    return int(stopped.value.code or 0), shown.out, shown.err
+
+
+def recordings(study: Path) -> list[Path]:
+    return sorted((study / "recordings").glob("*.npz"))
+
+
+def test_labels_are_taught_and_taken_by_other_commands(capsys, study: Path, tmp_path: Path, media: Path):
+    labels = tmp_path / "smirk.labels"
+    code, out, _ = run(capsys, study, "teach", *recordings(study), "-c", study / "codings", "-o", labels)
+    assert code == 0
+    assert "kappa with the coders" in out
+    assert "ten more minutes" in out
+    assert labels.exists()
+    card = (tmp_path / "smirk.card.md").read_text("utf-8")
+    assert "| taught | the words alone | chance |" in card
+
+    code, _, err = run(capsys, study, "teach", *recordings(study), "-c", study / "codings", "-o", labels)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "exists already; pass --force" in err
+
+    again = tmp_path / "again.labels"
+    assert run(capsys, study, "teach", *recordings(study), "-c", study / "codings", "-o", again)[0] == 0
+    assert again.read_bytes() == labels.read_bytes()
+
+    code, _, _ = run(
+        capsys, study, "timeline", recordings(study)[0], "-l", labels, "-o", tmp_path / "t", "-f", "csv"
+    )
+    assert code == 0
+    code, out, _ = run_agree(capsys, study / "codings" / "v0.csv", tmp_path / "t")
+    assert code == 0
+    written = json.loads((tmp_path / "t" / "v0.json").read_text("utf-8"))
+    assert set(written["labels"]) == {"smirk", "wink", "none of these"}
+    assert written["settings"]["windows"]["length_s"] == json.loads(labels.read_text("utf-8"))["window_s"]
+    assert "kappa" in out
+
+    code, out, _ = run(capsys, study, "predict", media / "single_face.jpg", "--labels", labels, "--json", "-")
+    assert code == 0
+    assert set(json.loads(out)["labels"]) == {"smirk", "wink", "none of these"}
+
+
+def run_agree(capsys, *arguments: object) -> tuple[int, str, str]:
+    with (
+        patch.object(sys, "argv", ["emoclip", "agree", *map(str, arguments)]),
+        pytest.raises(SystemExit) as stopped,
+    ):
+        main()
+    shown = capsys.readouterr()
+    return int(stopped.value.code or 0), shown.out, shown.err
+
+
+def test_videos_are_watched_once_and_kept(capsys, study: Path, tmp_path: Path, media: Path):
+    words = tmp_path / "words.yaml"
+    words.write_text("toothy: a smile with teeth\nflat: an unmoved face\n", "utf-8")
+    kept, to = tmp_path / "kept", tmp_path / "to-code"
+    given = ["teach", media / "single_face.mp4", "--recordings", kept, "--words", words, "--suggest", 2]
+    code, out, _ = run(capsys, study, *given, "--suggest-to", to, "--window", 0.8)
+    assert code == 0
+    assert "2 windows to code in 1 ELAN files" in out
+    before = (kept / "single_face.npz").stat().st_mtime_ns
+    assert run(capsys, study, *given, "--suggest-to", to, "--window", 0.8, "--force")[0] == 0
+    assert (kept / "single_face.npz").stat().st_mtime_ns == before
+
+
+def test_teaching_and_suggesting_in_one_go(capsys, study: Path, tmp_path: Path):
+    few = tmp_path / "codings"
+    few.mkdir()
+    for name in ("v0.csv", "v1.csv", "v2.csv"):
+        (few / name).write_bytes((study / "codings" / name).read_bytes())
+    (few / "broken.csv").write_text("onset,offset,label\n3,1,smirk\n", "utf-8")
+    given = ["teach", *recordings(study), "-c", few, "-o", tmp_path / "a.labels", "--suggest", 6]
+    code, out, err = run(capsys, study, *given, "--suggest-to", tmp_path / "next")
+    assert code == 1  # one file was bad; the rest is done
+    assert "broken.csv" in err
+    assert "6 windows to code" in out
+    assert {path.stem for path in (tmp_path / "next").iterdir()} <= {"v3", "v4", "v5"}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "nothing to write"),
+        (["--out", "smirk.json"], "name it NAME.labels"),
+        (["--out", "x.labels"], "no label was marked"),
+        (["--out", "x.labels", "--codings", "absent"], "absent: no such file or folder"),
+        (["--out", "x.labels", "--codings", "other.csv"], "no coding is of a video given"),
+        (["--out", "x.labels", "--codings", "v0.csv"], "only v0 was coded"),
+        (["--out", "x.labels", "--codings", "v0.csv", "--window", "0"], "must be in"),
+        (["--out", "x.labels", "--words", "absent.yaml"], "no such prompt file"),
+        (["--suggest", "3", "--suggest-to", "."], "exists already"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, study: Path, tmp_path: Path, monkeypatch, options: list, told: str):
+    monkeypatch.chdir(tmp_path)
+    for name in ("v0.csv", "other.csv"):
+        Path(name).write_text("onset,offset,label\n1,2,smirk\n3,4,wink\n", "utf-8")
+    code, out, err = run(capsys, study, "teach", *recordings(study), *options)
+    assert code == 1
+    assert not out
+    assert told in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("*.labels"))
+
+
+def test_a_bad_recording_is_told_and_the_rest_are_used(capsys, study: Path, tmp_path: Path):
+    bad = tmp_path / "bad.npz"
+    bad.write_bytes(b"no")
+    given = ["teach", bad, *recordings(study), "-c", study / "codings", "-o", tmp_path / "a.labels"]
+    code, _, err = run(capsys, study, *given)
+    assert code == 1
+    assert "bad.npz" in err
+    assert (tmp_path / "a.labels").exists()

@@ -1,0 +1,307 @@
+"""Labels taught from simulated codings: what is learnt, what is warned of, what is suggested, what files hold."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import WIDTH, film, films
+from packages import tiny_package
+
+from emoclip.codings import (
+    Mark,
+    prepare_lesson,
+    read_all,
+    suggest_windows,
+    teach_labels,
+    write_labels,
+    write_suggestions,
+)
+from emoclip.engine import EmoCLIP
+from emoclip.errors import ConfigError, InputError
+from emoclip.prompts import NONE, resolve
+from emoclip.recording import Key
+from emoclip.taught import Taught
+from emoclip.taught import read as read_taught
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> EmoCLIP:
+    return EmoCLIP.load(str(tiny_package(tmp_path_factory.mktemp("tiny") / "p")))
+
+
+def quiet(share: float) -> None:
+    pass
+
+
+def test_it_learns_the_coders_categories_and_says_what_they_are_worth(model: EmoCLIP):
+    recordings, codings = films(model)
+    lesson = prepare_lesson(model, recordings, codings)
+    assert lesson.labels == ["smirk", "wink", NONE]
+    assert lesson.windows.length_s == 2.0
+    taught, validation, card = teach_labels(lesson, quiet)
+    assert card["kappa"]["value"] > 0.7 > card["kappa_words"]["value"] + 0.2
+    assert card["gain"]["ci95"][0] > 0
+    assert card["calibration"]["after"] <= card["calibration"]["before"]
+    assert [point["videos"] for point in card["curve"]] == [0, 1, 2, 4]
+    assert card["curve"][-1]["kappa"] > card["curve"][0]["kappa"]
+    assert card["minutes"] == pytest.approx(6 * 32 / 60, rel=0.1)
+    assert not [line for line in card["warnings"] if "who is shown" in line]
+    assert taught.matrix().shape == (3, 2 * WIDTH + 1)
+    assert validation.taught.groups == 6
+
+
+def test_with_soft_targets_of_two_coders_who_differ(model: EmoCLIP):
+    recordings, codings = films(model)
+    shifted = [
+        replace(c, coder="ben", marks=tuple(replace(m, offset_s=m.offset_s - 1.5) for m in c.marks))
+        for c in codings
+    ]
+    lesson = prepare_lesson(model, recordings, codings + shifted)
+    targets = np.concatenate([part.targets for part in lesson.samples])
+    assert targets.sum(axis=1) == pytest.approx(1)
+    late = lesson.samples[0]
+    label = lesson.labels.index(codings[0].marks[0].label)
+    mark = codings[0].marks[0]
+    inside = (late.start_s >= mark.offset_s - 1.5) & (late.end_s <= mark.offset_s)
+    assert inside.any() or (late.targets[:, label] == pytest.approx(0.5, abs=0.3)).any()
+    _, _, card = teach_labels(lesson, quiet)
+    assert card["coders"] == 2
+
+
+def test_it_warns_where_it_learns_who_is_shown(model: EmoCLIP):
+    # Each person shows one label alone, and the labels look the same.
+    made = []
+    for number in range(8):
+        label = "smirk" if number % 2 else "wink"
+        recording, coding = film(model, f"v{number}", [(16.0, "")], seed=number, person=3.0)
+        marks = tuple(Mark(4.0 * at, 4.0 * at + 4.0, label) for at in range(4))
+        made.append((recording, replace(coding, marks=marks)))
+    lesson = prepare_lesson(model, [r for r, _ in made], [c for _, c in made])
+    assert lesson.labels == ["smirk", "wink"]
+    _, _, card = teach_labels(lesson, quiet)
+    assert card["people"]["known"] > card["people"]["new"] + 0.2
+    assert any("who is shown" in line for line in card["warnings"])
+
+
+def test_a_label_of_one_video_only_is_warned_of(model: EmoCLIP):
+    recordings, codings = films(model)
+    codings[0] = replace(
+        codings[0], marks=(*codings[0].marks[:-1], replace(codings[0].marks[-1], label="brow flash"))
+    )
+    _, _, card = teach_labels(prepare_lesson(model, recordings, codings), quiet)
+    assert any("'brow flash' was coded in one video" in line for line in card["warnings"])
+
+
+def test_subjects_are_left_out_whole(model: EmoCLIP):
+    recordings, codings = films(model)
+    who = {f"v{n}": f"sub-{n // 2}" for n in range(6)}
+    _, validation, card = teach_labels(prepare_lesson(model, recordings, codings, subjects=who), quiet)
+    assert (card["groups"], card["left_out"], validation.taught.groups) == (3, "subjects", 3)
+
+
+def test_time_that_was_not_coded_teaches_nothing(model: EmoCLIP):
+    recordings, codings = films(model)
+    partly = replace(
+        codings[0], coded=((0.0, 10.0),), marks=tuple(m for m in codings[0].marks if m.onset_s < 10)
+    )
+    lesson = prepare_lesson(model, recordings, [partly, *codings[2:]])
+    first, second = lesson.samples[:2]
+    assert (first.coded == (first.end_s <= 10.0)).all()
+    assert not second.coded.any()
+
+
+def test_points_are_short_events(model: EmoCLIP):
+    recordings, codings = films(model)
+    flashes = [
+        replace(c, marks=tuple(Mark(m.onset_s + 2, m.onset_s + 2, m.label) for m in c.marks)) for c in codings
+    ]
+    lesson = prepare_lesson(model, recordings, flashes)
+    assert lesson.windows.length_s == 0.5
+    part = lesson.samples[0]
+    shown = part.targets[:, :2].max(axis=1) > 0.5
+    near = [any(abs(m.onset_s - c) <= 0.15 for m in flashes[0].marks) for c in part.centre_s]
+    assert (shown == near).mean() > 0.95
+
+
+BAD = {
+    "no coded video": (
+        lambda r, c: (r, [replace(x, video="other") for x in c]),
+        "no coding is of a video given",
+    ),
+    "one video": (lambda r, c: (r, c[:1]), "only v0 was coded; code at least two"),
+    "nothing marked": (lambda r, c: (r, [replace(x, marks=()) for x in c]), "no label was marked"),
+    "one label": (
+        lambda r, c: (r, [replace(x, marks=(Mark(0, 32, "smirk"),)) for x in c]),
+        "nothing to tell it from",
+    ),
+    "too long": (
+        lambda r, c: (r, [replace(c[0], marks=(Mark(0, 99, "a"), Mark(3, 4, "b")))]),
+        "is 32 s long",
+    ),
+    "other faces": (
+        lambda r, c: (r, [replace(c[0], marks=(Mark(0, 9, "a", "mother"),))]),
+        "which the recording of v0 does not know (it has track 0)",
+    ),
+    "other model": (
+        lambda r, c: ([replace(x, key=Key("0" * 64)) for x in r], c),
+        "recorded with another model",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_taught_is_told_in_one_line(model: EmoCLIP, name: str):
+    change, told = BAD[name]
+    with pytest.raises(InputError) as error:
+        teach_labels(prepare_lesson(model, *change(*films(model, 3))), quiet)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def written(model: EmoCLIP, tmp_path_factory) -> Path:
+    recordings, codings = films(model)
+    lesson = prepare_lesson(
+        model, recordings, codings, sentences={"smirk": ["one corner of the mouth is up"]}
+    )
+    taught, _, card = teach_labels(lesson, quiet)
+    path = tmp_path_factory.mktemp("labels") / "smirk.labels"
+    assert [file.name for file in write_labels(lesson, taught, card, path)] == [
+        "smirk.labels",
+        "smirk.card.md",
+    ]
+    return path
+
+
+def test_the_file_is_read_by_the_engine_as_it_was_taught(model: EmoCLIP, written: Path):
+    recordings, codings = films(model)
+    prompts = resolve(str(written))
+    assert prompts.labels == ["smirk", "wink", NONE]
+    assert prompts.prompts[0].parts == (("one corner of the mouth is up",),)
+    clip = np.stack([looks[0].embedding for _, looks in recordings[0].frames[:16]])
+    lesson = prepare_lesson(model, recordings, codings)
+    features, rows = lesson.samples[0].features[:1], read_taught(written)[1].matrix()
+    logits = features @ rows[:, :-1].T + rows[:, -1]
+    expected = np.exp(logits) / np.exp(logits).sum()
+    text = model.embed_text(prompts)
+    read = model.probabilities(model.compared([clip], text), text)
+    assert read == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_timeline_takes_the_file_and_agrees_with_the_coder(model: EmoCLIP, written: Path, tmp_path: Path):
+    recording, coding = film(model, "new", [(5.0, "smirk"), (5.0, ""), (5.0, "wink")], seed=99)
+    recording.write(tmp_path / "new.npz")
+    timeline = model.timeline(tmp_path / "new.npz", str(written)).read()
+    assert [segment.label for segment in timeline.segments] == ["smirk", NONE, "wink"]
+    for segment, mark in zip(timeline.segments[::2], coding.marks, strict=True):
+        assert segment.onset_s == pytest.approx(mark.onset_s, abs=1.0)
+
+
+def test_the_file_holds_no_picture_and_no_name(written: Path):
+    record = json.loads(written.read_text("utf-8"))
+    text = json.dumps(record["card"]) + written.with_suffix(".card.md").read_text("utf-8")
+    assert "anna" not in text
+    assert "v0" not in text
+    assert written.stat().st_size < 50_000
+
+
+def test_the_file_says_if_the_model_is_another(written: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="taught with another model, tiny, than mini"):
+        EmoCLIP.load().embed_text(str(written))
+    other = EmoCLIP.load(str(tiny_package(tmp_path / "p", seed=5)))
+    with pytest.raises(ConfigError, match="teach them again"):
+        other.embed_text(str(written))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.pop("rows"),
+        lambda record: record["rows"].update(float32="!!"),
+        lambda record: record["rows"].update(shape=[3, 32]),
+        lambda record: record["rows"].update(shape=[10**9, 10**9]),
+        lambda record: record.update(window_s=float("nan")),
+        lambda record: record.update(window_s=None),
+        lambda record: record["labels"].pop("wink"),
+        lambda record: record.update(labels=[]),
+        lambda record: record["labels"].update(wink=[[3]]),
+        lambda record: record.update(format=99),
+    ],
+)
+def test_damaged_files_are_told_in_one_line(written: Path, tmp_path: Path, change):
+    record = json.loads(written.read_text("utf-8"))
+    change(record)
+    path = tmp_path / "bad.labels"
+    path.write_text(json.dumps(record), "utf-8")
+    with pytest.raises(InputError, match=r"bad\.labels: .*again"):
+        resolve(str(path))
+
+
+def test_absent_and_foreign_files_are_told(tmp_path: Path):
+    with pytest.raises(InputError, match="no such label file"):
+        resolve(tmp_path / "absent.labels")
+    (tmp_path / "text.labels").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not labels that emoclip taught"):
+        resolve(tmp_path / "text.labels")
+    (tmp_path / "folder.labels").mkdir()
+    with pytest.raises(InputError, match="cannot be read"):
+        read_taught(tmp_path / "folder.labels")
+
+
+def test_suggestions_are_new_apart_and_spread(model: EmoCLIP):
+    recordings, codings = films(model)
+    lesson = prepare_lesson(model, recordings, codings[:2])
+    windows = suggest_windows(lesson.samples, lesson.words, 16)
+    assert len(windows) == 16
+    counts = {
+        video: sum(item.video == video for item in windows) for video in ("v0", "v1", "v2", "v3", "v4", "v5")
+    }
+    assert counts["v0"] == counts["v1"] == 0  # coded already
+    assert max(counts.values()) <= 6
+    for one in windows:
+        for two in windows:
+            assert (
+                one is two or one.video != two.video or one.end_s <= two.start_s or two.end_s <= one.start_s
+            )
+    again = suggest_windows(lesson.samples, lesson.words, 16)
+    assert windows == again
+    with pytest.raises(InputError, match="every window was coded"):
+        suggest_windows(prepare_lesson(model, recordings, codings).samples, lesson.words, 4)
+
+
+def test_a_suggestion_is_filled_in_elan_and_read_back(model: EmoCLIP, tmp_path: Path):
+    pytest.importorskip("pympi")
+    from pympi.Elan import Eaf
+
+    recordings, codings = films(model)
+    lesson = prepare_lesson(model, recordings, codings[:2])
+    windows = suggest_windows(lesson.samples, lesson.words, 12)
+    media = {f"v{n}": f"/films/v{n}.mp4" for n in range(6)}
+    names = write_suggestions(windows, lesson.labels, media, tmp_path / "to-code")
+    untouched, _ = read_all(tmp_path / "to-code")
+    assert all(not coding.marks and not coding.coded for coding in untouched)
+
+    path = tmp_path / "to-code" / names[0]
+    document = Eaf(path)
+    assert {values[0][0] for values, _ in document.controlled_vocabularies["labels"][1].values()} == {
+        *("?", "smirk", "wink", NONE)
+    }
+    tier = document.tiers["code anyone"][0]
+    spans = sorted((document.timeslots[a], document.timeslots[b], key) for key, (a, b, _, _) in tier.items())
+    first, second = spans[0], spans[1]
+    tier[first[2]] = (*tier[first[2]][:2], "smirk", None)
+    tier[second[2]] = (*tier[second[2]][:2], NONE, None)
+    document.to_file(path)
+    (filled,) = [coding for coding in read_all(tmp_path / "to-code")[0] if coding.video == names[0][:-4]]
+    assert [mark.label for mark in filled.marks] == ["smirk"]
+    assert filled.coded == ((first[0] / 1000, first[1] / 1000), (second[0] / 1000, second[1] / 1000))
+    more = prepare_lesson(model, recordings, [*codings[:2], filled])
+    part = next(part for part in more.samples if part.video == filled.video)
+    assert part.coded.sum() == 2
+    assert part.targets[part.coded].argmax(axis=1).tolist() == [0, 2]
+
+
+def test_taught_is_plain_data():
+    assert Taught("m", "n", ((1.0, 2.0, 3.0),), 1.0).matrix().tolist() == [[1.0, 2.0, 3.0]]
