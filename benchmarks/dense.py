@@ -33,7 +33,7 @@ def ours(model: Any, video: Path, seconds: float) -> np.ndarray:
 def anew(model: Any, video: Path, seconds: float) -> np.ndarray:
     """Return the same with every window's frames embedded again."""
     from emoclip.config import FaceConfig
-    from emoclip.faces import FaceFollower, square_crop
+    from emoclip.faces import FaceFollower, crop_face
     from emoclip.timeline.stream import EDGE_S, watched
     from emoclip.video.inputs import open_video
 
@@ -42,12 +42,12 @@ def anew(model: Any, video: Path, seconds: float) -> np.ndarray:
     rate = max(model.package.sample_fps, model.package.frames_per_clip / WINDOW_S)
     crops, last_s, due_s = [], 0.0, 0.0
     with open_video(video, end_s=seconds) as frames:
-        for frame in frames:
-            faces, last_s = follower.update(frame), frame.time_s
+        for frame, faces in follower.follow(frames):
+            last_s = frame.time_s
             if frame.time_s >= due_s - EDGE_S:
                 due_s = max(due_s, frame.time_s - 1 / rate) + 1 / rate
-                margin = model.package.pixels.margin
-                crops += [(frame.time_s, square_crop(frame.image, face.box, margin)) for face in faces[:1]]
+                pixels = model.package.pixels
+                crops += [(frame.time_s, crop_face(frame.image, face, pixels)) for face in faces[:1]]
     rows, start_s = [], 0.0
     while not rows or start_s + WINDOW_S - STEP_S - EDGE_S <= last_s:
         inside = [crop for time_s, crop in crops if start_s - EDGE_S <= time_s < start_s + WINDOW_S - EDGE_S]

@@ -22,9 +22,8 @@ def cpu_ms(source: str, config: FaceConfig | None) -> tuple[int, list[tuple[floa
     began = time.process_time()
     with open_video(source) as video:
         follower = FaceFollower(config) if config else None
-        for frame in video:
+        for frame, faces in follower.follow(video) if follower else ((frame, []) for frame in video):
             frames += 1
-            faces = follower.update(frame) if follower else []
             ids.update(face.track_id for face in faces)
             if faces:
                 hits.append((frame.time_s, len(faces)))

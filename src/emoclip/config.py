@@ -9,7 +9,7 @@ from emoclip.errors import ConfigError
 
 FaceMode = Literal["largest", "all", "full"]
 FACE_MODES: tuple[FaceMode, ...] = ("largest", "all", "full")
-DETECTORS = ("haar", "yunet")
+DETECTORS = ("auto", "yunet", "haar")
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class FaceConfig:
     """
 
     mode: FaceMode = "largest"
-    detector: str = "haar"
-    detect_every: int = 6  # frames between detections; followed in between
+    detector: str = "auto"
+    detect_every: int = 5  # frames between detections; placed in between
     min_face_px: int = 40  # side of the smallest face, in pixels of the frame
     min_score: float = 0.5  # detection score in [0, 1]
-    max_faces: int = 10  # tracks followed at once
+    max_faces: int = 250  # reported in a frame, the largest
     bridge_s: float = 1.0  # a face gone for no longer keeps its track_id
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from emoclip.baseline import Baseline, Rest
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
-from emoclip.faces import Face, FaceFollower, square_crop
+from emoclip.faces import Face, FaceFollower, crop_face
 from emoclip.model import (
     Package,
     Precision,
@@ -359,7 +359,7 @@ class EmoCLIP:
     def _crop(self, frame: Frame, face: Face, config: FaceConfig) -> NDArray[np.uint8]:
         if config.mode == "full":
             return frame.image
-        return square_crop(frame.image, face.box, self.package.pixels.margin)
+        return crop_face(frame.image, face, self.package.pixels)
 
     def _embed_waiting(
         self, waiting: list[tuple[int, float, list[Face], bool]], crops: list[NDArray[np.uint8]]
@@ -446,8 +446,9 @@ class _Followed:
 def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: float) -> Iterator[_Followed]:
     """Find the faces of every frame (the whole frame without a follower), to be embedded `rate` times a second."""
     due = -math.inf
-    for frame in frames:
-        faces = follower.update(frame) if follower else [_whole(frame)]
+    for frame, faces in (
+        follower.follow(frames) if follower else ((frame, [_whole(frame)]) for frame in frames)
+    ):
         # Half a millisecond of slack: container clocks round.
         sampled = frame.time_s >= due - 5e-4
         if sampled:

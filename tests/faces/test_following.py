@@ -1,7 +1,5 @@
 """Faces found and followed in real recordings, and in scenes made from real portraits where the truth is known."""
 
-import io
-
 import cv2
 import numpy as np
 import pytest
@@ -9,28 +7,24 @@ from skimage import data
 
 from emoclip.config import FaceConfig
 from emoclip.faces import FaceFollower, square_crop
-from emoclip.faces.detectors import overlap
-from emoclip.faces.yunet import FILE, YuNetDetector
-from emoclip.video.inputs import Frame, open_video
+from emoclip.faces.boxes import overlap
+from emoclip.video import Frame, open_video
 from emoclip.video.pictures import read_picture
 
 ALL = FaceConfig(mode="all")
 
 
 def follow_all(source, config=ALL):
-    follower = FaceFollower(config)
     with open_video(source) as video:
-        return [(frame.time_s, follower.update(frame)) for frame in video]
+        return [(frame.time_s, faces) for frame, faces in FaceFollower(config).follow(video)]
 
 
 def run(pictures, config=ALL, fps=25):
     """Follow faces in pictures made here, with a little noise as a camera has."""
-    follower, noise = FaceFollower(config), np.random.default_rng(0)
-    seen = []
-    for i, picture in enumerate(pictures):
-        noisy = np.clip(picture + noise.normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
-        seen.append(follower.update(Frame(i, i / fps, noisy)))
-    return seen
+    noise = np.random.default_rng(0)
+    noisy = (np.clip(each + noise.normal(0, 2, each.shape), 0, 255).astype(np.uint8) for each in pictures)
+    frames = (Frame(i, i / fps, picture) for i, picture in enumerate(noisy))
+    return [faces for _, faces in FaceFollower(config).follow(frames)]
 
 
 def ids(seen):
@@ -203,9 +197,8 @@ def test_two_hundred_faces_in_a_frame_are_cut_to_the_most_allowed(portraits):
 
 def test_still_pictures_seconds_apart_are_searched_each(media):
     names = ["single_face.jpg", "free-mountain-vector-01.jpg", "Image_with_alpha.png"]
-    follower = FaceFollower(ALL)
     with open_video([str(media / name) for name in names], fps=1) as video:
-        assert [len(follower.update(frame)) for frame in video] == [1, 0, 1]
+        assert [len(faces) for _, faces in FaceFollower(ALL).follow(video)] == [1, 0, 1]
 
 
 def test_square_crop_takes_the_margin_on_each_side():
@@ -233,42 +226,3 @@ def test_square_crop_of_an_oblong_box_is_square_about_its_middle():
 
 def test_box_wholly_outside_still_gives_a_crop():
     assert square_crop(np.zeros((10, 10, 3), np.uint8), (100, 100, 110, 110), 0.1).shape == (12, 12, 3)
-
-
-@pytest.mark.parametrize("answer", [OSError("no route to host"), b"a login page"])
-def test_yunet_that_cannot_be_had_falls_back_loudly(monkeypatch, tmp_path, media, answer):
-    def urlopen(*_, **__):
-        if isinstance(answer, OSError):
-            raise answer
-        return io.BytesIO(answer)
-
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    monkeypatch.setattr("emoclip.faces.yunet.cache_folder", lambda: tmp_path)
-    with pytest.warns(UserWarning, match="YuNet is not used") as caught:
-        [(_, faces)] = follow_all(media / "single_face.jpg", FaceConfig(mode="all", detector="yunet"))
-    assert str(tmp_path / "detectors" / FILE) in str(caught[0].message)
-    assert len(faces) == 1
-    assert not list(tmp_path.rglob("*.onnx"))  # nothing unverified is kept
-
-
-def test_yunet_boxes_come_back_in_the_pictures_own_pixels(monkeypatch):
-    class Network:
-        """Stands in for the model, which tests do not fetch: the bright rectangle is the face."""
-
-        def setInputSize(self, size):  # noqa: N802 (OpenCV's name)
-            self.size = size
-
-        def detect(self, image):
-            assert image.shape == (*self.size[::-1], 3)
-            x, y, w, h = cv2.boundingRect((image[..., 0] > 128).astype(np.uint8))
-            return 1, np.array([[x, y, w, h, *[0.0] * 10, 0.9]], np.float32)
-
-    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: Network())
-    grey = np.zeros((180, 320), np.uint8)
-    grey[60:100, 200:240] = 255
-    detector = YuNetDetector("model.onnx")
-    [found] = detector.search(grey)
-    assert found.box == pytest.approx((198, 58, 242, 102))  # the square a tenth wider
-    near = detector.check(grey, (190, 55, 230, 95))
-    assert near.box == pytest.approx(found.box, abs=1.5)
-    assert near.score == pytest.approx(0.9)

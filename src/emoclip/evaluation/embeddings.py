@@ -256,7 +256,7 @@ def _fetch(
         if kept := store.clip(key):
             return _Fetched(key, kept[0], np.empty(0, np.float32), np.empty(0, np.int64), kept[1])
         spec = model.package.pixels
-        sampled = read_clip(clip, sampling, content, faces, spec.margin)
+        sampled = read_clip(clip, sampling, content, faces, spec)
         return _Fetched(key, None, prepare(sampled.crops, spec), sampled.order, sampled.warnings)
     except InputError as error:
         return error

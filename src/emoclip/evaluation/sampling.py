@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig
 from emoclip.datasets import Clip
 from emoclip.errors import ConfigError, EmoclipError, InputError, in_one_line
-from emoclip.faces import FaceFollower, square_crop
-from emoclip.model import largest, paper_window
+from emoclip.faces import Face, FaceFollower, crop_face
+from emoclip.model import PixelSpec, largest, paper_window
 from emoclip.video import is_picture, natural_order, open_video, read_animation, read_picture
 
 Pixels = NDArray[np.uint8]
@@ -76,10 +76,10 @@ class Sampled:
     warnings: tuple[str, ...] = ()
 
 
-def read_clip(clip: Clip, sampling: Sampling, content: str, faces: FaceConfig, margin: float) -> Sampled:
+def read_clip(clip: Clip, sampling: Sampling, content: str, faces: FaceConfig, pixels: PixelSpec) -> Sampled:
     """Decode a clip's picked frames, as they are (`full`) or cropped to the largest face.
 
-    margin: share of the face box's side that is added on each side.  Raises InputError naming the clip, also where a
+    pixels: how faces are cut out.  Raises InputError naming the clip, also where a
     picked frame cannot be read: a score over some of a clip's frames would not be that clip's score.
     """
     if faces.mode == "all":
@@ -89,7 +89,7 @@ def read_clip(clip: Clip, sampling: Sampling, content: str, faces: FaceConfig, m
     try:
         source = _source(clip)
         if faces.mode == "largest":
-            return _read_faces(source, sampling, content, faces, margin)
+            return _read_faces(source, sampling, content, faces, pixels)
         if isinstance(source, list):
             return _read_pictures(source, sampling, content)
         return _read_video(source, sampling, content)
@@ -137,24 +137,26 @@ def _read_video(path: Path, sampling: Sampling, content: str) -> Sampled:
     return Sampled(_frames(path, {int(at): lambda image: image for at in picks}), order, warnings)
 
 
-def _read_faces(source: Any, sampling: Sampling, content: str, faces: FaceConfig, margin: float) -> Sampled:
+def _read_faces(
+    source: Any, sampling: Sampling, content: str, faces: FaceConfig, pixels: PixelSpec
+) -> Sampled:
     follower = FaceFollower(faces)
-    boxes: dict[int, list[tuple[int, Any]]] = {}
+    tracks: dict[int, list[tuple[int, Face]]] = {}
     areas: dict[int, float] = {}
     with open_video(source) as video:
-        for frame in video:
-            for face in follower.update(frame):
+        for frame, found in follower.follow(video):
+            for face in found:
                 x0, y0, x1, y1 = face.box
-                boxes.setdefault(face.track_id, []).append((frame.index, face.box))
+                tracks.setdefault(face.track_id, []).append((frame.index, face))
                 areas[face.track_id] = areas.get(face.track_id, 0.0) + (x1 - x0) * (y1 - y0)
         warnings = tuple(video.warnings)
-    if not boxes:
+    if not tracks:
         raise InputError("no face found; pass --faces full if its frames are face crops already")
-    track = boxes[largest(areas)]
+    track = tracks[largest(areas)]
     picks, order = np.unique(sampling.pick(len(track), content), return_inverse=True)
 
-    def crop(box: Any) -> Callable[[Pixels], Pixels]:
-        return lambda image: square_crop(image, box, margin)
+    def crop(face: Face) -> Callable[[Pixels], Pixels]:
+        return lambda image: crop_face(image, face, pixels)
 
     return Sampled(_frames(source, {track[at][0]: crop(track[at][1]) for at in picks}), order, warnings)
 

@@ -266,7 +266,7 @@ def _thumb(evaluation: Evaluation, place: int) -> bytes | None:
             evaluation.samplings[0],
             "0" * 64,
             evaluation.faces,
-            evaluation.package.pixels.margin,
+            evaluation.package.pixels,
         )
     except InputError:
         return None

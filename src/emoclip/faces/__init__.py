@@ -1,5 +1,6 @@
 """Frames to faces: found, followed from frame to frame, and cut out for the model."""
 
-from emoclip.faces.following import Face, FaceFollower, square_crop
+from emoclip.faces.crops import crop_face, square_crop
+from emoclip.faces.following import Face, FaceFollower
 
-__all__ = ["Face", "FaceFollower", "square_crop"]
+__all__ = ["Face", "FaceFollower", "crop_face", "square_crop"]

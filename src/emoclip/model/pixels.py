@@ -13,6 +13,7 @@ from PIL import Image
 from emoclip.model.fields import Fields
 
 RESIZES = ("bilinear-antialias", "bicubic-antialias", "bicubic")
+GEOMETRIES = ("square", "five_point")
 _PILLOW = {"bilinear-antialias": Image.Resampling.BILINEAR, "bicubic-antialias": Image.Resampling.BICUBIC}
 
 
@@ -24,6 +25,8 @@ class PixelSpec:
     official EmoCLIP order: normalise, then bicubic (a = -0.75) without antialias on floats.  Either resizes the
     short side to `size`, then crops the centre.
     margin: share of the face box's side that is added on each side before the square crop.
+    geometry: `square` about the face's box, or `five_point`: eyes levelled, and eyes, nose and mouth corners where they
+    lie in crops made by people (`faces.crops.PLACES`), margin around that.
     """
 
     size: int
@@ -32,6 +35,7 @@ class PixelSpec:
     std: tuple[float, ...]
     resize: str
     margin: float
+    geometry: str = "square"
 
     def __post_init__(self) -> None:
         channels = {"grey": 1, "rgb": 3}.get(self.colour)
@@ -47,6 +51,8 @@ class PixelSpec:
             raise ValueError(f"image.size={self.size} must be in [8, 1024] pixels")
         if not 0 <= self.margin <= 2:
             raise ValueError(f"image.margin={self.margin} must be in [0, 2]")
+        if self.geometry not in GEOMETRIES:
+            raise ValueError(f"image.geometry={self.geometry!r} must be one of {', '.join(GEOMETRIES)}")
 
     @classmethod
     def from_config(cls, image: Mapping[str, Any] | Fields) -> "PixelSpec":
@@ -59,6 +65,7 @@ class PixelSpec:
             std=fields.numbers("std", 1e-6, 1e4),
             resize=fields.text("resize", RESIZES),
             margin=fields.number("margin", 0, 2) if fields.has("margin") else 0.0,
+            geometry=fields.text("geometry", GEOMETRIES) if fields.has("geometry") else "square",
         )
 
 

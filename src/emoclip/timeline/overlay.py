@@ -1,7 +1,7 @@
 """The video again, with each face's box, track and strongest labels drawn in; or with the faces hidden."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,6 @@ def write_overlay(
     import av
 
     readings = _by_track(timeline.windows)
-    follower = FaceFollower(watched(faces))
     hidden: dict[int, tuple[float, Box]] = {}
     with (
         open_video(source, start_s=start_s, end_s=end_s, fps=fps) as video,
@@ -70,8 +69,7 @@ def write_overlay(
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS)
         font = _font(max(12, height // 28))
-        for frame in video:
-            found = _found(frame, follower, faces)
+        for frame, found in _found(video, faces):
             image = frame.image.copy()
             if blur:
                 hidden.update((track_id, (frame.time_s, box)) for track_id, box in found)
@@ -101,10 +99,13 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _found(frame: Frame, follower: FaceFollower, faces: FaceConfig) -> list[tuple[int, Box]]:
+def _found(frames: Iterable[Frame], faces: FaceConfig) -> Iterator[tuple[Frame, list[tuple[int, Box]]]]:
     if faces.mode == "full":
-        return [(0, (0.0, 0.0, float(frame.width), float(frame.height)))]
-    return [(face.track_id, face.box) for face in follower.update(frame)]
+        for frame in frames:
+            yield frame, [(0, (0.0, 0.0, float(frame.width), float(frame.height)))]
+        return
+    for frame, found in FaceFollower(watched(faces)).follow(frames):
+        yield frame, [(face.track_id, face.box) for face in found]
 
 
 def _by_track(windows: Iterable[Window]) -> dict[int, list[Window]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig
 from emoclip.datasets import Clip
 from emoclip.errors import InputError
-from emoclip.model import largest
+from emoclip.model import PixelSpec, largest
 from emoclip.training.recipe import ClipRecipe
 from emoclip.video import Video, open_video
 
@@ -39,11 +39,11 @@ def draw_view(recipe: ClipRecipe, angle: float, mirror: float, drifting: float) 
     )
 
 
-def read_crops(clip: Clip, stride: int, faces: str = "full", margin: float = 0.0) -> Crops:
+def read_crops(clip: Clip, stride: int, faces: str = "full", pixels: PixelSpec | None = None) -> Crops:
     """Read every stride-th frame of a clip as a face crop, (h, w, 3) uint8 RGB.
 
-    faces: `full` if frames are crops already, `largest` to find and follow the most prominent face, with `margin`
-    of the box's side around it.
+    faces: `full` if frames are crops already, `largest` to find and follow the most prominent face and cut it
+    out as `pixels` says.
     Raises InputError naming the clip, where nothing can be read or no face is found.
     """
     if clip.image is not None:
@@ -54,7 +54,8 @@ def read_crops(clip: Clip, stride: int, faces: str = "full", margin: float = 0.0
     with open_video(clip.path) as video:
         if faces == "full":
             return [frame.image for frame in video if frame.index % stride == 0]
-        found = _largest_face(video, stride, margin)
+        assert pixels is not None
+        found = _largest_face(video, stride, pixels)
     if not found:
         raise InputError(
             f"{clip.id}: no face found; drop the clip, or pass --set data.faces=full if it is a crop"
@@ -62,18 +63,18 @@ def read_crops(clip: Clip, stride: int, faces: str = "full", margin: float = 0.0
     return found
 
 
-def _largest_face(video: Video, stride: int, margin: float) -> Crops:
-    from emoclip.faces import FaceFollower, square_crop
+def _largest_face(video: Video, stride: int, pixels: PixelSpec) -> Crops:
+    from emoclip.faces import FaceFollower, crop_face
 
     follower = FaceFollower(FaceConfig(mode="largest"))
     tracks: dict[int, Crops] = {}
     areas: dict[int, float] = {}
-    for frame in video:
-        for face in follower.update(frame):
+    for frame, faces in follower.follow(video):
+        for face in faces:
             x0, y0, x1, y1 = face.box
             areas[face.track_id] = areas.get(face.track_id, 0.0) + (x1 - x0) * (y1 - y0)
             if frame.index % stride == 0:
-                tracks.setdefault(face.track_id, []).append(square_crop(frame.image, face.box, margin))
+                tracks.setdefault(face.track_id, []).append(crop_face(frame.image, face, pixels))
     return tracks[largest({track: areas[track] for track in tracks})] if tracks else []
 
 

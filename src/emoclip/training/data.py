@@ -74,9 +74,7 @@ def view_pixels(
 
     Returns (T, C, S, S).  Raises InputError naming the clip.
     """
-    crops = as_clip(
-        read_crops(clip, recipe.clips.stride, recipe.data.faces, pixels.margin), view, recipe.clips
-    )
+    crops = as_clip(read_crops(clip, recipe.clips.stride, recipe.data.faces, pixels), view, recipe.clips)
     count = len(crops)
     chosen = (
         range(count)

@@ -25,7 +25,7 @@ class Frame:
     index: counts the frames yielded, from 0.  time_s: seconds on the input's clock (see `open_video`).
     width, height: of the upright picture, in pixels.
     The colour picture is only made when `image` is first asked for, since converting a frame costs as much
-    as decoding it; `grey` makes a small grey one directly.  Ask in one thread at a time (other frames of the
+    as decoding it; `grey` and `small` make small ones directly.  Ask in one thread at a time (other frames of the
     video may be asked in other threads meanwhile).
     """
 
@@ -60,6 +60,12 @@ class Frame:
             return self._decoded.grey(max_side)
         return np.asarray(cv2.cvtColor(shrink(self.image, max_side), cv2.COLOR_RGB2GRAY), np.uint8)
 
+    def small(self, max_side: int) -> Pixels:
+        """The picture, (h, w, 3) uint8 RGB, scaled down so that no side exceeds `max_side`."""
+        if self._decoded is not None and not self._decoded.has_alpha:
+            return self._decoded.small(max_side)
+        return shrink(self.image, max_side)
+
 
 class Converter:
     """The reused scalers of one video, called `name`: making one anew per frame is ten times as slow."""
@@ -70,6 +76,7 @@ class Converter:
         self.name = name
         self.colour = VideoReformatter()
         self.grey = VideoReformatter()
+        self.small = VideoReformatter()
         self.in_use = Lock()  # of colour, which those who follow need too where a picture is transparent
 
 
@@ -102,6 +109,10 @@ class Decoded:
     def grey(self, max_side: int) -> Pixels:
         """The upright picture in grey, (h, w) uint8, no side above `max_side`."""
         return self._convert(self.converter.grey, "gray", min(1.0, max_side / max(self.stored_size)))
+
+    def small(self, max_side: int) -> Pixels:
+        """The upright picture, (h, w, 3) uint8 RGB, no side above `max_side`."""
+        return self._convert(self.converter.small, "rgb24", min(1.0, max_side / max(self.stored_size)))
 
     def _convert(self, scaler: Any, kind: str, scale: float) -> Pixels:
         from av.error import FFmpegError

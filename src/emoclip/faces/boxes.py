@@ -1,0 +1,65 @@
+"""Boxes, and what a detector says of one face."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels, the right and lower edge outside
+# (5, 2) x, y in pixels: the subject's right eye, left eye, nose, right and left mouth corner
+Points = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One face: box and points in pixels of the picture, score in [0, 1]; points are None where not told."""
+
+    box: Box
+    score: float
+    points: Points | None = None
+
+
+def side(box: Box) -> float:
+    """The longer side of a box, which a face keeps when it turns."""
+    return max(box[2] - box[0], box[3] - box[1])
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes."""
+    both = _both(a, b)
+    return both / (_area(a) + _area(b) - both) if both else 0.0
+
+
+def inside(a: Box, b: Box) -> float:
+    """The share of the smaller box that the other one covers: 1 for an eye taken for a face within a face."""
+    return _both(a, b) / min(_area(a), _area(b))
+
+
+def moved(box: Box, x: float, y: float, grow: float = 1.0) -> Box:
+    """A box shifted and then scaled about its centre."""
+    centre_x, centre_y = (box[0] + box[2]) / 2 + x, (box[1] + box[3]) / 2 + y
+    half_x, half_y = (box[2] - box[0]) / 2 * grow, (box[3] - box[1]) / 2 * grow
+    return (centre_x - half_x, centre_y - half_y, centre_x + half_x, centre_y + half_y)
+
+
+def scaled(found: Detection, x: float, y: float) -> Detection:
+    """A detection in a picture `x` times as wide and `y` times as high."""
+    points = None if found.points is None else np.asarray(found.points * (x, y), np.float32)
+    x0, y0, x1, y1 = found.box
+    return Detection((x0 * x, y0 * y, x1 * x, y1 * y), found.score, points)
+
+
+def blend(a: Any, b: Any, share: float) -> Any:
+    """The way from `a` to `b`, numbers of any shape, `share` of it gone."""
+    return np.asarray(a) * (1 - share) + np.asarray(b) * share
+
+
+def _both(a: Box, b: Box) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return width * height if width > 0 and height > 0 else 0.0
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
