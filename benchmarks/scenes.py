@@ -53,6 +53,7 @@ class Count:
         self.loose: list[int] = []
 
     def add(self, finds: list, row: dict, least: float) -> None:
+        """Count one picture."""
         marked = [tuple(box) for box in row["boxes"]]
         every = [*marked, *(tuple(box) for box in row["ignore"])]
         pairs = sorted(
@@ -77,6 +78,7 @@ class Count:
         self.loose.append(sum(share < FOUND for share in most))
 
     def line(self) -> str:
+        """The table's row."""
         hits = [hit for hit, _ in self.found]
         recall = f"{np.mean(hits):.3f}" if hits else "    -"
         wrong = np.mean(np.array(self.false) > 0)

@@ -95,7 +95,6 @@ class StagedEmoCLIP(EmoCLIP):
         follower = super()._follower(config)
         if follower:
             follower.update = self.clock.around("follow", follower.update)  # type: ignore[method-assign]
-            follower.end = self.clock.around("follow", follower.end)  # type: ignore[method-assign]
         return follower
 
     def _crop(self, *arguments: Any) -> NDArray[np.uint8]:

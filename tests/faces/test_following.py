@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from emoclip.config import FaceConfig
-from emoclip.faces import FaceFollower, square_crop
+from emoclip.faces import FaceFollower
 from emoclip.faces.boxes import overlap
 from emoclip.video import Frame, open_video
 from emoclip.video.pictures import read_picture
@@ -199,30 +199,3 @@ def test_still_pictures_seconds_apart_are_searched_each(media):
     names = ["single_face.jpg", "free-mountain-vector-01.jpg", "Image_with_alpha.png"]
     with open_video([str(media / name) for name in names], fps=1) as video:
         assert [len(faces) for _, faces in FaceFollower(ALL).follow(video)] == [1, 0, 1]
-
-
-def test_square_crop_takes_the_margin_on_each_side():
-    image = np.arange(100 * 120 * 3, dtype=np.uint32).astype(np.uint8).reshape(100, 120, 3)
-    crop = square_crop(image, (40, 30, 60, 50), 0.1)  # side 20, 2 more on each side
-    assert np.array_equal(crop, image[28:52, 38:62])
-
-
-def test_square_crop_repeats_the_border_beyond_it():
-    image = np.zeros((50, 60, 3), np.uint8)
-    image[:, 0] = 200
-    crop = square_crop(image, (-10, 10, 10, 30), 0.0)
-    assert crop.shape == (20, 20, 3)
-    assert (crop[:, :11] == 200).all()  # ten columns outside, and column 0
-    assert (crop[:, 11:] == 0).all()
-
-
-def test_square_crop_of_an_oblong_box_is_square_about_its_middle():
-    image = np.zeros((100, 100, 3), np.uint8)
-    image[50, 50] = 255
-    crop = square_crop(image, (40.5, 30.5, 60.5, 70.5), 0.0)
-    assert crop.shape == (40, 40, 3)
-    assert crop[20, 20].max() == 255
-
-
-def test_box_wholly_outside_still_gives_a_crop():
-    assert square_crop(np.zeros((10, 10, 3), np.uint8), (100, 100, 110, 110), 0.1).shape == (12, 12, 3)

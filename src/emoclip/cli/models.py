@@ -148,6 +148,7 @@ def _size_mb(folder: Path) -> float:
 
 
 def _facts(package: "Package") -> dict[str, Any]:
+    from emoclip.faces import detector_facts
     from emoclip.model import cpu as processor
     from emoclip.model import execution
 
@@ -172,6 +173,7 @@ def _facts(package: "Package") -> dict[str, Any]:
         "kernels": runs.kernels,
         "processor": f"{machine.name}, native {' and '.join(native) or 'fp32 only'}, {processor.cores()} cores",
         "openvino": execution.openvino_lack() or "installed, used for the image tower of large models",
+        "faces": detector_facts(),
         "verified": "every file by SHA-256",
     }
     for engine, figures in package.config.get("quantisation", {}).get("engines", {}).items():

@@ -76,8 +76,11 @@ def predict(
     baseline: BaselineOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
     detector: Annotated[
-        str, typer.Option("--detector", help="haar, or yunet (better, fetched once on demand).")
-    ] = "haar",
+        str,
+        typer.Option(
+            "--detector", help="auto: YuNet, or Haar cascades where it is not installed; yunet; haar."
+        ),
+    ] = "auto",
     min_face: Annotated[
         int, typer.Option("--min-face", min=8, help="Side of the smallest face, in pixels.")
     ] = 40,

@@ -24,7 +24,10 @@ Faces = Annotated[
         "--faces", help="largest: the most prominent person; full: the frames are face crops already."
     ),
 ]
-Detector = Annotated[str, typer.Option("--detector", help="haar, or yunet (better, fetched once on demand).")]
+Detector = Annotated[
+    str,
+    typer.Option("--detector", help="auto: YuNet, or Haar cascades where it is not installed; yunet; haar."),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
 ]
@@ -80,7 +83,7 @@ def fit(
         typer.Option("--cache", help="Folder for embeddings of the videos.", show_default="OUT.cache"),
     ] = None,
     faces: Faces = "largest",
-    detector: Detector = "haar",
+    detector: Detector = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, training and resampling.")] = 0,
     force: Force = False,
     threads: Threads = None,
@@ -145,7 +148,7 @@ def score(
     ] = None,
     clips: Annotated[int, typer.Option("--clips", min=0, help="Clips to list that moved a score most.")] = 3,
     faces: Faces = "largest",
-    detector: Detector = "haar",
+    detector: Detector = "auto",
     force: Force = False,
     threads: Threads = None,
 ) -> int:

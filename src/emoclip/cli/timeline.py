@@ -76,7 +76,9 @@ def timeline(
     faces: Annotated[
         str, typer.Option("--faces", help="all, largest, or full (frames are face crops).")
     ] = "all",
-    max_faces: Annotated[int, typer.Option("--max-faces", min=1, help="Faces followed at once.")] = 10,
+    max_faces: Annotated[
+        int, typer.Option("--max-faces", min=1, help="Faces read in a frame, the largest.")
+    ] = 250,
     min_face: Annotated[
         int, typer.Option("--min-face", min=8, help="Side of the smallest face read, in px.")
     ] = 40,
@@ -88,8 +90,11 @@ def timeline(
         typer.Option("--min-sharpness", min=0, help="Below is `blurred`.", show_default="see docs"),
     ] = None,
     detector: Annotated[
-        str, typer.Option("--detector", help="haar, or yunet (fetched once on demand).")
-    ] = "haar",
+        str,
+        typer.Option(
+            "--detector", help="auto: YuNet, or Haar cascades where it is not installed; yunet; haar."
+        ),
+    ] = "auto",
     model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Videos at once.")] = 1,
     threads: Annotated[

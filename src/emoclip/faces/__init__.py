@@ -2,5 +2,6 @@
 
 from emoclip.faces.crops import crop_face, square_crop
 from emoclip.faces.following import Face, FaceFollower
+from emoclip.faces.yunet import detector_facts
 
-__all__ = ["Face", "FaceFollower", "crop_face", "square_crop"]
+__all__ = ["Face", "FaceFollower", "crop_face", "detector_facts", "square_crop"]

