@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from emoclip.config import FaceConfig
 from emoclip.faces import FaceFollower
 from emoclip.faces.boxes import overlap
+from emoclip.timeline.overlay import searched
 from emoclip.video import open_video
 
 FOUND, FALSE = 0.4, 0.2
@@ -100,6 +101,8 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     config = FaceConfig(mode="all", detector=options.detector, min_face_px=options.least)
+    if options.blur:
+        config = searched(config)
     rows = pq.read_table(options.folder / "boxes.parquet").to_pylist()
     counts: dict[str, Count] = {}
     spent_s, seen = 0.0, dict.fromkeys((row["source"] for row in rows), 0)

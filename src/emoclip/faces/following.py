@@ -19,6 +19,7 @@ COARSE = 10  # faces of this part of the picture's longer side, and those follow
 LOOK_AGAIN_S = 0.25  # seconds after which to look, however few frames went by
 HOLD_S = 0.7  # a face not found where it should be, though all looks as before there, is reported for so long
 ITSELF = 0.7  # likeness from which all looks as before
+PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
 FLASH_S = 0.3  # a scene that is back after no longer was never left
 
 
@@ -162,7 +163,8 @@ class FaceFollower:
             if place and track.sure and side(place.box) >= self.config.min_face_px:
                 shown.append(Face(track.id, place.box, place.score, place.points))
         shown.sort(key=lambda face: -side(face.box))
-        return shown[: self.config.max_faces]
+        most = PROMINENT if self.config.mode == "largest" else self.config.max_faces
+        return shown[: min(most, self.config.max_faces)]
 
 
 def is_cut(before: Pixels, now: Pixels) -> bool:

@@ -220,7 +220,9 @@ def _package(folder: Path, config: Fields) -> Package:
     if "intensity" in config.values:
         config.inner("intensity").number("slope", 0, 1e6)
         config.inner("intensity").number("offset", -1e6, 1e6)
-    if "resting" in config.values and len(config.numbers("resting", -1, 1)) != config.whole("width", 1, 65_536):
+    if "resting" in config.values and len(config.numbers("resting", -1, 1)) != config.whole(
+        "width", 1, 65_536
+    ):
         raise ValueError("resting must have as many numbers as width says")
     if "quantisation" in config.values:
         _check_quantisation(config.inner("quantisation"))

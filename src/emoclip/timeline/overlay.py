@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ TOP_LABELS = 3
 TICKS = 90_000  # per second, MPEG's clock: enough to keep any container's timestamps
 # Okabe and Ito's colours, which the colour-blind can tell apart; one per track.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
-HIDE_MARGIN = 0.25  # of the box's side, hidden around it
-HIDE_LONGER_S = 1.0  # a lost face's last place stays hidden: it is often still there
+HIDE_MARGIN = 0.35  # of the box's side, hidden around it
+HIDE_LONGER_S = (
+    1.0  # before a face is first found, and after it is lost, its place is hidden: it is often there
+)
 
 
 def write_overlay(
@@ -44,13 +47,18 @@ def write_overlay(
     """Write `source` as an MP4 (H.264, no sound) with what `timeline` says drawn over it.
 
     Faces are followed a second time, with the same `faces`, rather than kept from the first: that needs no memory.
-    Frames keep their times.  blur: make pixels of the faces; a face that is not found is not hidden.
+    Frames keep their times.  blur: make pixels of the faces, which are looked for once more, as `searched` says, and
+    hidden a second before and after they are found; a face that is not found is not hidden.
     Raises InputError for a source that can only be read once.
     """
     import av
 
     readings = _by_track(timeline.windows)
-    hidden: dict[int, tuple[float, Box]] = {}
+    hidden: list[_Hidden] = []
+    if blur:
+        with open_video(source, start_s=start_s, end_s=end_s, fps=fps) as video:
+            if not video.live:
+                hidden = _to_hide(video, faces)
     with (
         open_video(source, start_s=start_s, end_s=end_s, fps=fps) as video,
         av.open(for_ffmpeg(path), "w") as output,
@@ -69,13 +77,10 @@ def write_overlay(
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS)
         font = _font(max(12, height // 28))
-        for frame, found in _found(video, faces):
+        for frame, found in _found(video, watched(faces)):
             image = frame.image.copy()
             if blur:
-                hidden.update((track_id, (frame.time_s, box)) for track_id, box in found)
-                _hide(
-                    image, (box for seen_s, box in hidden.values() if frame.time_s - seen_s <= HIDE_LONGER_S)
-                )
+                _hide(image, (box for one in hidden if (box := one.at(frame.time_s))))
             drawn = [
                 (track_id, box, _reading(readings.get(track_id, []), frame.time_s)) for track_id, box in found
             ]
@@ -87,6 +92,37 @@ def write_overlay(
             if progress:
                 progress(frame.time_s - start_s)
         output.mux(stream.encode(None))
+
+
+def searched(faces: FaceConfig) -> FaceConfig:
+    """Faces as they are looked for where none may be missed: smaller and fainter ones too, and nobody left out."""
+    least = min(faces.min_face_px, 12)
+    return replace(faces, min_face_px=least, min_score=faces.min_score / 2, max_faces=1000)
+
+
+@dataclass
+class _Hidden:
+    """Where one face was found, to be hidden there."""
+
+    times_s: list[float]
+    boxes: list[Box]
+
+    def at(self, time_s: float) -> Box | None:
+        """Where it is or, a little before and after, will be or was."""
+        after = bisect_left(self.times_s, time_s)
+        near = range(max(after - 1, 0), min(after + 1, len(self.times_s)))
+        at = min(near, key=lambda at: abs(self.times_s[at] - time_s))
+        return self.boxes[at] if abs(self.times_s[at] - time_s) <= HIDE_LONGER_S else None
+
+
+def _to_hide(frames: Iterable[Frame], faces: FaceConfig) -> list[_Hidden]:
+    found: dict[int, _Hidden] = {}
+    for frame, places in _found(frames, searched(faces)):
+        for track_id, box in places:
+            one = found.setdefault(track_id, _Hidden([], []))
+            one.times_s.append(frame.time_s)
+            one.boxes.append(box)
+    return list(found.values())
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -104,7 +140,7 @@ def _found(frames: Iterable[Frame], faces: FaceConfig) -> Iterator[tuple[Frame, 
         for frame in frames:
             yield frame, [(0, (0.0, 0.0, float(frame.width), float(frame.height)))]
         return
-    for frame, found in FaceFollower(watched(faces)).follow(frames):
+    for frame, found in FaceFollower(faces).follow(frames):
         yield frame, [(face.track_id, face.box) for face in found]
 
 
