@@ -11,13 +11,15 @@ from emoclip.config import FaceConfig
 from emoclip.datasets import Clip
 from emoclip.errors import ConfigError, InputError
 from emoclip.evaluation.sampling import Sampling, read_clip
+from emoclip.model import PixelSpec
 
 FULL = FaceConfig(mode="full")
 CONTENT = "ab" * 32
+PIXELS = PixelSpec(48, "grey", (0.5,), (0.25,), "bilinear-antialias", 0.0)
 
 
 def read(clip, length=4, faces=FULL):
-    return read_clip(clip, Sampling("even", length), CONTENT, faces, 0.0)
+    return read_clip(clip, Sampling("even", length), CONTENT, faces, PIXELS)
 
 
 @given(total=st.integers(1, 3000), length=st.integers(1, 64))
@@ -101,7 +103,7 @@ def test_video_frames_are_the_decoded_ones(tmp_path):
 def test_short_clip_gives_each_frame_once_and_paper_repeats_by_order(tmp_path):
     trees.frame_folder(tmp_path / "c", 3)
     assert read(Clip("c", tmp_path / "c")).order.tolist() == [0, 1, 2]
-    repeated = read_clip(Clip("c", tmp_path / "c"), Sampling("paper", 8, 1, 0), CONTENT, FULL, 0.0)
+    repeated = read_clip(Clip("c", tmp_path / "c"), Sampling("paper", 8, 1, 0), CONTENT, FULL, PIXELS)
     assert len(repeated.crops) == 3
     assert len(repeated.order) == 8
 

@@ -63,7 +63,7 @@ def test_yunet_that_cannot_be_had_is_an_error_and_nothing_unverified_is_kept(mon
         return io.BytesIO(answer)
 
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    with pytest.raises(EmoclipError, match="YuNet's model cannot be had|SHA-256 differs"):
+    with pytest.raises(EmoclipError, match=r"YuNet's model cannot be had|SHA-256 differs"):
         open_detector("yunet")
     assert not nowhere.exists()
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from emoclip.config import FaceConfig
+from emoclip.errors import EmoclipError
 from emoclip.faces.boxes import Box, Detection, Points, scaled, side
 from emoclip.faces.detectors import CLOSE, QUICK, looked_at, open_detector
 from emoclip.faces.track import Look, Track, assign, likeness, look_of, part
@@ -68,8 +69,12 @@ class FaceFollower:
 
     def follow(self, frames: Iterable[Frame]) -> Iterator[Followed]:
         """Give out each frame with its faces, largest first, a few frames late."""
-        for frame in frames:
-            yield from self.update(frame)
+        try:
+            for frame in frames:
+                yield from self.update(frame)
+        except EmoclipError:  # of the video: what came before is given out
+            yield from self.end()
+            raise
         yield from self.end()
 
     def update(self, frame: Frame) -> list[Followed]:
