@@ -9,6 +9,7 @@ saw.  Crops that also lie in FER-2013's test parts are left out.
 
 import argparse
 import io
+import time
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -196,7 +197,9 @@ def main() -> None:
     codings = [coded(truths[name], name, coder, rng) for name in names[:TAUGHT] for coder in ("a", "b")]
     lesson = prepare_lesson(model, films[:TAUGHT], codings)
     print(f"windows of {lesson.windows.length_s:g} s, labels {', '.join(lesson.labels)}")
+    began = time.process_time()
     _, validation, card = teach_labels(lesson, lambda share: None)
+    print(f"learning and validating: {time.process_time() - began:.1f} s of processor")
     print(
         f"{card['minutes']:.1f} minutes coded by two in {TAUGHT} videos; on those left out, kappa with the coders:"
     )

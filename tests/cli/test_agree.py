@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -64,6 +65,19 @@ def test_a_real_recording_agrees_with_the_coding_of_its_three_phases(capsys, tmp
     assert code == 0
     assert "one video only" in err
     assert figures(tmp_path / "out")["overall"]["kappa"]["value"] >= 0.8
+
+
+def test_a_timeline_that_somebody_corrected_is_a_coding(capsys, tmp_path: Path, timelines: Path):
+    shutil.copytree(timelines, tmp_path / "both")
+    code, _, err = run(capsys, "agree", tmp_path / "both")
+    assert code == 1
+    assert "only model mini coded" in err
+    events = tmp_path / "both" / "WolfgangLanger_Pexels_events.tsv"
+    lines = events.read_text("utf-8").splitlines()
+    events.write_text("\n".join(lines[:-1]) + "\n", "utf-8")
+    code, _, _ = run(capsys, "agree", tmp_path / "both", "--out", tmp_path / "out")
+    assert code == 0
+    assert 0 < figures(tmp_path / "out")["overall"]["kappa"]["value"] < 1
 
 
 def test_two_folders_of_codings(capsys, tmp_path: Path):

@@ -228,10 +228,11 @@ def test_a_label_of_one_video_only_is_told():
 
 
 @pytest.mark.parametrize(
-    ("label", "near"), [("SMILE", "smile"), ("brow_flash", "brow flash"), ("smil", "smile"), ("joy", None)]
+    ("label", "near"),
+    [("SMILE", "smile"), ("brow_flash", "brow flash"), ("smil", "smile"), ("joy", None), ("AU1", None)],
 )
 def test_nearest_labels(label: str, near: str | None):
-    assert nearest_label(label, ["smile", "brow flash", "frown"]) == near
+    assert nearest_label(label, ["smile", "brow flash", "frown", "AU12"]) == near
 
 
 def test_files_are_whole_strict_and_safe(tmp_path: Path):

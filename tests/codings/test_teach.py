@@ -9,6 +9,7 @@ import pytest
 from films import WIDTH, film, films
 from packages import tiny_package
 
+from emoclip.baseline import Baseline
 from emoclip.codings import (
     Mark,
     prepare_lesson,
@@ -129,6 +130,10 @@ BAD = {
     "no coded video": (
         lambda r, c: (r, [replace(x, video="other") for x in c]),
         "no coding is of a video given",
+    ),
+    "a model's": (
+        lambda r, c: (r, [replace(x, machine=True) for x in c]),
+        "the codings are timelines of a model's",
     ),
     "one video": (lambda r, c: (r, c[:1]), "only v0 was coded; code at least two"),
     "nothing marked": (lambda r, c: (r, [replace(x, marks=()) for x in c]), "no label was marked"),
@@ -301,6 +306,15 @@ def test_a_suggestion_is_filled_in_elan_and_read_back(model: EmoCLIP, tmp_path: 
     part = next(part for part in more.samples if part.video == filled.video)
     assert part.coded.sum() == 2
     assert part.targets[part.coded].argmax(axis=1).tolist() == [0, 2]
+
+
+def test_taught_labels_have_neither_scores_nor_a_baseline(model: EmoCLIP, written: Path, media: Path):
+    picture = media / "single_face.jpg"
+    for options in ({"scores": True}, {"baseline": Baseline(auto=True)}):
+        with pytest.raises(ConfigError, match="taught have probabilities alone"):
+            model.classify(picture, str(written), **options)
+        with pytest.raises(ConfigError, match="taught have probabilities alone"):
+            model.timeline(picture, str(written), **options)
 
 
 def test_taught_is_plain_data():

@@ -11,6 +11,30 @@ from emoclip.cli.console import fail, warn
 if TYPE_CHECKING:
     from emoclip.codings import Coding
 
+# What `agree` and `teach` both take.
+Same = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--same", help="OTHER=LABEL: read one label as another; may be given again.", show_default=False
+    ),
+]
+Tier = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tier", help="ELAN tier to read (a name, or Face*); may be given again.", show_default="all"
+    ),
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        "--fps", min=0.01, help="Times in tables are frames of so many a second.", show_default="seconds"
+    ),
+]
+Gaps = Annotated[
+    Literal["none", "uncoded"],
+    typer.Option("--gaps", help="A moment without a label: shows none of them, or was not coded."),
+]
+
 
 def agree(
     codings: Annotated[
@@ -31,32 +55,14 @@ def agree(
     labels: Annotated[
         str | None, typer.Option("--labels", "-l", help="Labels to compare, a,b,...", show_default="all")
     ] = None,
-    same: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--same", help="OTHER=LABEL: read one label as another; may be given again.", show_default=False
-        ),
-    ] = None,
-    tier: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tier", help="ELAN tier to read (a name, or Face*); may be given again.", show_default="all"
-        ),
-    ] = None,
-    fps: Annotated[
-        float | None,
-        typer.Option(
-            "--fps", min=0.01, help="Times in tables are frames of so many a second.", show_default="seconds"
-        ),
-    ] = None,
+    same: Same = None,
+    tier: Tier = None,
+    fps: Fps = None,
     step: Annotated[float, typer.Option("--step", help="Seconds between the moments compared.")] = 0.1,
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="Seconds by which onsets may lie apart.")
     ] = 0.5,
-    gaps: Annotated[
-        Literal["none", "uncoded"],
-        typer.Option("--gaps", help="A moment without a label: shows none of them, or was not coded."),
-    ] = "none",
+    gaps: Gaps = "none",
     anyone: Annotated[bool, typer.Option("--anyone", help="Take all faces of a video together.")] = False,
     start: Annotated[float, typer.Option("--start", min=0, help="Compare from this second.")] = 0.0,
     end: Annotated[

@@ -1,11 +1,11 @@
 """`emoclip teach`: the coder's own categories, learnt from codings."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.agree import read_names, read_sources, read_subjects
+from emoclip.cli.agree import Fps, Gaps, Same, Tier, read_names, read_sources, read_subjects
 from emoclip.cli.console import fail, progress_bars, warn
 
 if TYPE_CHECKING:
@@ -48,28 +48,10 @@ def teach(
             "--words", help=".yaml/.json file of label: sentences that describe it.", show_default=False
         ),
     ] = None,
-    same: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--same", help="OTHER=LABEL: read one label as another; may be given again.", show_default=False
-        ),
-    ] = None,
-    tier: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tier", help="ELAN tier to read (a name, or Face*); may be given again.", show_default="all"
-        ),
-    ] = None,
-    fps: Annotated[
-        float | None,
-        typer.Option(
-            "--fps", min=0.01, help="Times in tables are frames of so many a second.", show_default="seconds"
-        ),
-    ] = None,
-    gaps: Annotated[
-        Literal["none", "uncoded"],
-        typer.Option("--gaps", help="A moment without a label: shows none of them, or was not coded."),
-    ] = "none",
+    same: Same = None,
+    tier: Tier = None,
+    fps: Fps = None,
+    gaps: Gaps = "none",
     window: Annotated[
         float | None,
         typer.Option(

@@ -10,8 +10,8 @@ from emoclip.engine import EmoCLIP
 from emoclip.prompts import PromptSet, resolve
 
 # How far a label's logit is expected to move from what the words say, before anything was coded (standard deviation);
-# and by which factor the words' own weight is.  Priors, not fitted to any data set: twice or half as much changes
-# little, see benchmarks/codings.py.
+# and by which factor the words' own weight is.  Priors, not fitted to any data set: half or twice as much changes
+# kappa by some hundredths, see benchmarks/codings.py.
 MOVE, CONSTANT, TRUST = 1.4, 1.0, 0.5
 ITERATIONS, MEMORY = 60, 8
 

@@ -129,8 +129,11 @@ def pair(
 
 
 def nearest_label(label: str, known: Sequence[str]) -> str | None:
-    """Return the label that is probably meant: the same but for case and spacing, or spelt alike."""
-    plain = {_plain(other): other for other in known}
+    """Return the label that is probably meant: the same but for case and spacing, or spelt alike.
+
+    Labels with other numbers are others, like AU1 and AU12.
+    """
+    plain = {_plain(other): other for other in known if _digits(other) == _digits(label)}
     found = get_close_matches(_plain(label), list(plain), n=1, cutoff=0.8)
     return plain[found[0]] if found else None
 
@@ -284,6 +287,10 @@ def _nearest(label: str, known: Sequence[str]) -> str:
 
 def _plain(label: str) -> str:
     return " ".join(label.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _digits(label: str) -> str:
+    return "".join(filter(str.isdecimal, label))
 
 
 def _listed(names: Sequence[str] | Mapping[str, object] | set[str], most: int = 5) -> str:

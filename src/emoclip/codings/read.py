@@ -10,6 +10,7 @@ from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged
 from emoclip.codings.elan import read_eaf
 from emoclip.codings.tables import read_table, track_name
 from emoclip.errors import EmoclipError, InputError
+from emoclip.files import sha256
 
 SUFFIXES = (".eaf", ".boris", ".csv", ".tsv", ".txt", ".json")
 
@@ -72,8 +73,12 @@ def _candidates(folder: Path) -> list[Path]:
         if file.is_file() and file.suffix.casefold() in SUFFIXES and not file.name.startswith(".")
     )
     ours = {file: _sidecar(file) for file in files if file.suffix.casefold() == ".json"}
+    # What somebody corrected since is a coding of its own.
     repeated = {
-        file.parent / name for file, found in ours.items() if found for name in found.get("outputs", {})
+        file.parent / name
+        for file, found in ours.items()
+        for name, digest in ((found or {}).get("outputs") or {}).items()
+        if (file.parent / name).is_file() and sha256(file.parent / name) == digest
     }
     return [
         file

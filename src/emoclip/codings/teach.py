@@ -63,7 +63,9 @@ def prepare(
             raise InputError(
                 f"{recording.name}: was recorded with another model than {model.package.name}; name that with --model"
             )
-    about = [coding for coding in codings if coding.video in videos]
+    about = [coding for coding in codings if coding.video in videos and not coding.machine]
+    if codings and all(coding.machine for coding in codings):
+        raise InputError("the codings are timelines of a model's; name what people coded")
     if codings and not about:
         told = ", ".join(sorted({coding.video for coding in codings})[:5])
         raise InputError(f"no coding is of a video given (codings of {told}; videos {', '.join(videos[:5])})")
