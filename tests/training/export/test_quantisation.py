@@ -1,6 +1,9 @@
 """The 8-bit image tower: exact where it is algebra, of fixed ranges, alike on both engines, judged before it ships."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -68,8 +71,10 @@ def folder(model, crops, tmp_path_factory):
     return folder
 
 
-def session(folder, name="image.int8.onnx", threads=1):
+def session(folder, name="image.int8.onnx", threads=1, optimise=True):
     options = ort.SessionOptions()
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     opened = ort.InferenceSession(str(folder / name), options, ["CPUExecutionProvider"])
     return lambda pixels: opened.run(None, {"pixels": pixels})[0]
@@ -122,6 +127,53 @@ def test_smoothing_is_exact_and_takes_the_outliers(model, crops, spec):
         if name.endswith(("query", "key", "value", "wide", "out")):
             peak = torch.maximum(-low, high)
             assert peak.max() / peak.median() < 0.7 * peaks[name].max() / peaks[name].median()
+
+
+# The same from any machine
+
+OTHER_MACHINE = """
+import sys
+import numpy as np, torch
+torch.backends.mkldnn.enabled = False
+torch.set_num_threads(1)
+from emoclip.training.export import quantisation
+from emoclip.training.export.graphs import save
+quantisation.BATCH = 5
+visual, pixels, out = sys.argv[1:]
+save(quantisation.quantise(torch.load(visual, weights_only=False), torch.from_numpy(np.load(pixels))), out)
+"""
+
+
+def test_other_kernels_make_the_same_file(folder, model, crops, spec, tmp_path):
+    """Kernels without vector instructions and of another library, other batches and threads: all add up otherwise."""
+    from pathlib import Path
+
+    import emoclip
+
+    torch.save(model.backbone.visual, tmp_path / "visual.pt")
+    np.save(tmp_path / "pixels.npy", prepare(crops[:64], spec))
+    paths = [tmp_path / name for name in ("visual.pt", "pixels.npy", "image.int8.onnx")]
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_MACHINE, *map(str, paths)],
+        env=os.environ
+        | {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1"}
+        | {"PYTHONPATH": str(Path(emoclip.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert paths[-1].read_bytes() == (folder / "image.int8.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("optimise", [True, False])
+def test_engine_computes_what_was_measured(folder, model, crops, spec, optimise):
+    """Fused 8-bit kernels or none: the calibration crops' mean is the fp32 tower's, as measured without an engine."""
+    pixels = prepare(crops[:64], spec)
+    with torch.inference_mode():
+        exact = model.double().encode_frames(torch.from_numpy(pixels).double()).mean(0).numpy()
+        model.float()
+    found = session(folder, threads=2, optimise=optimise)(pixels)
+    assert np.abs(found.mean(axis=0) - exact).max() < 0.002 * found.std(axis=0).mean()
 
 
 # What the package carries
@@ -250,7 +302,7 @@ def test_tower_that_strays_is_refused_with_its_figures(folder, model, crops, spe
 def test_agreement_counts_labels_and_centres():
     class Still:
         class package:  # noqa: N801
-            frames_per_clip = 2
+            frames_per_clip, width = 2, 8
 
         def temporal(self, frames):
             return frames.mean(axis=1)

@@ -2,18 +2,21 @@
 
 Activations have one fixed range per product, so that a crop's embedding does not depend on its batch-mates; weights
 have a scale per column.  The graph is plain ONNX (QuantizeLinear, DequantizeLinear around Gemm).
+
+Everything is measured in float64 and rounded to a few bits before it counts, so that any processor, on any number of
+threads, makes the same file: how its kernels add up is far below the last bit that is kept.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -28,6 +31,8 @@ BATCH = 16  # crops at once
 # towers with outliers, 0.8 is worse.
 ALPHA = 0.6
 _LEAST = 1e-5
+# Significant bits of what is measured: a range within 1/4,096, a smoothing scale, which is exact algebra, within 1/256.
+_RANGE_BITS, _SCALE_BITS = 12, 8
 
 Progress = Callable[[float], None]
 
@@ -43,21 +48,92 @@ def quantise(visual: nn.Module, pixels: Tensor, progress: Progress = lambda shar
         raise ConfigError(
             f"int8 is made of CLIP's vision transformers, not of {type(visual).__name__}; export as fp32 or fp16"
         )
-    exact, ranges = measure(tower, pixels, lambda share: progress(0.4 * share))
+    tower.double()
+    exact, measured = measure(tower, pixels, lambda share: progress(0.45 * share))
+    ranges = {
+        name: (_coarse(low, _RANGE_BITS), _coarse(high, _RANGE_BITS))
+        for name, (low, high) in measured.items()
+    }
     smooth(tower, ranges)
-    smoothed = {name: _whole_range(*ranges[name]) for name in ranges}
-    progress(0.45)
+    tower.float()
+    products = {
+        name: Product.of(linear, *_whole_range(*ranges[name]))
+        for name, linear in _linears(tower)
+        if linear not in tower.per_frame()
+    }
     model = trace(tower, pixels[:2], "pixels", {0: (1, None)})
-    _to_int8(model, smoothed, {name for name, linear in _linears(tower) if linear in tower.per_frame()})
-    progress(0.7)
-    _correct_mean(model, exact, pixels.numpy(), lambda share: progress(0.7 + 0.3 * share))
+    _to_int8(model, products)
+    progress(0.5)
+    found, _ = measure(_rounded(tower, products), pixels, lambda share: progress(0.5 + 0.5 * share))
+    missing = exact - found
+    _add(model, _coarse(torch.from_numpy(missing), _RANGE_BITS).numpy().astype(np.float32))
     return model
+
+
+@dataclass(frozen=True)
+class Product:
+    """A linear layer in 8 bits, as the graph and its exact double both take it.
+
+    step, nought: of the input, x = step * (whole - nought) with 0 <= whole <= 255.  weights: (out, in) int8.
+    columns: (out,) what a weight's unit is worth.  bias: (out,) int32, in units of step * columns.
+    """
+
+    step: np.float32
+    nought: np.uint8
+    weights: NDArray[np.int8]
+    columns: NDArray[np.float32]
+    bias: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, linear: nn.Linear, low: float, high: float) -> Product:
+        """Round a layer whose input lies between `low` <= 0 and `high` >= 0."""
+        step = np.float32(max(high - low, _LEAST) / 255)
+        matrix, bias = linear.weight.detach().numpy(), linear.bias.detach().numpy()
+        columns = np.asarray(np.maximum(np.abs(matrix).max(axis=1), 1e-9) / GREATEST_WEIGHT, np.float32)
+        return cls(
+            step=step,
+            nought=np.uint8(round(-low / float(step))),
+            weights=np.rint(matrix / columns[:, None]).astype(np.int8),
+            columns=columns,
+            bias=np.rint(bias / (columns * step)).astype(np.int32),
+        )
+
+
+class _Exact(nn.Module):
+    """What every engine's 8-bit kernels compute of a product: whole numbers in float64, exact in any order."""
+
+    def __init__(self, product: Product) -> None:
+        super().__init__()
+        self.step, self.nought = float(product.step), float(product.nought)
+        self.weights = torch.from_numpy(product.weights).double()
+        self.bias = torch.from_numpy(product.bias).double()
+        self.units = torch.from_numpy(product.columns * product.step).double()
+        self.in_features = self.weights.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, in) -> (rows, out)."""
+        whole = (x / self.step).round().add(self.nought).clamp(0, 255) - self.nought
+        return torch.addmm(self.bias, whole, self.weights.T) * self.units
+
+
+def _rounded(tower: LeanVision, products: dict[str, Product]) -> nn.Module:
+    """Return a copy of a tower that computes as its 8-bit graph does, in float64 between the products."""
+    copied = copy.deepcopy(tower).double()
+    for name, product in products.items():
+        copied.set_submodule(name, _Exact(product))
+    return copied
+
+
+def _coarse(values: Tensor, bits: int) -> Tensor:
+    """Round to so many significant bits."""
+    parts, powers = torch.frexp(values)
+    return torch.ldexp((parts * 2**bits).round(), powers - bits)
 
 
 def measure(
     tower: nn.Module, pixels: Tensor, progress: Progress = lambda share: None
-) -> tuple[NDArray[np.float32], dict[str, tuple[Tensor, Tensor]]]:
-    """Run crops through a tower.
+) -> tuple[NDArray[np.float64], dict[str, tuple[Tensor, Tensor]]]:
+    """Run crops through a tower of float64 weights.
 
     Returns the mean embedding (D,) and, per linear layer by name, the least and greatest input per channel (in,).
     """
@@ -73,10 +149,10 @@ def measure(
         return hook
 
     hooks = [linear.register_forward_pre_hook(keep(name)) for name, linear in _linears(tower)]
-    total = torch.zeros(())
+    total = torch.zeros((), dtype=torch.float64)
     with torch.inference_mode():
         for at in range(0, len(pixels), BATCH):
-            total = total + tower(pixels[at : at + BATCH]).sum(0)
+            total = total + tower(pixels[at : at + BATCH].double()).sum(0)
             progress(min(1.0, (at + BATCH) / len(pixels)))
     for hook in hooks:
         hook.remove()
@@ -107,7 +183,7 @@ def _move(
     greatest = torch.stack([torch.maximum(-ranges[name][0], ranges[name][1]) for name in names]).amax(0)
     weights = torch.stack([linear.weight.detach().abs().amax(0) for linear in linears]).amax(0)
     scale = greatest.clamp(min=_LEAST) ** ALPHA / weights.clamp(min=_LEAST) ** (1 - ALPHA)
-    scale = scale / scale.log().mean().exp()
+    scale = _coarse(scale / scale.log().mean().exp(), _SCALE_BITS)
     for name, linear in zip(names, linears, strict=True):
         linear.weight.data *= scale
         low, high = ranges[name]
@@ -129,50 +205,41 @@ def _whole_range(low: Tensor, high: Tensor) -> tuple[float, float]:
     return min(float(low.min()), 0.0), max(float(high.max()), 0.0)
 
 
-def _to_int8(model: ir.Model, ranges: dict[str, tuple[float, float]], exact: set[str]) -> None:
-    """Put QuantizeLinear and DequantizeLinear around every Gemm with a measured range, in place."""
+def _to_int8(model: ir.Model, products: dict[str, Product]) -> None:
+    """Put QuantizeLinear and DequantizeLinear around every Gemm that is to be 8-bit, in place."""
     graph = model.graph
     # queries, keys and values share their input
     narrowed: dict[ir.Value, tuple[ir.Value, list[ir.Value]]] = {}
     for node in list(graph):
         weight = node.inputs[1] if node.op_type in ("Gemm", "MatMul") else None
         name = str(weight.name).removesuffix(".weight") if weight is not None else ""
-        if name not in ranges or name in exact:
+        if name not in products:
             continue
         assert node.op_type == "Gemm", f"{name} was exported as {node.op_type}"
-        low, high = ranges[name]
-        scale = np.float32(max(high - low, _LEAST) / 255)
-        zero = np.uint8(round(-low / float(scale)))
-        matrix = weight.const_value.numpy()  # type: ignore[union-attr]  # (out, in)
-        columns = np.asarray(np.maximum(np.abs(matrix).max(axis=1), 1e-9) / GREATEST_WEIGHT, np.float32)
-        whole = np.rint(matrix / columns[:, None]).astype(np.int8)
+        product = products[name]
         source = node.inputs[0]
         assert source is not None
         new = []
         if source not in narrowed:
             step = [
-                _constant(graph, f"{name}.step", np.asarray(scale)),
-                _constant(graph, f"{name}.nought", np.asarray(zero)),
+                _constant(graph, f"{name}.step", np.asarray(product.step)),
+                _constant(graph, f"{name}.nought", np.asarray(product.nought)),
             ]
             new += _narrowed(source, step)
             narrowed[source] = new[-1].outputs[0], step
         narrow, step = narrowed[source]
-        back = ir.Node("", "DequantizeLinear", [narrow, *step])
-        weights = _widened(graph, f"{name}.int8", whole, columns)
-        new += [back, weights]
-        replaced = [back.outputs[0], weights.outputs[0]]
-        bias = node.inputs[2] if len(node.inputs) > 2 else None
-        if bias is not None:
-            # As the sums are kept: ONNX Runtime fuses the product only with such a bias.
-            steps = np.asarray(columns * scale, np.float32)
-            sums = np.rint(bias.const_value.numpy() / steps).astype(np.int32)  # type: ignore[union-attr]
-            new.append(_widened(graph, f"{name}.bias32", sums, steps))
-            replaced.append(new[-1].outputs[0])
+        # The bias as the sums are kept: ONNX Runtime fuses the product only with such a one.
+        new += [
+            ir.Node("", "DequantizeLinear", [narrow, *step]),
+            _widened(graph, f"{name}.int8", product.weights, product.columns),
+            _widened(graph, f"{name}.bias32", product.bias, product.columns * product.step),
+        ]
         for at, made in enumerate(new):
             made.outputs[0].name = f"{name}.{made.op_type}.{at}"
         graph.insert_before(node, new)
-        for place, value in enumerate(replaced):
-            node.replace_input_with(place, value)
+        # Where all biases are nought, the exporter left them out.
+        for place in range(len(node.inputs)):
+            node.replace_input_with(place, new[place - 3].outputs[0])
     ir.passes.common.RemoveUnusedNodesPass()(model)
 
 
@@ -213,23 +280,14 @@ def _constant(graph: ir.Graph, name: str, values: NDArray[np.generic]) -> ir.Val
     return value
 
 
-def _correct_mean(
-    model: ir.Model, exact: NDArray[np.float32], pixels: NDArray[np.float32], progress: Progress
-) -> None:
+def _add(model: ir.Model, missing: NDArray[np.float32]) -> None:
     """Add to every embedding what rounding takes from the calibration crops' mean.
 
     Most of the error of rounded weights is the same for every face.  Source: bias correction (Nagel et al., ICCV 2019).
     """
     output = model.graph.outputs[0]
     name = str(output.name)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, ["CPUExecutionProvider"])
-    total = np.zeros(len(exact))
-    for at in range(0, len(pixels), BATCH):
-        total += session.run(None, {"pixels": pixels[at : at + BATCH]})[0].sum(axis=0)
-        progress(min(1.0, (at + BATCH) / len(pixels)))
-    offset = _constant(model.graph, "mean_correction", np.asarray(exact - total / len(pixels), np.float32))
+    offset = _constant(model.graph, "mean_correction", missing)
     last = output.producer()
     assert last is not None
     output.name = "uncorrected"
