@@ -1,6 +1,18 @@
-"""`python -m emoclip` is the `emoclip` command."""
+"""The `emoclip` command, which is also `python -m emoclip`."""
 
-from emoclip.cli import main
+from emoclip.interrupt import exit_at_once
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C is answered in one line from here on, before anything heavy is imported."""
+    exit_at_once()
+    from emoclip.cli import main as run
+
+    try:
+        run()
+    finally:
+        exit_at_once()
+
 
 if __name__ == "__main__":
     main()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from emoclip import __version__
 from emoclip.config import FaceConfig
+from emoclip.distinct import Doubts
 from emoclip.engine import EmoCLIP, Labels
 from emoclip.errors import ConfigError, InputError
 from emoclip.faces import FaceFollower
@@ -79,9 +80,9 @@ class StagedEmoCLIP(EmoCLIP):
         video._frames = self.clock.each("decode", video._frames)
         return super().watch(video, config, rate, **options)
 
-    def embed_text(self, labels: Labels) -> NDArray[np.float32]:
+    def read_labels(self, labels: Labels) -> tuple[NDArray[np.float32], Doubts]:
         """As ever."""
-        return self.clock.around("temporal and text", super().embed_text)(labels)
+        return self.clock.around("temporal and text", super().read_labels)(labels)
 
     def embed_frames(self, crops: Any) -> NDArray[np.float32]:
         """As ever."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from emoclip.baseline import Baseline, Rest
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+from emoclip.distinct import Doubts, doubts
 from emoclip.errors import ConfigError
 from emoclip.faces import Face, FaceFollower, crop_face
 from emoclip.model import (
@@ -92,7 +93,8 @@ class EmoCLIP:
         config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
         prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
         prompts.check_asked(scores=scores, baseline=baseline is not None)
-        text = self.embed_text(prompts)
+        text, doubtful = self.read_labels(prompts)
+        doubtful.tell()
         rest = Rest(self, source, baseline, config) if baseline else None
         if not isinstance(source, Video):
             source = open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls)
@@ -112,6 +114,7 @@ class EmoCLIP:
             duration_s=round(duration_s or 0.0, 3),
             faces=results,
             warnings=warnings,
+            label_warnings=doubtful.lines(),
         )
 
     def largest_clip(
@@ -216,16 +219,23 @@ class EmoCLIP:
             ):
                 yield from self._embedded(followed, config, batch)
 
-    def embed_text(self, labels: Labels) -> NDArray[np.float32]:
+    def embed_text(self, labels: Labels, *, strict: bool = False) -> NDArray[np.float32]:
         """Embed labels, (K, D) unit rows; labels that were taught have rows (K, 2 D + 1), see `Taught`.
 
         A label is the mean over its parts (compound emotions, paper sec. III-C) of the mean over their sentences.
         Sentences are embedded once per package and machine (see `textcache`).  `none of these` has the zero row, which
         `probabilities` knows; raises ConfigError if the package has no threshold for it.
+        What `read_labels` finds wrong is a LabelWarning, or an InputError if `strict`.
         """
+        vectors, found = self.read_labels(labels)
+        found.tell(strict=strict)
+        return vectors
+
+    def read_labels(self, labels: Labels) -> tuple[NDArray[np.float32], Doubts]:
+        """Embed labels as `embed_text` does, and say which of them are doubtful, without a warning."""
         prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
         if prompts.taught:
-            return self._taught_rows(prompts.taught)
+            return self._taught_rows(prompts.taught), Doubts()
         if not all(prompt.parts for prompt in prompts.prompts) and self.package.rejection is None:
             raise ConfigError(
                 f"model {self.package.name} has no threshold for {NONE!r}; leave that label out"
@@ -233,10 +243,16 @@ class EmoCLIP:
         sentences = list(
             dict.fromkeys(s for prompt in prompts.prompts for part in prompt.parts for s in part)
         )
-        embedded = textcache.embedded(self.package, sentences, self.runtime.text)
-        vectors = dict(zip(sentences, unit(embedded), strict=True))
+        width = self.package.width
+        read = textcache.embedded(self.package, sentences, self.runtime.read, width + 2)
+        place = {sentence: at for at, sentence in enumerate(sentences)}
         parts = [prompt.parts for prompt in prompts.prompts]
-        return label_vectors(parts, vectors, self.package.width)
+        text = label_vectors(parts, dict(zip(sentences, unit(read[:, :width]), strict=True)), width)
+        unknown, cut = (
+            [any(read[place[s], column] for part in label for s in part) for label in parts]
+            for column in (width, width + 1)
+        )
+        return text, doubts(prompts.labels, text, self.package.logit_scale, unknown, cut)
 
     def embed_frames(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, D) float32, not normalised."""

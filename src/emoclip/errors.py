@@ -23,6 +23,10 @@ class PackageError(EmoclipError):
     """A model package that is missing, damaged or foreign."""
 
 
+class LabelWarning(UserWarning):
+    """Labels that the model does not understand or cannot tell apart; they are used all the same."""
+
+
 class OutputError(EmoclipError):
     """An output that cannot be written, or would overwrite something."""
 

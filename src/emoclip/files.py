@@ -4,9 +4,10 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from emoclip import interrupt
 from emoclip.errors import OutputError
 
 MAX_STEM_BYTES = 200
@@ -24,6 +25,7 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
     temporary = target.with_name(f".{shorten(target.stem)}.{os.getpid()}.part{target.suffix}")
     try:
         yield temporary
+        interrupt.check()
         temporary.replace(target)
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
@@ -45,6 +47,7 @@ def atomic_folder(target: str | Path, *, force: bool = False) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        interrupt.check()
         if target.exists():
             target.rename(replaced)
         temporary.rename(target)
@@ -101,6 +104,14 @@ def told(name: str | os.PathLike[str]) -> str:
     except UnicodeEncodeError:
         return Path(text).absolute().as_uri()
     return text
+
+
+def relative(path: str, folder: Path) -> str:
+    """Return the way from `folder` to what is at `path`, with slashes; an address or another drive stays as it is."""
+    with suppress(OSError, ValueError):  # no such drive, no current folder, a name that no file can have
+        if Path(path).exists():
+            return Path(os.path.relpath(path, folder)).as_posix()
+    return path
 
 
 def sha256(path: str | Path) -> str:

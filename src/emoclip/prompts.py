@@ -1,8 +1,9 @@
 """Label sets, descriptions, templates and compound emotions: from what users type to sentences."""
 
-import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,10 +13,14 @@ from typing import Any
 import yaml
 
 from emoclip import taught as taught_labels
+from emoclip.characters import is_encodable
 from emoclip.errors import ConfigError, InputError
+from emoclip.promptfile import read_mapping
 from emoclip.taught import Taught
 
 MAX_LABEL_CHARS = 1000
+MAX_SENTENCE_CHARS = 10_000
+MAX_LABELS = 10_000
 NONE = "none of these"
 
 
@@ -49,7 +54,12 @@ class PromptSet:
                 f"labels: {len(self.prompts)} given, at least 2 are needed; "
                 'give several, e.g. --labels "smiling, crying", or a set: seven, eight, mafw11'
             )
+        if len(self.prompts) > MAX_LABELS:
+            raise InputError(
+                f"labels: {len(self.prompts)} given, at most {MAX_LABELS} are allowed; give fewer"
+            )
         for prompt in self.prompts:
+            _check_text(prompt)
             if len(prompt.label) > MAX_LABEL_CHARS:
                 raise InputError(
                     f"labels: {prompt.label[:40]!r}... has {len(prompt.label)} characters, at most "
@@ -57,9 +67,10 @@ class PromptSet:
                 )
         seen: set[str] = set()
         for label in self.labels:
-            if label.casefold() in seen:
+            same = unicodedata.normalize("NFC", label).casefold()
+            if same in seen:
                 raise InputError(f"labels: {label!r} is given twice; remove one")
-            seen.add(label.casefold())
+            seen.add(same)
 
     def check_asked(self, *, scores: bool, baseline: bool) -> None:
         """Raise ConfigError for what labels that were taught cannot be asked."""
@@ -71,6 +82,19 @@ class PromptSet:
     def labels(self) -> list[str]:
         """The labels in order."""
         return [prompt.label for prompt in self.prompts]
+
+
+def _check_text(prompt: Prompt) -> None:
+    for text in (prompt.label, *(sentence for part in prompt.parts for sentence in part)):
+        if not is_encodable(text):
+            raise InputError(
+                f"labels: {text[:40]!r} is no valid text (half a surrogate pair); write it again"
+            )
+        if len(text) > MAX_SENTENCE_CHARS:
+            raise InputError(
+                f"labels: a sentence of {prompt.label[:40]!r} has {len(text)} characters, at most "
+                f"{MAX_SENTENCE_CHARS} are allowed; shorten it"
+            )
 
 
 @cache
@@ -121,6 +145,10 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
     ):
         return read_prompt_file(Path(labels))
     if isinstance(labels, str):
+        with suppress(
+            UnicodeError
+        ):  # a command line under LC_ALL=C, where Python reads its UTF-8 as single bytes
+            labels = labels.encode("utf-8", "surrogateescape").decode()
         if name := _set_name(labels):
             return class_prompts(_assets()["sets"][name] + [NONE] * (NONE in labels.casefold()))
         labels = labels.split(",")
@@ -147,19 +175,11 @@ def class_prompts(labels: Sequence[str]) -> PromptSet:
 
 def read_prompt_file(path: Path) -> PromptSet:
     """Read a YAML or JSON file of label -> one or more sentences.  Raises InputError naming the file."""
+    mapping = read_mapping(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such prompt file; check the path") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: is not readable YAML or JSON in UTF-8 ({reason}); fix the file") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must map each label to one or more sentences, e.g. 'bored: a bored face'")
-    return _from_mapping(content, str(path))
+        return _from_mapping(mapping, "labels")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _read_taught(path: Path) -> PromptSet:
@@ -173,11 +193,11 @@ def _from_mapping(mapping: Mapping[Any, Any], name: str) -> PromptSet:
     for label, value in mapping.items():
         sentences = [value] if isinstance(value, str) else value
         if not (isinstance(label, str) and label.strip()):
-            raise InputError(f"{name}: the label {label!r} is not text; put it in quotes")
+            raise InputError(f"{name}: the label {str(label)[:40]!r} is not text; put it in quotes")
         if not isinstance(sentences, list | tuple) or not sentences:
-            raise InputError(f"{name}: the label {label!r} has no sentence; give one or a list of them")
+            raise InputError(f"{name}: the label {label[:40]!r} has no sentence; give one or a list of them")
         if not all(isinstance(sentence, str) and sentence.strip() for sentence in sentences):
-            raise InputError(f"{name}: the label {label!r} has a sentence that is empty or not text")
+            raise InputError(f"{name}: the label {label[:40]!r} has a sentence that is empty or not text")
         prompts.append(Prompt(label.strip(), (tuple(sentence.strip() for sentence in sentences),)))
     return PromptSet(tuple(prompts))
 

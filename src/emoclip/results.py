@@ -41,6 +41,7 @@ class Classification:
 
     status: `no_face` is a result, `error` comes with a one-line reason in `error`.
     warnings: what was wrong with the input but did not stop the reading, one line each (not in the record).
+    label_warnings: labels that the model cannot tell apart or does not understand, one line each.
     """
 
     input: str
@@ -51,6 +52,7 @@ class Classification:
     duration_s: float = 0.0
     faces: list[FaceResult] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    label_warnings: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         read = "; ".join(
@@ -197,6 +199,7 @@ class Timeline:
     """Who showed what when in one input; windows in order of time, segments by track and time.
 
     duration_s: None for a stream.  warnings: what was met on the way that did not stop the reading.
+    label_warnings: labels that the model cannot tell apart or does not understand, one line each.
     """
 
     input: str
@@ -210,6 +213,7 @@ class Timeline:
     peaks: list[Peak] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     scored: bool = False  # whether windows have scores
+    label_warnings: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         length = "a stream" if self.duration_s is None else f"{self.duration_s:.1f} s"

@@ -28,9 +28,9 @@ def folder(tmp_path):
 @pytest.fixture
 def towers(monkeypatch):
     """Return the list of runs of text towers."""
-    runs, text = [], Runtime.text
+    runs, read = [], Runtime.read
     monkeypatch.setattr(
-        Runtime, "text", lambda self, sentences: runs.append(sentences) or text(self, sentences)
+        Runtime, "read", lambda self, sentences: runs.append(sentences) or read(self, sentences)
     )
     return runs
 

@@ -191,7 +191,7 @@ def test_an_overlay_of_a_camera_is_refused_before_it_is_recorded(settings):
 
 def test_a_real_video_gives_every_format_and_a_full_sidecar(media, settings):
     pytest.importorskip("pympi", reason="pympi-ling (extra formats) is not installed")
-    chosen = settings(formats=tuple(batch.SUFFIXES), end_s=1.0, command="emoclip timeline x")
+    chosen = settings(formats=tuple(batch.SUFFIXES), end_s=1.0, command=("timeline", "x"))
     source = str(media / "single_face.mp4")
     (outcome,) = run(plan([source], chosen), chosen)
     assert (outcome.state, outcome.windows, outcome.segments) == ("done", 1, 1)

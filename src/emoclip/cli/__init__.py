@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from emoclip import interrupt
 from emoclip.cli import (
     agree,
     bench,
@@ -22,10 +23,10 @@ from emoclip.cli import (
     train,
     watch,
 )
-from emoclip.cli.console import fail, warn
+from emoclip.cli.console import drop_stdout, prepare_streams, warn
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
-INTERRUPTED = 130  # what shells report for Ctrl-C
+BROKEN_PIPE = 141  # what shells report when the reader of stdout went away
 
 app = typer.Typer(
     name="emoclip",
@@ -62,24 +63,60 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 def main() -> None:
-    """Run the command line; every expected error is one line on stderr and exit code 1, Ctrl-C is 130."""
+    """Run the command line and exit; what goes wrong is one line on stderr.
+
+    Exit codes: 0, 1 (an expected error, or some inputs failed), 2 (usage), 130 (Ctrl-C), 141 (the reader of stdout
+    went away).
+    """
+    from emoclip.errors import LabelWarning
+
+    prepare_streams()
+    warnings.showwarning = lambda message, *place: warn(str(message))
+    warnings.simplefilter("once", LabelWarning)
+    status = _run()
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what is still to be written may fail now
+    except OSError as error:
+        status = _unwritable(error)
+    raise SystemExit(status)
+
+
+def _run() -> int:
     from emoclip.errors import EmoclipError
 
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(line_buffering=True)  # a file or pipe can be followed while we work
-    warnings.showwarning = lambda message, *place: warn(str(message))
     try:
-        status = app(standalone_mode=False)
+        with interrupt.raised_in_work():
+            status = app(standalone_mode=False)
     except EmoclipError as error:
-        fail(str(error))
+        return _said(str(error))
     except UsageError as error:
-        fail(f"{error.format_message()} (--help shows what there is)", code=2)
+        return _said(f"{error.format_message()} (--help shows what there is)", 2)
+    except MemoryError:
+        return _said("not enough memory; give fewer or smaller inputs, or --threads 1")
     except (KeyboardInterrupt, typer.Abort):
-        status = INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our stdout went away (`| head`): nothing is left to say.
-        sys.stderr.close()
-        raise SystemExit(141) from None
-    if status == INTERRUPTED:  # typer itself turns Ctrl-C into this status
-        fail("stopped", code=INTERRUPTED)
-    raise SystemExit(status if isinstance(status, int) else 0)
+        status = interrupt.INTERRUPTED
+    except OSError as error:
+        return _unwritable(error)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # typer and rich make it a plain 1
+            return _unwritable(stop.__context__)
+        status = stop.code
+    if status == interrupt.INTERRUPTED:  # typer itself turns Ctrl-C into this status
+        return _said("stopped", interrupt.INTERRUPTED)
+    return status if isinstance(status, int) else 0
+
+
+def _said(message: str, code: int = 1) -> int:
+    warn(message)
+    return code
+
+
+def _unwritable(error: OSError) -> int:
+    """Say that stdout, or what else the error names, cannot be written; nothing if nobody reads it any more."""
+    drop_stdout()  # so that Python does not try, and fail, once more at its end
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    return _said(
+        f"{error.filename or 'stdout'}: cannot be used ({error.strerror or error}); name another place"
+    )

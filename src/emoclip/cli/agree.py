@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from emoclip.cli.console import fail, warn
+from emoclip.cli.console import fail, say, stdout_console, warn
 
 if TYPE_CHECKING:
     from emoclip.codings import Coding
@@ -102,10 +102,10 @@ def agree(
     for note in agreement.notes:
         warn(note)
     _show(agreement)
-    print(methods_paragraph(agreement))
+    say(methods_paragraph(agreement))
     if out is not None:
         written = agreement_report.write(agreement, out, force=force)
-        print(f"written: {', '.join(str(out / name) for name in written)}")
+        say(f"written: {', '.join(str(out / name) for name in written)}")
     return 1 if failed else 0
 
 
@@ -147,7 +147,6 @@ def read_subjects(path: Path | None) -> dict[str, str]:
 
 
 def _show(agreement) -> None:  # type: ignore[no-untyped-def]
-    from rich.console import Console
     from rich.table import Table
 
     from emoclip.codings import shown_figure
@@ -163,4 +162,4 @@ def _show(agreement) -> None:  # type: ignore[no-untyped-def]
         lag = "–" if onsets["lag_s"] is None else f"{onsets['lag_s']:+.2f} s"
         icc = shown_figure(figures["seconds"]["icc2"])
         table.add_row(label.replace("[", r"\["), *time, shown_figure(onsets["f1"]), lag, icc)
-    Console().print(table)
+    stdout_console().print(table)

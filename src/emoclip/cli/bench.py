@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emoclip.cli.console import RunPrecision, progress_bars, warn
+from emoclip.cli.console import RunPrecision, emit, progress_bars, shown, stdout_console, warn
 
 
 def bench(
@@ -54,7 +54,7 @@ def bench(
         )
     text = json.dumps(figures, ensure_ascii=False, indent=2) + "\n"
     if to_stdout:
-        typer.echo(text, nl=False)
+        emit(text)
     else:
         _print(figures)
         if json_file:
@@ -65,15 +65,11 @@ def bench(
 
 
 def _print(figures: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    console = Console()
+    console = stdout_console()
     video, machine, frames = figures["video"], figures["machine"], figures["frames"]
-    console.print(
-        Text(f"{figures['input']}  {video['width']}x{video['height']}, {frames} frames", style="bold")
-    )
+    console.print(shown(f"{figures['input']}  {video['width']}x{video['height']}, {frames} frames", "bold"))
     console.print(
         f"{figures['model']} {figures['precision']} on {figures['engine']}, {figures['threads']} threads, "
         f"{machine['processor']}",
@@ -87,6 +83,6 @@ def _print(figures: dict[str, Any]) -> None:
         table.add_row(name, f"{stage['cpu_s']:.3f}", each, f"{stage['share']:.0%}")
     console.print(table)
     peak = "" if figures["peak_mb"] is None else f", {figures['peak_mb']:.0f} MB at most"
-    console.print(f"[bold]{figures['fps']:.0f} frames a second[/] end to end{peak}", highlight=False)
+    console.print(shown(f"{figures['fps']:.0f} frames a second", "bold") + shown(f" end to end{peak}"))
     starts = f"import {figures['import_s']:.2f} s, model loaded after {figures['load_s']:.2f} s"
     console.print(f"{starts}, first run {figures['first_run_s']:.2f} s", highlight=False)

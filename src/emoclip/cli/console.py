@@ -1,15 +1,22 @@
 """What commands share: one-line errors, progress with time left, the table of a prediction, options."""
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
+from emoclip.characters import visible, visible_json
+from emoclip.errors import OutputError
+
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.console import Console
+    from rich.progress import Progress, Task
+    from rich.text import Text
 
 
 RunPrecision = Annotated[
@@ -24,6 +31,16 @@ EachPicture = Annotated[
         "--each/--one-clip",
         help="A folder's pictures: one answer each, or frames of one clip.",
         show_default="told by how alike they are",
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Stop if the model cannot tell labels apart, or knows no word of one."),
+]
+RawCells = Annotated[
+    bool,
+    typer.Option(
+        "--raw-cells", help="CSV: no apostrophe before text that a spreadsheet would run (=, +, -, @)."
     ),
 ]
 StoredPrecision = Annotated[
@@ -66,7 +83,72 @@ def fail(message: str, *, code: int = 1) -> NoReturn:
 
 def warn(message: str) -> None:
     """Print one line on stderr and go on."""
-    print(f"emoclip: {' '.join(message.split())}", file=sys.stderr)
+    with suppress(OSError):  # a stderr that is full or gone must not hide what else there is to do
+        if sys.stderr is not None:
+            print(f"emoclip: {visible(' '.join(message.split()))}", file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """Print text for people on stdout, with whatever would steer a terminal made visible."""
+    typer.echo(visible(text))
+
+
+def stdout_console() -> "Console":
+    """Return a rich console for stdout to which text is text: no markup in it, nothing that steers a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    class Plain(Console):
+        def render_str(self, text: str, **settings: Any) -> Text:
+            return super().render_str(visible(text), **settings)
+
+    return Plain(markup=False, emoji=False)
+
+
+def shown(text: object, style: str = "") -> "Text":
+    """Return text from outside (a label, a file's name) as it can stand in a table: nothing in it is markup."""
+    from rich.text import Text
+
+    return Text(visible(str(text)), style=style)
+
+
+def emit(text: str) -> None:
+    """Write JSON on stdout: UTF-8, whatever the terminal's encoding.  Raises OutputError."""
+    if sys.stdout is None:
+        raise OutputError("stdout: is closed; name a file instead of -")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(visible_json(text).encode())
+    sys.stdout.flush()
+
+
+def prepare_streams() -> None:
+    """Make stdout and stderr such that no character can fail on them, and no file can take a closed one's place."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)  # to be followed while we work
+
+
+def drop_stdout() -> None:
+    """Send what is left for stdout nowhere."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def bar(share: float, width: int) -> str:
+    """Return a bar for a share in [0, 1], of blocks where stdout can show them."""
+    try:
+        block = "█"
+        block.encode(sys.stdout.encoding)
+    except (AttributeError, LookupError, UnicodeEncodeError):
+        block = "#"
+    return block * round(share * width)
 
 
 @contextmanager
@@ -76,15 +158,20 @@ def progress_bars(*, show: bool = True) -> Iterator["Progress"]:
     from rich.progress import (
         BarColumn,
         Progress,
+        ProgressColumn,
         TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
+    class Description(ProgressColumn):
+        def render(self, task: "Task") -> "Text":
+            return shown(task.description)
+
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        Description(),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import progress_bars, warn
+from emoclip.cli.console import emit, progress_bars, say, stdout_console, warn
 from emoclip.cli.evaluate import ClassOrder, Compound, DatasetName, Frames, Layout, Root, read_dataset
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def check(
         )
     text = json.dumps(_record(data, report), indent=1, ensure_ascii=False) + "\n"
     if to_stdout:
-        typer.echo(text, nl=False)
+        emit(text)
     else:
         if json_file:
             write_text(json_file, text, force=force)
@@ -87,7 +87,7 @@ def manifest(
     write(clips, out, force=force)
     for note in data.notes:
         warn(note)
-    typer.echo(f"{out}: {len(clips)} rows, {len({clip.id for clip in clips})} clips, {data.layout}")
+    say(f"{out}: {len(clips)} rows, {len({clip.id for clip in clips})} clips, {data.layout}")
 
 
 def _record(data: "Dataset", report: "Report") -> dict[str, Any]:
@@ -108,10 +108,9 @@ def _record(data: "Dataset", report: "Report") -> dict[str, Any]:
 
 
 def _print(data: "Dataset", report: "Report") -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    typer.echo(f"{data.name}: {data.layout}")
+    say(f"{data.name}: {data.layout}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     shown = [name for name in data.classes if "_" not in name]
     for heading in ("fold", "split"):
@@ -124,15 +123,13 @@ def _print(data: "Dataset", report: "Report") -> None:
         if len(shown) < len(data.classes):
             cells.append(joined)
         table.add_row(str(fold or ""), split or "", *map(str, cells))
-    Console().print(table)
+    stdout_console().print(table)
     for line in [*data.notes, *report.remarks]:
-        typer.echo(f"note: {line}")
+        say(f"note: {line}")
     if report.frames:
-        typer.echo(
-            f"note: {report.frames[0]} to {report.frames[2]} frames per clip, middle {report.frames[1]:g}"
-        )
+        say(f"note: {report.frames[0]} to {report.frames[2]} frames per clip, middle {report.frames[1]:g}")
     if len(report.sizes) == 1:
-        typer.echo(f"note: all frames are {next(iter(report.sizes))}")
+        say(f"note: all frames are {next(iter(report.sizes))}")
     for line in report.problems:
-        typer.echo(f"PROBLEM: {line}")
-    typer.echo(f"{len(report.problems)} problems" if report.problems else "no problem found")
+        say(f"PROBLEM: {line}")
+    say(f"{len(report.problems)} problems" if report.problems else "no problem found")

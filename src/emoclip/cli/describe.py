@@ -28,7 +28,7 @@ def describe(
     import csv
     import io
 
-    from emoclip.cli.console import warn
+    from emoclip.cli.console import say, warn
     from emoclip.files import check_writable, write_text
 
     mesh = training_module("mesh")
@@ -51,5 +51,5 @@ def describe(
         write_text(csv_file, table_text.getvalue(), force=force)
     else:
         for name, text in captions:
-            typer.echo(f"{name}\t{text}")
+            say(f"{name}\t{text}")
     return 0

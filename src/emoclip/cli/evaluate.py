@@ -1,5 +1,6 @@
 """`emoclip evaluate`: the scores of models on a data set, with pictures and a report."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import RunPrecision, progress_bars, warn
+from emoclip.cli.console import RawCells, RunPrecision, Strict, progress_bars, say, stdout_console, warn
 
 if TYPE_CHECKING:
     from emoclip.config import FaceConfig
@@ -97,6 +98,8 @@ def evaluate(
     provider: Provider = "CPU",
     precision: RunPrecision = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier evaluation in --out.")] = False,
+    strict: Strict = False,
+    raw_cells: RawCells = False,
 ) -> int:
     """Score models on a data set, zero-shot: WAR and UAR with intervals, predictions, pictures, a report.
 
@@ -116,6 +119,8 @@ def evaluate(
     config = face_config(data, faces)
     names = dict.fromkeys(part.strip() for part in model.split(",") if part.strip())
     models = [EmoCLIP.load(name, threads=threads, provider=provider, precision=precision) for name in names]
+    for loaded in models:
+        loaded.embed_text(wording, strict=strict)
     rules_of = [samplings(loaded, sampling, seed, every) for loaded in models]
     say_dataset(task, config)
     evaluations = []
@@ -125,10 +130,14 @@ def evaluate(
         evaluations.append(classify(loaded, task, rules, config, embeddings, prompts, wording))
     with atomic_folder(out, force=force) as folder:
         found = scorecard.write(
-            evaluations, folder, shlex.join(["emoclip", *sys.argv[1:]]), pictures=pictures
+            evaluations,
+            folder,
+            shlex.join(["emoclip", *sys.argv[1:]]),
+            pictures=pictures,
+            raw_cells=raw_cells,
         )
     _print(found)
-    typer.echo(f"report: {out / 'report.html'}")
+    say(f"report: {out / 'report.html'}")
     return 0
 
 
@@ -196,7 +205,17 @@ def store_folder(cache: Path | None, no_cache: bool) -> Path | None:
     """Return where embeddings are kept; None for nowhere."""
     from emoclip.evaluation import default_folder
 
-    return None if no_cache else cache or default_folder()
+    if no_cache or cache:
+        return None if no_cache else cache
+    folder = default_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder, os.W_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        warn(f"{folder}: cannot be written, embeddings are not kept; --cache names another folder")
+    return folder if usable else None
 
 
 def say_dataset(task: "Task", faces: "FaceConfig") -> None:
@@ -242,7 +261,6 @@ def embed_with_progress(
 
 
 def _print(found: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -255,18 +273,18 @@ def _print(found: list[dict[str, Any]]) -> None:
             low, high = row["ci95"][key]
             cells += [f"{100 * row[key]:.2f}", f"{100 * low:.1f}-{100 * high:.1f}"]
         table.add_row(*cells, str(row["n"]), str(len(row["missing"])))
-    console = Console()
+    console = stdout_console()
     console.print(table)
     for row in found:
         if not row["complete"]:
             lost = len(row["missing"])
-            typer.echo(
+            say(
                 f"{row['model']['name']}: incomplete, {lost} of {row['n'] + lost} clips could not be read: "
                 "not to be compared with published figures"
             )
         for kind in ("folds", "seeds"):
             if spread := row["spread"][kind]:
-                typer.echo(
+                say(
                     f"{row['model']['name']}: mean over {len(row[kind])} {kind}; standard deviation "
                     f"UAR {100 * spread['uar']:.2f}, WAR {100 * spread['war']:.2f}"
                 )

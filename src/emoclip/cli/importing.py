@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emoclip.cli.console import Calibration, StoredPrecision, fail, progress_bars
+from emoclip.cli.console import Calibration, StoredPrecision, fail, progress_bars, say
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -78,8 +78,8 @@ def import_(
             progress=lambda share: bars.update(task, completed=share),
         )
     for note in notes:
-        typer.echo(note)
-    typer.echo(f"{to}: ready; use it with --model {to}")
+        say(note)
+    say(f"{to}: ready; use it with --model {to}")
 
 
 def check_training() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import Calibration, StoredPrecision, fail, progress_bars
+from emoclip.cli.console import Calibration, StoredPrecision, emit, fail, progress_bars, say, stdout_console
 
 if TYPE_CHECKING:
     from emoclip.model import Package
@@ -28,7 +28,6 @@ def list_(json_file: JsonFile = None, force: Force = False) -> None:
     rows = _rows()
     if json_file:
         return _write_json(rows, json_file, force=force)
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -36,7 +35,7 @@ def list_(json_file: JsonFile = None, force: Force = False) -> None:
         table.add_column(heading, overflow="fold", justify="right" if heading == "MB" else "left")
     for row in rows:
         table.add_row(row["name"], row["state"], f"{row['size_mb']:.0f}", row["licence"], row["source"])
-    Console().print(table)
+    stdout_console().print(table)
     return None
 
 
@@ -59,7 +58,7 @@ def show(
     if json_file:
         return _write_json(facts, json_file, force=force)
     for fact, value in facts.items():
-        typer.echo(f"{fact:16} {value}")
+        say(f"{fact:16} {value}")
     return None
 
 
@@ -103,7 +102,7 @@ def fetch(
         folder = catalogue.fetch(name.removeprefix(package.HUB))
     else:
         fail(f"{name}: is no known model ({', '.join(catalogue.KNOWN)}) and no ORGANISATION/NAME on the hub")
-    typer.echo(f"{name}: ready in {folder}")
+    say(f"{name}: ready in {folder}")
 
 
 def _rows() -> list[dict[str, Any]]:
@@ -189,6 +188,6 @@ def _write_json(value: Any, path: Path, *, force: bool) -> None:
 
     text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
     if str(path) == "-":
-        typer.echo(text, nl=False)
+        emit(text)
     else:
         write_text(path, text, force=force)

@@ -11,8 +11,13 @@ from emoclip.cli.console import (
     EachPicture,
     RunPrecision,
     Scores,
+    Strict,
+    bar,
+    emit,
     fail,
     progress_bars,
+    shown,
+    stdout_console,
     warn,
 )
 
@@ -91,6 +96,7 @@ def predict(
         str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
     ] = "CPU",
     precision: RunPrecision = "auto",
+    strict: Strict = False,
 ) -> int:
     """Say how the faces in videos and pictures read against any labels.
 
@@ -120,6 +126,7 @@ def predict(
     if picture and len(sources) != 1:
         fail(f"--picture shows one input, {len(sources)} are given; name one")
     loaded = EmoCLIP.load(model, threads=threads, provider=provider, precision=precision)
+    loaded.embed_text(prompts, strict=strict)
 
     results = []
     with progress_bars() as bars:
@@ -130,7 +137,7 @@ def predict(
         records = [result.to_dict() for result in results]
         text = json.dumps(records[0] if alone else records, ensure_ascii=False, indent=2) + "\n"
         if to_stdout:
-            typer.echo(text, nl=False)
+            emit(text)
         else:
             write_text(json_file, text, force=force)
     if not to_stdout:
@@ -159,6 +166,7 @@ def _classify(
     rest: "Baseline | None",
     bars: "Progress",
 ) -> "Classification":
+    from emoclip import interrupt
     from emoclip.errors import in_one_line
     from emoclip.files import told
     from emoclip.results import Classification
@@ -180,6 +188,7 @@ def _classify(
                 progress=lambda seconds: bars.update(task, completed=seconds),
             )
     except Exception as error:  # one bad file must not stop the rest
+        interrupt.check()  # it may be what the reading was broken off by
         name = told(source)
         return Classification(name, model.package.name, prompts.labels, "error", in_one_line(error, name))
     finally:
@@ -187,16 +196,14 @@ def _classify(
 
 
 def _print(results: "list[Classification]") -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = stdout_console()
     for result in results:
         if result.status == "error":
             continue
-        title = Text(f"{result.input}  {result.duration_s:.1f} s  model {result.model}", style="bold")
-        console.print(title)
+        console.print(shown(f"{result.input}  {result.duration_s:.1f} s  model {result.model}", "bold"))
         if result.status == "no_face":
             console.print("  no face found (if the frames are face crops already, pass --faces full)\n")
             continue
@@ -213,11 +220,11 @@ def _print(results: "list[Classification]") -> None:
                     f"{face.coverage:.0%}",
                 ]
                 style = "bold" if label == face.top else ""
-                bar = Text("█" * round(share * 30), style="green" if label == face.top else "bright_black")
+                blocks = Text(bar(share, 30), style="green" if label == face.top else "bright_black")
                 table.add_row(
                     *(cells if at == 0 else [""] * 3),
-                    Text(label, style=style),
-                    bar.append(f" {share:.2f}", style=style),
+                    shown(label, style),
+                    blocks.append(f" {share:.2f}", style=style),
                     *([_score((face.scores or {}).get(label))] if scored else []),
                 )
         console.print(table)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from emoclip.cli.console import warn
+from emoclip.characters import visible
+from emoclip.cli.console import Strict, emit, say, stdout_console, warn
 from emoclip.cli.evaluate import (
     Cache,
     ClassOrder,
@@ -41,18 +42,27 @@ def show(
     labels: Annotated[
         str, typer.Argument(help="As for predict --labels: words, a set's name, or a prompt file.")
     ] = "seven",
+    model: Annotated[str, typer.Option("--model", "-m", help="The model that is asked about them.")] = "mini",
+    strict: Strict = False,
 ) -> None:
-    """Show the sentences that labels become, as a prompt file to start from (YAML)."""
+    """Show the sentences that labels become, as a prompt file to start from (YAML), and which of them are doubtful."""
     import yaml
 
+    from emoclip.engine import EmoCLIP
     from emoclip.prompts import resolve
+
+    prompts = resolve(labels)
+    EmoCLIP.load(model).embed_text(prompts, strict=strict)
 
     def sentences(parts: tuple[tuple[str, ...], ...]) -> list[str]:
         return [sentence for part in parts for sentence in part]
 
-    shown = {prompt.label: sentences(prompt.parts) for prompt in resolve(labels).prompts}
-    typer.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=1000), nl=False)
-    for prompt in resolve(labels).prompts:
+    shown = {prompt.label: sentences(prompt.parts) for prompt in prompts.prompts}
+    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=1000)
+    if text != visible(text):
+        text = yaml.safe_dump(shown, sort_keys=False, width=1000)  # which escapes all that is not ASCII
+    emit(text)
+    for prompt in prompts.prompts:
         if len(prompt.parts) > 1:
             warn(
                 f"{prompt.label} is the mean of its {len(prompt.parts)} parts; a prompt file would lose that"
@@ -91,6 +101,7 @@ def compare(
         typer.Option("--json", help="Write the ranking as JSON; - for stdout.", show_default=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing --json file.")] = False,
+    strict: Strict = False,
 ) -> None:
     """Rank wordings on a data set, and show how far scores swing with the wording.
 
@@ -112,6 +123,8 @@ def compare(
     prompt_sets = [class_prompts(data, wording) for wording in wordings]
     config = face_config(data, faces)
     loaded = EmoCLIP.load(model, threads=threads, provider=provider)
+    for prompt_set in prompt_sets:
+        loaded.embed_text(prompt_set, strict=strict)
     rules = samplings(loaded, sampling, seed, every)
     say_dataset(task, config)
     with open_store(loaded.package, store_folder(cache, no_cache)) as store:
@@ -124,7 +137,7 @@ def compare(
     )
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     if to_stdout:
-        typer.echo(text, nl=False)
+        emit(text)
     else:
         if json_file:
             write_text(json_file, text, force=force)
@@ -134,7 +147,6 @@ def compare(
 
 
 def _print(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -147,9 +159,9 @@ def _print(found: dict[str, Any]) -> None:
             low, high = row["ci95"][key]
             cells += [f"{100 * row[key]:.2f}", f"{100 * low:.1f}-{100 * high:.1f}"]
         table.add_row(*cells, "" if row["p"] is None else f"{row['p']:.3f}")
-    Console().print(table)
+    stdout_console().print(table)
     swing = found["swing"]
-    typer.echo(
+    say(
         f"wording swings UAR by {100 * swing['uar']['range']:.2f} points (sd {100 * swing['uar']['sd']:.2f}) and "
         f"WAR by {100 * swing['war']['range']:.2f} (sd {100 * swing['war']['sd']:.2f}); "
         f"two wordings agree on {found['agreement']:.0%} of the clips"

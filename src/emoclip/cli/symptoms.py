@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from emoclip.cli.console import fail, progress_bars, warn
+from emoclip.cli.console import emit, fail, progress_bars, say, stdout_console, warn
 
 if TYPE_CHECKING:
     from emoclip.model import Package
@@ -132,7 +132,7 @@ def fit(
         warn(f"left out: subject {item.subject}, {item.path}: {item.reason}")
     for line in symptom_report.warnings(study):
         warn(line)
-    typer.echo(f"written: {out}/report.html, metrics.json, predictions.csv, windows.csv, package")
+    say(f"written: {out}/report.html, metrics.json, predictions.csv, windows.csv, package")
 
 
 @app.command()
@@ -170,7 +170,7 @@ def score(
     config = FaceConfig(mode=faces, detector=detector)
     records: list[dict[str, Any]] = []
     if not to_stdout:
-        typer.echo(NOTE)
+        say(NOTE)
     failed = False
     with progress_bars() as bars:
         for video in videos:
@@ -199,7 +199,7 @@ def score(
     if json_file:
         text = json.dumps(records[0] if len(videos) == 1 else records, ensure_ascii=False, indent=2) + "\n"
         if to_stdout:
-            typer.echo(text, nl=False)
+            emit(text)
         else:
             write_text(json_file, text, force=force)
     return 1 if failed else 0
@@ -213,7 +213,6 @@ def scales_(
     ] = None,
 ) -> None:
     """List the clinical scales that are known: their columns, what they rate, and the range of a rating."""
-    from rich.console import Console
     from rich.table import Table
 
     from emoclip.symptoms import scales as clinical
@@ -226,7 +225,7 @@ def scales_(
             table.add_row(
                 item.name, item.title, f"{item.low:g} to {item.high:g}", scale.title, ", ".join(item.also)
             )
-    Console().print(table)
+    stdout_console().print(table)
 
 
 def _folds(text: str) -> int | None:
@@ -263,12 +262,11 @@ def _estimators(
 
 
 def _print_study(study: "Study") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from emoclip.symptoms import NOTE, chance
 
-    console = Console()
+    console = stdout_console()
     for target in study.cohort.targets:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=target.name, title_justify="left")
         for heading in ("", "PCC", "95 %", "CCC", "ICC", "MAE", "RMSE", "p"):
@@ -281,11 +279,11 @@ def _print_study(study: "Study") -> None:
             interval = "–" if low is None else f"{low:.2f} to {high:.2f}"
             table.add_row(name.replace("_", " "), cells[0], interval, *cells[1:], chance(found))
         console.print(table)
-    typer.echo(NOTE)
+    say(NOTE)
 
 
 def _print_estimate(estimate: "Estimate", clips: int) -> None:
-    typer.echo(f"{estimate.input}  {estimate.duration_s:.0f} s, face readable in {estimate.coverage:.0%}")
+    say(f"{estimate.input}  {estimate.duration_s:.0f} s, face readable in {estimate.coverage:.0%}")
     for item in estimate.scores:
         limits = "" if item.range is None else f" of {item.range[0]:g} to {item.range[1]:g}"
         interval = (
@@ -293,12 +291,12 @@ def _print_estimate(estimate: "Estimate", clips: int) -> None:
             if item.low is None
             else f"{estimate.level:.0%} interval {item.low:.2f} to {item.high:.2f}"
         )
-        typer.echo(f"  {item.target} ({item.title}): {item.score:.2f}{limits}, {interval}")
+        say(f"  {item.target} ({item.title}): {item.score:.2f}{limits}, {interval}")
         ranked = sorted(estimate.clips, key=lambda clip: -abs(clip.moves[item.target]))[:clips]
         if ranked:
             moves = ", ".join(
                 f"{clip.start_s:.1f}-{clip.end_s:.1f} s {clip.moves[item.target]:+.3f}" for clip in ranked
             )
-            typer.echo(f"    moved most by {moves}")
+            say(f"    moved most by {moves}")
     for line in estimate.unlike:
-        typer.echo(f"  unlike the study: {line}")
+        say(f"  unlike the study: {line}")

@@ -1,6 +1,5 @@
 """`emoclip timeline`: who showed what when, in the formats of people's tools."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +9,14 @@ import typer
 from emoclip.cli.console import (
     BaselineOption,
     EachPicture,
+    RawCells,
     RunPrecision,
     Scores,
+    Strict,
+    emit,
     fail,
     progress_bars,
+    say,
     warn,
 )
 
@@ -120,6 +123,12 @@ def timeline(
     scores: Scores = False,
     baseline: BaselineOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing results.")] = False,
+    strict: Strict = False,
+    raw_cells: RawCells = False,
+    absolute_paths: Annotated[
+        bool,
+        typer.Option("--absolute-paths", help="NAME.json: whole paths, not relative to the results' folder."),
+    ] = False,
 ) -> int:
     """Say how each face reads over time: a row per face and window, segments, and a page to look at.
 
@@ -162,10 +171,13 @@ def timeline(
         scores=scores,
         baseline=parse_baseline(baseline) if baseline else None,
         force=force,
+        strict=strict,
+        raw_cells=raw_cells,
+        absolute_paths=absolute_paths,
         threads=threads,
         provider=provider,
         precision=precision,
-        command=shlex.join(["emoclip", *sys.argv[1:]]),
+        command=tuple(sys.argv[1:]),
         recordings=recordings,
     )
     if out == "-":
@@ -177,6 +189,7 @@ def timeline(
 
 def _stream(sources: list[str | int], settings: "Settings") -> int:
     """Write each window as a line of JSON as soon as it is read."""
+    from emoclip import interrupt
     from emoclip.engine import EmoCLIP
     from emoclip.errors import in_one_line
     from emoclip.files import told
@@ -188,6 +201,7 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
         provider=settings.provider,
         precision=settings.precision,
     )
+    model.embed_text(settings.prompts, strict=settings.strict)
     failed = False
     for source in sources:
         stream = model.timeline(
@@ -203,10 +217,11 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
         )
         try:
             for row in stream:
-                print(json_line(stream.name, row), flush=True)
+                emit(json_line(stream.name, row) + "\n")
         except BrokenPipeError:
             raise
         except Exception as error:  # one bad file must not stop the rest
+            interrupt.check()  # it may be what the reading was broken off by
             warn(in_one_line(error, told(str(source))))
             failed = True
         for warning in stream.warnings:
@@ -243,7 +258,7 @@ def _tell(outcomes: "list[Outcome]", settings: "Settings") -> None:
     done = [outcome for outcome in outcomes if outcome.state == "done"]
     for outcome in done:
         speed = f" ({outcome.video_s / outcome.spent_s:.1f}x real time)" if outcome.video_s else ""
-        print(
+        say(
             f"{told(str(outcome.source))}: {outcome.windows} windows, {outcome.segments} segments, "
             f"{outcome.video_s:.1f} s in {outcome.spent_s:.1f} s{speed}"
         )
@@ -252,4 +267,4 @@ def _tell(outcomes: "list[Outcome]", settings: "Settings") -> None:
     }
     summary = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     skipped = " (results there already)" if counts["skipped"] else ""
-    print(f"{summary}{skipped}; results in {settings.out}")
+    say(f"{summary}{skipped}; results in {settings.out}")

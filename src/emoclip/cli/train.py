@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import progress_bars, warn
+from emoclip.cli.console import progress_bars, say, warn
 
 if TYPE_CHECKING:
     from emoclip.datasets import Clip
@@ -136,7 +136,7 @@ def _leave_out(
     record = {"leave_one_class_out": records, "summary": summary, "recipe": recipe.as_table()}
     write_text(out / "metrics.json", json.dumps(record, indent=2) + "\n", force=True)
     write_text(out / "table.md", loco.table(rows) + "\n", force=True)
-    typer.echo(loco.table(rows))
+    say(loco.table(rows))
 
 
 def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress") -> dict[str, Any] | None:
@@ -214,5 +214,5 @@ def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str
             f"WAR {100 * found['war']:.1f} %, {found['n']} clips, class sentences as prompts"
         )
         finish.add_to_card(package, f"## Scores\n\n{line}.{leak}")
-        typer.echo(line + ("  (leaky: the test part chose the epoch)" if recipe.selection.leaky else ""))
-    typer.echo(f"{package}: ready; use it with --model {package}")
+        say(line + ("  (leaky: the test part chose the epoch)" if recipe.selection.leaky else ""))
+    say(f"{package}: ready; use it with --model {package}")

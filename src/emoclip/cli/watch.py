@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from emoclip.cli.console import RunPrecision, fail, warn
+from emoclip.cli.console import RunPrecision, fail, say, warn
 
 
 def watch(
@@ -73,5 +73,5 @@ def watch(
     kept = sum(outcome.state == "skipped" for outcome in outcomes)
     spent_s = sum(outcome.spent_s for outcome in done)
     speed = f", {sum(outcome.video_s for outcome in done) / spent_s:.1f} x real time" if spent_s else ""
-    typer.echo(f"{len(done)} recorded in {out}, {kept} recorded already{speed}")
+    say(f"{len(done)} recorded in {out}, {kept} recorded already{speed}")
     return 1 if any(outcome.state == "failed" for outcome in outcomes) else 0

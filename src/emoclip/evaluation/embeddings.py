@@ -1,11 +1,13 @@
 """Clip and frame embeddings of a data set: computed once per content, model and sampling, kept on disk."""
 
+import contextlib
 import hashlib
 import json
 import re
 import sqlite3
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,11 +33,13 @@ DECODERS = 2
 AHEAD_BYTES = 256 << 20  # of pixels decoded ahead of the image tower: 13 clips of 32 frames of 224 px
 AHEAD_CLIPS = 256
 FLUSH_S = 2.0  # a killed run loses at most this much work
+BUSY_S = 30.0  # waited for another process that writes
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS clips (key TEXT PRIMARY KEY, frames BLOB, clip BLOB, warnings TEXT);
 CREATE TABLE IF NOT EXISTS contents (path TEXT PRIMARY KEY, stamp TEXT, digest TEXT);
 """
+_KEYS = {"clips": "key", "contents": "path"}
 
 
 @dataclass
@@ -65,33 +69,32 @@ class Store:
         self._path = path
         self._lock = threading.Lock()
         self._flushed = time.monotonic()
+        # What is not on disk yet, table -> key -> row: another process can write meanwhile.
+        self._new: dict[str, dict[str, tuple[Any, ...]]] = {"clips": {}, "contents": {}}
         with self._access():
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(str(path or ":memory:"), timeout=60, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database = sqlite3.connect(
+                str(path or ":memory:"), timeout=BUSY_S, check_same_thread=False, isolation_level=None
+            )
+            _patiently(self._database.executescript, f"PRAGMA journal_mode = WAL; {_TABLES}")
             self._database.execute("PRAGMA synchronous = NORMAL")  # no wait for the disk at every commit
-            self._database.executescript(_TABLES)
 
     def clip(self, key: str) -> tuple[NDArray[np.float32], tuple[str, ...]] | None:
         """Return a clip's embedding (D,) and its warnings, or None."""
-        row = self._row("SELECT clip, warnings FROM clips WHERE key = ?", key)
-        return None if row is None else (np.frombuffer(row[0], np.float32), tuple(json.loads(row[1])))
+        row = self._row("clips", key)
+        return None if row is None else (np.frombuffer(row[2], np.float32), tuple(json.loads(row[3])))
 
     def frames(self, key: str, width: int) -> NDArray[np.float32] | None:
         """Return the embeddings (T, D) of a clip's picked frames, in order and not normalised, or None."""
-        row = self._row("SELECT frames FROM clips WHERE key = ?", key)
-        return None if row is None else np.frombuffer(row[0], np.float32).reshape(-1, width)
+        row = self._row("clips", key)
+        return None if row is None else np.frombuffer(row[1], np.float32).reshape(-1, width)
 
     def add(
         self, key: str, frames: NDArray[np.float32], clip: NDArray[np.float32], warnings: tuple[str, ...]
     ) -> None:
         """Keep a clip's embeddings; they are on disk within a few seconds.  Raises OutputError (a full disk, say)."""
-        row = (key, frames.tobytes(), clip.tobytes(), json.dumps(warnings))
-        with self._access():
-            self._database.execute("INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)", row)
-            if time.monotonic() - self._flushed > FLUSH_S:
-                self._flush()
+        self._keep("clips", (key, frames.tobytes(), clip.tobytes(), json.dumps(warnings)))
 
     def content(self, clip: Clip) -> str:
         """Return the SHA-256 of what the clip shows: its file's bytes, or its frames' names and bytes.
@@ -107,9 +110,9 @@ class Store:
             stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
             stamp = hashlib.sha256(repr(stats).encode()).hexdigest()
             path = told(clip.path.resolve())
-            row = self._row("SELECT digest, stamp FROM contents WHERE path = ?", path)
+            row = self._row("contents", path)
             if row is not None and row[1] == stamp:
-                return str(row[0])
+                return str(row[2])
             digest = hashlib.sha256()
             for file, (name, size, _) in zip(files, stats, strict=True):
                 digest.update(f"{name if len(files) > 1 else ''}:{size}:".encode(errors="surrogateescape"))
@@ -120,24 +123,53 @@ class Store:
             raise InputError(f"{clip.id}: is not there; extract the archive again") from None
         except OSError as error:
             raise InputError(f"{clip.id}: cannot be read ({error.strerror})") from None
-        with self._access():
-            entry = (path, stamp, digest.hexdigest())
-            self._database.execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", entry)
+        self._keep("contents", (path, stamp, digest.hexdigest()))
         return digest.hexdigest()
 
     def close(self) -> None:
-        """Write what is left and let go of the file."""
+        """Write what is left and let go of the file; a RuntimeWarning if another process never let us write."""
         with self._access():
             self._flush()
             self._database.close()
+        if any(self._new.values()):
+            told = "another process has it locked, so that what was computed last is not kept"
+            warnings.warn(f"{self._path}: {told}", RuntimeWarning, stacklevel=2)
 
-    def _row(self, query: str, value: str) -> tuple[Any, ...] | None:
+    def _row(self, table: str, key: str) -> tuple[Any, ...] | None:
         with self._access():
-            row: tuple[Any, ...] | None = self._database.execute(query, (value,)).fetchone()
+            if key in self._new[table]:
+                return self._new[table][key]
+            query = f"SELECT * FROM {table} WHERE {_KEYS[table]} = ?"
+            row: tuple[Any, ...] | None = self._database.execute(query, (key,)).fetchone()
         return row
 
+    def _keep(self, table: str, row: tuple[Any, ...]) -> None:
+        with self._access():
+            self._new[table][row[0]] = row
+            if time.monotonic() - self._flushed > FLUSH_S:
+                self._flush()
+
     def _flush(self) -> None:
-        self._database.commit()
+        """Write what is new, all or nothing, in one short transaction; later if another process is at it for long."""
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                raise
+        else:
+            try:
+                for table, rows in self._new.items():
+                    if rows:
+                        marks = ", ".join("?" * len(next(iter(rows.values()))))
+                        query = f"INSERT OR REPLACE INTO {table} VALUES ({marks})"
+                        self._database.executemany(query, rows.values())
+                self._database.execute("COMMIT")
+            except sqlite3.Error:
+                with contextlib.suppress(sqlite3.Error):
+                    self._database.execute("ROLLBACK")
+                raise
+            for rows in self._new.values():
+                rows.clear()
         self._flushed = time.monotonic()
 
     @contextmanager
@@ -149,6 +181,24 @@ class Store:
             raise OutputError(
                 f"{self._path}: the cache of embeddings cannot be used ({error}); delete it, or pass --no-cache"
             ) from None
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _patiently(act: Callable[[str], Any], script: str) -> None:
+    """Do what SQLite refuses at once while another process does it too, such as turning to a write-ahead log."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            act(script)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from emoclip.characters import cell
 from emoclip.drawing import charts
 from emoclip.drawing import html as page
 from emoclip.errors import ConfigError, InputError
@@ -24,7 +25,12 @@ THUMB_PX = 144
 
 
 def write(
-    evaluations: Sequence[Evaluation], folder: Path, command: str, *, pictures: bool = True
+    evaluations: Sequence[Evaluation],
+    folder: Path,
+    command: str,
+    *,
+    pictures: bool = True,
+    raw_cells: bool = False,
 ) -> list[dict[str, Any]]:
     """Write everything into `folder`; several models get a folder each, and comparison.json beside them.
 
@@ -42,7 +48,7 @@ def write(
         home.mkdir(exist_ok=True)
         metrics = scores(evaluation, command)
         _write_json(home / "metrics.json", metrics)
-        write_predictions(evaluation, home)
+        write_predictions(evaluation, home, raw_cells=raw_cells)
         drawn = _draw(evaluation, metrics) if pictures else {}
         for file, picture in drawn.items():
             (home / file).write_bytes(picture)
@@ -56,25 +62,25 @@ def write(
     return found
 
 
-def write_predictions(evaluation: Evaluation, folder: Path) -> None:
+def write_predictions(evaluation: Evaluation, folder: Path, *, raw_cells: bool = False) -> None:
     """Write predictions.csv: path, label, predicted, one probability per class; several seeds get a file each.
 
-    A clip that could not be read keeps its row, with nothing after its label.
+    A clip that could not be read keeps its row, with nothing after its label.  Text that a spreadsheet would run gets
+    an apostrophe before it, unless `raw_cells`.
     """
+    guarded = (lambda text: text) if raw_cells else cell
     task = evaluation.task
     for number, sampling in enumerate(evaluation.samplings):
         name = "predictions.csv" if len(evaluation.samplings) == 1 else f"predictions_seed{sampling.seed}.csv"
         with (folder / name).open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "label", "predicted", *task.dataset.classes])
+            writer.writerow(["path", "label", "predicted", *map(guarded, task.dataset.classes)])
             for place, clip in enumerate(task.clips):
                 predicted = evaluation.predicted[number, place]
                 shares = evaluation.probabilities[number, place]
                 read = predicted >= 0
-                writer.writerow(
-                    [clip.id, clip.label, task.dataset.classes[predicted] if read else ""]
-                    + [f"{share:.6f}" if read else "" for share in shares]
-                )
+                texts = (clip.id, clip.label, task.dataset.classes[predicted] if read else "")
+                writer.writerow([*map(guarded, texts)] + [f"{share:.6f}" if read else "" for share in shares])
 
 
 def published(evaluation: Evaluation) -> list[tuple[str, str, float, float, str]]:

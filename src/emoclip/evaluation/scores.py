@@ -44,6 +44,7 @@ class Evaluation:
 
     probabilities: (S, N, K) over the declared classes; NaN for a clip that could not be read.
     embeddings: S of them.  text: (K, D) the classes' text embeddings.
+    label_warnings: classes that the model cannot tell apart or does not understand, one line each.
     """
 
     task: Task
@@ -55,6 +56,7 @@ class Evaluation:
     prompts: PromptSet
     text: NDArray[np.float32]
     probabilities: NDArray[np.float64]
+    label_warnings: tuple[str, ...] = ()
 
     @cached_property
     def read(self) -> NDArray[np.bool_]:
@@ -151,7 +153,8 @@ def classify(
     prompts: PromptSet,
 ) -> Evaluation:
     """Score embedded clips against prompts, one per declared class in the classes' order."""
-    text = model.embed_text(prompts)
+    text, doubtful = model.read_labels(prompts)
+    doubtful.tell()
     # One clip at a time, so that the sums of a product do not depend on how many clips there are.
     probabilities = np.stack(
         [np.stack([model.probabilities(vector, text) for vector in found.vectors]) for found in embeddings]
@@ -166,6 +169,7 @@ def classify(
         prompts,
         text,
         probabilities,
+        tuple(doubtful.lines()),
     )
 
 
@@ -251,6 +255,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
                     prompt.label: [list(part) for part in prompt.parts]
                     for prompt in evaluation.prompts.prompts
                 },
+                "warnings": list(evaluation.label_warnings),
             },
             "sampling": [sampling.name for sampling in evaluation.samplings],
             "faces": evaluation.faces.mode,

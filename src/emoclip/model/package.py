@@ -107,7 +107,11 @@ class Package:
 def cache_folder() -> Path:
     """Return the folder in which fetched and locally made packages are found by name (EMOCLIP_CACHE overrides)."""
     override = os.environ.get("EMOCLIP_CACHE")
-    return Path(override) if override else user_cache_path("emoclip", appauthor=False)
+    if override:
+        return Path(override)
+    folder = user_cache_path("emoclip", appauthor=False)
+    # Without a home folder it is `~/...` still, which would be made where one stands; so nothing is kept.
+    return folder if folder.is_absolute() else Path("/nonexistent/emoclip")
 
 
 def bundled_folder() -> Path:
@@ -120,13 +124,15 @@ def find(name: str) -> Path:
 
     Only the last asks the hub, where it is not in the cache.  Raises PackageError that says where it looked.
     """
+    plain = Path(name).name == name
+    # A folder that happens to be named like a bundled model is not meant; `./mini` is.
+    if plain and (bundled_folder() / name / "config.json").is_file():
+        return bundled_folder() / name
     if (folder := Path(name).expanduser()).is_dir():
         return folder
-    plain = Path(name).name == name
     if plain:
-        for home in (bundled_folder(), cache_folder()):
-            if (home / name / "config.json").is_file():
-                return home / name
+        if (cache_folder() / name / "config.json").is_file():
+            return cache_folder() / name
     elif _HUB_NAME.fullmatch(hub_name := name.removeprefix(HUB)):
         if (cache_folder() / hub_name / "config.json").is_file():
             return cache_folder() / hub_name

@@ -1,5 +1,6 @@
 """The towers of one package: pixels, frame embeddings and sentences in, embeddings out."""
 
+import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,9 +18,10 @@ from emoclip.model.cpu import Processor, processor
 from emoclip.model.execution import Engine, Precision, choose
 from emoclip.model.package import Package
 from emoclip.model.rules import unit
-from emoclip.model.tokens import open_tokenizer, token_ids
+from emoclip.model.tokens import encoded, open_tokenizer
 
 IMAGE_BATCH = 32
+TOKENS_AT_ONCE = 512  # through the text tower: more are no quicker, and each takes some 70 kB
 STREAMS = 4  # shares of a batch that OpenVINO computes side by side, each with buffers of its own
 # Crops computed at once.  A ViT's activations for eight stay in the cache: worth a tenth, and OpenVINO does not care.
 _AT_ONCE = {"onnxruntime": 8, "openvino": IMAGE_BATCH}
@@ -98,7 +100,29 @@ class Runtime:
 
     def text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
         """Embed sentences; overlong ones are truncated.  Returns (N, D) float32, not normalised."""
-        tokens = token_ids(self._tokenizer, sentences, self.package.path / "tokenizer.json")
+        return self.read(sentences)[:, : self.package.width]
+
+    def read(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Embed sentences as `text` does, and say which were read in part only.
+
+        Returns (N, D + 2) float32: the embedding, then 1 where the tokenizer knows no word of the sentence (else 0),
+        then 1 where it cut the sentence off.
+        """
+        output = np.zeros((len(sentences), self.package.width + 2), np.float32)
+        tokens, lengths, unknown, cut = encoded(
+            self._tokenizer, sentences, self.package.path / "tokenizer.json"
+        )
+        output[:, -2], output[:, -1] = unknown, cut
+        if not self._trims:
+            lengths[:] = tokens.shape[1]
+        # Only sentences of one length go together: none pays for another's padding, nor can it depend on its mates.
+        for length in np.unique(lengths):
+            places = np.flatnonzero(lengths == length)
+            for batch in np.array_split(places, math.ceil(len(places) * length / TOKENS_AT_ONCE)):
+                output[batch, :-2] = self._embed(tokens[batch, :length])
+        return output
+
+    def _embed(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         return self.computed("text.onnx", lambda: self._text.run(None, {"tokens": tokens})[0], len(tokens))
 
     def computed(
@@ -151,6 +175,16 @@ class Runtime:
         return self.session("text.onnx")
 
     @cached_property
+    def _trims(self) -> bool:
+        """Whether padding can be left away: the graph takes any length, and padding makes no difference to it."""
+        if isinstance(self._text.get_inputs()[0].shape[1], int):
+            return False
+        path = self.package.path / "tokenizer.json"
+        tokens, (length,), _, _ = encoded(self._tokenizer, ["a face"], path)
+        padded, trimmed = unit(self._embed(tokens)), unit(self._embed(tokens[:, :length]))
+        return bool((padded * trimmed).sum() > 0.9999)
+
+    @cached_property
     def _tokenizer(self) -> Tokenizer:
         return open_tokenizer(self.package.path / "tokenizer.json")
 
@@ -178,6 +212,10 @@ class Runtime:
             # On x86 without VNNI, where alone it does anything, the fast kernels add in 16 bits, which overflow.
             # Weights that are 8-bit alone, in the other towers, it rewrites into graphs that fail at run time.
             options.add_session_config_entry("session.x64quantprecision", "1")
+        else:
+            # Weights stored in 8 bits are unpacked once, at loading: left packed, newer versions of ONNX Runtime round
+            # activations to 8 bits too where their kernels like it, and older ones unpack at every run.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         path = self.package.path / name
         try:
             return ort.InferenceSession(str(path), options, providers=self._providers)

@@ -31,12 +31,33 @@ def open_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def token_ids(tokenizer: Tokenizer, sentences: Sequence[str], path: Path) -> NDArray[np.int64]:
-    """Return token ids (N, L), padded and truncated.  path: of the tokenizer.  Raises PackageError if it fails."""
-    return _guarded(
-        path,
-        lambda: np.array([encoding.ids for encoding in tokenizer.encode_batch(list(sentences))], np.int64),
-    )
+Flags = NDArray[np.bool_]
+
+
+def encoded(
+    tokenizer: Tokenizer, sentences: Sequence[str], path: Path
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Flags, Flags]:
+    """Return token ids (N, L), padded and truncated, and of each sentence (N,) what they say.
+
+    lengths: how many of its ids are no padding, at least 1.  unknown: the tokenizer knows no word of it.
+    cut: it was truncated.  path: of the tokenizer.  Raises PackageError if it fails.
+    """
+
+    def step() -> tuple[NDArray[np.int64], NDArray[np.int64], Flags, Flags]:
+        found = tokenizer.encode_batch(list(sentences))
+        stranger = getattr(tokenizer.model, "unk_token", None)
+        words = [
+            {token for token, special in zip(one.tokens, one.special_tokens_mask, strict=True) if not special}
+            for one in found
+        ]
+        return (
+            np.array([one.ids for one in found], np.int64),
+            np.array([max(1, sum(one.attention_mask)) for one in found], np.int64),
+            np.array([not known - {stranger} for known in words], bool),
+            np.array([bool(one.overflowing) for one in found], bool),
+        )
+
+    return _guarded(path, step)
 
 
 def _guarded(path: Path, step: Callable[[], Found]) -> Found:

@@ -107,7 +107,7 @@ def recording(model: EmoCLIP, clips: Sequence[NDArray[np.float32]], **rest: NDAr
     length = model.package.frames_per_clip
     frames = np.stack([clip[covering_windows(len(clip), length)[0]] for clip in clips]).astype(np.float16)
     embedded = model.embed_clips(frames.astype(np.float32))  # type: ignore[arg-type]  # an array is a sequence
-    probs = model.probabilities(embedded, model.embed_text(LABELS))
+    probs = model.probabilities(embedded, model.read_labels(LABELS)[0])
     return SeenInterview(frames, embedded, probs, **rest)
 
 

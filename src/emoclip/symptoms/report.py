@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from emoclip.characters import cell
 from emoclip.drawing import html as page
 from emoclip.drawing import new_figure, png
 from emoclip.files import atomic_folder
@@ -306,6 +307,7 @@ def _places(kept: SeenInterview, length_s: float) -> Ints:
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows(
+            [cell(value) for value in row] for row in (list(rows[0]), *(row.values() for row in rows))
+        )

@@ -6,25 +6,28 @@ import os
 import re
 import signal
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Literal
 
+from emoclip import interrupt
 from emoclip.baseline import Baseline
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
-from emoclip.errors import ConfigError, in_one_line
+from emoclip.errors import ConfigError, LabelWarning, in_one_line
 from emoclip.files import atomic_path, check_writable, sha256, shorten, told, write_text
 from emoclip.model import Precision
 from emoclip.prompts import PromptSet, resolve
 from emoclip.recording import Recording, Shelf, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
-from emoclip.timeline.formats import WRITERS, check_installed
+from emoclip.timeline.formats import WRITERS, check_installed, write_csv
 from emoclip.timeline.overlay import write_overlay
 from emoclip.timeline.report import write_report
 from emoclip.timeline.stream import Model, TimelineStream, asked
@@ -49,6 +52,8 @@ class Settings:
     pictures: whether outputs may hold faces.  blur: hide them in overlays.
     recordings: a folder in which recordings are looked for before a video is watched, and kept afterwards.
     watch_only: write recordings into it and nothing else; labels do not matter then.
+    strict: stop if the model cannot tell labels apart.  raw_cells: leave CSV text as it is, formulas too.
+    absolute_paths: tell whole paths in sidecars.  command: the arguments of the command line, for the sidecars.
     """
 
     out: Path
@@ -66,10 +71,13 @@ class Settings:
     scores: bool = False
     baseline: Baseline | None = None
     force: bool = False
+    strict: bool = False
+    raw_cells: bool = False
+    absolute_paths: bool = False
     threads: int | None = None
     provider: str = "CPU"
     precision: Precision = "auto"
-    command: str = ""
+    command: tuple[str, ...] = ()
     recordings: Path | None = None
     watch_only: bool = False
 
@@ -84,7 +92,7 @@ class Settings:
     def choices(self) -> dict[str, Any]:
         """Return the settings that change an output, as plain data."""
         names = {"formats", "faces", "windows", "segments", "start_s", "end_s", "fps", "pictures", "blur"}
-        names |= {name for name in ("scores", "baseline") if getattr(self, name)}
+        names |= {name for name in ("scores", "baseline", "raw_cells") if getattr(self, name)}
         return {name: value for name, value in asdict(self).items() if name in names}
 
 
@@ -157,8 +165,10 @@ def run(
     progress: called with the sum over tasks of the share done, in [0, len(tasks)].
     Raises OutputError or PackageError if no task can be done at all.
     """
-    _make_folder(settings.out)
     model = _load(load, settings, settings.threads)
+    if not settings.watch_only:
+        model.embed_text(settings.prompts, strict=settings.strict)
+    _make_folder(settings.out)
     if jobs < 2 or len(tasks) < 2:
         for place, task in enumerate(tasks):
             yield attempt(model, task, settings, _from(place, progress))
@@ -180,6 +190,7 @@ def attempt(model: Model, task: Task, settings: Settings, progress: Progress | N
         work = _watch if settings.watch_only else _process
         return work(model, task, settings, progress)
     except Exception as error:  # one bad file must not stop the rest
+        interrupt.check()  # it may be what the reading was broken off by
         return Outcome(task.source, "failed", in_one_line(error, _told(task.source)))
 
 
@@ -225,7 +236,10 @@ def _process(model: Model, task: Task, settings: Settings, progress: Progress | 
             leftover.unlink()
 
     timeline, recording = _timeline(model, task, settings, progress)
-    record = sidecar.record(timeline, model.package, settings.prompts, choices, hashes, settings.command)
+    home = None if settings.absolute_paths else settings.out
+    record = sidecar.record(
+        timeline, model.package, settings.prompts, choices, hashes, settings.command, home
+    )
     write_text(record_file, sidecar.to_json(record | {"complete": False}), force=force)
     outputs = {}
     for target in targets:
@@ -284,6 +298,7 @@ def _timeline(
     except KeyboardInterrupt:
         if not stream.live or not windows:
             raise  # half of a file is no result; a camera is stopped by hand
+        interrupt.answered()
     if shelf and recording and not kept:
         shelf.put(task.name, recording)
     return stream.result(windows), recording
@@ -303,6 +318,8 @@ def _write(suffix: str, path: Path, timeline: Timeline, task: Task, settings: Se
             fps=settings.fps,
             blur=settings.blur,
         )
+    elif suffix == ".csv":
+        write_csv(timeline, path, raw_cells=settings.raw_cells)
     else:
         next(files[suffix] for files in WRITERS.values() if suffix in files)(timeline, path)
 
@@ -364,6 +381,7 @@ def _begin(settings: Settings, load: Loader, jobs: int, shares: Any) -> None:
     import cv2
 
     global _worker
+    warnings.simplefilter("ignore", LabelWarning)  # the parent has told them
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threads = settings.threads or max(1, (os.cpu_count() or 1) // jobs)
     cv2.setNumThreads(threads)
@@ -373,6 +391,19 @@ def _begin(settings: Settings, load: Loader, jobs: int, shares: Any) -> None:
 def _work(place: int, task: Task) -> Outcome:
     model, settings, shares = _worker
     return attempt(model, task, settings, lambda share: shares.__setitem__(place, share))
+
+
+@contextmanager
+def _interrupts_kept_from_children() -> Iterator[None]:
+    """Start processes that do not see Ctrl-C, which a terminal sends to all, before they turn it off themselves."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a started process inherits it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pool(
@@ -386,9 +417,10 @@ def _pool(
     """Work through `left` in `jobs` processes, taking out what is done; stops early if one of them dies."""
     arguments = (settings, load, jobs, shares)
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin, initargs=arguments) as pool:
-        places: dict[Future[Outcome], int] = {
-            pool.submit(_work, place, task): place for place, task in left.items()
-        }
+        with _interrupts_kept_from_children():
+            places: dict[Future[Outcome], int] = {
+                pool.submit(_work, place, task): place for place, task in left.items()
+            }
         pending = set(places)
         try:
             while pending:

@@ -9,8 +9,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from emoclip.characters import cell
 from emoclip.errors import ConfigError
+from emoclip.files import relative
 from emoclip.results import Segment, Timeline, Window
 
 # Control characters that XML 1.0 cannot hold, and halves of surrogate pairs, which no encoding can.
@@ -25,13 +28,17 @@ BORIS_COLUMNS = (
 )
 
 
-def write_csv(timeline: Timeline, path: Path) -> None:
-    """Write the table of windows; text is quoted where it must be, a missing number is NaN."""
+def write_csv(timeline: Timeline, path: Path, *, raw_cells: bool = False) -> None:
+    """Write the table of windows; text is quoted where it must be, a missing number is NaN.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe before it, unless `raw_cells`.
+    """
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(timeline.columns())
         for row in timeline.rows():
-            writer.writerow("NaN" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row)
+            shown = row if raw_cells else map(cell, row)
+            writer.writerow("NaN" if isinstance(part, float) and math.isnan(part) else part for part in shown)
 
 
 def write_parquet(timeline: Timeline, path: Path) -> None:
@@ -77,10 +84,10 @@ def write_eaf(timeline: Timeline, path: Path) -> None:
     document = Eaf(author="emoclip")
     document.remove_tier("default")
     kind = mimetypes.guess_type(timeline.input)[0] or "unknown"
-    place = (
-        Path(os.path.relpath(timeline.input, path.parent)).as_posix() if Path(timeline.input).exists() else ""
+    place = _address(relative(timeline.input, path.parent))
+    document.add_linked_file(
+        place, relpath=place if Path(timeline.input).exists() else None, mimetype=_NOT_XML.sub("", kind)
     )
-    document.add_linked_file(place or timeline.input, relpath=place or None, mimetype=kind)
     for track in timeline.tracks:
         document.add_tier(_track(track.track_id))
     for segment in timeline.segments:
@@ -217,6 +224,11 @@ def _clock(milliseconds: int) -> str:
 
 def _track(track_id: int) -> str:
     return f"track {track_id}"
+
+
+def _address(place: str) -> str:
+    """A link to a file: what XML cannot hold is written as in an address, `%1B`."""
+    return _NOT_XML.sub(lambda found: quote(os.fsencode(found[0])), place)
 
 
 def _line(text: str) -> str:

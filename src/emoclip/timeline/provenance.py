@@ -3,8 +3,9 @@
 import json
 import math
 import platform
+import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256 as digest
@@ -14,7 +15,7 @@ from typing import Any
 
 from emoclip import __version__
 from emoclip.errors import OutputError
-from emoclip.files import sha256
+from emoclip.files import relative, sha256
 from emoclip.model import Package
 from emoclip.prompts import PromptSet
 from emoclip.recording import input_digest
@@ -57,19 +58,30 @@ def record(
     prompts: PromptSet,
     choices: Mapping[str, Any],
     hashes: Mapping[str, str | None],
-    command: str,
+    command: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> dict[str, Any]:
-    """Return what a sidecar says, but for the outputs' hashes."""
+    """Return what a sidecar says, but for the outputs' hashes.
+
+    command: the arguments of the command line.  folder: where the sidecar will lie; paths are told relative to it, so
+    that results can be handed on with nobody's folders in them.  None tells them as they were given.
+    """
+
+    def told(path: str) -> str:
+        return path if folder is None else relative(path, folder)
+
     card = {
         key: package.config.get(key) for key in ("name", "licence", "source", "training_data", "precision")
     }
     return {
         "emoclip": __version__,
         "note": "How each face reads to a viewer, not what the person feels.",
-        "input": timeline.input,
+        "input": told(timeline.input),
         "duration_s": timeline.duration_s,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command,
+        "command": shlex.join(
+            ["emoclip", *(told(part) if Path(part).is_absolute() else part for part in command)]
+        ),
         "identity": dict(hashes),
         "model": card | {"sha256": package.digest},
         "labels": {prompt.label: [list(part) for part in prompt.parts] for prompt in prompts.prompts},
@@ -77,6 +89,7 @@ def record(
         "versions": _versions(),
         "statuses": dict(Counter(window.status for window in timeline.windows)),
         "warnings": timeline.warnings,
+        "label_warnings": timeline.label_warnings,
         "tracks": [asdict(track) for track in timeline.tracks],
         "summary": [asdict(row) for row in timeline.summary],
         "segments": [asdict(segment) for segment in timeline.segments],

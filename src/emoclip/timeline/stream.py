@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from emoclip.baseline import Baseline, Rest
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+from emoclip.distinct import Doubts
 from emoclip.errors import InputError
 from emoclip.model import Package, Runtime, largest, sampling_rate
 from emoclip.prompts import PromptSet
@@ -47,7 +48,9 @@ class Model(Protocol):
         self, video: Video, config: FaceConfig, rate: float, *, batch: int = ...
     ) -> Iterator[SeenFrame]: ...
 
-    def embed_text(self, labels: PromptSet) -> NDArray[np.float32]: ...  # noqa: D102
+    def embed_text(self, labels: PromptSet, *, strict: bool = ...) -> NDArray[np.float32]: ...  # noqa: D102
+
+    def read_labels(self, labels: PromptSet) -> tuple[NDArray[np.float32], Doubts]: ...  # noqa: D102
 
     def compared(  # noqa: D102
         self, clips: Sequence[NDArray[np.float32]], text: NDArray[np.float32]
@@ -98,7 +101,9 @@ class TimelineStream:
         self.keep_pictures, self.fps, self.allow_urls = keep_pictures, fps, allow_urls
         self.progress = progress
         prompts.check_asked(scores=scores, baseline=baseline is not None)
-        self.text = model.embed_text(prompts)
+        self.text, doubtful = model.read_labels(prompts)
+        doubtful.tell()
+        self.label_warnings = doubtful.lines()
         self.scores, self.auto = scores, baseline is not None and baseline.auto
         self.rest = Rest(model, source, baseline, faces) if baseline else None
         model.runtime.close_text()
@@ -167,6 +172,7 @@ class TimelineStream:
             peaks=[self._peaks[key] for key in sorted(self._peaks)],
             warnings=self.warnings,
             scored=self.scores,
+            label_warnings=self.label_warnings,
         )
 
     def _windows(self, frames: Iterator[Looks]) -> Iterator[Window]:

@@ -71,7 +71,9 @@ def write_package(
     save_graph(towers.temporal, frames, folder / "temporal.onnx", {0: (1, None), 1: (1, 1023)}, "fp32")
     store_int8(folder / "temporal.onnx")
     store_fp16(folder / "temporal.onnx")  # the table of positions
-    save_graph(towers.text, tokens, folder / "text.onnx", {0: (1, None)}, "fp32")
+    # Of any length up to the longest: short sentences, as most labels are, then cost a fifth.
+    lengths = {0: (1, None), 1: (1, towers.text.config.length)}
+    save_graph(towers.text, tokens, folder / "text.onnx", lengths, "fp32")
     store_int8(folder / "text.onnx")
     for stray in folder.glob("*.data"):  # large weights lay outside the graph before they were packed
         stray.unlink()

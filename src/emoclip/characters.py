@@ -1,0 +1,30 @@
+"""Characters that do harm where a text is shown or opened again: made visible, or kept from being run."""
+
+import re
+
+# Controls (but tab and line feed), marks that turn the direction of what follows, and halves of surrogate pairs.
+_HARMFUL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+# What makes a spreadsheet take a cell for a formula (OWASP, CSV injection), in both widths.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with what would steer a terminal written out: the escape character becomes `\x1b`."""
+    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def visible_json(text: str) -> str:
+    r"""Return JSON in which the same characters are `\u` escapes: it says the same, and can be encoded and shown."""
+    return _HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def is_encodable(text: str) -> bool:
+    """Say whether `text` can be written at all: half of a surrogate pair cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def cell(value: object) -> object:
+    """Return a CSV cell that no spreadsheet runs: text that would be a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -1,0 +1,106 @@
+"""Labels that a model cannot tell apart, or does not understand, named before anybody reads their probabilities."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.errors import InputError, LabelWarning
+
+# How far apart two labels' logits can be for any face at all: the logit scale times the distance of their vectors.
+# Measured on 840 training crops of FER-2013 with the bundled model and two labels at a time (docs/predict.md).
+SAME = 0.38  # no crop leaves 47.0 to 53.0 %, whatever it shows (a cosine of .998 in the bundled model)
+CLOSE = 1.45  # no crop leaves 42.0 to 62.0 % (.97)
+_ROWS = 256  # compared with all others at once: 5,000 labels take 5 MB instead of 100
+_NAMED = 4  # labels of a group, and groups, that a sentence names
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What is doubtful about a set of labels.
+
+    same: groups of labels that the model cannot tell apart.  unknown: labels with a sentence in which it knows no word.
+    cut: labels with a sentence longer than it reads.  close: groups of near synonyms, which is no fault.
+    """
+
+    same: tuple[tuple[str, ...], ...] = ()
+    unknown: tuple[str, ...] = ()
+    cut: tuple[str, ...] = ()
+    close: tuple[tuple[str, ...], ...] = ()
+
+    def faults(self) -> list[str]:
+        """Return a line per fault; with `--strict` they are errors."""
+        told: list[tuple[Sequence[str] | Sequence[tuple[str, ...]], str, str]] = [
+            (self.same, "the model cannot tell apart", "use other words, or one of them"),
+            (self.unknown, "the model knows no word of", "say it in words it knows, English ones say"),
+            (self.cut, "the model reads only the beginning of", "shorten it"),
+        ]
+        return [f"labels: {what} {_names(labels)}; {remedy}" for labels, what, remedy in told if labels]
+
+    def hints(self) -> list[str]:
+        """Return a line on near synonyms, if there are any."""
+        if not self.close:
+            return []
+        told = "are near synonyms to the model and split the probability; add theirs up, or leave some out"
+        return [f"labels: {_names(self.close)} {told}"]
+
+    def tell(self, *, strict: bool = False) -> None:
+        """Issue a LabelWarning per line.  Raises InputError with all faults if `strict`."""
+        if strict and self.faults():
+            raise InputError("; ".join(self.faults()))
+        for line in self.lines():
+            warnings.warn(line, LabelWarning, stacklevel=3)
+
+    def lines(self) -> list[str]:
+        """Return faults and hints, as results carry them."""
+        return [*self.faults(), *self.hints()]
+
+
+def doubts(
+    labels: Sequence[str],
+    vectors: NDArray[np.float32],
+    scale: float,
+    unknown: Sequence[bool],
+    cut: Sequence[bool],
+) -> Doubts:
+    """Judge K labels.  vectors: (K, D) unit rows, zero for `none of these`.  scale: the model's logit scale."""
+    same = _groups(vectors, scale, SAME)
+    close = _groups(vectors, scale, CLOSE)
+    return Doubts(
+        same=tuple(tuple(labels[place] for place in group) for group in same),
+        unknown=tuple(label for label, true in zip(labels, unknown, strict=True) if true),
+        cut=tuple(label for label, true in zip(labels, cut, strict=True) if true),
+        close=tuple(tuple(labels[place] for place in group) for group in close if group not in same),
+    )
+
+
+def _groups(vectors: NDArray[np.float32], scale: float, limit: float) -> list[list[int]]:
+    """Return the places of labels nearer than `limit` to the first that is in no group before."""
+    least_cosine = 1 - (limit / scale) ** 2 / 2
+    groups: list[list[int]] = []
+    worded: NDArray[np.bool_] = np.asarray(vectors.any(axis=1))
+    taken = ~worded
+    for at in range(0, len(vectors), _ROWS):
+        near = worded & (vectors[at : at + _ROWS] @ vectors.T >= least_cosine)
+        for place, row in enumerate(near, at):
+            if not taken[place] and row.sum() > 1:
+                groups.append(np.flatnonzero(row).tolist())
+                taken |= row
+    return groups
+
+
+def _names(labels: Sequence[str] | Sequence[tuple[str, ...]]) -> str:
+    """'a' and 'b'; or 'a' and 'b', 'c' and 'd' for groups; the first few of them."""
+    named = [
+        repr(label) if isinstance(label, str) else _listed([repr(one) for one in label], " and ")
+        for label in labels[:_NAMED]
+    ]
+    return ", ".join(named) + (f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else "")
+
+
+def _listed(names: list[str], last: str) -> str:
+    if len(names) > _NAMED:
+        return ", ".join(names[:_NAMED]) + f" and {len(names) - _NAMED} more"
+    return ", ".join(names[:-1]) + last + names[-1]

@@ -1,0 +1,88 @@
+"""Ctrl-C at any moment: one line and exit code 130, from the first import to the last thread."""
+
+import _thread
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threading import Timer
+
+INTERRUPTED = 130  # what shells report for Ctrl-C
+_RAISE_AGAIN_S = 0.05
+
+_seen = False  # whether Ctrl-C was pressed while work was done
+_again: "Timer | None" = None
+
+
+def exit_at_once() -> None:
+    """From now on Ctrl-C ends the process itself: for the imports before work begins, and for the shutdown after it.
+
+    There is nothing to clean up then, and no `except:` in a library that is being imported can swallow it.
+    """
+    # Whoever starts us in the background may have turned Ctrl-C off (`nohup`, `&` in a script): it stays so.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _exit)
+
+
+@contextmanager
+def raised_in_work() -> Iterator[None]:
+    """Within this, Ctrl-C raises KeyboardInterrupt in the main thread, so that half-written outputs are taken away.
+
+    Where something on the way swallowed it (FFmpeg's errors do), `check` and the end of this raise it again.
+    """
+    global _seen
+    handler, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    _seen = False
+    if handler is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _raise)
+    sys.unraisablehook = _unraisable
+    try:
+        yield
+        check()
+    finally:
+        if _again is not None:
+            _again.cancel()
+        sys.unraisablehook = hook
+        if handler is not None:  # None: not set by Python, which could not set it again
+            signal.signal(signal.SIGINT, handler)
+
+
+def check() -> None:
+    """Raise KeyboardInterrupt if Ctrl-C was pressed and is not answered yet: before an output is put in its place."""
+    if _seen:
+        raise KeyboardInterrupt
+
+
+def answered() -> None:
+    """Say that the work goes on after Ctrl-C: it ended a camera's recording, which is now written."""
+    global _seen
+    _seen = False
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"emoclip: stopped\n")
+    os._exit(INTERRUPTED)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    global _seen
+    _seen = True
+    raise KeyboardInterrupt
+
+
+def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
+    """Raise a KeyboardInterrupt again that fell into a destructor or a callback from C, where Python drops it."""
+    if not (isinstance(lost.exc_type, type) and issubclass(lost.exc_type, KeyboardInterrupt)):
+        sys.__unraisablehook__(lost)
+        return
+    from threading import Timer
+
+    global _again
+    _again = Timer(_RAISE_AGAIN_S, _thread.interrupt_main)  # by then the main thread is out of it
+    _again.daemon = True
+    _again.start()

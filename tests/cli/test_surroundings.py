@@ -1,0 +1,368 @@
+"""What lies around a run and is broken: one line, the right exit code, whole outputs or none."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import weakref
+
+import numpy as np
+import pytest
+from packages import tiny_package
+from PIL import Image
+
+from emoclip import interrupt
+
+UNIX = pytest.mark.skipif(os.name != "posix", reason="pipes, signals and limits of Unix")
+ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return str(tiny_package(tmp_path_factory.mktemp("tiny") / "p"))
+
+
+@pytest.fixture
+def crop(tmp_path):
+    path = tmp_path / "crop.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    return path
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "emoclip", *map(str, arguments)]
+
+
+def run(*arguments, env=None, **settings):
+    environment = {key: value for key, value in (os.environ | (env or {})).items() if value is not None}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | settings
+    done = subprocess.run(command(*arguments), timeout=120, env=environment, check=False, **streams)
+    assert b"Traceback" not in (done.stderr or b""), done.stderr.decode()
+    return done
+
+
+def predict(tiny, crop, *arguments, labels="smiling, sad", **settings):
+    return run("predict", crop, "-m", tiny, "--faces", "full", "-l", labels, *arguments, **settings)
+
+
+def one_line(done, said, code=1):
+    assert done.returncode == code, done.stderr
+    (line,) = done.stderr.decode().splitlines()
+    assert re.fullmatch(f"emoclip: .*{said}.*", line), line
+
+
+# Ctrl-C
+
+
+def interrupted(process):
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said.decode().strip()
+
+
+@UNIX
+@pytest.mark.parametrize("swallowed", [False, True])
+@pytest.mark.parametrize("module", ["typer", "yaml", "onnxruntime"])
+def test_ctrl_c_during_any_import(tiny, crop, tmp_path, module, swallowed):
+    # A module of that name, found before the real one, is interrupted while it is imported, as by a hand that is
+    # quick.  Libraries do swallow it: `try: import x; except: x = None`.
+    press = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    wrapped = f"try:\n    {press}\nexcept BaseException:\n    pass\n" if swallowed else f"{press}\n"
+    (tmp_path / f"{module}.py").write_text(
+        f"import sys\nsys.path.remove({str(tmp_path)!r})\ndel sys.modules[{module!r}]\n{wrapped}"
+        f"import {module}\nsys.modules[{module!r}] = {module}\n"
+    )
+    out = tmp_path / "out.json"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = predict(tiny, crop, "--json", out, env={"PYTHONPATH": path, "PYTHONSAFEPATH": "1"})
+    one_line(done, "stopped", 130)
+    assert not out.exists()
+
+
+@UNIX
+def test_ctrl_c_in_the_middle_of_work_takes_half_written_outputs_away(tiny, tmp_path):
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    Image.new("RGB", (64, 64)).save(crops / "0.png")
+    pipe = tmp_path / "endless.ts"
+    os.mkfifo(pipe)
+    out = tmp_path / "out.json"
+    arguments = ["predict", crops, pipe, "-m", tiny, "--faces", "full", "--json", out]
+    process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with pipe.open("wb"):  # returns when the command reads; nothing ever comes
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert interrupted(process) == (130, "emoclip: stopped")
+    assert not out.exists()
+
+
+@UNIX
+def test_ctrl_c_of_a_camera_or_pipe_that_streams_lines(tiny, media):
+    source = media / "single_face.mp4"
+    arguments = ["timeline", *[source] * 40, "-m", tiny, "--out", "-"]
+    process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert json.loads(process.stdout.readline())["input"] == str(source)
+    process.send_signal(signal.SIGINT)
+    assert interrupted(process) == (130, "emoclip: stopped")
+
+
+@UNIX
+@pytest.mark.parametrize("place", ["__del__", "except:", "a callback"])
+def test_ctrl_c_that_python_or_a_library_drops_still_stops_the_run(place):
+    def press():
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+
+    class Dropped:
+        def __del__(self):
+            press()
+
+    def work():
+        if place == "__del__":
+            Dropped()
+        elif place == "a callback":
+            kept = type("Kept", (), {})()
+            reference = weakref.ref(kept, lambda _: press())
+            del kept
+            assert reference() is None
+        else:
+            try:
+                press()
+            except BaseException:
+                return
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            time.sleep(0.001)
+        pytest.fail("it went on")
+
+    before = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt), interrupt.raised_in_work():
+        work()
+    assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
+
+
+@UNIX
+def test_a_ctrl_c_that_was_turned_off_stays_so(tiny, crop):
+    done = predict(tiny, crop, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    assert done.returncode == 0
+    script = (
+        "import os, signal; from emoclip import interrupt; interrupt.exit_at_once()\n"
+        "with interrupt.raised_in_work(): os.kill(os.getpid(), signal.SIGINT); print('goes on')"
+    )
+    off = subprocess.run(
+        [sys.executable, "-c", script],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert off.stdout == "goes on\n"
+
+
+# stdout and stderr
+
+
+@UNIX
+@pytest.mark.parametrize("arguments", [["predict"], ["models", "list"], ["prompts", "show"]])
+@pytest.mark.parametrize("kind", ["table", "json"])
+def test_a_full_stdout(tiny, crop, arguments, kind):
+    more = {
+        "predict": [crop, "-m", tiny, "--faces", "full", "-l", "smiling, sad"],
+        "models": [],
+        "prompts": ["seven", "-m", tiny],
+    }[arguments[0]]
+    if kind == "json":
+        if arguments[0] == "prompts":
+            pytest.skip("prompts show writes YAML alone")
+        more = [*more, "--json", "-"]
+    with open("/dev/full", "wb") as full:
+        one_line(run(*arguments, *more, stdout=full), "stdout: cannot be used .No space left")
+
+
+@UNIX
+@pytest.mark.parametrize("more", [[], ["--json", "-"]])
+def test_a_reader_of_stdout_that_went_away_is_no_error_to_speak_of(tiny, crop, more):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = predict(tiny, crop, *more, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@UNIX
+def test_closed_streams(tiny, crop, tmp_path):
+    out = tmp_path / "out.json"
+    for closed in [(1,), (2,), (0, 1, 2)]:
+        streams = {
+            "preexec_fn": lambda closed=closed: [os.close(number) for number in closed],
+            "stdin": subprocess.DEVNULL,
+            "stdout": None,
+        }
+        assert predict(tiny, crop, "--json", out, "--force", **streams).returncode == 0
+        assert json.loads(out.read_text())["status"] == "ok"
+        assert predict(tiny, tmp_path / "no.png", **streams).returncode == 1
+    closed = predict(tiny, crop, "--json", "-", stdout=None, preexec_fn=lambda: os.close(1))
+    one_line(closed, "stdout: is closed")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16", "utf-8"])
+def test_a_stdout_of_another_encoding(tiny, crop, encoding):
+    labels = "fröhlich, грустно, 😀"
+    env = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
+    table = predict(tiny, crop, labels=labels, env=env)
+    assert table.returncode == 0
+    assert encoding != "ascii" or b"#" in table.stdout
+    done = predict(tiny, crop, "--json", "-", labels=labels, env=env)
+    assert done.returncode == 0
+    assert list(json.loads(done.stdout.decode("utf-8"))["faces"][0]["probs"]) == labels.split(", ")
+
+
+# Homes, caches and memory
+
+
+@UNIX
+@pytest.mark.parametrize("home", ["none", "read-only", "a file"])
+def test_a_home_that_cannot_be_written(tiny, crop, tmp_path, home):
+    place = {"none": None, "read-only": "/proc/1/nowhere", "a file": str(crop)}[home]
+    env = {"HOME": place, "XDG_CACHE_HOME": None, "EMOCLIP_CACHE": None}
+    assert predict(tiny, crop, env=env, cwd=tmp_path).returncode == 0
+    assert run("models", "list", env=env, cwd=tmp_path).returncode == 0
+    shutil.copy(crop, tmp_path / "other.png")
+    (tmp_path / "set.csv").write_text("path,label,split\ncrop.png,sad,test\nother.png,happy,test\n")
+    arguments = ["--root", tmp_path / "set.csv", "-m", tiny, "--out", tmp_path / "out", "--no-pictures"]
+    done = run("evaluate", "manifest", *arguments, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert home == "none" or b"cannot be written, embeddings are not kept" in done.stderr
+    assert not any(path.name == "~" for path in tmp_path.iterdir())
+
+
+@UNIX
+def test_too_little_memory_is_one_line(tiny, crop):
+    import resource
+
+    def little():
+        resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+
+    script = (
+        "import sys; sys.argv = ['emoclip', 'models', 'list']\n"
+        "from emoclip.cli import main, models\n"
+        "models._rows = lambda: bytearray(1 << 33)\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], preexec_fn=little, capture_output=True, check=False)
+    one_line(done, "not enough memory")
+
+
+def test_a_folder_named_like_a_bundled_model_is_not_taken_for_it(crop, tmp_path):
+    shutil.copytree(tiny_package(tmp_path / "elsewhere"), tmp_path / "mini")
+    done = run("predict", crop, "--faces", "full", "--json", "-", cwd=tmp_path)
+    assert json.loads(done.stdout)["model"] == "mini"
+    there = run("predict", crop, "--faces", "full", "--json", "-", "-m", "./mini", cwd=tmp_path)
+    assert json.loads(there.stdout)["model"] == "tiny"
+
+
+# Terminals
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows no such names")
+def test_escapes_in_labels_files_and_packages_are_made_visible(tmp_path):
+    evil = str(tiny_package(tmp_path / "evil", name="model [red]x[/] [/y]"))
+    face = tmp_path / f"fa{ESCAPE}ce [b]z.png"
+    Image.new("RGB", (64, 64)).save(face)
+    labels = f"smi{ESCAPE}ling [/i], sad"
+    out, kept = tmp_path / f"o{ESCAPE}", tmp_path / "set.yaml"
+    kept.write_text(json.dumps({labels: "x", "sad": "y"}))
+    runs = [
+        predict(evil, face, labels=labels),
+        predict(evil, face, "--json", "-", labels=labels),
+        predict(evil, tmp_path / f"no{ESCAPE}.png", labels=labels),
+        run("timeline", face, "-m", evil, "--faces", "full", "-l", labels, "-o", out),
+        run("timeline", face, "-m", evil, "--faces", "full", "-l", labels, "-o", "-"),
+        run("models", "show", evil),
+        run("models", "show", evil, "--json", "-"),
+        run("prompts", "show", labels, "-m", evil),
+        run("prompts", "show", kept, "-m", evil),
+        run("predict", face, "-m", f"no{ESCAPE}"),
+        run("predict", face, f"--no{ESCAPE}"),
+    ]
+    assert [done.returncode for done in runs] == [0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 2]
+    for done in runs:
+        said = (done.stdout + done.stderr).decode()
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", said), said
+        assert "[/" in said or done.returncode
+    assert next(iter(json.loads(runs[1].stdout)["faces"][0]["probs"])) == labels.split(",")[0]
+
+
+# Labels the model cannot tell apart
+
+
+@pytest.mark.parametrize("command_name", ["predict", "timeline", "prompts show", "evaluate"])
+def test_labels_that_cannot_be_told_apart_are_said_once_and_strict_stops(tiny, crop, tmp_path, command_name):
+    shutil.copy(crop, tmp_path / "other.png")
+    (tmp_path / "set.csv").write_text("path,label,split\ncrop.png,улыбка,test\nother.png,грусть,test\n")
+    labels, out = "улыбка, грусть", tmp_path / "out"
+    arguments = {
+        "predict": [crop, "--faces", "full", "-l", labels, "--json", "-"],
+        "timeline": [crop, crop.with_name("other.png"), "--faces", "full", "-l", labels, "-o", out, "-j", 2],
+        "prompts show": [labels],
+        "evaluate": ["manifest", "--root", tmp_path / "set.csv", "--out", out, "--no-pictures", "--no-cache"],
+    }[command_name]
+    strict = run(*command_name.split(), *arguments, "-m", tiny, "--strict")
+    assert strict.returncode == 1
+    assert strict.stderr.decode().count("cannot tell apart") == 1
+    assert not out.exists()
+    done = run(*command_name.split(), *arguments, "-m", tiny)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.decode().count("cannot tell apart") == 1
+    assert done.stderr.decode().count("knows no word of") == 1
+    carried = {
+        "predict": lambda: json.loads(done.stdout)["label_warnings"],
+        "timeline": lambda: json.loads((out / "crop.json").read_text())["label_warnings"],
+        "prompts show": lambda: ["cannot tell apart"],
+        "evaluate": lambda: json.loads((out / "metrics.json").read_text())["prompts"]["warnings"],
+    }[command_name]()
+    assert "cannot tell apart" in carried[0]
+
+
+# What is handed on
+
+
+def test_tables_run_nothing_and_sidecars_hold_no_folders_of_ours(tiny, crop, tmp_path):
+    out, raw, whole = (tmp_path / name for name in ("out", "raw", "whole"))
+    words = ["-m", tiny, "--faces", "full", "-l", "=1+1, @sum, sad", "-f", "csv"]
+    assert run("timeline", crop, *words, "-o", out).returncode == 0
+    assert run("timeline", crop, *words, "-o", raw, "--raw-cells").returncode == 0
+    assert run("timeline", crop, *words, "-o", whole, "--absolute-paths").returncode == 0
+    guarded, plain = ((folder / "crop.csv").read_text().replace("'", "") for folder in (out, raw))
+    assert guarded == plain
+    tops = [line.split(",")[7] for line in (out / "crop.csv").read_text().splitlines()[1:]]
+    assert all(not top.startswith(("=", "@")) for top in tops)
+    told = json.loads((out / "crop.json").read_text())
+    assert told["input"] == "../crop.png"
+    assert str(tmp_path) not in (out / "crop.json").read_text()
+    assert json.loads((whole / "crop.json").read_text())["input"] == str(crop)
+
+
+@UNIX
+def test_two_evaluations_share_a_cache(tiny, crop, tmp_path):
+    rng = np.random.default_rng(1)
+    rows = ["path,label,split"]
+    for number in range(60):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{('sad', 'happy')[number % 2]},test")
+    (tmp_path / "set.csv").write_text("\n".join(rows) + "\n")
+    common = ["evaluate", "manifest", "--root", tmp_path / "set.csv", "-m", tiny, "--no-pictures"]
+    running = [
+        subprocess.Popen(
+            command(*common, "--cache", tmp_path / "cache", "--out", tmp_path / f"out{number}"),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        for number in range(3)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], said

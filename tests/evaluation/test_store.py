@@ -1,0 +1,68 @@
+"""The store of embeddings when others use it, or it is spoilt."""
+
+import sqlite3
+import threading
+
+import numpy as np
+import pytest
+
+from emoclip.errors import OutputError
+from emoclip.evaluation import embeddings
+from emoclip.evaluation.embeddings import Store
+
+ROW = np.arange(4, dtype=np.float32)
+
+
+def test_two_stores_write_one_file_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(embeddings, "FLUSH_S", 0.0)
+    failed = []
+
+    def fill(number):
+        try:
+            store = Store(tmp_path / "s.sqlite")
+            for row in range(100):
+                store.add(f"{number} {row}", ROW[None], ROW + row, ())
+            store.close()
+        except OutputError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=fill, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    store = Store(tmp_path / "s.sqlite")
+    assert all(np.array_equal(store.clip(f"{n} {row}")[0], ROW + row) for n in range(4) for row in range(100))
+
+
+def test_between_writes_nobody_is_locked_out(tmp_path):
+    ours, theirs = Store(tmp_path / "s.sqlite"), Store(tmp_path / "s.sqlite")
+    ours.add("a", ROW[None], ROW, ())
+    theirs.add("b", ROW[None], ROW, ())
+    theirs.close()  # would wait for ever if `ours` held a transaction open
+    assert ours.clip("a") is not None
+    assert ours.clip("b") is not None
+    ours.close()
+
+
+def test_a_file_that_stays_locked_is_said_and_does_not_stop_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(embeddings, "BUSY_S", 0.1)
+    monkeypatch.setattr(embeddings, "FLUSH_S", 0.0)
+    store = Store(tmp_path / "s.sqlite")
+    other = sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store.add("a", ROW[None], ROW, ("odd",))
+    assert store.clip("a")[1] == ("odd",)
+    with pytest.warns(RuntimeWarning, match="locked"):
+        store.close()
+    other.execute("ROLLBACK")
+    again = Store(tmp_path / "s.sqlite")
+    assert again.clip("a") is None
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 4096])
+def test_a_spoilt_file_is_one_line(tmp_path, content):
+    (tmp_path / "s.sqlite").write_bytes(content)
+    with pytest.raises(OutputError, match=r"s\.sqlite.*delete it, or pass --no-cache"):
+        Store(tmp_path / "s.sqlite")

@@ -1,0 +1,83 @@
+"""What is shown steers no terminal, and what is opened in a spreadsheet runs nothing."""
+
+import csv
+import io
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoclip.characters import cell, is_encodable, visible, visible_json
+
+ANY = st.text(st.characters())  # all of Unicode, halves of surrogate pairs too
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("\x9b2J", r"\x9b2J"),
+        ("a\rb\x07", r"a\rb\x07"),
+        ("exe.\u202egpj", r"exe.\u202egpj"),
+        ("\udcff", r"\udcff"),
+        ("grüße 笑顔 😀\tnext\nline", "grüße 笑顔 😀\tnext\nline"),
+    ],
+)
+def test_what_steers_a_terminal_is_written_out(text, shown):
+    assert visible(text) == shown
+
+
+@given(ANY)
+def test_nothing_that_is_shown_is_a_control(text):
+    for character in visible(text):
+        assert character in "\t\n" or unicodedata.category(character) not in ("Cc", "Cs")
+    assert visible(visible(text)) == visible(text)
+    visible(text).encode()
+
+
+@given(ANY)
+def test_json_says_the_same_and_can_be_encoded(text):
+    written = visible_json(json.dumps({text: [text]}, ensure_ascii=False))
+    assert json.loads(written.encode().decode()) == {text: [text]}
+    assert written == visible(written)
+
+
+@given(ANY)
+def test_only_halves_of_pairs_cannot_be_written(text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        assert not is_encodable(text)
+    else:
+        assert is_encodable(text)
+
+
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
+)
+def test_a_formula_is_guarded(start):
+    assert cell(f"{start}cmd|' /C calc'!A0") == f"'{start}cmd|' /C calc'!A0"
+
+
+def test_numbers_and_plain_words_stay():
+    assert [cell(value) for value in (-1.5, 3, None, "smiling", "a=b", "")] == [
+        -1.5,
+        3,
+        None,
+        "smiling",
+        "a=b",
+        "",
+    ]
+
+
+@given(ANY)
+def test_a_cell_read_back_is_no_formula_and_loses_nothing(text):
+    file = io.StringIO(newline="")
+    csv.writer(file).writerow([cell(text), "end"])
+    file.seek(0)
+    (read, end) = next(csv.reader(file))
+    assert end == "end"
+    assert not read.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    assert read.removeprefix("'") == text.removeprefix("'")

@@ -1,0 +1,149 @@
+"""Labels that a model cannot tell apart are named, on real sentences and on vectors worked out by hand."""
+
+import warnings
+
+import numpy as np
+import pytest
+from packages import tiny_package
+
+from emoclip import EmoCLIP
+from emoclip.distinct import CLOSE, SAME, Doubts, doubts
+from emoclip.errors import InputError, LabelWarning
+from emoclip.prompts import label_sets, resolve
+
+NONE = [False, False, False]
+
+
+def at(angle):
+    """Return the unit vector at an angle, so that two are 2 sin(difference / 2) apart."""
+    return np.array([np.cos(angle), np.sin(angle)], np.float32)
+
+
+def judge(*angles, scale=10.0):
+    labels = [f"l{place}" for place in range(len(angles))]
+    never = [False] * len(angles)
+    return doubts(labels, np.stack([at(angle) for angle in angles]), scale, never, never)
+
+
+def apart(logits, scale=10.0):
+    """Return the angle at which two labels' logits can differ by so much: scale * 2 sin(angle / 2) = logits."""
+    return 2 * np.arcsin(logits / scale / 2)
+
+
+def test_limits_are_of_the_greatest_difference_of_logits():
+    assert judge(0, apart(SAME * 1.05), 2) == Doubts(close=(("l0", "l1"),))
+    assert judge(0, apart(SAME * 0.95), 2) == Doubts(same=(("l0", "l1"),))
+    assert judge(0, apart(CLOSE * 1.05), 2) == Doubts()
+    # The same two vectors are ten times as far apart for a model that multiplies its cosines by ten times as much.
+    assert judge(0, apart(SAME * 0.95), 2, scale=100.0) == Doubts()
+
+
+def test_a_chain_names_every_label():
+    step = apart(SAME * 0.9)
+    assert judge(0, step, 2 * step, 3).same == (("l0", "l1"), ("l1", "l2"))
+
+
+def test_none_of_these_is_like_no_label():
+    vectors = np.stack([np.zeros(2, np.float32), np.zeros(2, np.float32), at(1)])
+    assert doubts("abc", vectors, 0.1, NONE, NONE) == Doubts()
+
+
+def test_rows_are_compared_across_blocks():
+    angles = np.linspace(0, 1.5, 600)
+    angles[599] = angles[3]
+    assert judge(*angles, scale=1000.0).same == (("l3", "l599"),)
+
+
+def test_lines_name_labels_and_say_what_to_do():
+    many = tuple(f"l{place}" for place in range(9))
+    found = Doubts(same=(("a", "b"), ("c", "d", "e")), unknown=("ü\x1b",), cut=many, close=(("x", "y"),))
+    assert found.lines() == [
+        "labels: the model cannot tell apart 'a' and 'b', 'c', 'd' and 'e'; use other words, or one of them",
+        "labels: the model knows no word of 'ü\\x1b'; say it in words it knows, English ones say",
+        "labels: the model reads only the beginning of 'l0', 'l1', 'l2', 'l3' and 5 more; shorten it",
+        "labels: 'x' and 'y' are near synonyms to the model and split the probability; add theirs up, "
+        "or leave some out",
+    ]
+    with pytest.raises(InputError, match=r"cannot tell apart.*knows no word.*only the beginning"):
+        found.tell(strict=True)
+    with pytest.warns(LabelWarning, match="near synonyms"):
+        Doubts(close=(("x", "y"),)).tell(strict=True)
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return EmoCLIP.load("mini")
+
+
+LONG = "the " * 90
+
+
+@pytest.mark.parametrize(
+    ("labels", "field", "expected"),
+    [
+        ("улыбка, грусть", "same", (("улыбка", "грусть"),)),
+        ("улыбка, грусть", "unknown", ("улыбка", "грусть")),
+        ("笑顔, 悲しい, 無表情, happy", "same", (("笑顔", "悲しい"),)),
+        ("笑顔, 悲しい, 無表情, happy", "unknown", ("笑顔", "悲しい", "無表情")),
+        ("😀, 😢, sad", "same", (("😀", "😢"),)),
+        ("smiling, 😢", "unknown", ("😢",)),
+        (f"a face {LONG}smiling, a face {LONG}crying", "cut", (f"a face {LONG}smiling", f"a face {LONG}crying")),
+        (f"a face {LONG}smiling, a face {LONG}crying", "same", ((f"a face {LONG}smiling", f"a face {LONG}crying"),)),
+        ("smiling, smiling!, crying", "same", (("smiling", "smiling!"),)),
+        ("laughing, giggling, crying", "close", (("laughing", "giggling"),)),
+        ("calm, crying, laughing", "close", ()),
+        ("smiling 😀, crying", "unknown", ()),
+    ],
+)  # fmt: skip
+def test_the_bundled_model_says_what_it_cannot_tell(mini, labels, field, expected):
+    found = mini.read_labels(labels)[1]
+    assert getattr(found, field) == expected
+
+
+@pytest.mark.parametrize(
+    "labels", [*label_sets(), "laughing, crying, worried, bored", "smiling, worried, about to cry"]
+)
+def test_our_own_sets_and_examples_are_told_apart(mini, labels):
+    assert mini.read_labels(labels)[1].faults() == []
+
+
+def test_labels_are_told_to_users_of_the_library_and_carried_by_results():
+    face = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    mini = EmoCLIP.load("mini")
+    with pytest.warns(LabelWarning, match="'улыбка' and 'грусть'"):
+        result = mini.classify(face, ["улыбка", "грусть"], faces="full")
+    assert any("cannot tell apart" in line for line in result.to_dict()["label_warnings"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mini.classify(face, ["smiling", "crying"], faces="full").label_warnings == []
+    with pytest.raises(InputError, match="cannot tell apart"):
+        mini.embed_text(["улыбка", "грусть"], strict=True)
+
+
+def test_a_sentence_has_one_embedding_whatever_is_embedded_with_it(mini):
+    sentences = [
+        "a sad face",
+        "grin",
+        "a face that looks as if it were about to cry, " * 6,
+        *map(str, range(80)),
+    ]
+    together = mini.runtime.read(sentences)
+    alone = np.concatenate([mini.runtime.read([sentence]) for sentence in sentences])
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
+    assert together[:, -1].tolist() == [0, 0, 1, *[0] * 80]
+
+
+def test_padding_is_left_away_where_it_makes_no_difference(mini, tmp_path):
+    assert mini.runtime._trims
+    runtime = mini.runtime
+    encoding = runtime._tokenizer.encode("a sad face")
+    padded = runtime._text.run(None, {"tokens": np.array([encoding.ids])})[0]
+    np.testing.assert_allclose(runtime.text(["a sad face"]), padded, rtol=1e-4, atol=1e-4)
+    tiny = EmoCLIP.load(str(tiny_package(tmp_path / "p"))).runtime
+    assert tiny._trims  # the mean over characters is shorter with padding, but has the same direction
+
+
+def test_labels_are_put_into_templates_that_read_right_around_any_words():
+    (first, second) = resolve("about to cry, anger").prompts
+    assert first.parts == (("about to cry", "a face: about to cry"),)
+    assert second.parts == (("anger", "a face: anger"),)
