@@ -45,11 +45,12 @@ def open_detector(name: str) -> Detector:
 def looked_at(frame: Frame, least_px: float, pixels: int) -> Pixels:
     """The picture to search for faces of at least `least_px` pixels, scaled so that they have about `pixels` there."""
     longer = max(frame.width, frame.height)
-    wanted = longer * pixels / least_px * 0.95
-    chosen = next((side for side in LONGER_SIDES if side >= wanted), LONGER_SIDES[-1])
+    chosen = wanted = min(longer * pixels / least_px, LONGER_SIDES[-1])
+    if pixels == QUICK:
+        chosen = next(side for side in LONGER_SIDES if side >= 0.95 * wanted)
     scale = chosen / longer
     if scale <= 1:
-        return frame.small(chosen)
+        return frame.small(round(chosen))
     size = (round(frame.width * scale), round(frame.height * scale))
     return np.asarray(cv2.resize(frame.image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
