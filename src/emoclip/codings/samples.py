@@ -47,6 +47,11 @@ class Samples:
         """Which windows have a target, (N,)."""
         return np.asarray(~np.isnan(self.targets).any(axis=1))
 
+    def every(self, step: int) -> "Samples":
+        """Return every `step`-th window."""
+        names = ("start_s", "end_s", "features", "targets")
+        return replace(self, **{name: getattr(self, name)[::step] for name in names})
+
 
 def stem(recording: Recording) -> str:
     """Return the name of a recording's video, without folder and ending."""

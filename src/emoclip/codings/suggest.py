@@ -18,6 +18,9 @@ from emoclip.codings.samples import Samples
 from emoclip.errors import ConfigError, InputError
 from emoclip.files import atomic_folder
 
+MOST_KNOWN = 500  # coded windows that new ones are kept apart from
+MOST_WINDOWS = 20_000  # that are chosen among; of longer material every second, third ...
+
 
 @dataclass(frozen=True)
 class Suggestion:
@@ -38,6 +41,8 @@ def suggest(
     and coded before (BADGE: Ash et al., ICLR 2020), at most twice as many of a video as its share.
     Raises InputError if everything was coded.
     """
+    every = -(-sum(len(s.start_s) for s in samples) // MOST_WINDOWS) or 1
+    samples = [s.every(every) for s in samples]
     part = np.concatenate([np.full(len(s.start_s), at) for at, s in enumerate(samples)] or [np.empty(0, int)])
     features = (
         np.concatenate([s.features for s in samples]).astype(np.float64) if len(part) else np.empty((0, 1))
@@ -62,7 +67,8 @@ def suggest(
         nonlocal apart
         apart = np.minimum(apart, size + size[at] - 2 * (centred @ centred[at]) * (bent @ bent[at]))
 
-    for row in np.flatnonzero(coded).tolist():
+    known = np.flatnonzero(coded)
+    for row in rng.permutation(known)[:MOST_KNOWN].tolist():
         keep(row)
     found: list[Suggestion] = []
     while len(found) < count and free.any():

@@ -147,6 +147,8 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
         f"| kappa with the coders | {figure(card['kappa'])} | {figure(card['kappa_words'])} | 0 |",
         f"| percentage agreement | {figure(card['agreement'])} | {figure(card['agreement_words'])} | |",
         "",
+        f"Coders with each other: kappa {figure(card['coders_kappa'])}." if card["coders_kappa"] else "",
+        "",
         f"Taught less words: {figure(card['gain'])}. Probabilities are off by "
         f"{card['calibration']['after']:.3f} on average (before calibration {card['calibration']['before']:.3f}).",
         "",
@@ -197,6 +199,7 @@ def _card(lesson: Lesson, validation: Validation, groups: int, coded_minutes: fl
         "agreement": taught.overall["agreement"],
         "agreement_words": words.overall["agreement"],
         "gain": validation.gain,
+        "coders_kappa": validation.coders,
         "per_label": {
             label: {
                 "kappa": found.get("kappa"),

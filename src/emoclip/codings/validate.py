@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from emoclip.results import Window
 from emoclip.timeline import find_segments
 
 MAX_FOLDS = 10
+MAX_WINDOWS = 20_000  # learnt from at once
 ORDERS = 4  # random orders of videos behind a learning curve
 APART = 0.2  # kappa lost on new people beyond which people are thought to be learnt
 Progress = Callable[[float], None]
@@ -30,13 +32,15 @@ class Validation:
     """Figures of videos left out.
 
     taught, words: agreement with the coders.  gain: kappa of the taught labels less that of the words.
-    temperature: what calibrates.  calibration: expected error before and after.  curve: minutes and kappa.
+    coders: kappa of coders with each other, None for one.  temperature: what calibrates.  calibration: expected error
+    before and after.  curve: minutes and kappa, window by window.
     people: kappa on people known and new, and how well labels tell people apart within a class.
     """
 
     taught: Agreement
     words: Agreement
     gain: dict[str, Any]
+    coders: dict[str, Any] | None
     temperature: float
     calibration: dict[str, float]
     curve: list[dict[str, float]]
@@ -69,8 +73,9 @@ def validate(
         progress(0.6 * (done + 1) / len(folds))
     outputs = [held[at] for at in range(len(coded))]
     said, targets, weights = _stacked(coded, outputs, step_s)
-    scale = temperature(said, targets, weights)
-    machine = [read_marks(part, values / scale, labels) for part, values in zip(coded, outputs, strict=True)]
+    # What calibrates a video was found on the others; what ships, on all.
+    outputs = _calibrated(coded, outputs, [fold_of[part.group] for part in coded], step_s)
+    machine = [read_marks(part, values, labels) for part, values in zip(coded, outputs, strict=True)]
     zero = [read_marks(part, logits(words, part.features), labels) for part in coded]
     plain = [label for label in labels if label != NONE]
     settings = Settings(seed=seed)
@@ -82,8 +87,12 @@ def validate(
         agreement,
         measure(untaught, settings),
         _gain(taught, untaught, settings),
-        scale,
-        {"before": _error(said, targets, weights), "after": _error(said / scale, targets, weights)},
+        _between_coders(coded, plain, settings),
+        temperature(said, targets, weights),
+        {
+            "before": _error(said, targets, weights),
+            "after": _error(_stacked(coded, outputs, step_s)[0], targets, weights),
+        },
         curve,
         ahead,
         people,
@@ -98,7 +107,8 @@ def fit(samples: Sequence[Samples], words: Floats, step_s: float) -> Floats:
     features = np.concatenate([none, *(part.features[part.coded] for part in samples)])
     targets = np.concatenate([part.targets[part.coded] for part in samples] or [np.empty((0, len(words)))])
     weights = np.concatenate([_weights(part, step_s)[part.coded] for part in samples] or [np.empty(0)])
-    return learn(words, features, targets, weights)
+    every = -(-len(features) // MAX_WINDOWS) or 1  # of many hours, neighbours say much the same
+    return learn(words, features[::every], targets[::every], weights[::every] * every)
 
 
 def read_marks(samples: Samples, values: Floats, labels: Sequence[str]) -> tuple[Mark, ...]:
@@ -139,12 +149,40 @@ def _pairing(
         for coding in part.codings:
             spans = tuple(
                 (max(first, start), min(last, end))
-                for start, end in (coding.coded or ((first, last),))
+                for start, end in (((first, last),) if coding.coded is None else coding.coded)
                 if min(last, end) > max(first, start)
             )
             theirs = tuple(Mark(m.onset_s, m.offset_s, m.label) for m in coding.marks if m.label in labels)
             units.append(Unit(part.video, part.track, part.group, (theirs, marks), (spans, spans)))
     return Pairing(["coders", name], units, labels)
+
+
+def _calibrated(
+    coded: Sequence[Samples], outputs: Sequence[Floats], folds: Sequence[int], step_s: float
+) -> list[Floats]:
+    """Divide each video's logits by what calibrates those of the other folds."""
+    scales = {}
+    for fold in set(folds):
+        others = [at for at, other in enumerate(folds) if other != fold]
+        scales[fold] = temperature(
+            *_stacked([coded[at] for at in others], [outputs[at] for at in others], step_s)
+        )
+    return [values / scales[fold] for values, fold in zip(outputs, folds, strict=True)]
+
+
+def _between_coders(coded: Sequence[Samples], labels: list[str], settings: Settings) -> dict[str, Any] | None:
+    """Kappa of coders with each other, over all pairs who coded the same video."""
+    units = []
+    for part in coded:
+        whole = ((float(part.start_s[0]), float(part.end_s[-1])),)
+        for one, two in combinations(part.codings, 2):
+            spans = tuple(whole if each.coded is None else each.coded for each in (one, two))
+            units.append(Unit(part.video, part.track, part.group, (one.marks, two.marks), spans))
+    if not units:
+        return None
+    counts = confusions(Pairing(["coder", "coder"], units, labels), settings)
+    drawn = Resamples.of(len(counts), settings.draws, settings.seed)
+    return estimate(float(stats.kappa(counts.sum(axis=0))), stats.kappa(drawn.sums(counts)))
 
 
 def _gain(taught: Pairing, words: Pairing, settings: Settings) -> dict[str, Any]:
