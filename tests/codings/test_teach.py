@@ -136,7 +136,7 @@ BAD = {
         lambda r, c: (r, [replace(x, machine=True) for x in c]),
         "the codings are timelines of a model's",
     ),
-    "one video": (lambda r, c: (r, c[:1]), "only v0 was coded; code at least two"),
+    "one video": (lambda r, c: (r, c[:1]), "only v0 has coded time"),
     "nothing marked": (lambda r, c: (r, [replace(x, marks=()) for x in c]), "no label was marked"),
     "one label": (
         lambda r, c: (r, [replace(x, marks=(Mark(0, 32, "smirk"),)) for x in c]),

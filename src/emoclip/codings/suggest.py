@@ -1,6 +1,7 @@
 """Which windows to code next, and ELAN files in which to code them."""
 
 import math
+import mimetypes
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -116,7 +117,8 @@ def _write_eaf(
     document = Eaf(author="emoclip teach")
     document.remove_tier("default")
     place = Path(os.path.relpath(media, beside.parent)).as_posix() if Path(media).exists() else ""
-    document.add_linked_file(place or media, relpath=place or None, mimetype="unknown")
+    kind = mimetypes.guess_type(media)[0] or "unknown"
+    document.add_linked_file(place or media, relpath=place or None, mimetype=kind)
     document.add_language("und", "http://cdb.iso.org/lg/CDB-00130975-001", "undetermined (und)")
     document.add_controlled_vocabulary("labels")
     for number, label in enumerate(dict.fromkeys([OPEN, *labels, NOTHING])):

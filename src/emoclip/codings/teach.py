@@ -22,8 +22,6 @@ from emoclip.prompts import NONE, PromptSet, resolve
 from emoclip.recording import Recording
 from emoclip.taught import Taught, to_json
 
-MIN_REST = 0.02  # share of the coded windows without a mark from which `none of these` is a label of its own
-
 
 @dataclass(frozen=True)
 class Lesson:
@@ -80,11 +78,12 @@ def prepare(
     )
     rest = np.concatenate([part.targets[part.coded][:, -1] for part in samples] or [np.empty(0)])
     prompts = _prompts([*labels, NONE], sentences or {})
-    if len(labels) > 1 and len(rest) and rest.mean() < MIN_REST:
+    nothing = len(rest) > 0 and not (rest > 0.5).any()
+    if nothing and len(labels) > 1:
         # Everything was marked, so there is no rest to tell labels from.
-        samples = lessons(model, recordings, about, labels, config, skip_gaps=True, subjects=subjects)
+        samples = lessons(model, recordings, about, labels, config, skip_gaps=skip_gaps, subjects=subjects)
         prompts = _prompts(labels, sentences or {})
-    if len(labels) == 1 and len(rest) and (rest > 0.5).sum() == 0:
+    elif nothing:
         raise InputError(
             f"all coded time is {labels[0]!r}: there is nothing to tell it from; code other time too"
         )

@@ -323,6 +323,10 @@ def _warnings(validation: Validation, coded: Sequence[Samples], labels: Sequence
             )
         elif label != NONE and 1 < len(shown) <= len(groups) / 4 and len(shown) < 4:
             found.append(f"label {label!r} was coded in {len(shown)} of {len(groups)} videos or people only")
+    if len(groups) < stats.FEW:
+        found.append(
+            f"{len(groups)} videos or people are few: intervals from resampling them are rough, and too narrow"
+        )
     interval = validation.gain["ci95"]
     if interval and interval[0] <= 0 <= interval[1]:
         found.append("it cannot be told from these codings whether teaching is better than the words alone")
