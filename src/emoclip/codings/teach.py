@@ -98,9 +98,10 @@ def teach(lesson: Lesson, progress: Progress, *, seed: int = 0) -> tuple[Taught,
     coded = [part for part in lesson.samples if part.coded.any()]
     groups = {part.group for part in coded}
     if len(groups) < 2:
-        what = "no video was" if not groups else f"only {coded[0].group} was"
+        what = f"only {coded[0].group} has" if groups else "no video has"
         raise InputError(
-            f"{what} coded; code at least two videos of different people, so that one can be left out"
+            f"{what} coded time in which a face can be read; code at least two videos of different people, so that "
+            "one can be left out"
         )
     step_s = lesson.windows.step_s
     validation = validate(coded, lesson.words, lesson.labels, step_s, progress, seed=seed)
