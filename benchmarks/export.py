@@ -18,10 +18,11 @@ from pathlib import Path
 LOAD = """
 import json, sys, time
 import numpy, onnxruntime, tokenizers
+from emoclip.model import hub
 from emoclip.model import package
 from emoclip.model.runtime import Runtime
 start = time.perf_counter()
-runtime = Runtime(package.load(sys.argv[1]))
+runtime = Runtime(hub.load(sys.argv[1]))
 runtime._image, runtime._temporal, runtime._text, runtime._tokenizer
 seconds = time.perf_counter() - start
 # Not ru_maxrss, which a child process inherits from its parent.

@@ -36,10 +36,11 @@ DIRECTIONS = 11  # random labels in the space of centred embeddings
 PEAK = """
 import sys
 import numpy as np
+from emoclip.model import hub
 from emoclip.model import package
 from emoclip.model.runtime import Runtime
 folder, engine, precision, crops = sys.argv[1:]
-runtime = Runtime(package.load(folder), engine=engine, precision=precision)
+runtime = Runtime(hub.load(folder), engine=engine, precision=precision)
 for _ in range(3):
     runtime.image(np.load(crops))
 print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1000)
@@ -92,8 +93,7 @@ def main() -> None:
 def measure(home: Path, faces: Path) -> list[dict[str, Any]]:
     import torch
 
-    from emoclip.model import Runtime, unit
-    from emoclip.model.package import load
+    from emoclip.model import Runtime, load, unit
     from emoclip.model.pixels import prepare
     from emoclip.prompts import resolve
     from emoclip.training.export.gate import compare

@@ -20,6 +20,7 @@ from emoclip.model import (
     Runtime,
     covering_windows,
     label_vectors,
+    load,
     prepare,
     sampling_rate,
     textcache,
@@ -61,7 +62,7 @@ class EmoCLIP:
         precision: of the image tower: fp32, bf16, int8, or auto, which is int8 where the package carries it and the
         processor computes it natively, else fp32.  Raises PackageError, ConfigError.
         """
-        package = packages.load(name)
+        package = load(name)
         return cls(package, Runtime(package, threads=threads, provider=provider, precision=precision))
 
     def classify(

@@ -140,7 +140,6 @@ def test_known_model_is_made_from_weights_put_in_place(tmp_path, monkeypatch):
     from dataclasses import replace
 
     from emoclip.model import hub as catalogue
-    from emoclip.model import package
     from emoclip.training.export import checkpoint, importing
     from emoclip.training.nets.model import ClipSizes, VideoTextModel
     from emoclip.training.nets.temporal import TemporalConfig
@@ -160,7 +159,7 @@ def test_known_model_is_made_from_weights_put_in_place(tmp_path, monkeypatch):
     torch.save(clip, tmp_path / "weights" / "clip-vit-b-32.pth")
     monkeypatch.setattr(importing, "openai_name", lambda path: "clip-vit-b-32")
     folder = importing.make_known("emoclip-mafw")
-    loaded = package.load("emoclip-mafw")
+    loaded = catalogue.load("emoclip-mafw")
     assert folder == loaded.path == tmp_path / "emoclip-mafw"
     assert (loaded.temporal, loaded.pixels.resize) == ("transformer", "bicubic")
     assert loaded.config["licence"] == catalogue.KNOWN["emoclip-mafw"].licence
@@ -170,5 +169,5 @@ def test_known_model_is_made_from_weights_put_in_place(tmp_path, monkeypatch):
         checkpoint, "build_backbone", lambda name: ClipSizes(64, 32, 1, 64, 8, 77, 49408, 64, 1, 1, 1).build()
     )
     importing.make_known("clip-vit-b-32", precision="fp16")
-    loaded = package.load("clip-vit-b-32")
+    loaded = catalogue.load("clip-vit-b-32")
     assert (loaded.temporal, loaded.precision, loaded.pixels.resize) == ("mean", "fp16", "bicubic-antialias")

@@ -8,7 +8,7 @@ from packages import tiny_package
 from emoclip.errors import ConfigError, PackageError
 from emoclip.files import sha256
 from emoclip.model import cpu as processor
-from emoclip.model import execution, package
+from emoclip.model import execution, hub, package
 from emoclip.model.cpu import Processor
 from emoclip.model.execution import choose
 from emoclip.model.runtime import Runtime
@@ -55,7 +55,7 @@ def make(
     names = [path.name for path in folder.iterdir() if path.name != "config.json"]
     config |= {"precision": precision, "files": {name: sha256(folder / name) for name in names}}
     (folder / "config.json").write_text(json.dumps(config))
-    return package.load(str(folder))
+    return hub.load(str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def plain(tmp_path_factory):
 def test_packages_say_what_they_carry(both, plain):
     assert both.precisions == ("fp32", "bf16", "int8")
     assert plain.precisions == ("fp32", "bf16")
-    assert package.load(package.BUNDLED).precisions == ("int8",)
+    assert hub.load(package.BUNDLED).precisions == ("int8",)
 
 
 def test_auto_is_int8_where_package_and_processor_have_it(machine, both, plain):
@@ -170,7 +170,7 @@ def test_package_whose_int8_graph_is_not_there_is_refused(tmp_path):
     config["quantisation"]["graph"] = "../other.onnx"
     (made.path / "config.json").write_text(json.dumps(config))
     with pytest.raises(PackageError, match="lists no graph for its quantisation"):
-        package.load(str(made.path))
+        hub.load(str(made.path))
 
 
 def test_package_of_nothing_but_8_bits_runs_anywhere(machine, tmp_path):
@@ -211,7 +211,7 @@ def test_unknown_precision_is_refused(both):
 
 
 def test_runtime_warns_once_and_runs(tmp_path, recwarn):
-    made = package.load(str(tiny_package(tmp_path / "p")))
+    made = hub.load(str(tiny_package(tmp_path / "p")))
     runtime = Runtime(made, threads=processor.cores() + 1, precision="int8")
     assert [str(warning.message).split(":")[0] for warning in recwarn] == [
         f"threads={processor.cores() + 1}",

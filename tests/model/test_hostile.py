@@ -13,7 +13,7 @@ from mutations import MANY, change_graph, mutated, sealed, spoilt
 from packages import tiny_package
 
 from emoclip.errors import PackageError
-from emoclip.model import package
+from emoclip.model import hub
 from emoclip.model.runtime import Runtime
 
 GRAPHS = ("image.onnx", "temporal.onnx", "text.onnx")
@@ -22,7 +22,7 @@ GRAPHS = ("image.onnx", "temporal.onnx", "text.onnx")
 def tried(folder):
     """Use every part of a package as a user would; return what was wrong with it, or nothing."""
     try:
-        loaded = package.load(str(folder))
+        loaded = hub.load(str(folder))
         runtime = Runtime(loaded, threads=1, engine="onnxruntime")
         spec, width = loaded.pixels, loaded.width
         pixels = np.random.default_rng(0).normal(size=(2, len(spec.mean), spec.size, spec.size))

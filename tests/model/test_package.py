@@ -13,8 +13,8 @@ from packages import tiny_package
 
 from emoclip.errors import PackageError
 from emoclip.files import sha256
+from emoclip.model import hub, package
 from emoclip.model import hub as catalogue
-from emoclip.model import package
 from emoclip.model.runtime import Runtime
 
 
@@ -31,7 +31,7 @@ def edit(folder, **changes):
 
 
 def test_the_bundled_package_loads_by_name():
-    loaded = package.load(package.BUNDLED)
+    loaded = hub.load(package.BUNDLED)
     assert loaded.name == package.BUNDLED
     assert loaded.pixels.size >= 32
     size = sum(path.stat().st_size for path in loaded.path.rglob("*") if path.is_file())
@@ -41,15 +41,15 @@ def test_the_bundled_package_loads_by_name():
 
 
 def test_a_path_and_a_cache_name_are_found(copy, tmp_path, monkeypatch):
-    assert package.load(str(copy)).path == copy
+    assert hub.load(str(copy)).path == copy
     monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path))
-    assert package.find("copy") == tmp_path / "copy"
+    assert hub.find("copy") == tmp_path / "copy"
 
 
 def test_an_unknown_name_says_where_it_looked(tmp_path, monkeypatch):
     monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path))
     with pytest.raises(PackageError, match="models list") as caught:
-        package.load("nothing-like-it")
+        hub.load("nothing-like-it")
     assert str(tmp_path) in str(caught.value)
 
 
@@ -62,7 +62,7 @@ def test_a_mistyped_name_or_path_is_asked_of_nobody(tmp_path, monkeypatch, name)
     monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(catalogue, "fetch", lambda name: pytest.fail(f"asked for {name}"))
     with pytest.raises(PackageError, match="no such folder") as caught:
-        package.find(name)
+        hub.find(name)
     assert ("models fetch runs/alice" in str(caught.value)) == (name == "runs/alice")
 
 
@@ -70,9 +70,9 @@ def test_a_hub_name_is_fetched_once_and_then_found(copy, tmp_path, monkeypatch):
     monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path / "cache"))
     asked = []
     monkeypatch.setattr(catalogue, "fetch", lambda name: asked.append(name) or copy)
-    assert package.find("hub:someone/theirs") == copy
+    assert hub.find("hub:someone/theirs") == copy
     fetched = shutil.copytree(copy, tmp_path / "cache" / "someone" / "theirs")
-    assert package.find("hub:someone/theirs") == package.find("someone/theirs") == fetched
+    assert hub.find("hub:someone/theirs") == hub.find("someone/theirs") == fetched
     assert asked == ["someone/theirs"]
 
 
@@ -82,14 +82,14 @@ def test_one_changed_byte_is_noticed(copy, name):
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(data)
     with pytest.raises(PackageError, match="damaged") as caught:
-        package.load(str(copy))
+        hub.load(str(copy))
     assert name in str(caught.value)
 
 
 def test_a_missing_file_is_named(copy):
     (copy / "text.onnx").unlink()
     with pytest.raises(PackageError, match=r"text\.onnx: is missing"):
-        package.load(str(copy))
+        hub.load(str(copy))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_missing_file_is_named(copy):
 def test_a_foreign_config_is_refused(copy, changes, said):
     edit(copy, **changes)
     with pytest.raises(PackageError, match=said) as caught:
-        package.load(str(copy))
+        hub.load(str(copy))
     assert "\n" not in str(caught.value)
 
 
@@ -117,19 +117,19 @@ def test_a_file_outside_the_package_is_refused(copy):
     (copy.parent / "x").write_text("x")
     edit(copy, files=config["files"] | {"../x": sha256(copy.parent / "x")})
     with pytest.raises(PackageError, match="outside"):
-        package.load(str(copy))
+        hub.load(str(copy))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}'])
 def test_a_config_of_something_else_is_refused(copy, text):
     (copy / "config.json").write_text(text)
     with pytest.raises(PackageError, match=r"config\.json"):
-        package.load(str(copy))
+        hub.load(str(copy))
 
 
 def test_an_empty_folder_is_no_package(tmp_path):
     with pytest.raises(PackageError, match="not a model package"):
-        package.load(str(tmp_path))
+        hub.load(str(tmp_path))
 
 
 # What lies in the folder
@@ -142,7 +142,7 @@ def reseal(folder, **changes):
 
 def refused(folder, said):
     with pytest.raises(PackageError, match=said) as caught:
-        package.load(str(folder))
+        hub.load(str(folder))
     assert str(caught.value).isprintable()
 
 
@@ -165,13 +165,13 @@ def refer(folder, location, name="text.onnx"):
 
 
 def test_weights_beside_a_graph_are_used_if_they_are_listed(tiny):
-    before = Runtime(package.load(str(tiny))).text(["so"])
+    before = Runtime(hub.load(str(tiny))).text(["so"])
     (tiny / "text.onnx.data").write_bytes(refer(tiny, "text.onnx.data"))
     listed = json.loads((tiny / "config.json").read_text())["files"]
     edit(tiny, files=listed | {"text.onnx": sha256(tiny / "text.onnx")})
     refused(tiny, r"text\.onnx\.data', which config\.json does not list")
     reseal(tiny)
-    loaded = package.load(str(tiny))
+    loaded = hub.load(str(tiny))
     assert loaded.graphs["text.onnx"].files.keys() == {"text.onnx.data"}
     np.testing.assert_array_equal(Runtime(loaded).text(["so"]), before)
     (tiny / "text.onnx.data").write_bytes(b"short")
@@ -320,7 +320,10 @@ def test_a_config_that_is_no_plain_json_is_refused(tiny, text, said):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"width": 17}, r"image\.onnx: gives embedding of size any x 16 where any x 17"),
+        (
+            {"width": 17, "resting": [0.25] * 17},
+            r"image\.onnx: gives embedding of size any x 16 where any x 17",
+        ),
         ({"frames_per_clip": 4, "image": {"size": 32}}, r"takes pixels of size any x 3 x 16 x 16"),
         ({"image": {"colour": "grey", "mean": [0.5], "std": [0.5]}}, r"where any x 1 x 16 x 16"),
     ],
@@ -352,7 +355,7 @@ def change(folder, name, edit_graph):
 def test_a_graph_of_another_kind_is_refused(tiny, edit_graph, said):
     change(tiny, "text.onnx", edit_graph)
     with pytest.raises(PackageError, match=said):
-        Runtime(package.load(str(tiny))).text(["so"])
+        Runtime(hub.load(str(tiny))).text(["so"])
 
 
 def test_what_shows_only_when_it_runs_is_one_line_too(tiny):
@@ -362,7 +365,7 @@ def test_what_shows_only_when_it_runs_is_one_line_too(tiny):
 
     change(tiny, "text.onnx", widen)
     with pytest.raises(PackageError, match=r"text\.onnx: gives float32 of size \(1, 9\) where") as caught:
-        Runtime(package.load(str(tiny))).text(["so"])
+        Runtime(hub.load(str(tiny))).text(["so"])
     assert str(caught.value).isprintable()
     change(
         tiny,
@@ -372,7 +375,7 @@ def test_what_shows_only_when_it_runs_is_one_line_too(tiny):
         ),
     )
     with pytest.raises(PackageError, match=r"image\.onnx: gives numbers that are infinite"):
-        Runtime(package.load(str(tiny))).image(np.zeros((1, 3, 16, 16), np.float32))
+        Runtime(hub.load(str(tiny))).image(np.zeros((1, 3, 16, 16), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -383,7 +386,7 @@ def test_what_shows_only_when_it_runs_is_one_line_too(tiny):
         ({"padding": {"strategy": {"Fixed": 10**12}}}, "at most 4096"),
         ({"padding": {"pad_to_multiple_of": 10**12}}, "at most 4096"),
         ({"truncation": {"max_length": 10**9}}, "at most 4096"),
-        ({"truncation": {"stride": 99}}, "cannot be used"),
+        ({"truncation": {"stride": 999}}, "cannot be used"),
         ({"model": {"vocab": {"a": 10**6, "[UNK]": 10**6}}}, "cannot run it"),
         ({"model": {"type": "\x1b"}}, "cannot be used"),
         ({"version": 7}, "cannot be used"),
@@ -396,5 +399,5 @@ def test_a_tokenizer_that_does_not_fit_is_one_line(tiny, changes, said):
     (tiny / "tokenizer.json").write_text(json.dumps(whole))
     reseal(tiny)
     with pytest.raises(PackageError, match=said) as caught:
-        Runtime(package.load(str(tiny))).text(["a", "so what " * 200])
+        Runtime(hub.load(str(tiny))).text(["a", "so what " * 200])
     assert str(caught.value).isprintable()

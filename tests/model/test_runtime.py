@@ -11,13 +11,13 @@ import pytest
 from packages import tiny_package
 
 from emoclip.errors import ConfigError, PackageError
-from emoclip.model import Runtime, package, processor, unit
+from emoclip.model import Runtime, hub, package, processor, unit
 from emoclip.model.cpu import Processor
 
 
 @pytest.fixture(scope="module")
 def mini():
-    return Runtime(package.load(package.BUNDLED))
+    return Runtime(hub.load(package.BUNDLED))
 
 
 MACHINES = {
@@ -68,7 +68,7 @@ class Broken:
 
 @pytest.mark.parametrize("tower", ["image", "temporal", "text"])
 def test_engine_that_fails_at_run_time_is_one_line(tower, monkeypatch):
-    runtime = Runtime(package.load(package.BUNDLED))
+    runtime = Runtime(hub.load(package.BUNDLED))
     monkeypatch.setattr(runtime, "session", lambda *_, **__: Broken())
     given = {
         "image": lambda: runtime.image(np.zeros((1, 1, 48, 48), np.float32)),
@@ -89,7 +89,7 @@ def test_engine_given_what_it_cannot_take_is_one_line(mini):
 
 def test_openvino_given_what_it_cannot_take_is_one_line(tmp_path):
     pytest.importorskip("openvino")
-    runtime = Runtime(package.load(str(tiny_package(tmp_path / "p"))), engine="openvino")
+    runtime = Runtime(hub.load(str(tiny_package(tmp_path / "p"))), engine="openvino")
     with pytest.raises(PackageError, match=r"image\.onnx: OpenVINO cannot run it") as caught:
         runtime.image(np.zeros((1, 3, 9, 9), np.float32))
     assert "\n" not in str(caught.value)
@@ -128,7 +128,7 @@ def test_overlong_text_is_truncated_not_refused(mini):
 
 
 def test_mean_is_the_mean_of_unit_frames(tmp_path):
-    runtime = Runtime(package.load(str(tiny_package(tmp_path / "p", temporal="mean", width=4))))
+    runtime = Runtime(hub.load(str(tiny_package(tmp_path / "p", temporal="mean", width=4))))
     frames = np.array([[[3, 0, 0, 0], [0, 0.5, 0, 0]]], np.float32)
     np.testing.assert_allclose(runtime.temporal(frames), [[0.5, 0.5, 0, 0]])
 
@@ -138,7 +138,7 @@ def test_unit_keeps_zero_vectors():
 
 
 def test_impossible_settings_are_refused(tmp_path):
-    loaded = package.load(str(tiny_package(tmp_path / "p")))
+    loaded = hub.load(str(tiny_package(tmp_path / "p")))
     with pytest.raises(ConfigError, match="CPU"):
         Runtime(loaded, provider="Abacus")
     with pytest.raises(ConfigError, match="threads"):
@@ -147,7 +147,7 @@ def test_impossible_settings_are_refused(tmp_path):
 
 def test_a_graph_that_cannot_be_loaded_is_named(tmp_path):
     folder = tiny_package(tmp_path / "p")
-    loaded = package.load(str(folder))
+    loaded = hub.load(str(folder))
     (folder / "text.onnx").write_bytes(b"not a graph")
     with pytest.raises(PackageError, match=r"text\.onnx"):
         Runtime(loaded).text(["a"])
@@ -157,7 +157,7 @@ def test_openvino_is_kept_from_reporting_home(tmp_path):
     pytest.importorskip("openvino")
     package = tiny_package(tmp_path / "p")
     code = (
-        "import sys; import numpy as np; from emoclip.model.package import load; "
+        "import sys; import numpy as np; from emoclip.model import load; "
         "from emoclip.model.runtime import Runtime;"
         f"Runtime(load({str(package)!r}), engine='openvino').image(np.zeros((1, 3, 16, 16), np.float32));"
         "print(any(name.startswith('openvino_telemetry.') for name in sys.modules))"

@@ -6,7 +6,7 @@ from interviews import made_up
 from packages import tiny_package
 
 from emoclip import EmoCLIP
-from emoclip.model.package import load
+from emoclip.model import load
 from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
 from emoclip.symptoms.study import Validation

@@ -47,14 +47,13 @@ def show(
 ) -> None:
     """Show what a model is, verified, or how to get one that is not here."""
     from emoclip.model import hub as catalogue
-    from emoclip.model import package
 
     found = next((row for row in _rows() if row["name"] == name), None)
     if found and found["state"] == "not here":
         facts = {**found, "about": catalogue.KNOWN[name].about, "get it": f"emoclip models fetch {name}"}
         facts["needs"] = "torch, to make the package: the extra `train`; running it then needs none"
     else:
-        facts = _facts(package.load(name))
+        facts = _facts(catalogue.load(name))
     if json_file:
         return _write_json(facts, json_file, force=force)
     for fact, value in facts.items():
@@ -82,7 +81,7 @@ def fetch(
         home = next((row["path"] for row in _rows() if row["name"] == name and row["path"]), None)
         if home:
             folder = Path(home)
-            package.load(str(folder))
+            package.read(folder)
         else:
             from emoclip.cli.importing import check_training, training_module
 
@@ -99,7 +98,7 @@ def fetch(
                     progress=lambda share: bars.update(task, completed=share),
                 )
     elif name.count("/") == 1:
-        folder = catalogue.fetch(name.removeprefix(package.HUB))
+        folder = catalogue.fetch(name.removeprefix(catalogue.HUB))
     else:
         fail(f"{name}: is no known model ({', '.join(catalogue.KNOWN)}) and no ORGANISATION/NAME on the hub")
     say(f"{name}: ready in {folder}")

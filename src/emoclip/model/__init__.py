@@ -3,6 +3,7 @@
 from emoclip.model.cpu import cores, processor
 from emoclip.model.execution import Precision, openvino_lack
 from emoclip.model.fields import Fields, shown
+from emoclip.model.hub import load
 from emoclip.model.onnxfile import FLOAT, Value
 from emoclip.model.package import Package, cache_folder, check_values
 from emoclip.model.pixels import PixelSpec, prepare
@@ -23,6 +24,7 @@ __all__ = [
     "covering_windows",
     "label_vectors",
     "largest",
+    "load",
     "openvino_lack",
     "paper_window",
     "prepare",

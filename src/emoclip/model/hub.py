@@ -1,6 +1,7 @@
-"""Models known by name: where each comes from, under which licence, and fetching what can be fetched."""
+"""Models by name: where each lies or comes from, under which licence, and fetching what can be fetched."""
 
 import errno
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,10 @@ from emoclip.errors import PackageError
 from emoclip.files import sha256
 from emoclip.model import package as packages
 from emoclip.model.fields import shown
+from emoclip.model.package import Package
+
+HUB = "hub:"  # before a name that the Hugging Face hub may be asked for
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,40 @@ KNOWN = {
 }
 
 
+def find(name: str) -> Path:
+    """Return a package's folder by bundled name, name in the cache (`org/name` too), path, or `hub:org/name`.
+
+    Only the last asks the hub, where it is not in the cache.  Raises PackageError that says where it looked.
+    """
+    plain = Path(name).name == name
+    # A folder that happens to be named like a bundled model is not meant; `./mini` is.
+    if plain and (packages.bundled_folder() / name / "config.json").is_file():
+        return packages.bundled_folder() / name
+    if (folder := Path(name).expanduser()).is_dir():
+        return folder
+    if plain:
+        if (packages.cache_folder() / name / "config.json").is_file():
+            return packages.cache_folder() / name
+    elif _HUB_NAME.fullmatch(hub_name := name.removeprefix(HUB)):
+        if (packages.cache_folder() / hub_name / "config.json").is_file():
+            return packages.cache_folder() / hub_name
+        if name == hub_name:
+            raise PackageError(
+                f"{name}: no such folder, and no model fetched under this name; "
+                f"one on the Hugging Face hub is {HUB}{name}, or `emoclip models fetch {name}` once"
+            )
+        return fetch(hub_name)
+    raise PackageError(
+        f"{name}: no model package of this name (bundled, or in {packages.cache_folder()}) and no such folder; "
+        "`emoclip models list` shows what there is"
+    )
+
+
+def load(name: str) -> Package:
+    """Find a package and verify it.  Raises PackageError that says where it looked, or what is wrong with it."""
+    return packages.read(find(name))
+
+
 def weights_folder() -> Path:
     """Return the folder where weights that were downloaded by hand are looked for."""
     return packages.cache_folder() / "weights"
@@ -106,7 +145,7 @@ def fetch(name: str) -> Path:
             if not (part / file).is_file():
                 _download(name, file, part / file)
         try:
-            packages.load(str(part))
+            packages.read(part)
         except PackageError:
             # Damaged files would be taken for finished ones the next time.
             shutil.rmtree(part, ignore_errors=True)

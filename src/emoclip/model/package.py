@@ -31,8 +31,6 @@ QUANTISED_FORM = 1  # of the 8-bit image graph that lies beside image.onnx
 # x86 without VNNI adds pairs of 8-bit products in 16 bits: 2 x 255 x 64 still fits, so every kernel computes the same.
 GREATEST_WEIGHT = 64
 BUNDLED = "mini"
-HUB = "hub:"  # before a name that the Hugging Face hub may be asked for
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _GRAPHS = {"transformer": ("image.onnx", "temporal.onnx", "text.onnx"), "mean": ("image.onnx", "text.onnx")}
 # What a file in a package may be called, on any system: nothing hidden, nothing outside the folder, no device.
 _PLAIN = re.compile(r"(?!.{200})[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
@@ -119,40 +117,8 @@ def bundled_folder() -> Path:
     return Path(str(files("emoclip"))) / "packages"
 
 
-def find(name: str) -> Path:
-    """Return a package's folder by bundled name, name in the cache (`org/name` too), path, or `hub:org/name`.
-
-    Only the last asks the hub, where it is not in the cache.  Raises PackageError that says where it looked.
-    """
-    plain = Path(name).name == name
-    # A folder that happens to be named like a bundled model is not meant; `./mini` is.
-    if plain and (bundled_folder() / name / "config.json").is_file():
-        return bundled_folder() / name
-    if (folder := Path(name).expanduser()).is_dir():
-        return folder
-    if plain:
-        if (cache_folder() / name / "config.json").is_file():
-            return cache_folder() / name
-    elif _HUB_NAME.fullmatch(hub_name := name.removeprefix(HUB)):
-        if (cache_folder() / hub_name / "config.json").is_file():
-            return cache_folder() / hub_name
-        if name == hub_name:
-            raise PackageError(
-                f"{name}: no such folder, and no model fetched under this name; "
-                f"one on the Hugging Face hub is {HUB}{name}, or `emoclip models fetch {name}` once"
-            )
-        from emoclip.model.hub import fetch
-
-        return fetch(hub_name)
-    raise PackageError(
-        f"{name}: no model package of this name (bundled, or in {cache_folder()}) and no such folder; "
-        "`emoclip models list` shows what there is"
-    )
-
-
-def load(name: str) -> Package:
-    """Find a package and verify it.  Raises PackageError that says what is wrong with it."""
-    folder = find(name)
+def read(folder: Path) -> Package:
+    """Read and verify the package in a folder.  Raises PackageError that says what is wrong with it."""
     config = read_config(folder)
     try:
         package = _package(folder, config)

@@ -15,8 +15,11 @@ pytest.importorskip("open_clip")
 pytest.importorskip("onnxscript")
 
 from emoclip.errors import ConfigError, OutputError, PackageError  # noqa: E402
-from emoclip.model import Runtime, unit  # noqa: E402
-from emoclip.model import package as packages  # noqa: E402
+from emoclip.model import (  # noqa: E402
+    Runtime,
+    hub,
+    unit,
+)
 from emoclip.training.export import export  # noqa: E402
 from emoclip.training.export.export import Description, Towers, export_package  # noqa: E402
 from emoclip.training.nets.model import ClipSizes, VideoTextModel, image_settings  # noqa: E402
@@ -79,7 +82,7 @@ def cosine(a, b):
 
 def test_package_gives_torch_s_embeddings(exported, model):
     precision, folder, figures = exported
-    runtime = Runtime(packages.load(str(folder)), threads=1)
+    runtime = Runtime(hub.load(str(folder)), threads=1)
     pixels, frames = torch.randn(5, 3, 16, 16), torch.randn(3, 11, 32)
     tokens = torch.tensor([encoding.ids for encoding in clip_tokenizer().encode_batch(SENTENCES)])
     with torch.inference_mode():
@@ -93,7 +96,7 @@ def test_package_gives_torch_s_embeddings(exported, model):
 
 def test_package_runs_any_batch_and_length_alike(exported):
     _, folder, _ = exported
-    runtime = Runtime(packages.load(str(folder)), threads=1)
+    runtime = Runtime(hub.load(str(folder)), threads=1)
     frames = np.random.default_rng(0).normal(size=(4, 32, 32)).astype(np.float32)
     together = runtime.temporal(frames)
     for at in range(4):
@@ -134,21 +137,21 @@ def test_large_weights_lie_beside_the_graph_and_are_verified(packages_of, tmp_pa
     home, _ = packages_of
     copy = shutil.copytree(home / "fp16", tmp_path / "copy")
     assert (copy / "text.onnx.data").stat().st_size > 30 * (copy / "text.onnx").stat().st_size
-    packages.load(str(copy))
+    hub.load(str(copy))
     with open(copy / "text.onnx.data", "r+b") as file:
         file.write(b"changed")
     with pytest.raises(PackageError, match=r"text\.onnx\.data: is damaged"):
-        packages.load(str(copy))
+        hub.load(str(copy))
 
 
 def test_mean_of_frames_package_has_no_temporal_graph(baseline, tmp_path):
     assert set(write(tmp_path / "mean", baseline)) == {"image", "text"}
-    assert packages.load(str(tmp_path / "mean")).temporal == "mean"
+    assert hub.load(str(tmp_path / "mean")).temporal == "mean"
     assert not (tmp_path / "mean" / "temporal.onnx").exists()
     with pytest.raises(OutputError, match="--force"):
         write(tmp_path / "mean", baseline)
     write(tmp_path / "mean", baseline, force=True)
-    assert packages.load(str(tmp_path / "mean")).name == "tiny"
+    assert hub.load(str(tmp_path / "mean")).name == "tiny"
     assert [path.name for path in tmp_path.iterdir()] == ["mean"]
 
 

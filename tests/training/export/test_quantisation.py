@@ -15,8 +15,11 @@ pytest.importorskip("onnxscript")
 import onnxruntime as ort  # noqa: E402
 
 from emoclip.errors import ConfigError, InputError, PackageError  # noqa: E402
-from emoclip.model import Runtime, unit  # noqa: E402
-from emoclip.model import package as packages  # noqa: E402
+from emoclip.model import (  # noqa: E402
+    Runtime,
+    hub,
+    unit,
+)
 from emoclip.model.pixels import prepare  # noqa: E402
 from emoclip.training.export import gate  # noqa: E402
 from emoclip.training.export.calibration import Calibration, read_calibration  # noqa: E402
@@ -180,7 +183,7 @@ def test_engine_computes_what_was_measured(folder, model, crops, spec, optimise)
 
 
 def test_package_carries_both_and_says_how_equal_they_are(folder):
-    loaded = packages.load(str(folder))
+    loaded = hub.load(str(folder))
     assert loaded.precisions == ("fp32", "bf16", "int8")
     told = loaded.config["quantisation"]
     assert (told["form"], told["calibration_crops"], told["held_back_crops"]) == (1, 64, 96)
@@ -212,7 +215,7 @@ def test_int8_products_are_int8_in_the_file(folder):
     # Small enough for pairs of products to fit 16 bits: no processor's kernels overflow, and all compute the same.
     weights = [onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer if kinds[tensor.name] == 3]
     assert max(np.abs(matrix.astype(int)).max() for matrix in weights) == 64
-    assert packages.load(str(folder)).narrow
+    assert hub.load(str(folder)).narrow
     opsets = onnx.load(folder / "image.int8.onnx").opset_import
     assert {opset.domain for opset in opsets} == {""}  # plain ONNX, which every engine reads
 
@@ -248,7 +251,7 @@ def test_threads_do_not_change_the_answer(folder, crops, spec):
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_engines_agree(folder, crops, spec, precision):
     pytest.importorskip("openvino")
-    loaded = packages.load(str(folder))
+    loaded = hub.load(str(folder))
     pixels = prepare(crops[64:], spec)
     runs = [
         Runtime(loaded, threads=1, engine=engine).tower(
@@ -270,7 +273,7 @@ def test_bf16_runs_where_the_processor_has_it(folder, crops, spec):
 
     if not processor().bf16:
         pytest.skip("this processor has no bf16")
-    loaded = packages.load(str(folder))
+    loaded = hub.load(str(folder))
     pixels = prepare(crops[64:], spec)
     exact, half = (
         Runtime(loaded, threads=1, engine="openvino", precision=kind).image(pixels)
@@ -287,7 +290,7 @@ def test_tower_that_strays_is_refused_with_its_figures(folder, model, crops, spe
     held = prepare(crops[64:], spec)
     with torch.inference_mode():
         exact = model.encode_frames(torch.from_numpy(held)).numpy()
-    runtime = Runtime(packages.load(str(folder)), threads=1, precision="fp32")
+    runtime = Runtime(hub.load(str(folder)), threads=1, precision="fp32")
     assert gate.judge(runtime, "image.int8.onnx", held, exact)["onnxruntime"].centred_cosine > 0.98
     other = exact + 0.3 * exact.std(axis=0) * np.random.default_rng(0).normal(size=exact.shape)
     with pytest.raises(

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from emoclip.errors import ConfigError  # noqa: E402
-from emoclip.model.package import load  # noqa: E402
+from emoclip.model import load  # noqa: E402
 from emoclip.training.export.packing import store_fp16, store_int8  # noqa: E402
 from emoclip.training.mini import steps as mini  # noqa: E402
 from emoclip.training.mini.fitting import fit_intensity, fit_scale, fit_text_head, rejection_threshold  # noqa: E402

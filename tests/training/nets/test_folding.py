@@ -81,7 +81,7 @@ def test_unfolding_gives_a_transformer_of_the_same_function():
 
 def test_package_of_wide_heads_is_folded_and_can_be_trained_on(tmp_path):
     pytest.importorskip("onnxscript")
-    from emoclip.model import package as packages
+    from emoclip.model import hub
     from emoclip.training.export.export import Description, Towers, export_package
     from emoclip.training.export.temporal_weights import read_temporal
     from emoclip.training.nets.model import ClipSizes, VideoTextModel, image_settings
@@ -95,7 +95,7 @@ def test_package_of_wide_heads_is_folded_and_can_be_trained_on(tmp_path):
     export_package(tmp_path / "wide", Towers.of(model), clip_tokenizer(), description, precision="fp16")
     whole = sum(parameter.numel() for parameter in model.temporal.parameters()) * 2
     assert (tmp_path / "wide" / "temporal.onnx").stat().st_size < 0.5 * whole
-    again = read_temporal(packages.load(str(tmp_path / "wide")))
+    again = read_temporal(hub.load(str(tmp_path / "wide")))
     assert again is not None
     clips = torch.randn(3, 8, 32)
     with torch.inference_mode():

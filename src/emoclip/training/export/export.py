@@ -201,7 +201,7 @@ def _add_int8(
         "greatest_weight": packages.GREATEST_WEIGHT,
     }
     # Judged with the kernels that users will meet, which the package's own word decides.
-    package = packages.load(str(part))
+    package = packages.read(part)
     package = replace(package, config={**package.config, "quantisation": about})
     found = judge(Runtime(package, precision="fp32"), INT8_GRAPH, held.numpy(), exact)
     return about | {
@@ -258,7 +258,7 @@ def _check(
     part: Path, towers: Towers, tokenizer: Tokenizer, description: Description, storage: Storage
 ) -> dict[str, float]:
     """Run the written package as users will, on other clips and lengths than it was traced with."""
-    runtime = Runtime(packages.load(str(part)), precision="fp32", engine="onnxruntime")
+    runtime = Runtime(packages.read(part), precision="fp32", engine="onnxruntime")
     figures = {}
     examples = _examples(
         towers, tokenizer, description, seed=1, clips=3, frames=max(1, description.frames_per_clip - 3)
