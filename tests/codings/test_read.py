@@ -303,3 +303,49 @@ def test_what_timeline_writes_is_read_back_to_the_millisecond(tmp_path_factory, 
     assert sorted(coding.marks) == sorted(
         Mark(round(s.onset_s, 3), round(s.offset_s, 3), s.label, "track 0") for s in segments
     )
+
+
+SIDECAR = {
+    "emoclip": "0.1.0",
+    "input": "films/v1.mp4",
+    "duration_s": 60.0,
+    "model": {"name": "mini"},
+    "settings": {"start_s": 0.0, "end_s": None},
+    "tracks": [{"end_s": 60.0}],
+    "segments": [{"track_id": 0, "label": "smile", "onset_s": 1.5, "offset_s": 3.25}],
+}
+ODD = [None, True, -1, 3, 1e400, float("nan"), 10**400, "", "x", "-5", [], {}, [[]], {"x": 1}, "\ud800"]
+
+
+def replaced(tree, place: list, value):
+    """Return a copy of a JSON tree in which one node is another."""
+    if not place:
+        return value
+    copy = dict(tree) if isinstance(tree, dict) else list(tree)
+    copy[place[0]] = replaced(tree[place[0]], place[1:], value)
+    return copy
+
+
+def nodes(tree, place: tuple = ()) -> list[tuple]:
+    inside = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [place, *(node for key, part in inside for node in nodes(part, (*place, key)))]
+
+
+@pytest.mark.parametrize("name", ["v1.json", "v1.boris"])
+def test_whatever_stands_in_a_json_file_is_read_or_told_in_one_line(tmp_path: Path, name: str):
+    tree = SIDECAR if name == "v1.json" else json.loads(project({"v1_anna": observation(EVENTS)}))
+    assert read(write(tmp_path, name, json.dumps(tree)))[0].marks
+    for place in nodes(tree):
+        for value in ODD:
+            path = write(tmp_path, name, json.dumps(replaced(tree, list(place), value)))
+            try:
+                codings = read(path)
+            except InputError:
+                continue
+            else:
+                assert all(isinstance(m.label, str) and m.label for c in codings for m in c.marks), (
+                    place,
+                    value,
+                )
+                for coding in codings:
+                    f"{coding.video}{coding.coder}{coding.labels}{coding.tracks}".encode()

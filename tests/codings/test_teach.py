@@ -114,6 +114,13 @@ def test_time_that_was_not_coded_teaches_nothing(model: EmoCLIP):
     assert not second.coded.any()
 
 
+def test_a_label_may_be_called_anything(model: EmoCLIP):
+    recordings, codings = films(model)
+    names = {"smirk": "AU12+", "wink": "+", "": ""}
+    odd = [replace(c, marks=tuple(replace(m, label=names[m.label]) for m in c.marks)) for c in codings]
+    assert prepare_lesson(model, recordings, odd).labels == ["+", "AU12+", NONE]
+
+
 def test_points_are_short_events(model: EmoCLIP):
     recordings, codings = films(model)
     flashes = [
@@ -135,6 +142,10 @@ BAD = {
     "a model's": (
         lambda r, c: (r, [replace(x, machine=True) for x in c]),
         "the codings are timelines of a model's",
+    ),
+    "spelling": (
+        lambda r, c: (r, [c[0], replace(c[1], marks=(Mark(0, 4, "Smirk"),))]),
+        "'Smirk' and 'smirk' differ in spelling alone; pass --same",
     ),
     "one video": (lambda r, c: (r, c[:1]), "only v0 has coded time"),
     "nothing marked": (lambda r, c: (r, [replace(x, marks=()) for x in c]), "no label was marked"),

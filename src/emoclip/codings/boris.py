@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emoclip.codings.coding import Coding, Mark
+from emoclip.codings.coding import Coding, Mark, seconds
 from emoclip.codings.tables import Sheet, media_stem, observations, track_name
 from emoclip.errors import InputError
 
@@ -21,15 +21,18 @@ def read_project(path: Path) -> list[Coding]:
         for name, observation in project["observations"].items():
             if observation.get("type", "MEDIA").upper() != "MEDIA":
                 continue
-            media = next((files[0] for _, files in sorted(observation["file"].items()) if files), name)
+            media = str(next((files[0] for _, files in sorted(observation["file"].items()) if files), name))
             sheet = Sheet(_length(observation, media))
-            shift_s = float(observation.get("time offset") or 0)
-            events = [(float(event[0]) + shift_s, *event[1:4]) for event in observation["events"]]
+            shift_s = seconds(observation.get("time offset") or 0)
+            events = [
+                (seconds(at) + shift_s, str(subject), label, str(modifiers))
+                for at, subject, label, modifiers, *_ in observation["events"]
+            ]
             _pair(path, name, events, states, sheet)
             sheets[media_stem(media), name] = sheet
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError):
         raise InputError(
             f"{path}: not a BORIS project, or damaged; open it in BORIS and save it again"
         ) from None
@@ -40,7 +43,7 @@ def read_project(path: Path) -> list[Coding]:
 
 def _length(observation: dict[str, Any], media: str) -> float | None:
     lengths = observation.get("media_info", {}).get("length", {})
-    return float(lengths[media]) if media in lengths else None
+    return seconds(lengths[media]) if media in lengths else None
 
 
 def _pair(

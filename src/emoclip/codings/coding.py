@@ -1,9 +1,11 @@
 """What was marked in a video by one coder: labels with onset and offset."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from emoclip.errors import InputError
 
@@ -11,6 +13,7 @@ ANYONE = "anyone"  # the track of a mark that does not say whose face it is abou
 SLACK_S = 0.5  # coders stop the clock a little after the last frame
 NOTHING = "none of these"  # marks time that was looked at and in which no label fits
 OPEN = "?"  # marks a window that waits to be coded
+_HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs, which no encoding can hold
 
 Span = tuple[float, float]
 
@@ -75,7 +78,18 @@ def checked(coding: Coding) -> Coding:
     Who marks `none of these` marks whatever they looked at, so that only the marked time was coded.
     Raises InputError for times that cannot be.
     """
+    for text in (
+        coding.video,
+        coding.coder,
+        *(part for mark in coding.marks for part in (mark.label, mark.track)),
+    ):
+        if not isinstance(text, str) or _HALVES.search(text):
+            raise InputError(f"{coding.file}: a name or label in it is not text; correct it")
     for mark in coding.marks:
+        if not mark.label.strip():
+            raise InputError(
+                f"{coding.file}: a mark at {mark.onset_s:g} s has no label; give it one, or remove it"
+            )
         where = f"{coding.file}: {mark.label!r} from {mark.onset_s:g} to {mark.offset_s:g} s"
         if not (math.isfinite(mark.onset_s) and math.isfinite(mark.offset_s)):
             raise InputError(f"{where} is not a time; correct it")
@@ -95,6 +109,14 @@ def checked(coding: Coding) -> Coding:
     looked_at = union((mark.onset_s, mark.offset_s) for mark in coding.marks)
     coded = looked_at if coding.coded is None else minus(coding.coded, minus(coding.coded, looked_at))
     return replace(coding, marks=tuple(kept), coded=tuple(coded))
+
+
+def seconds(value: Any) -> float:
+    """Return a number that a file holds as finite seconds.  Raises ValueError, TypeError or OverflowError."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
 
 
 def merged(codings: Iterable[Coding]) -> list[Coding]:

@@ -133,8 +133,8 @@ def nearest_label(label: str, known: Sequence[str]) -> str | None:
 
     Labels with other numbers are others, like AU1 and AU12.
     """
-    plain = {_plain(other): other for other in known if _digits(other) == _digits(label)}
-    found = get_close_matches(_plain(label), list(plain), n=1, cutoff=0.8)
+    plain = {plain_label(other): other for other in known if _digits(other) == _digits(label)}
+    found = get_close_matches(plain_label(label), list(plain), n=1, cutoff=0.8)
     return plain[found[0]] if found else None
 
 
@@ -285,7 +285,8 @@ def _nearest(label: str, known: Sequence[str]) -> str:
     return f"; did you mean {near!r}?" if near else f"; there are {_listed(known)}"
 
 
-def _plain(label: str) -> str:
+def plain_label(label: str) -> str:
+    """Return a label without what only spelling tells apart: case, spaces, hyphens and underlines."""
     return " ".join(label.casefold().replace("_", " ").replace("-", " ").split())
 
 

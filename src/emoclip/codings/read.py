@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip.codings.boris import read_project
-from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged
+from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged, seconds
 from emoclip.codings.elan import read_eaf
 from emoclip.codings.tables import read_table, track_name
 from emoclip.errors import EmoclipError, InputError
@@ -104,10 +104,16 @@ def _timeline(path: Path) -> Coding:
     if record is None:
         raise InputError(f"{path}: not a coding, and not the JSON beside a timeline; name one of those")
     try:
-        settings, duration_s = record["settings"], record["duration_s"]
-        start_s, end_s = settings["start_s"], settings["end_s"] or duration_s
+        settings = record["settings"]
+        duration_s = None if record["duration_s"] is None else seconds(record["duration_s"])
+        start_s, end_s = seconds(settings["start_s"]), settings["end_s"] or duration_s
         marks = tuple(
-            Mark(part["onset_s"], part["offset_s"], part["label"], track_name(str(part["track_id"])))
+            Mark(
+                seconds(part["onset_s"]),
+                seconds(part["offset_s"]),
+                part["label"],
+                track_name(str(part["track_id"])),
+            )
             for part in record["segments"]
             if part["label"] != NOTHING
         )
@@ -120,11 +126,11 @@ def _timeline(path: Path) -> Coding:
                 f"model {record['model']['name']}",
                 marks,
                 duration_s,
-                coded=((start_s, end_s),),
+                coded=((start_s, seconds(end_s)),),
                 machine=True,
             )
         )
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
         raise InputError(
             f"{path}: was written by another version of emoclip; make the timeline again"
         ) from None

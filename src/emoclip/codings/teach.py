@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from emoclip import __version__
 from emoclip.codings.coding import Coding
 from emoclip.codings.learn import from_words
 from emoclip.codings.methods import figure
+from emoclip.codings.pairing import plain_label
 from emoclip.codings.samples import Samples, lessons, stem
 from emoclip.codings.statistics import Floats
 from emoclip.codings.validate import Progress, Validation, fit, minutes, validate
@@ -18,7 +20,7 @@ from emoclip.config import WindowConfig
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError
 from emoclip.files import sha256, write_text
-from emoclip.prompts import NONE, PromptSet, resolve
+from emoclip.prompts import NONE, PromptSet, resolve, templated
 from emoclip.recording import Recording
 from emoclip.taught import Taught, to_json
 
@@ -71,6 +73,11 @@ def prepare(
     labels = sorted(known - {NONE})
     if not labels:
         raise InputError("no label was marked; is a tier or a column missing?")
+    for one, two in combinations(labels, 2):
+        if plain_label(one) == plain_label(two):
+            raise InputError(
+                f"labels {one!r} and {two!r} differ in spelling alone; pass --same '{one}={two}'"
+            )
     window = _window(about) if window_s is None else window_s
     config = WindowConfig(length_s=window, step_s=min(0.5, window))
     samples = lessons(
@@ -234,7 +241,13 @@ def _score(value: float | None) -> str:
 
 def _prompts(labels: Sequence[str], sentences: Mapping[str, Sequence[str]]) -> PromptSet:
     """Words of labels: their sentences where given, else their names; marks of any name are allowed, a+b is one."""
-    described = {label: list(sentences[label]) for label in labels if label in sentences}
+    # A name like `AU12+` is no compound.
+    odd = {
+        label: templated(label)
+        for label in labels
+        if "+" in label and not all(map(str.strip, label.split("+")))
+    }
+    described = {label: list(part) for label, part in (odd | dict(sentences)).items() if label in labels}
     named = [label for label in labels if label not in described]
     found = {p.label: p for p in resolve([*named, "a", "b"]).prompts} if named else {}
     if described:
