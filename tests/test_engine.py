@@ -1,5 +1,8 @@
 """The main path, on tiny packages for its rules and on the bundled model for its sense."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from packages import tiny_package
@@ -193,3 +196,23 @@ def test_none_of_these_needs_a_package_with_a_threshold(tiny):
     tiny.package.config.pop("rejection", None)
     with pytest.raises(ConfigError, match="has no threshold"):
         tiny.embed_text("seven, none of these")
+
+
+def test_many_inputs_are_done_though_one_is_bad(tiny, media, tmp_path):
+    (tmp_path / "no.mp4").write_bytes(b"no video")
+    sources = [media / "single_face.jpg", tmp_path / "no.mp4", np.zeros((64, 64, 3), np.uint8)]
+    first, second, third = tiny.classify_many(sources, ["calm", "joyful"])
+    assert first == tiny.classify(media / "single_face.jpg", ["calm", "joyful"])
+    assert (second.status, second.faces) == ("error", [])
+    assert second.error.startswith(f"{tmp_path / 'no.mp4'}: ")
+    assert third.status == "no_face"
+
+
+def test_a_model_goes_to_other_processes_and_is_shared_by_threads(tiny):
+    crops = list(np.random.default_rng(0).integers(0, 255, (6, 20, 20, 3), np.uint8))
+    expected = tiny.embed_frames(crops)
+    again = pickle.loads(pickle.dumps(tiny))
+    np.testing.assert_array_equal(again.embed_frames(crops), expected)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: tiny.embed_frames(crops), range(8)):
+            np.testing.assert_array_equal(found, expected)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from emoclip.baseline import Baseline, Rest
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.distinct import Doubts, doubts
-from emoclip.errors import ConfigError
+from emoclip.errors import ConfigError, InputError, in_one_line
 from emoclip.faces import Face, FaceFollower, crop_face
+from emoclip.files import told
 from emoclip.model import (
     Package,
     Precision,
@@ -42,7 +43,10 @@ Progress = Callable[[float], None]
 
 
 class EmoCLIP:
-    """A model package ready to use.  Make one with `EmoCLIP.load()`."""
+    """A model package ready to use.  Make one with `EmoCLIP.load()`.
+
+    Threads may share one; it can be pickled to other processes, which open the package anew.
+    """
 
     def __init__(self, package: Package, runtime: Runtime) -> None:
         self.package = package
@@ -117,6 +121,24 @@ class EmoCLIP:
             warnings=warnings,
             label_warnings=doubtful.lines(),
         )
+
+    def classify_many(
+        self, sources: Iterable[Any], labels: Labels, **options: Any
+    ) -> Iterator[Classification]:
+        """Classify inputs one after the other, and yield a result for each as it is done.
+
+        options: of `classify`.  An input that cannot be read gives a result of status `error` with the reason, and the
+        others are done.  Raises InputError for labels, ConfigError.
+        """
+        prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
+        for source in sources:
+            try:
+                yield self.classify(source, prompts, **options)
+            except InputError as error:
+                name = told(source) if isinstance(source, (str, Path)) else type(source).__name__
+                yield Classification(
+                    name, self.package.name, prompts.labels, "error", in_one_line(error, name)
+                )
 
     def largest_clip(
         self, source: Any, config: FaceConfig, start_s: float = 0.0, end_s: float | None = None

@@ -4,7 +4,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any
 
@@ -52,6 +52,10 @@ class Runtime:
         if provider not in available:
             raise ConfigError(f"provider={provider!r} is not installed; there is {', '.join(available)}")
         self.package = package
+        # What makes another like it in another process, where sessions cannot go.
+        self._again = partial(
+            Runtime, threads=threads, provider=provider, precision=precision, engine=engine, machine=machine
+        )
         self.machine = machine or processor()
         self.execution = choose(
             package,
@@ -65,6 +69,9 @@ class Runtime:
         self._providers = [f"{provider}ExecutionProvider"]
         for warning in self.execution.warnings:
             warnings.warn(warning, RuntimeWarning, stacklevel=2)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._again, (self.package,)
 
     @property
     def form(self) -> str:
