@@ -145,9 +145,7 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
     ):
         return read_prompt_file(Path(labels))
     if isinstance(labels, str):
-        with suppress(
-            UnicodeError
-        ):  # a command line under LC_ALL=C, where Python reads its UTF-8 as single bytes
+        with suppress(UnicodeError):  # a command line under LC_ALL=C comes as single bytes
             labels = labels.encode("utf-8", "surrogateescape").decode()
         if name := _set_name(labels):
             return class_prompts(_assets()["sets"][name] + [NONE] * (NONE in labels.casefold()))

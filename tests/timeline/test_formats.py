@@ -4,10 +4,14 @@ import csv
 import io
 import json
 import math
+import re
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from emoclip.config import SegmentConfig
 from emoclip.errors import ConfigError
@@ -138,6 +142,37 @@ def test_elan_drops_what_xml_cannot_hold(written):
         "bell  rings",
         "other",
         "third",
+    }
+
+
+ANY_TEXT = st.text(st.characters(), min_size=1, max_size=12)
+
+
+@given(ANY_TEXT, st.lists(ANY_TEXT, min_size=3, max_size=3, unique=True))
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)  # one file is written over and over
+def test_elan_is_valid_whatever_the_video_and_the_labels_are_called(written, name, labels):
+    pytest.importorskip("pympi")
+    path = written("eaf", replace(make(tuple(labels)), input=f"clips/{name}.mp4"))
+    document = ElementTree.parse(path)
+    assert len(document.findall(".//ALIGNABLE_ANNOTATION")) == 6
+    link = document.find(".//MEDIA_DESCRIPTOR").get("MEDIA_URL")
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", link)
+
+
+@given(st.lists(ANY_TEXT, min_size=3, max_size=3, unique=True))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_cell_of_a_table_is_a_formula(written, labels):
+    labels = [label.encode("utf-8", "replace").decode() + str(place) for place, label in enumerate(labels)]
+    with open(written("csv", make(tuple(labels))), newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    for row in rows:
+        assert not any(cell.startswith(("=", "@", "+", "\t", "\r", "\n")) for cell in row)
+        assert not any(cell.startswith("-") and not re.fullmatch(r"-[0-9.]+", cell) for cell in row)
+    assert {row[7].removeprefix("'") for row in rows[1:]} <= {
+        "",
+        *(label.removeprefix("'") for label in labels),
     }
 
 

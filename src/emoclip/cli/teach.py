@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emoclip.cli.agree import Fps, Gaps, Same, Tier, read_names, read_sources, read_subjects
-from emoclip.cli.console import fail, progress_bars, warn
+from emoclip.cli.console import fail, progress_bars, say, warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +117,7 @@ def teach(
         for line in card["warnings"]:
             warn(line)
         _show(card)
-        print(f"written: {', '.join(map(str, write_labels(lesson, taught, card, out, force=force)))}")
+        say(f"written: {', '.join(map(str, write_labels(lesson, taught, card, out, force=force)))}")
     if suggest:
         _suggest(lesson, rows, suggest, suggest_to, seen, seed, force)
     return 1 if failed or unread else 0
@@ -181,7 +181,7 @@ def _suggest(
     windows = suggest_windows(lesson.samples, lesson.words if rows is None else rows, count, seed=seed)
     media = {name: recording.name for name, recording in seen.items()}
     written = write_suggestions(windows, lesson.labels, media, folder, force=force)
-    print(f"{len(windows)} windows to code in {len(written)} ELAN files; in {folder}")
+    say(f"{len(windows)} windows to code in {len(written)} ELAN files; in {folder}")
     if len(windows) < count:
         warn(f"only {len(windows)} windows are left that were not coded")
 
@@ -189,12 +189,12 @@ def _suggest(
 def _show(card: "dict[str, Any]") -> None:
     from emoclip.codings import shown_figure
 
-    print(
+    say(
         f"{card['minutes']:.1f} minutes coded in {card['groups']} {card['left_out']}; on those left out, kappa with "
         f"the coders {shown_figure(card['kappa'])}, of the words alone {shown_figure(card['kappa_words'])}, "
         f"gained {shown_figure(card['gain'])}"
     )
     for label, found in card["per_label"].items():
-        print(f"  {label}: kappa {shown_figure(found['kappa']) if found['kappa'] else '–'}")
+        say(f"  {label}: kappa {shown_figure(found['kappa']) if found['kappa'] else '–'}")
     if card["next"]:
-        print(f"ten more minutes of coding are likely to bring {card['next']['kappa']:+.2f} of kappa")
+        say(f"ten more minutes of coding are likely to bring {card['next']['kappa']:+.2f} of kappa")

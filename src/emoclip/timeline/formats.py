@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import mimetypes
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -34,7 +33,11 @@ def write_csv(timeline: Timeline, path: Path, *, raw_cells: bool = False) -> Non
     Text that a spreadsheet would run as a formula gets an apostrophe before it, unless `raw_cells`.
     """
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        # Before Python 3.13 a lone carriage return is not quoted by itself, and would end the row.
+        returns = any("\r" in text for text in (timeline.input, *timeline.labels))
+        writer = csv.writer(
+            file, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+        )
         writer.writerow(timeline.columns())
         for row in timeline.rows():
             shown = row if raw_cells else map(cell, row)
@@ -228,7 +231,13 @@ def _track(track_id: int) -> str:
 
 def _address(place: str) -> str:
     """A link to a file: what XML cannot hold is written as in an address, `%1B`."""
-    return _NOT_XML.sub(lambda found: quote(os.fsencode(found[0])), place)
+
+    def escaped(character: str) -> str:
+        # Bytes of a name that are no text came as the second half of a surrogate pair each (PEP 383).
+        is_byte = "\udc80" <= character <= "\udcff"
+        return quote(character, errors="surrogateescape" if is_byte else "surrogatepass")
+
+    return _NOT_XML.sub(lambda found: escaped(found[0]), place)
 
 
 def _line(text: str) -> str:
