@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--large", type=Path)
     options = parser.parse_args()
-    from emoclip.model.package import load
     from emoclip.model.cpu import processor
+    from emoclip.model.package import load
 
     machine = processor()
     print(f"{platform.machine()}, {os.cpu_count()} cores, {machine}, ONNX Runtime {version('onnxruntime')}")
@@ -65,7 +65,9 @@ def bundled(package: Any, crops: list[np.ndarray], rounds: int) -> None:
         exact = embed(unfused(package.path / "image.onnx"), pixels)
         whole = embed(fp32, pixels)
         for name, others in (("int8 to the exact arithmetic", exact), ("int8 to the fp32 form", whole)):
-            print(f"  {name}, {len(crops)} val crops: {compare(runtime, others, embed(int8, pixels)).record()}")
+            print(
+                f"  {name}, {len(crops)} val crops: {compare(runtime, others, embed(int8, pixels)).record()}"
+            )
 
 
 def large(home: Path, faces: Path, rounds: int) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,6 +47,27 @@ def test_bundled_model_is_its_own_8_bit_arithmetic_whatever_the_processor(mini, 
     frames = np.repeat(exact[None], 2, axis=0)
     np.testing.assert_allclose(runtime.temporal(frames), mini.temporal(frames), atol=1e-5)
     np.testing.assert_allclose(runtime.text(["a happy face"]), mini.text(["a happy face"]), atol=1e-5)
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_8_bit_products_run_in_8_bits_however_large_the_weights(mini, tmp_path, monkeypatch, narrow):
+    """Unpacked at loading, as the other towers' weights are, the image tower would take twice as long."""
+    onnx = pytest.importorskip("onnx")
+    fused = str(tmp_path / "fused.onnx")
+    opened = ort.InferenceSession
+
+    def keeping_its_form(path, options, **rest):
+        options.optimized_model_filepath = fused
+        return opened(path, options, **rest)
+
+    quantisation = {"greatest_weight": package.GREATEST_WEIGHT} if narrow else {}
+    told = replace(mini.package, config={**mini.package.config, "quantisation": quantisation})
+    assert told.narrow == narrow
+    monkeypatch.setattr(ort, "InferenceSession", keeping_its_form)
+    Runtime(told).session("image.onnx", eight_bits=True)
+    kinds = [node.op_type for node in onnx.load(fused).graph.node]
+    assert "QLinearConv" in kinds
+    assert not {"Conv", "FusedConv"} & set(kinds)
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -215,14 +215,14 @@ class Runtime:
         options.log_severity_level = 3
         # Decoding and following use the same cores: threads that spin between batches would only be in their way.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if eight_bits and not self.package.narrow:
-            # On x86 without VNNI, where alone it does anything, the fast kernels add in 16 bits, which overflow.
-            # Weights that are 8-bit alone, in the other towers, it rewrites into graphs that fail at run time.
-            options.add_session_config_entry("session.x64quantprecision", "1")
-        else:
+        if not eight_bits:
             # Weights stored in 8 bits are unpacked once, at loading: left packed, newer versions of ONNX Runtime round
             # activations to 8 bits too where their kernels like it, and older ones unpack at every run.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
+        elif not self.package.narrow:
+            # On x86 without VNNI, where alone it does anything, the fast kernels add in 16 bits, which overflow.
+            # Weights that are 8-bit alone, in the other towers, it rewrites into graphs that fail at run time.
+            options.add_session_config_entry("session.x64quantprecision", "1")
         path = self.package.path / name
         try:
             return ort.InferenceSession(str(path), options, providers=self._providers)
