@@ -179,14 +179,16 @@ def main() -> None:
     parser.add_argument(
         "--seeds", type=int, default=5, help="repetitions of the comparison of suggested with random"
     )
+    parser.add_argument("--films", type=int, default=0, help="seed of the videos and coders")
     options = parser.parse_args()
     model = EmoCLIP.load(options.model, threads=2)
-    table, rng = crops(options.faces), np.random.default_rng(0)
+    table, rng = crops(options.faces), np.random.default_rng(options.films)
     films, truths = [], {}
     for split, count in (("train", TAUGHT), ("val", JUDGED)):
         of = table[table["split"] == split]
         pools = {
-            kind: list(of[of["kind"] == kind].sample(frac=1, random_state=0)["image"]) for kind in set(RUNS)
+            kind: list(of[of["kind"] == kind].sample(frac=1, random_state=options.films)["image"])
+            for kind in set(RUNS)
         }
         for number in range(count):
             name = f"{split}{number:02d}"

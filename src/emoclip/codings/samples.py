@@ -25,6 +25,8 @@ class Samples:
 
     group: who is shown, else the video; what validation leaves out.  start_s, end_s: (N,).  features: (N, 2 D), unit
     embeddings of the clip and of its frames' mean.  targets: (N, K) shares of each label, NaN where nobody coded.
+    clear: (N,) in [0, 1], how far each coder gave a window to one label: low across the borders of marks, where coders
+    lag, and not where they differ.
     codings: those that are about this face.
     """
 
@@ -35,6 +37,7 @@ class Samples:
     end_s: Floats
     features: NDArray[np.float32]
     targets: Floats
+    clear: Floats
     codings: tuple[Coding, ...] = ()
 
     @property
@@ -49,7 +52,7 @@ class Samples:
 
     def every(self, step: int) -> "Samples":
         """Return every `step`-th window."""
-        names = ("start_s", "end_s", "features", "targets")
+        names = ("start_s", "end_s", "features", "targets", "clear")
         return replace(self, **{name: getattr(self, name)[::step] for name in names})
 
 
@@ -72,7 +75,14 @@ def windows(model: EmoCLIP, recording: Recording, config: WindowConfig, track: s
     start = np.array([draft.start_s for draft in drafts], np.float64)
     end = np.array([draft.end_s for draft in drafts], np.float64)
     return Samples(
-        stem(recording), track, stem(recording), start, end, features, np.full((len(drafts), 0), np.nan)
+        stem(recording),
+        track,
+        stem(recording),
+        start,
+        end,
+        features,
+        np.full((len(drafts), 0), np.nan),
+        np.zeros(len(drafts)),
     )
 
 
@@ -108,8 +118,9 @@ def lessons(
             group = (subjects or {}).get(video) or next((c.subject for c in about if c.subject), video)
             spans = zip(samples.start_s, samples.end_s, strict=True)
             said = [_target(mine, labels, span, skip_gaps) for span in spans]
-            targets = np.reshape(said, (len(said), len(labels)))
-            found.append(replace(samples, targets=targets, group=group, codings=tuple(mine)))
+            targets = np.reshape([target for target, _ in said], (len(said), len(labels)))
+            clear = np.array([share for _, share in said], np.float64)
+            found.append(replace(samples, targets=targets, clear=clear, group=group, codings=tuple(mine)))
     return found
 
 
@@ -123,8 +134,13 @@ def _checked(coding: Coding, recording: Recording) -> Coding:
     return coding
 
 
-def _target(codings: Sequence[Coding], labels: Sequence[str], span: Span, skip_gaps: bool) -> Floats:
-    """Shares of labels in a window, the mean over those who coded it; labels marked at once share their time."""
+def _target(
+    codings: Sequence[Coding], labels: Sequence[str], span: Span, skip_gaps: bool
+) -> tuple[Floats, float]:
+    """Shares of labels in a window and how clear they are, means over those who coded it.
+
+    Labels marked at once share their time.
+    """
     said = []
     for coding in codings:
         if coding.coded is not None and _shared(coding.coded, span) < CODED * (span[1] - span[0]):
@@ -139,7 +155,9 @@ def _target(codings: Sequence[Coding], labels: Sequence[str], span: Span, skip_g
             shares[labels.index(NONE)] = 1 - marked
         if shares.sum() > CODED if skip_gaps else shares.sum() > 0:
             said.append(shares / shares.sum())
-    return np.mean(said, axis=0) if said else np.full(len(labels), np.nan)
+    if not said:
+        return np.full(len(labels), np.nan), 0.0
+    return np.mean(said, axis=0), float(np.mean([max(0.0, 2 * shares.max() - 1) for shares in said]))
 
 
 def _overlap(mark: Mark, span: Span) -> float:

@@ -21,6 +21,7 @@ from emoclip.results import Window
 from emoclip.timeline import find_segments
 
 MAX_FOLDS = 10
+LEAST_CLEAR = 0.05  # weight of a window that two labels share evenly
 MAX_WINDOWS = 20_000  # learnt from at once
 ORDERS = 4  # random orders of videos behind a learning curve
 APART = 0.2  # kappa lost on new people beyond which people are thought to be learnt
@@ -128,7 +129,9 @@ def minutes(samples: Sequence[Samples], step_s: float) -> float:
 
 
 def _weights(part: Samples, step_s: float) -> Floats:
-    return np.clip(step_s / np.maximum(part.end_s - part.start_s, step_s), 0.05, 1.0)
+    """A window counts by the new seconds that it brings, and by how clear it is what is shown in it."""
+    new = np.clip(step_s / np.maximum(part.end_s - part.start_s, step_s), 0.05, 1.0)
+    return new * np.maximum(part.clear, LEAST_CLEAR)
 
 
 def _stacked(
