@@ -108,6 +108,8 @@ def test_two_coders_in_one_file(capsys, tmp_path: Path):
     code, out, _ = run(capsys, "agree", both, "--end", 10)
     assert code == 0
     assert "a and b" in out
+    assert " [b]smile " in out
+    assert " over all " in out
 
 
 def test_subjects_come_from_a_table(capsys, tmp_path: Path):

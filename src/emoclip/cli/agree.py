@@ -155,11 +155,11 @@ def _show(agreement) -> None:  # type: ignore[no-untyped-def]
     for name in ("label", "kappa", "alpha", "agreement", "onset F1", "mean lag", "ICC(2,1)"):
         table.add_column(name, justify="left" if name == "label" else "right")
     overall = [shown_figure(agreement.overall[name]) for name in ("kappa", "alpha", "agreement")]
-    table.add_row("[b]over all[/b]", *overall, "", "", "")
+    table.add_row("over all", *overall, "", "", "")
     for label, figures in agreement.labels.items():
         time = [shown_figure(figures[n]) if n in figures else "–" for n in ("kappa", "alpha", "agreement")]
         onsets = figures["onsets"]
         lag = "–" if onsets["lag_s"] is None else f"{onsets['lag_s']:+.2f} s"
         icc = shown_figure(figures["seconds"]["icc2"])
-        table.add_row(label.replace("[", r"\["), *time, shown_figure(onsets["f1"]), lag, icc)
+        table.add_row(label, *time, shown_figure(onsets["f1"]), lag, icc)
     stdout_console().print(table)
