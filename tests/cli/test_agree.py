@@ -102,9 +102,8 @@ def test_two_folders_of_codings(capsys, tmp_path: Path):
 
 
 def test_two_coders_in_one_file(capsys, tmp_path: Path):
-    both = table(
-        tmp_path, "both.csv", "v.mp4,a,0,5,smile\nv.mp4,b,0,4,smile\n", "video,coder,onset,offset,label"
-    )
+    rows = "v.mp4,a,0,5,[b]smile\nv.mp4,b,0,4,[b]smile\n"
+    both = table(tmp_path, "both.csv", rows, "video,coder,onset,offset,label")
     code, out, _ = run(capsys, "agree", both, "--end", 10)
     assert code == 0
     assert "a and b" in out
