@@ -346,7 +346,9 @@ class Run:
             "frames_per_clip": 32,
             "sample_fps": 8.0,
             "width": WIDTH,
-            "logit_scale": round(fit_scale(cosines, self.faces.labels[self.held]), 4),
+            "logit_scale": round(
+                fit_scale(cosines, np.eye(len(CLASSES), dtype=np.float32)[self.faces.labels[self.held]]), 4
+            ),
             "temporal": "mean",
             "precision": "fp32",
             "rejection": {
