@@ -11,7 +11,7 @@ from emoclip.errors import InputError, LabelWarning
 
 # How far apart two labels' logits can be for any face at all: the logit scale times the distance of their vectors.
 # Measured on 840 training crops of FER-2013 with the bundled model and two labels at a time (docs/predict.md).
-SAME = 0.38  # no crop leaves 47.0 to 53.0 %, whatever it shows (a cosine of .998 in the bundled model)
+SAME = 0.38  # no crop leaves 47.0 to 53.0 %, whatever it shows (a cosine of .999 in the bundled model)
 CLOSE = 1.45  # no crop leaves 42.0 to 62.0 % (.97)
 _ROWS = 256  # compared with all others at once: 5,000 labels take 5 MB instead of 100
 _NAMED = 4  # labels of a group, and groups, that a sentence names

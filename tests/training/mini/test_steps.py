@@ -12,7 +12,7 @@ from emoclip.errors import ConfigError  # noqa: E402
 from emoclip.model import load  # noqa: E402
 from emoclip.training.export.packing import store_fp16, store_int8  # noqa: E402
 from emoclip.training.mini import steps as mini  # noqa: E402
-from emoclip.training.mini.fitting import fit_intensity, fit_scale, fit_text_head, rejection_threshold  # noqa: E402
+from emoclip.training.mini.fitting import fit_intensity, fit_scale, fit_text_head, lifted, rejection_threshold  # noqa: E402
 from emoclip.training.nets.compact import TextHead  # noqa: E402
 
 SHIPPED = Path(mini.__file__).parents[1] / "recipes" / "mini" / "mini.toml"
@@ -70,6 +70,22 @@ def test_refitted_text_head_keeps_class_sentences_closest():
     likeness = (unit(fitted(small), dim=-1) * wanted).sum(1)
     assert likeness[0:800:100].min() > likeness[:800].mean() + 0.05
     assert likeness[0:800:100].min() > 0.95
+
+
+def test_a_lifted_sentence_is_nearer_to_all_faces_by_what_was_asked_and_others_stay():
+    torch.manual_seed(0)
+    unit = torch.nn.functional.normalize
+    faces = unit(torch.randn(400, 16) + 2 * unit(torch.randn(16), dim=0), dim=-1)
+    sentences = unit(torch.randn(3, 16), dim=-1)
+    texts = torch.cat([sentences, unit(torch.randn(5, 16), dim=-1)])
+    moved = lifted(texts, sentences, torch.tensor([0.1, 0.0, 0.0]), faces.mean(0))
+    gained = (faces @ moved.T).mean(0) - (faces @ texts.T).mean(0)
+    assert float(gained[0]) == pytest.approx(0.1, abs=1e-3)
+    assert torch.allclose(moved.norm(dim=1), torch.ones(8))
+    assert float(gained[1:3].abs().max()) < 0.03
+    assert torch.equal(
+        lifted(texts, sentences, torch.zeros(3), faces.mean(0)).round(decimals=5), texts.round(decimals=5)
+    )
 
 
 def test_rejection_threshold_keeps_95_percent():

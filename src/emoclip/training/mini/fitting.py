@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ def fit_text_head(
     teacher: Tensor,
     small: Tensor,
     words: Sequence[tuple[Tensor, Tensor]],
+    towards: Callable[[Tensor], Tensor] = lambda wanted: wanted,
     steps: int = 1500,
     learning_rate: float = 1e-3,
     seed: int = 0,
@@ -41,15 +42,19 @@ def fit_text_head(
     head: as trained with the image tower, on the encoder's sentences; it is copied and then follows its own earlier
     output for the same texts.  teacher, small: (N, 384) of the same texts.  words: per class the wanted (V, D) unit
     rows and the small tower's (V, 384), its class sentence first; all words together, and the class sentences alone
-    once more, count as much as all other texts together.  Returns the new head.
+    once more, count as much as all other texts together.
+    towards: a last correction of all wanted rows.  Returns the new head.
     """
     torch.manual_seed(seed)
     with torch.no_grad():
-        wanted = F.normalize(head(teacher), dim=-1)
+        wanted = towards(F.normalize(head(teacher), dim=-1))
     fitted = TextHead(head.linear.in_features, head.linear.out_features)
     fitted.load_state_dict(head.state_dict())
-    wanted_words, small_words = torch.cat([w for w, _ in words]), torch.cat([s for _, s in words])
-    wanted_sentences, sentences = torch.stack([w[0] for w, _ in words]), torch.stack([s[0] for _, s in words])
+    wanted_words, small_words = towards(torch.cat([w for w, _ in words])), torch.cat([s for _, s in words])
+    wanted_sentences, sentences = (
+        towards(torch.stack([w[0] for w, _ in words])),
+        torch.stack([s[0] for _, s in words]),
+    )
     optimizer = torch.optim.AdamW(fitted.parameters(), lr=learning_rate, weight_decay=0.01)
     for step in range(steps):
         for group in optimizer.param_groups:
@@ -69,6 +74,24 @@ def fit_text_head(
 
 def _apart(embeddings: Tensor, wanted: Tensor) -> Tensor:
     return (1 - (F.normalize(embeddings, dim=-1) * wanted).sum(1)).mean()
+
+
+def lifted(wanted: Tensor, sentences: Tensor, amounts: Tensor, faces: Tensor) -> Tensor:
+    """Bring texts (N, D) that are like a sentence of (K, D) nearer to all faces; unit rows in and out.
+
+    amounts: (K,) by how much the sentence's mean cosine to faces grows.  faces: (D,) mean embedding, shorter than 1.
+    This is what a bias is among cosines.  It falls with the fourth power of the likeness.
+    """
+    length = faces.norm()
+    direction, nearness = faces / length, sentences @ faces
+    low, high = torch.zeros(len(amounts)), torch.full((len(amounts),), 4.0)
+    for _ in range(40):
+        middle = (low + high) / 2
+        moved = sentences + middle[:, None] * direction
+        reached = (nearness + middle * length) / moved.norm(dim=1) - nearness >= amounts
+        low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
+    like = (wanted @ sentences.T).clamp(min=0) ** 4
+    return F.normalize(wanted + (like @ low)[:, None] * direction, dim=-1)
 
 
 @dataclass(frozen=True)

@@ -90,11 +90,11 @@ def write_package(
     config = {
         "format": packages.FORMAT,
         "name": "mini",
-        "licence": "Apache-2.0; the training images are a research data set of web images, see README.md",
+        "licence": "Apache-2.0 for our part; trained on web pictures whose rights are unresolved, see README.md",
         "source": "python -m emoclip.training.mini",
         "training_data": "FER-2013 train split: grey 48-pixel web faces, votes of ten people for each (FER+), "
-        "descriptions made from them and from face-mesh measures, our lexicon; words from all-MiniLM-L6-v2 "
-        "(Apache-2.0) over WordNet",
+        "sentences made from the votes, class sentences, our lexicon; words from all-MiniLM-L6-v2 (Apache-2.0) over "
+        "WordNet",
         "image": PIXELS,
         "frames_per_clip": 32,
         "sample_fps": 8.0,

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from emoclip.errors import ConfigError, EmoclipError
+from emoclip.errors import ConfigError, EmoclipError, InputError
 from emoclip.training.mini.captions import make_captions, read_captions
 from emoclip.training.mini.clips import ClipModel, ClipRecipe, FrameBank, frame_bank, train_clips
 from emoclip.training.mini.faces import held_out, near_duplicates, read_faces
@@ -40,6 +40,7 @@ from emoclip.training.mini.fitting import (
     fit_intensity,
     fit_scale,
     fit_text_head,
+    lifted,
     rejection_threshold,
     small_sentences,
 )
@@ -73,6 +74,7 @@ class MiniRecipe:
     unseen: float = 0.04  # share of train that no step sees, among those: for selection and calibration
     descriptions_per_crop: int = 1
     threads: int = 2
+    rare: float = 0.06  # classes with a smaller share of votes are said as if they had this one; 0 lifts none
     bank_crops: int = 9000  # crops whose frame embeddings pseudo-clips are made of
     geometry: ImageRecipe = field(default_factory=ImageRecipe)
     images: ImageRecipe = field(default_factory=ImageRecipe)
@@ -201,7 +203,7 @@ class Run:
         """Return the encoder's vectors of the texts, kept under this name for the next time."""
         path = self.folder("text") / f"{name}.safetensors"
         if path.is_file():
-            return load_weights(path)["sentences"]
+            return _of(texts, load_weights(path)["sentences"], path)
         return encode_texts(texts, SentenceEncoder(self.encoder), path)
 
     def image_model(self) -> ImageModel:
@@ -210,8 +212,11 @@ class Run:
         model.load_state_dict(load_weights(self.out / "images" / "model.safetensors"))
         return model.eval()
 
-    def text_tower(self, model: ImageModel) -> tuple[TextTower, Tokenizer]:
-        """Return the distilled text tower with a head into the image model's joint space."""
+    def text_tower(self, model: ImageModel, faces: Tensor) -> tuple[TextTower, Tokenizer]:
+        """Return the distilled text tower with a head into the image model's joint space.
+
+        faces: (D,) mean of unit clip embeddings, towards which the sentences of rare classes are lifted.
+        """
         folder = self.out / "text"
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         recipe = self.recipe.text
@@ -236,9 +241,22 @@ class Run:
         for name, bank in zip(CLASSES_WITH_CONTEMPT, banks, strict=True):
             with torch.no_grad():
                 wanted = F.normalize(model.text_head(bank), dim=-1)
-            words.append((wanted, read(class_captions(name, names[name]))))
-        feelings = self._encoded("feelings", texts).float()
-        tower.head = fit_text_head(model.text_head, feelings, read(texts), words)
+            said = class_captions(name, names[name])
+            words.append((_of(said, wanted, self.out / "captions.safetensors"), read(said)))
+        share = torch.from_numpy(self.votes.raw[self.most].mean(axis=0))
+        with torch.no_grad():
+            amounts = (self.recipe.rare / share.clamp(min=1e-3)).clamp(min=1).log() / model.class_scale()
+            sentences = torch.stack([wanted[0] for wanted, _ in words])
+
+        def lift(wanted: Tensor) -> Tensor:
+            return lifted(wanted, sentences, amounts, faces)
+
+        feelings, small = self._encoded("feelings", texts).float(), folder / "small.safetensors"
+        if not small.is_file():
+            save_weights(small, {"sentences": read(texts)})
+        tower.head = fit_text_head(
+            model.text_head, feelings, _of(texts, load_weights(small)["sentences"], small), words, lift
+        )
         return tower.eval(), tokenizer
 
     def bank(self, model: ImageModel, keep: NDArray[np.bool_], limit: int, seed: int = 0) -> FrameBank:
@@ -275,13 +293,14 @@ class Run:
     def package(self) -> None:
         """Calibrate on crops that no step has seen and write the package."""
         model, temporal = self.image_model(), self.temporal()
-        with torch.enable_grad():
-            tower, tokenizer = self.text_tower(model)
         unseen, votes = self.faces.take(self.unseen), self.votes.take(self.unseen)
         pixels = torch.from_numpy(unseen.images)[:, None].float() / 255
         look = BothWays(model.tower)
         clips = temporal(torch.cat([look(batch) for batch in pixels.split(256)])[:, None])
-        clips = F.normalize(clips, dim=-1).numpy()
+        clips = F.normalize(clips, dim=-1)
+        with torch.enable_grad():
+            tower, tokenizer = self.text_tower(model, clips.mean(0))
+        clips = clips.numpy()
         sentences = [class_captions(name, [])[0] for name in CLASSES_WITH_CONTEMPT]
         tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(sentences)])
         cosines = clips @ F.normalize(tower(tokens), dim=-1).numpy().T
@@ -296,6 +315,15 @@ class Run:
         write_package(
             self.out / "package", Towers(model.tower, temporal, tower, tokenizer), fitted, pixels.numpy()
         )
+
+
+def _of(texts: list[str], vectors: Tensor, path: Path) -> Tensor:
+    """Return vectors that were kept, if they are of so many texts: templates and words change between versions."""
+    if len(vectors) != len(texts):
+        raise InputError(
+            f"{path}: was made of other texts; delete it, and the step that made it does so again"
+        )
+    return vectors
 
 
 def main(arguments: list[str] | None = None) -> int:
