@@ -42,7 +42,7 @@ def test_a_second_question_decodes_nothing(watched, media, monkeypatch, tmp_path
         out=tmp_path, prompts=resolve("calm, joyful"), formats=("csv",), recordings=watched[0] / "kept"
     )
     (outcome,) = run(plan([str(media / "single_face.mp4")], settings), settings, load=EmoCLIP.load)
-    assert (outcome.state, outcome.windows) == ("done", 2)
+    assert (outcome.state, outcome.windows) == ("done", 2), outcome.message
 
 
 def test_what_is_recorded_is_left_alone(watched, media):

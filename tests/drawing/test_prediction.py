@@ -25,7 +25,7 @@ def result(faces, labels=3):
         labels=list(probs),
         status="ok",
         faces=[
-            FaceResult(at, 0.0, 0.0, 1, 1.0, probs, "label 0", 0.0, (20.0 * at, 40.0, 20.0 * at + 16, 60.0))
+            FaceResult(at, 0.0, 0.0, 1, 1.0, probs, "label 0", box=(20.0 * at, 40.0, 20.0 * at + 16, 60.0))
             for at in range(faces)
         ],
     )

@@ -89,7 +89,7 @@ def test_prompts_follow_the_sets_classes_names_and_order(tmp_path):
     assert named.labels == ["angry", "Bored", "sad"]
     assert named.prompts[0].parts == (("angry",),)
     assert "brows pulled down" in class_prompts(data, "sentences").prompts[0].parts[0][0]
-    assert "a face that looks Bored" in class_prompts(data, "sentences").prompts[1].parts[0]
+    assert "a face: Bored" in class_prompts(data, "sentences").prompts[1].parts[0]
     assert len(class_prompts(data, "templates").prompts[0].parts[0]) > 1
     path = trees.write(tmp_path / "p.yaml", "Bored: yawns\nanger: scowls\nSad: [weeps, sobs]\n")
     assert [prompt.parts for prompt in class_prompts(data, str(path)).prompts] == [

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from emoclip.cli.console import RunPrecision, emit, progress_bars, shown, stdout_console, warn
+from emoclip.cli.options import Model
 
 
 def bench(
@@ -14,7 +15,7 @@ def bench(
     labels: Annotated[
         str, typer.Option("--labels", "-l", help="Your words, a set, or a prompt file, as in predict.")
     ] = "seven",
-    model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
+    model: Model = "mini",
     precision: RunPrecision = "auto",
     faces: Annotated[str, typer.Option("--faces", help="largest, all, or full.")] = "largest",
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Runs; the median counts.")] = 3,

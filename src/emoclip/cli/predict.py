@@ -20,6 +20,7 @@ from emoclip.cli.console import (
     stdout_console,
     warn,
 )
+from emoclip.cli.options import DETECTOR, MIN_FACE, Detector, End, MinFace, Model, Provider, Start
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -49,7 +50,7 @@ def predict(
             "a set: seven, eight, mafw11; a .yaml/.json file of label: sentences; or taught .labels.",
         ),
     ] = "seven",
-    model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
+    model: Model = "mini",
     faces: Annotated[
         str,
         typer.Option(
@@ -57,10 +58,8 @@ def predict(
             help="largest: the most prominent person; all; full: the frames are face crops already.",
         ),
     ] = "largest",
-    start: Annotated[float, typer.Option("--start", min=0, help="Start at this second.")] = 0.0,
-    end: Annotated[
-        float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")
-    ] = None,
+    start: Start = 0.0,
+    end: End = None,
     fps: Annotated[
         float, typer.Option("--fps", help="Frames per second of a folder of pictures or TIFF pages.")
     ] = 25.0,
@@ -80,21 +79,12 @@ def predict(
     scores: Scores = False,
     baseline: BaselineOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
-    detector: Annotated[
-        str,
-        typer.Option(
-            "--detector", help="auto: YuNet, or Haar cascades where it is not installed; yunet; haar."
-        ),
-    ] = "auto",
-    min_face: Annotated[
-        int, typer.Option("--min-face", min=8, help="Side of the smallest face, in pixels.")
-    ] = 40,
+    detector: Detector = DETECTOR,
+    min_face: MinFace = MIN_FACE,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
     ] = None,
-    provider: Annotated[
-        str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
-    ] = "CPU",
+    provider: Provider = "CPU",
     precision: RunPrecision = "auto",
     strict: Strict = False,
 ) -> int:

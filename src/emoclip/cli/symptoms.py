@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from emoclip.cli.console import emit, fail, progress_bars, say, stdout_console, warn
+from emoclip.cli.options import DETECTOR, Detector, Model
 
 if TYPE_CHECKING:
     from emoclip.model import Package
@@ -23,10 +24,6 @@ Faces = Annotated[
     typer.Option(
         "--faces", help="largest: the most prominent person; full: the frames are face crops already."
     ),
-]
-Detector = Annotated[
-    str,
-    typer.Option("--detector", help="auto: YuNet, or Haar cascades where it is not installed; yunet; haar."),
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
@@ -58,7 +55,7 @@ def fit(
             help="probe: regression on pooled embeddings; paper: temporal transformer and MLP, trained (needs torch).",
         ),
     ] = "probe",
-    model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
+    model: Model = "mini",
     folds: Annotated[
         str, typer.Option("--folds", help="Folds by subject, or loso: leave one subject out.")
     ] = "5",
@@ -83,7 +80,7 @@ def fit(
         typer.Option("--cache", help="Folder for embeddings of the videos.", show_default="OUT.cache"),
     ] = None,
     faces: Faces = "largest",
-    detector: Detector = "auto",
+    detector: Detector = DETECTOR,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, training and resampling.")] = 0,
     force: Force = False,
     threads: Threads = None,
@@ -148,7 +145,7 @@ def score(
     ] = None,
     clips: Annotated[int, typer.Option("--clips", min=0, help="Clips to list that moved a score most.")] = 3,
     faces: Faces = "largest",
-    detector: Detector = "auto",
+    detector: Detector = DETECTOR,
     force: Force = False,
     threads: Threads = None,
 ) -> int:

@@ -7,6 +7,7 @@ import typer
 
 from emoclip.cli.agree import Fps, Gaps, Same, Tier, read_names, read_sources, read_subjects
 from emoclip.cli.console import fail, progress_bars, say, warn
+from emoclip.cli.options import Model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,7 @@ def teach(
     recordings: Annotated[
         Path, typer.Option("--recordings", help="Folder in which what was seen of videos is kept.")
     ] = Path("recordings"),
-    model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
+    model: Model = "mini",
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
     ] = None,

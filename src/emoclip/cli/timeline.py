@@ -19,6 +19,19 @@ from emoclip.cli.console import (
     say,
     warn,
 )
+from emoclip.cli.options import (
+    DETECTOR,
+    MAX_FACES,
+    MIN_FACE,
+    Detector,
+    End,
+    Jobs,
+    MaxFaces,
+    MinFace,
+    Model,
+    Provider,
+    Start,
+)
 
 if TYPE_CHECKING:
     from emoclip.timeline import Outcome, Settings
@@ -57,10 +70,8 @@ def timeline(
         ),
     ] = None,
     step: Annotated[float, typer.Option("--step", help="Seconds between the starts of rows.")] = 0.5,
-    start: Annotated[float, typer.Option("--start", min=0, help="Start at this second.")] = 0.0,
-    end: Annotated[
-        float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")
-    ] = None,
+    start: Start = 0.0,
+    end: End = None,
     fps: Annotated[
         float, typer.Option("--fps", help="Frames per second of a folder of pictures or TIFF pages.")
     ] = 25.0,
@@ -79,12 +90,8 @@ def timeline(
     faces: Annotated[
         str, typer.Option("--faces", help="all, largest, or full (frames are face crops).")
     ] = "all",
-    max_faces: Annotated[
-        int, typer.Option("--max-faces", min=1, help="Faces read in a frame, the largest.")
-    ] = 250,
-    min_face: Annotated[
-        int, typer.Option("--min-face", min=8, help="Side of the smallest face read, in px.")
-    ] = 40,
+    max_faces: MaxFaces = MAX_FACES,
+    min_face: MinFace = MIN_FACE,
     min_coverage: Annotated[
         float, typer.Option("--min-coverage", min=0, max=1, help="Share of a window that must show the face.")
     ] = 0.5,
@@ -92,20 +99,13 @@ def timeline(
         float | None,
         typer.Option("--min-sharpness", min=0, help="Below is `blurred`.", show_default="see docs"),
     ] = None,
-    detector: Annotated[
-        str,
-        typer.Option(
-            "--detector", help="auto: YuNet, or Haar cascades where it is not installed; yunet; haar."
-        ),
-    ] = "auto",
-    model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Videos at once.")] = 1,
+    detector: Detector = DETECTOR,
+    model: Model = "mini",
+    jobs: Jobs = 1,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Cores per video.", show_default="all")
     ] = None,
-    provider: Annotated[
-        str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
-    ] = "CPU",
+    provider: Provider = "CPU",
     precision: RunPrecision = "auto",
     embeddings_only: Annotated[
         bool,

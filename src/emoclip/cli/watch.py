@@ -6,6 +6,19 @@ from typing import Annotated
 import typer
 
 from emoclip.cli.console import RunPrecision, fail, say, warn
+from emoclip.cli.options import (
+    DETECTOR,
+    MAX_FACES,
+    MIN_FACE,
+    Detector,
+    End,
+    Jobs,
+    MaxFaces,
+    MinFace,
+    Model,
+    Provider,
+    Start,
+)
 
 
 def watch(
@@ -19,26 +32,18 @@ def watch(
     window: Annotated[
         float, typer.Option("--window", help="The shortest window you will ask for, in seconds.")
     ] = 2.0,
-    start: Annotated[float, typer.Option("--start", min=0, help="Start at this second.")] = 0.0,
-    end: Annotated[
-        float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")
-    ] = None,
+    start: Start = 0.0,
+    end: End = None,
     faces: Annotated[str, typer.Option("--faces", help="all, or full (frames are face crops).")] = "all",
-    max_faces: Annotated[int, typer.Option("--max-faces", min=1, help="Faces followed at once.")] = 10,
-    min_face: Annotated[
-        int, typer.Option("--min-face", min=8, help="Side of the smallest face read, in px.")
-    ] = 40,
-    detector: Annotated[
-        str, typer.Option("--detector", help="haar, or yunet (fetched once on demand).")
-    ] = "haar",
-    model: Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")] = "mini",
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Videos at once.")] = 1,
+    max_faces: MaxFaces = MAX_FACES,
+    min_face: MinFace = MIN_FACE,
+    detector: Detector = DETECTOR,
+    model: Model = "mini",
+    jobs: Jobs = 1,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Cores per video.", show_default="all")
     ] = None,
-    provider: Annotated[
-        str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")
-    ] = "CPU",
+    provider: Provider = "CPU",
     precision: RunPrecision = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace recordings of something else.")] = False,
 ) -> int:
