@@ -343,9 +343,10 @@ def draws(shares: Tensor, recipe: ImageRecipe) -> tuple[Tensor, Tensor]:
 
     Logit adjustment (Menon et al. 2021): the balance of the draws is learned there and left out when predicting.
     """
+    if not recipe.classes:  # what people said is not asked, so it must not choose either
+        return torch.ones(len(shares)), torch.zeros(shares.shape[1])
     frequency = shares.sum(0) / shares.sum()
     often = shares @ frequency.clamp(min=1e-4) ** -recipe.balance
-    often = torch.where(shares.sum(1) > 0, often, often.mean() if recipe.classes == 0 else torch.zeros(()))
     drawn = (shares * often[:, None]).sum(0) / (shares.sum(1) * often).sum()
     return often, recipe.prior * (drawn.clamp(min=1e-4) / frequency.clamp(min=1e-4)).log()
 

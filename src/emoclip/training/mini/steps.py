@@ -122,11 +122,11 @@ class Run:
         groups = np.load(kept)
         leaks = read_leaks(root)
         usable = self.faces.images.std(axis=(1, 2)) > 4  # some crops are one flat grey
-        usable &= self.votes.told & np.array([path not in leaks for path in self.faces.paths])
+        usable &= np.array([path not in leaks for path in self.faces.paths])
         seen_as = self.votes.shares.argmax(1)
         self.held = held_out(seen_as, groups, recipe.held_out) & usable
-        self.unseen = held_out(seen_as, groups, recipe.unseen) & self.held
-        self.train, self.most = usable & ~self.held, usable & ~self.unseen
+        self.unseen = held_out(seen_as, groups, recipe.unseen) & self.held & self.votes.told
+        self.train, self.most = usable & ~self.held, usable & self.votes.told & ~self.unseen
 
     def folder(self, name: str) -> Path:
         """Return the folder of a step's results, made if need be."""
