@@ -34,8 +34,13 @@ def test_a_stretch_that_ends_before_it_begins_is_an_error(text):
 
 def model(resting):
     package = SimpleNamespace(name="some", resting=resting)
-    neutral = np.array([[1, 0, 0, 0], [0, 0, 0, 1]], np.float32)
-    return SimpleNamespace(package=package, embed_text=lambda labels: neutral)
+    text = {"neutral": [1, 0, 0, 0]}
+    return SimpleNamespace(
+        package=package,
+        embed_text=lambda asked: np.array(
+            [text.get(name, [0, 0, 0, 1]) for name in asked.labels], np.float32
+        ),
+    )
 
 
 def test_a_package_without_a_usual_resting_face_says_so():

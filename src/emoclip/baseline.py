@@ -72,7 +72,8 @@ class Rest:
         self.usual = model.package.resting
         self.found: Vectors | None = None
         if baseline.auto:
-            self.neutral = model.embed_text(resolve(["neutral", "not neutral"]))[0]
+            eight = resolve("eight")
+            self.neutral = model.embed_text(eight)[eight.labels.index("neutral")]
             return
         of = baseline.source
         if of is None:
