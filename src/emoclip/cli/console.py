@@ -178,7 +178,10 @@ def progress_bars(*, show: bool = True) -> Iterator["Progress"]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not (show and console.is_terminal)
-    ) as bars:
+    if not (show and console.is_terminal):
+        yield Progress(
+            *columns, console=console, disable=True
+        )  # never begun: rich 13 ends even these with a line
+        return
+    with Progress(*columns, console=console, transient=True) as bars:
         yield bars
