@@ -8,11 +8,11 @@ import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
-from emoclip.baseline import Baseline
 from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError
 from emoclip.model import unit
 from emoclip.prompts import resolve
+from emoclip.timeline import Baseline
 
 LABELS = ["smiling", "sad", "surprised"]
 

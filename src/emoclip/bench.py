@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from emoclip import __version__
 from emoclip.config import FaceConfig
-from emoclip.distinct import Doubts
 from emoclip.engine import EmoCLIP, Labels
 from emoclip.errors import ConfigError, InputError
 from emoclip.faces import FaceFollower
 from emoclip.model import cores, processor
+from emoclip.prompts import Doubts
 from emoclip.recording import SeenFrame
 from emoclip.video import Video, is_address, open_video
 

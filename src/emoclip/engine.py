@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.baseline import Baseline, Rest
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
-from emoclip.distinct import Doubts, doubts
 from emoclip.errors import ConfigError, InputError, in_one_line
 from emoclip.faces import Face, FaceFollower, crop_face
 from emoclip.files import told
@@ -28,11 +26,10 @@ from emoclip.model import (
     unit,
 )
 from emoclip.model import package as packages
-from emoclip.prompts import NONE, PromptSet, resolve
+from emoclip.prompts import NONE, Doubts, PromptSet, Taught, doubts, resolve
 from emoclip.recording import Recording, SeenFace, SeenFrame
 from emoclip.results import Classification, FaceResult
-from emoclip.taught import Taught
-from emoclip.timeline import TimelineStream, record
+from emoclip.timeline import Baseline, Rest, TimelineStream, record
 from emoclip.video import AHEAD_BYTES, Ahead, Frame, Video, one_opencv_thread, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32

@@ -9,7 +9,6 @@ import pytest
 from films import WIDTH, film, films
 from packages import tiny_package
 
-from emoclip.baseline import Baseline
 from emoclip.codings import (
     Mark,
     prepare_lesson,
@@ -22,9 +21,10 @@ from emoclip.codings import (
 from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError, InputError
 from emoclip.prompts import NONE, resolve
+from emoclip.prompts.taught import Taught
+from emoclip.prompts.taught import read as read_taught
 from emoclip.recording import Key
-from emoclip.taught import Taught
-from emoclip.taught import read as read_taught
+from emoclip.timeline import Baseline
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
-from emoclip.baseline import Baseline
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
 from emoclip.recording import Look, sharpness
 from emoclip.results import NO_TRACK
+from emoclip.timeline import Baseline
 from emoclip.timeline.stream import cut, watched
 
 FACES = FaceConfig(mode="all", min_face_px=40, bridge_s=1.0)

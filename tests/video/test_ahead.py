@@ -26,6 +26,21 @@ def ahead(items, limit=100):
     return Ahead(iter(items), limit=limit, weigh=lambda item: 10)
 
 
+def test_interrupted_while_its_thread_starts_it_still_closes_at_exit(monkeypatch):
+    at_exit = []
+
+    def interrupted(thread):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    monkeypatch.setattr("atexit.register", at_exit.append)
+    with pytest.raises(KeyboardInterrupt):
+        ahead([1, 2])
+    for close in at_exit:
+        close()
+    assert at_exit
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return str(tiny_package(tmp_path_factory.mktemp("tiny") / "p", frames_per_clip=4))

@@ -25,11 +25,11 @@ from emoclip.cli.options import DETECTOR, MIN_FACE, Detector, End, MinFace, Mode
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from emoclip.baseline import Baseline
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
     from emoclip.prompts import PromptSet
     from emoclip.results import Classification
+    from emoclip.timeline import Baseline
 
 
 def predict(
@@ -92,11 +92,11 @@ def predict(
 
     The output is how an expression reads to a viewer, not what a person feels.
     """
-    from emoclip.baseline import parse_baseline
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
     from emoclip.files import check_writable, write_text
     from emoclip.prompts import resolve
+    from emoclip.timeline import parse_baseline
     from emoclip.video import expand_inputs
 
     to_stdout = str(json_file) == "-"

@@ -135,10 +135,9 @@ def timeline(
     The output is how an expression reads to a viewer, not what a person feels.
     A run that was stopped goes on where it was: inputs whose results are whole are skipped.
     """
-    from emoclip.baseline import parse_baseline
     from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
     from emoclip.prompts import resolve
-    from emoclip.timeline import Settings, plan
+    from emoclip.timeline import Settings, parse_baseline, plan
     from emoclip.video import expand_inputs
 
     if end is not None and end <= start:

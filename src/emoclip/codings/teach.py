@@ -20,9 +20,9 @@ from emoclip.config import WindowConfig
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError
 from emoclip.files import sha256, write_text
-from emoclip.prompts import NONE, PromptSet, resolve, templated
+from emoclip.prompts import NONE, PromptSet, Taught, resolve, templated
+from emoclip.prompts.taught import to_json
 from emoclip.recording import Recording
-from emoclip.taught import Taught, to_json
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emoclip import interrupt
-from emoclip.baseline import Baseline
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError, LabelWarning, in_one_line
 from emoclip.files import atomic_path, check_writable, sha256, shorten, told, write_text
@@ -27,6 +26,7 @@ from emoclip.prompts import PromptSet, resolve
 from emoclip.recording import Recording, Shelf, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
+from emoclip.timeline.baseline import Baseline
 from emoclip.timeline.formats import WRITERS, check_installed, write_csv
 from emoclip.timeline.overlay import write_overlay
 from emoclip.timeline.report import write_report

@@ -12,12 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.baseline import Baseline, Rest
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
-from emoclip.distinct import Doubts
 from emoclip.errors import InputError
 from emoclip.model import Package, Runtime, largest, sampling_rate
-from emoclip.prompts import PromptSet
+from emoclip.prompts import Doubts, PromptSet
 from emoclip.recording import (
     Key,
     Look,
@@ -30,6 +28,7 @@ from emoclip.recording import (
     look,
 )
 from emoclip.results import NO_TRACK, Peak, Timeline, Window, WindowStatus
+from emoclip.timeline.baseline import Baseline, Rest
 from emoclip.timeline.segments import find_segments, smooth, summarise
 from emoclip.video import Video, open_video
 

@@ -23,6 +23,7 @@ class AugmentConfig:
     aspect: float = 0.08
     p_flip: float = 0.5
     p_light: float = 0.4
+    p_dim: float = 0.0
     p_blur: float = 0.2
     p_small: float = 0.15
     p_sharp: float = 0.15
@@ -162,6 +163,13 @@ def noise(pixels: Tensor, share: float) -> Tensor:
     return (pixels + amount[:, None, None, None] * torch.randn_like(pixels)).clamp(0, 1)
 
 
+def dim(pixels: Tensor, share: float) -> Tensor:
+    """Take half to four fifths of the light from some crops and leave them the noise of a sensor in the dark."""
+    n = len(pixels)
+    gain = _uniform(n, 0.2, 0.5, pixels)[:, None, None, None]
+    return torch.where(_some(n, share, pixels)[:, None, None, None], noise(pixels * gain, 1.0), pixels)
+
+
 def occlude(pixels: Tensor, share: float) -> Tensor:
     """Lay up to three finger-like bars, or one box, of skin-like, dark or foreign texture over some crops."""
     n, _, side, _ = pixels.shape
@@ -198,6 +206,7 @@ def augment(pixels: Tensor, config: AugmentConfig) -> tuple[Tensor, Framing]:
     pixels = small(pixels, config.p_small)
     pixels = sharpen(pixels, config.p_sharp)
     pixels = light(pixels, config.p_light)
+    pixels = dim(pixels, config.p_dim)
     pixels = noise(pixels, config.p_noise)
     pixels = blocks(pixels, config.p_blocks)
     return pixels, framing

@@ -3,8 +3,8 @@
 import atexit
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Condition, Thread, current_thread
+from contextlib import contextmanager, suppress
+from threading import Condition, Thread
 from typing import Generic, TypeVar
 
 import cv2
@@ -56,7 +56,9 @@ class Ahead(Generic[T]):
             self._stopped = True
             self._waiting.clear()
             self._changed.notify_all()
-        if self._thread is not current_thread():  # the garbage collector may close from anywhere
+        with suppress(
+            RuntimeError
+        ):  # Ctrl-C came before its start, or the garbage collector closes it from within
             self._thread.join()
         atexit.unregister(self.close)
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from emoclip.baseline import Baseline, Rest, parse_baseline
 from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError
 from emoclip.model import unit
+from emoclip.timeline import Baseline, Rest, parse_baseline
 
 
 @pytest.mark.parametrize(

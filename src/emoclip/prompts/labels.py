@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from emoclip import taught as taught_labels
 from emoclip.characters import is_encodable
 from emoclip.errors import ConfigError, InputError
-from emoclip.promptfile import read_mapping
-from emoclip.taught import Taught
+from emoclip.prompts import taught as taught_labels
+from emoclip.prompts.labelfile import read_mapping
+from emoclip.prompts.taught import Taught
 
 MAX_LABEL_CHARS = 1000
 MAX_SENTENCE_CHARS = 10_000

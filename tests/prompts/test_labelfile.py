@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emoclip.errors import InputError
-from emoclip.promptfile import MAX_BYTES
 from emoclip.prompts import PromptSet, resolve
+from emoclip.prompts.labelfile import MAX_BYTES
 
 MANY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 

@@ -7,9 +7,9 @@ import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
-from emoclip.distinct import CLOSE, SAME, Doubts, doubts
 from emoclip.errors import InputError, LabelWarning
 from emoclip.prompts import label_sets, resolve
+from emoclip.prompts.distinct import CLOSE, SAME, Doubts, doubts
 
 NONE = [False, False, False]
 

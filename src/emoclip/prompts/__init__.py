@@ -1,0 +1,32 @@
+"""Labels and their sentences: as typed, from a file, or taught by codings, and whether a model tells them apart."""
+
+from emoclip.prompts.distinct import Doubts, doubts
+from emoclip.prompts.labels import (
+    NONE,
+    Prompt,
+    PromptSet,
+    canonical,
+    class_prompts,
+    description,
+    label_sets,
+    read_prompt_file,
+    resolve,
+    templated,
+)
+from emoclip.prompts.taught import Taught
+
+__all__ = [
+    "NONE",
+    "Doubts",
+    "Prompt",
+    "PromptSet",
+    "Taught",
+    "canonical",
+    "class_prompts",
+    "description",
+    "doubts",
+    "label_sets",
+    "read_prompt_file",
+    "resolve",
+    "templated",
+]
