@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,11 @@ from emoclip.model import (
 )
 from emoclip.model import package as packages
 from emoclip.prompts import NONE, Doubts, PromptSet, Taught, doubts, resolve
-from emoclip.recording import Recording, SeenFace, SeenFrame
+from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
+from emoclip.seeing import Person, by_person, see
 from emoclip.timeline import Baseline, Rest, TimelineStream, record
-from emoclip.video import AHEAD_BYTES, Ahead, Frame, Video, one_opencv_thread, open_video
+from emoclip.video import Frame, Video, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
@@ -103,11 +103,11 @@ class EmoCLIP:
         with source as video:
             rate = self._sampling_rate(video, start_s, end_s)
             told = (lambda time_s: progress(time_s - start_s)) if progress else None
-            ranked, frames = self._tracks(self.watch(video, config, rate), told)
+            ranked, frames = by_person(self.watch(video, config, rate), told)
             name, duration_s, warnings = video.name, video.duration_s, video.warnings
         if config.mode == "largest":
             ranked = ranked[:1]
-        results = [self._result(track, prompts.labels, text, frames, scores, rest) for track in ranked]
+        results = [self._result(person, prompts.labels, text, frames, scores, rest) for person in ranked]
         return Classification(
             input=name,
             model=self.package.name,
@@ -143,7 +143,7 @@ class EmoCLIP:
         """Embed the largest face of a stretch of an input as one clip, (D,) unit; None where no face is seen."""
         with open_video(source, start_s=start_s, end_s=end_s) as video:
             rate = self._sampling_rate(video, start_s, end_s)
-            ranked, _ = self._tracks(self.watch(video, config, rate), None)
+            ranked, _ = by_person(self.watch(video, config, rate))
         return self.embed_clip(np.stack(ranked[0].embeddings)) if ranked else None
 
     def timeline(
@@ -228,16 +228,9 @@ class EmoCLIP:
         With more than one thread, decoding and following run ahead in a thread each while the batches before are
         embedded here; what is yielded is the same to the last bit.
         """
+        ahead = self.runtime.threads > 1
         follower = self._follower(config)
-        with one_opencv_thread():
-            if self.runtime.threads == 1 or video.blocking:
-                yield from self._embedded(_followed(iter(video), follower, rate), config, batch)
-                return
-            with (
-                video.ahead() as frames,
-                Ahead(_followed(frames, follower, rate), limit=AHEAD_BYTES, weigh=_weight) as followed,
-            ):
-                yield from self._embedded(followed, config, batch)
+        return see(video, follower, rate, crop=self._crop, embed=self.embed_frames, batch=batch, ahead=ahead)
 
     def embed_text(self, labels: Labels, *, strict: bool = False) -> NDArray[np.float32]:
         """Embed labels, (K, D) unit rows; labels that were taught have rows (K, 2 D + 1), see `Taught`.
@@ -343,20 +336,6 @@ class EmoCLIP:
         scores[..., ~text.any(axis=1)] = np.nan
         return scores
 
-    @staticmethod
-    def _tracks(seen_frames: Iterable[SeenFrame], progress: Progress | None) -> tuple[list["_Track"], int]:
-        """Gather frames by person: those embedded at all, largest first, and how many frames there were."""
-        tracks: dict[int, _Track] = {}
-        frames = 0
-        for seen in seen_frames:
-            frames += 1
-            for item in seen.faces:
-                tracks.setdefault(item.face.track_id, _Track(item.face.track_id)).add(seen.time_s, item)
-            if progress:
-                progress(seen.time_s)
-        embedded = (track for track in tracks.values() if track.embeddings)
-        return sorted(embedded, key=lambda track: -track.area), frames
-
     def _taught_rows(self, taught: Taught) -> NDArray[np.float32]:
         rows = taught.matrix()
         if taught.model != self.package.digest:
@@ -377,44 +356,19 @@ class EmoCLIP:
     def _follower(self, config: FaceConfig) -> FaceFollower | None:
         return None if config.mode == "full" else FaceFollower(config)
 
-    def _embedded(
-        self, followed: Iterable["_Followed"], config: FaceConfig, batch: int
-    ) -> Iterator[SeenFrame]:
-        waiting: list[tuple[int, float, list[Face], bool]] = []
-        crops: list[NDArray[np.uint8]] = []
-        for item in followed:
-            sampled = item.frame is not None
-            if item.frame is not None:
-                crops += [self._crop(item.frame, face, config) for face in item.faces]
-            waiting.append((item.index, item.time_s, item.faces, sampled))
-            if not crops or len(crops) >= batch or len(waiting) >= 16 * batch:
-                yield from self._embed_waiting(waiting, crops)
-                waiting, crops = [], []
-        yield from self._embed_waiting(waiting, crops)
-
-    def _crop(self, frame: Frame, face: Face, config: FaceConfig) -> NDArray[np.uint8]:
-        if config.mode == "full":
-            return frame.image
+    def _crop(self, frame: Frame, face: Face) -> NDArray[np.uint8]:
         return crop_face(frame.image, face, self.package.pixels)
-
-    def _embed_waiting(
-        self, waiting: list[tuple[int, float, list[Face], bool]], crops: list[NDArray[np.uint8]]
-    ) -> Iterator[SeenFrame]:
-        embedded = zip(self.embed_frames(crops), crops, strict=True)
-        for index, time_s, faces, sampled in waiting:
-            seen = [SeenFace(face, *(next(embedded) if sampled else (None, None))) for face in faces]
-            yield SeenFrame(index, time_s, seen)
 
     def _result(
         self,
-        track: "_Track",
+        person: Person,
         labels: list[str],
         text: NDArray[np.float32],
         frames: int,
         scored: bool,
         rest: Rest | None,
     ) -> FaceResult:
-        seen = np.stack(track.embeddings)
+        seen = np.stack(person.embeddings)
         clip = self.compared([seen], text)[0]
         if rest is not None:
             clip = rest.taken_out(clip, rest.of(seen))
@@ -426,16 +380,16 @@ class EmoCLIP:
             scores = dict(zip(labels, rounded, strict=True))
         probs = {label: round(float(share), 6) for label, share in zip(labels, shares, strict=True)}
         return FaceResult(
-            track_id=track.track_id,
-            start_s=round(track.start_s, 3) + 0.0,  # never -0.0
-            end_s=round(track.end_s, 3) + 0.0,
-            frames=track.frames,
-            coverage=round(track.frames / frames, 4),
+            track_id=person.track_id,
+            start_s=round(person.start_s, 3) + 0.0,  # never -0.0
+            end_s=round(person.end_s, 3) + 0.0,
+            frames=person.frames,
+            coverage=round(person.frames / frames, 4),
             probs=probs,
             top=labels[int(shares.argmax())],
             scores=scores,
-            seen_at_s=track.largest[1],
-            box=track.largest[2],
+            seen_at_s=person.largest[1],
+            box=person.largest[2],
         )
 
 
@@ -443,59 +397,3 @@ def mean_frames(clips: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.
     """Unit means (N, D) of the unit embeddings of each clip's frames.  clips: N arrays (T, D)."""
     means = [unit(frames).mean(axis=0) for frames in clips]
     return unit(np.reshape(means, (len(clips), width)).astype(np.float32))
-
-
-class _Track:
-    """What `classify` keeps of one person: embeddings and sums, no pictures."""
-
-    def __init__(self, track_id: int) -> None:
-        self.track_id = track_id
-        self.embeddings: list[NDArray[np.float32]] = []
-        self.frames = 0
-        self.area = 0.0
-        self.largest = (0.0, 0.0, (0.0, 0.0, 0.0, 0.0))  # area, time, box
-        self.start_s = math.inf
-        self.end_s = -math.inf
-
-    def add(self, time_s: float, seen: SeenFace) -> None:
-        x0, y0, x1, y1 = seen.face.box
-        area = (x1 - x0) * (y1 - y0)
-        self.frames += 1
-        self.area += area
-        if area > self.largest[0]:
-            self.largest = (area, time_s, seen.face.box)
-        self.start_s, self.end_s = min(self.start_s, time_s), max(self.end_s, time_s)
-        if seen.embedding is not None:
-            self.embeddings.append(seen.embedding)
-
-
-@dataclass(frozen=True)
-class _Followed:
-    """The faces of one frame; `frame` is kept where they are to be embedded."""
-
-    index: int
-    time_s: float
-    faces: list[Face]
-    frame: Frame | None
-
-
-def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: float) -> Iterator[_Followed]:
-    """Find the faces of every frame (the whole frame without a follower), to be embedded `rate` times a second."""
-    due = -math.inf
-    for frame, faces in (
-        follower.follow(frames) if follower else ((frame, [_whole(frame)]) for frame in frames)
-    ):
-        # Half a millisecond of slack: container clocks round.
-        sampled = frame.time_s >= due - 5e-4
-        if sampled:
-            late = frame.time_s >= due + 1 / rate
-            due = (frame.time_s if late else due) + 1 / rate
-        yield _Followed(frame.index, frame.time_s, faces, frame if sampled and faces else None)
-
-
-def _weight(item: _Followed) -> int:
-    return item.frame.bytes if item.frame else 1024
-
-
-def _whole(frame: Frame) -> Face:
-    return Face(track_id=0, box=(0.0, 0.0, float(frame.width), float(frame.height)), score=1.0)

@@ -18,8 +18,8 @@ from emoclip.errors import ConfigError, OutputError
 from emoclip.files import sha256
 from emoclip.prompts import resolve
 from emoclip.timeline import batch
-from emoclip.timeline.batch import Settings, plan
 from emoclip.timeline.batch import run as run_all
+from emoclip.timeline.plan import SUFFIXES, Settings, plan
 
 
 def run(tasks, settings, **options):
@@ -140,10 +140,10 @@ def test_several_at_once_give_the_same_files(folders, settings, tmp_path):
     assert shares == sorted(shares)
 
 
-def die_on_two(place, task):
-    if task.name == "two":
+def die_on_two(place, item):
+    if item.name == "two":
         os.kill(os.getpid(), signal.SIGKILL)
-    return batch._work(place, task)
+    return batch._work(place, item)
 
 
 def test_a_process_that_dies_takes_only_its_own_video_with_it(folders, settings, monkeypatch):
@@ -191,12 +191,12 @@ def test_an_overlay_of_a_camera_is_refused_before_it_is_recorded(settings):
 
 def test_a_real_video_gives_every_format_and_a_full_sidecar(media, settings):
     pytest.importorskip("pympi", reason="pympi-ling (extra formats) is not installed")
-    chosen = settings(formats=tuple(batch.SUFFIXES), end_s=1.0, command=("timeline", "x"))
+    chosen = settings(formats=tuple(SUFFIXES), end_s=1.0, command=("timeline", "x"))
     source = str(media / "single_face.mp4")
     (outcome,) = run(plan([source], chosen), chosen)
     assert (outcome.state, outcome.windows, outcome.segments) == ("done", 1, 1)
     made = sorted(path.name.removeprefix("single_face") for path in chosen.out.iterdir())
-    assert made == sorted([".json", *(suffix for suffixes in batch.SUFFIXES.values() for suffix in suffixes)])
+    assert made == sorted([".json", *(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)])
     record = json.loads((chosen.out / "single_face.json").read_text())
     assert record["identity"]["input_sha256"] == sha256(source)
     assert record["command"] == "emoclip timeline x"

@@ -17,7 +17,8 @@ from emoclip.errors import ConfigError
 from emoclip.recording import Look, sharpness
 from emoclip.results import NO_TRACK
 from emoclip.timeline import Baseline
-from emoclip.timeline.stream import cut, watched
+from emoclip.timeline.stream import cut
+from emoclip.timeline.watching import watched
 
 FACES = FaceConfig(mode="all", min_face_px=40, bridge_s=1.0)
 WINDOWS = WindowConfig(length_s=2.0, step_s=0.5, min_sharpness=0.1)

@@ -130,7 +130,7 @@ def _recordings(model: "EmoCLIP", videos: list[str], folder: Path) -> "tuple[dic
     from emoclip.config import FaceConfig, WindowConfig
     from emoclip.errors import EmoclipError, InputError
     from emoclip.recording import Recording, Shelf, is_recording
-    from emoclip.timeline import asked
+    from emoclip.timeline import recorded
     from emoclip.video import expand_inputs
 
     shelf, faces = Shelf(folder), FaceConfig(mode="all")
@@ -150,11 +150,15 @@ def _recordings(model: "EmoCLIP", videos: list[str], folder: Path) -> "tuple[dic
                 else:
                     bars.update(bar, completed=done, description=f"watching {Path(source).name}")
                     name = Path(source).stem
-                    key = asked(model, source, faces, WindowConfig.length_s, 0.0, None)
-                    kept = shelf.find(name, key)
-                    recording = kept or model.record(source, faces=faces, progress=told)
-                    if kept is None:
-                        shelf.put(name, recording)
+                    recording, _ = recorded(
+                        model,
+                        source,
+                        shelf,
+                        name,
+                        faces=faces,
+                        window_s=WindowConfig.length_s,
+                        progress=told,
+                    )
                 video = video_stem(recording)
                 if video in found:
                     raise InputError(f"{source}: another video given is called {video} too; leave one out")

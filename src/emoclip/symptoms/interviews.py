@@ -16,8 +16,8 @@ from emoclip.errors import InputError
 from emoclip.files import atomic_path
 from emoclip.model import covering_windows
 from emoclip.prompts import resolve
-from emoclip.recording import Look, Recording, is_recording, look
-from emoclip.timeline import cut
+from emoclip.recording import Looks, Recording, is_recording
+from emoclip.timeline import cut, looks
 from emoclip.video import expand_inputs, open_video
 
 FORMAT = 1
@@ -138,16 +138,20 @@ class InterviewStore:
 
 def _looks(
     model: EmoCLIP, source: str, faces: FaceConfig, before_s: float, progress: Callable[[float], None]
-) -> Iterator[tuple[float, list[Look]]]:
+) -> Iterator[Looks]:
     if is_recording(source):
-        for time_s, looks in Recording.read(Path(source), model=model.package.digest).frames:
-            progress(before_s + time_s)
-            yield time_s, looks
+        for frame in Recording.read(Path(source), model=model.package.digest).frames:
+            progress(before_s + frame[0])
+            yield frame
         return
     with open_video(source) as video:
-        for frame in model.watch(video, faces, model.package.sample_fps):
-            progress(before_s + frame.time_s)
-            yield frame.time_s, [look(face, False) for face in frame.faces]
+        yield from looks(
+            model,
+            video,
+            faces,
+            model.package.sample_fps,
+            progress=lambda time_s: progress(before_s + time_s),
+        )
 
 
 def _states(sources: Sequence[str]) -> Iterator[tuple[Path, Any]]:

@@ -1,11 +1,13 @@
 """What was seen to windows, segments and files: timelines of one input or of many."""
 
 from emoclip.timeline.baseline import Baseline, Rest, parse_baseline
-from emoclip.timeline.batch import Outcome, Settings, plan, run
+from emoclip.timeline.batch import run
 from emoclip.timeline.formats import json_line
+from emoclip.timeline.outputs import Outcome
+from emoclip.timeline.plan import Settings, plan
 from emoclip.timeline.segments import find_segments
-from emoclip.timeline.stream import TimelineStream, asked, cut
-from emoclip.timeline.watching import record
+from emoclip.timeline.stream import TimelineStream, cut
+from emoclip.timeline.watching import looks, record, recorded
 
 __all__ = [
     "Baseline",
@@ -13,12 +15,13 @@ __all__ = [
     "Rest",
     "Settings",
     "TimelineStream",
-    "asked",
     "cut",
     "find_segments",
     "json_line",
+    "looks",
     "parse_baseline",
     "plan",
     "record",
+    "recorded",
     "run",
 ]

@@ -3,16 +3,17 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError
-from emoclip.model import Package, unit
-from emoclip.prompts import PromptSet, resolve
+from emoclip.model import unit
+from emoclip.prompts import resolve
 from emoclip.recording import Recording, is_recording
+from emoclip.timeline.watching import Model
 from emoclip.video import Video, is_address
 
 Vectors = NDArray[np.float32]
@@ -46,18 +47,6 @@ def parse_baseline(text: str) -> Baseline:
     if end_s <= start_s:
         raise ConfigError(f"baseline {text!r}: the end must come after the start, in seconds, e.g. 0-3.5")
     return Baseline(start_s=start_s, end_s=end_s)
-
-
-class Model(Protocol):
-    """What is asked of a model; `engine.EmoCLIP` is one."""
-
-    package: Package
-
-    def embed_text(self, labels: PromptSet) -> Vectors: ...  # noqa: D102
-
-    def largest_clip(  # noqa: D102
-        self, source: Any, config: FaceConfig, start_s: float = ..., end_s: float | None = ...
-    ) -> Vectors | None: ...
 
 
 class Rest:

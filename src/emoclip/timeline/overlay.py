@@ -16,7 +16,7 @@ from emoclip.config import FaceConfig
 from emoclip.errors import InputError
 from emoclip.faces import FaceFollower
 from emoclip.results import NO_TRACK, Timeline, Window
-from emoclip.timeline.stream import watched
+from emoclip.timeline.watching import watched
 from emoclip.video import Frame, for_ffmpeg, open_video
 
 Pixels = NDArray[np.uint8]

@@ -18,19 +18,21 @@ from emoclip.errors import OutputError
 from emoclip.files import relative, sha256
 from emoclip.model import Package
 from emoclip.prompts import PromptSet
-from emoclip.recording import input_digest
 from emoclip.results import Timeline
 
 LIBRARIES = ("numpy", "av", "opencv-python-headless", "onnxruntime", "tokenizers")
 
 
 def identity(
-    source: str | int, package: Package, prompts: PromptSet, choices: Mapping[str, Any]
+    content: str | None, package: Package, prompts: PromptSet, choices: Mapping[str, Any]
 ) -> dict[str, str | None]:
-    """Return the hashes that decide whether results are of this input and of these settings."""
+    """Return the hashes that decide whether results are of this input and of these settings.
+
+    content: the input's `input_digest`.
+    """
     told = [__version__, package.digest, asdict(prompts), choices]
     settings = digest(json.dumps(told, sort_keys=True).encode()).hexdigest()
-    return {"input_sha256": input_digest(source), "settings_sha256": settings}
+    return {"input_sha256": content, "settings_sha256": settings}
 
 
 def is_done(path: Path, expected: Mapping[str, str | None]) -> bool:

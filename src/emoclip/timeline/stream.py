@@ -3,10 +3,10 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,58 +14,18 @@ from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import InputError
-from emoclip.model import Package, Runtime, largest, sampling_rate
-from emoclip.prompts import Doubts, PromptSet
-from emoclip.recording import (
-    Key,
-    Look,
-    Looks,
-    Recording,
-    SeenFrame,
-    following,
-    input_digest,
-    is_recording,
-    look,
-)
+from emoclip.model import largest
+from emoclip.prompts import PromptSet
+from emoclip.recording import Key, Look, Looks, Recording, input_digest, is_recording
 from emoclip.results import NO_TRACK, Peak, Timeline, Window, WindowStatus
+from emoclip.timeline import watching
 from emoclip.timeline.baseline import Baseline, Rest
 from emoclip.timeline.segments import find_segments, smooth, summarise
-from emoclip.video import Video, open_video
+from emoclip.timeline.watching import Model, asked, embedding_rate, watched
+from emoclip.video import open_video
 
 EDGE_S = 5e-4  # container clocks round: a frame this close before a window's edge is on it
 WINDOW_BATCH = 32  # windows that wait for one run of the temporal part
-LIVE_BATCH = 4  # crops embedded at once where somebody waits for them
-
-
-class Model(Protocol):
-    """What a timeline asks of a model; `engine.EmoCLIP` is one."""
-
-    package: Package
-    runtime: Runtime
-
-    def watch(  # noqa: D102
-        self, video: Video, config: FaceConfig, rate: float, *, batch: int = ...
-    ) -> Iterator[SeenFrame]: ...
-
-    def embed_text(self, labels: PromptSet, *, strict: bool = ...) -> NDArray[np.float32]: ...  # noqa: D102
-
-    def read_labels(self, labels: PromptSet) -> tuple[NDArray[np.float32], Doubts]: ...  # noqa: D102
-
-    def compared(  # noqa: D102
-        self, clips: Sequence[NDArray[np.float32]], text: NDArray[np.float32]
-    ) -> NDArray[np.float32]: ...
-
-    def probabilities(  # noqa: D102
-        self, clips: NDArray[np.float32], text: NDArray[np.float32]
-    ) -> NDArray[np.float64]: ...
-
-    def intensities(  # noqa: D102
-        self, clips: NDArray[np.float32], text: NDArray[np.float32]
-    ) -> NDArray[np.float64]: ...
-
-    def largest_clip(  # noqa: D102
-        self, source: Any, config: FaceConfig, start_s: float = ..., end_s: float | None = ...
-    ) -> NDArray[np.float32] | None: ...
 
 
 class TimelineStream:
@@ -109,6 +69,7 @@ class TimelineStream:
         self.name = ""
         self.duration_s: float | None = None
         self.live = False  # of a stream or camera: known once it is read
+        self.content: str | None = None  # `input_digest` of the source, if somebody has it already
         self.warnings: list[str] = []
         self._recording: Recording | None = None
         self._peaks: dict[tuple[int, str], Peak] = {}
@@ -130,12 +91,15 @@ class TimelineStream:
             self.source, start_s=self.start_s, end_s=self.end_s, fps=self.fps, allow_urls=self.allow_urls
         ) as video:
             self.name, self.duration_s, self.live = video.name, video.duration_s, video.live
-            looks = self._looks(video)
+            rate = embedding_rate(self.model, self.windows.length_s)
+            progress, start_s = self.progress, self.start_s
+            told = (lambda time_s: progress(time_s - start_s)) if progress else None
+            seen = watching.looks(self.model, video, watched(self.faces), rate, self.keep_pictures, told)
             if self._recording:
                 self._recording.name, self._recording.duration_s = self.name, self.duration_s
-                looks = self._recording.listen(looks)
+                seen = self._recording.listen(seen)
             try:
-                yield from self._windows(looks)
+                yield from self._windows(seen)
             finally:
                 self.warnings[:] = video.warnings
 
@@ -147,8 +111,9 @@ class TimelineStream:
     @cached_property
     def key(self) -> Key:
         """What is asked to be seen."""
+        content = input_digest(self.source) if self.content is None else self.content
         window_s = self.windows.length_s
-        return asked(self.model, self.source, self.faces, window_s, self.start_s, self.end_s, self.fps)
+        return asked(self.model, content, self.faces, window_s, self.start_s, self.end_s, self.fps)
 
     def read(self) -> Timeline:
         """Read to the end: windows (smoothed if asked), segments, tracks, summary and peaks."""
@@ -195,16 +160,6 @@ class TimelineStream:
                 waiting = []
         yield from self._rows(waiting)
 
-    def _looks(self, video: Video) -> Iterator[Looks]:
-        package = self.model.package
-        # As densely as `classify` samples a clip of this length, so that both say the same of it.
-        rate = sampling_rate(package.sample_fps, package.frames_per_clip, self.windows.length_s)
-        batch = {"batch": LIVE_BATCH} if video.live else {}
-        for frame in self.model.watch(video, watched(self.faces), rate, **batch):
-            if self.progress:
-                self.progress(frame.time_s - self.start_s)
-            yield frame.time_s, [look(face, self.keep_pictures) for face in frame.faces]
-
     def _rows(self, drafts: "list[_Draft]") -> Iterator[Window]:
         """Run the temporal part over the readable windows and yield all, in order."""
         readable = [draft for draft in drafts if draft.status == "ok"]
@@ -241,34 +196,6 @@ class TimelineStream:
         key, prob = (window.track_id, window.top), window.probs[window.top]
         if key not in self._peaks or prob > self._peaks[key].prob:
             self._peaks[key] = Peak(*key, time_s=window.centre_s, prob=prob, picture=_jpeg(picture))
-
-
-def asked(
-    model: Model,
-    source: Any,
-    faces: FaceConfig,
-    window_s: float,
-    start_s: float,
-    end_s: float | None,
-    fps: float = 25.0,
-) -> Key:
-    """Return the key of what windows of `window_s` seconds need to have seen of an input, read at `fps`."""
-    package = model.package
-    content = input_digest(source)
-    return Key(
-        model=package.digest,
-        input=content if content is None or fps == 25 else f"{content} at {fps:g} frames a second",
-        form=model.runtime.form,
-        following=following(watched(faces)),
-        rate=sampling_rate(package.sample_fps, package.frames_per_clip, window_s),
-        start_s=start_s,
-        end_s=end_s,
-    )
-
-
-def watched(faces: FaceConfig) -> FaceConfig:
-    """Return how faces are followed: down to two thirds of the size asked for, so as to say `too_small` of them."""
-    return replace(faces, min_face_px=max(8, faces.min_face_px * 2 // 3))
 
 
 @dataclass(slots=True)

@@ -1,12 +1,50 @@
 """Seeing without asking: a video to the recording that later questions are put to."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig
-from emoclip.recording import Recording, look
-from emoclip.timeline.stream import Model, asked, watched
-from emoclip.video import open_video
+from emoclip.model import Package, Runtime, sampling_rate
+from emoclip.prompts import Doubts, PromptSet
+from emoclip.recording import Key, Looks, Recording, SeenFrame, Shelf, following, input_digest, look
+from emoclip.video import Video, open_video
+
+LIVE_BATCH = 4  # crops embedded at once where somebody waits for them
+
+
+class Model(Protocol):
+    """What a timeline asks of a model; `engine.EmoCLIP` is one."""
+
+    package: Package
+    runtime: Runtime
+
+    def watch(  # noqa: D102
+        self, video: Video, config: FaceConfig, rate: float, *, batch: int = ...
+    ) -> Iterator[SeenFrame]: ...
+
+    def embed_text(self, labels: PromptSet, *, strict: bool = ...) -> NDArray[np.float32]: ...  # noqa: D102
+
+    def read_labels(self, labels: PromptSet) -> tuple[NDArray[np.float32], Doubts]: ...  # noqa: D102
+
+    def compared(  # noqa: D102
+        self, clips: Sequence[NDArray[np.float32]], text: NDArray[np.float32]
+    ) -> NDArray[np.float32]: ...
+
+    def probabilities(  # noqa: D102
+        self, clips: NDArray[np.float32], text: NDArray[np.float32]
+    ) -> NDArray[np.float64]: ...
+
+    def intensities(  # noqa: D102
+        self, clips: NDArray[np.float32], text: NDArray[np.float32]
+    ) -> NDArray[np.float64]: ...
+
+    def largest_clip(  # noqa: D102
+        self, source: Any, config: FaceConfig, start_s: float = ..., end_s: float | None = ...
+    ) -> NDArray[np.float32] | None: ...
 
 
 def record(
@@ -19,19 +57,109 @@ def record(
     end_s: float | None = None,
     allow_urls: bool = True,
     progress: Callable[[float, float | None], None] | None = None,
+    key: Key | None = None,
 ) -> Recording:
     """Watch an input from start_s to end_s seconds and keep what was seen of its faces, no picture.
 
     window_s: the shortest window that will be asked for, in seconds; shorter ones need more frames a second.
-    progress: called with the seconds of video done, and with how many there are, None for a stream.  Raises InputError.
+    progress: called with the seconds of video done, and with how many there are, None for a stream.
+    key: what `asked` says of all this, where it is known already.  Raises InputError.
     """
-    key = asked(model, source, faces, window_s, start_s, end_s)
+    key = key or asked(model, input_digest(source), faces, window_s, start_s, end_s)
     with open_video(source, start_s=start_s, end_s=end_s, allow_urls=allow_urls) as video:
         recording = Recording(video.name, video.duration_s, key, model.package.width)
-        for frame in model.watch(video, watched(faces), key.rate):
-            recording.frames.append((frame.time_s, [look(face, False) for face in frame.faces]))
-            if progress:
-                known = [limit for limit in (end_s, video.duration_s) if limit is not None]
-                progress(frame.time_s - start_s, min(known) - start_s if known else None)
+        known = [limit for limit in (end_s, video.duration_s) if limit is not None]
+        told = (
+            (lambda time_s: progress(time_s - start_s, min(known) - start_s if known else None))
+            if progress
+            else None
+        )
+        recording.frames += looks(model, video, watched(faces), key.rate, progress=told)
         recording.warnings[:] = video.warnings
     return recording
+
+
+def recorded(
+    model: Model,
+    source: Any,
+    shelf: Shelf,
+    name: str,
+    *,
+    faces: FaceConfig,
+    window_s: float,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    progress: Callable[[float, float | None], None] | None = None,
+) -> tuple[Recording, bool]:
+    """Return the recording of an input from a shelf, watched and put there if it is not, and whether it was.
+
+    The rest as in `record`.  Raises InputError, OutputError.
+    """
+    key = asked(model, input_digest(source), faces, window_s, start_s, end_s)
+    if kept := shelf.find(name, key):
+        return kept, False
+    made = record(
+        model,
+        source,
+        faces=faces,
+        window_s=window_s,
+        start_s=start_s,
+        end_s=end_s,
+        progress=progress,
+        key=key,
+    )
+    shelf.put(name, made)
+    return made, True
+
+
+def looks(
+    model: Model,
+    video: Video,
+    faces: FaceConfig,
+    rate: float,
+    keep_pictures: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[Looks]:
+    """Yield every frame's time and who is seen in it, embedded `rate` times a second.
+
+    keep_pictures: keep a small picture of each face too.  progress: called with each frame's time in seconds.
+    """
+    batch = {"batch": LIVE_BATCH} if video.live else {}
+    for frame in model.watch(video, faces, rate, **batch):
+        if progress:
+            progress(frame.time_s)
+        yield frame.time_s, [look(face, keep_pictures) for face in frame.faces]
+
+
+def asked(
+    model: Model,
+    content: str | None,
+    faces: FaceConfig,
+    window_s: float,
+    start_s: float,
+    end_s: float | None,
+    fps: float = 25.0,
+) -> Key:
+    """Return the key of what windows of `window_s` seconds need to have seen of an input, read at `fps`.
+
+    content: the input's `input_digest`.
+    """
+    return Key(
+        model=model.package.digest,
+        input=content if content is None or fps == 25 else f"{content} at {fps:g} frames a second",
+        form=model.runtime.form,
+        following=following(watched(faces)),
+        rate=embedding_rate(model, window_s),
+        start_s=start_s,
+        end_s=end_s,
+    )
+
+
+def watched(faces: FaceConfig) -> FaceConfig:
+    """Return how faces are followed: down to two thirds of the size asked for, so as to say `too_small` of them."""
+    return replace(faces, min_face_px=max(8, faces.min_face_px * 2 // 3))
+
+
+def embedding_rate(model: Model, window_s: float) -> float:
+    """Return how many frames a second windows of `window_s` seconds need: as many as `classify` of such a clip."""
+    return sampling_rate(model.package.sample_fps, model.package.frames_per_clip, window_s)

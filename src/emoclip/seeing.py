@@ -1,0 +1,153 @@
+"""A video to what is seen in it: each frame decoded, its faces followed, cropped and embedded, once."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclip.faces import Face, FaceFollower
+from emoclip.recording import SeenFace, SeenFrame
+from emoclip.video import AHEAD_BYTES, Ahead, Frame, Video, one_opencv_thread
+
+Picture = NDArray[np.uint8]
+
+
+def see(
+    video: Video,
+    follower: FaceFollower | None,
+    rate: float,
+    *,
+    crop: Callable[[Frame, Face], Picture],
+    embed: Callable[[Sequence[Picture]], NDArray[np.float32]],
+    batch: int,
+    ahead: bool,
+) -> Iterator[SeenFrame]:
+    """Follow and embed the faces of a video; yield one SeenFrame per frame, in order, when its batch is full.
+
+    follower: None takes whole frames as faces.  rate: frames per second of video that are embedded; faces are followed
+    in all of them.  crop: cuts a face out.  embed: T pictures (h, w, 3) uint8 RGB to (T, D).
+    batch: crops embedded at once.  ahead: decode and follow in a thread each while the batches before are embedded
+    here; what is yielded is the same to the last bit.
+    """
+    with one_opencv_thread():
+        if not ahead or video.blocking:
+            seen = _followed(iter(video), follower, rate)
+            yield from _embedded(seen, crop if follower else _picture, embed, batch)
+            return
+        with (
+            video.ahead() as frames,
+            Ahead(_followed(frames, follower, rate), limit=AHEAD_BYTES, weigh=_weight) as seen,
+        ):
+            yield from _embedded(seen, crop if follower else _picture, embed, batch)
+
+
+class Person:
+    """What is kept of one person in a clip: embeddings and sums, no pictures."""
+
+    def __init__(self, track_id: int) -> None:
+        self.track_id = track_id
+        self.embeddings: list[NDArray[np.float32]] = []
+        self.frames = 0
+        self.area = 0.0
+        self.largest = (0.0, 0.0, (0.0, 0.0, 0.0, 0.0))  # area, time, box
+        self.start_s = math.inf
+        self.end_s = -math.inf
+
+    def add(self, time_s: float, seen: SeenFace) -> None:
+        """Add a frame in which the person is seen."""
+        x0, y0, x1, y1 = seen.face.box
+        area = (x1 - x0) * (y1 - y0)
+        self.frames += 1
+        self.area += area
+        if area > self.largest[0]:
+            self.largest = (area, time_s, seen.face.box)
+        self.start_s, self.end_s = min(self.start_s, time_s), max(self.end_s, time_s)
+        if seen.embedding is not None:
+            self.embeddings.append(seen.embedding)
+
+
+def by_person(
+    frames: Iterable[SeenFrame], progress: Callable[[float], None] | None = None
+) -> tuple[list[Person], int]:
+    """Gather frames by person: those embedded at all, largest first, and how many frames there were.
+
+    progress: called with each frame's time in seconds.
+    """
+    people: dict[int, Person] = {}
+    count = 0
+    for seen in frames:
+        count += 1
+        for item in seen.faces:
+            people.setdefault(item.face.track_id, Person(item.face.track_id)).add(seen.time_s, item)
+        if progress:
+            progress(seen.time_s)
+    embedded = (person for person in people.values() if person.embeddings)
+    return sorted(embedded, key=lambda person: -person.area), count
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """The faces of one frame; `frame` is kept where they are to be embedded."""
+
+    index: int
+    time_s: float
+    faces: list[Face]
+    frame: Frame | None
+
+
+def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: float) -> Iterator[_Followed]:
+    """Find the faces of every frame (the whole frame without a follower), to be embedded `rate` times a second."""
+    due = -math.inf
+    for frame, faces in (
+        follower.follow(frames) if follower else ((frame, [_whole(frame)]) for frame in frames)
+    ):
+        # Half a millisecond of slack: container clocks round.
+        sampled = frame.time_s >= due - 5e-4
+        if sampled:
+            late = frame.time_s >= due + 1 / rate
+            due = (frame.time_s if late else due) + 1 / rate
+        yield _Followed(frame.index, frame.time_s, faces, frame if sampled and faces else None)
+
+
+def _weight(item: _Followed) -> int:
+    return item.frame.bytes if item.frame else 1024
+
+
+def _whole(frame: Frame) -> Face:
+    return Face(track_id=0, box=(0.0, 0.0, float(frame.width), float(frame.height)), score=1.0)
+
+
+def _picture(frame: Frame, face: Face) -> Picture:
+    return frame.image
+
+
+def _embedded(
+    followed: Iterable[_Followed],
+    crop: Callable[[Frame, Face], Picture],
+    embed: Callable[[Sequence[Picture]], NDArray[np.float32]],
+    batch: int,
+) -> Iterator[SeenFrame]:
+    waiting: list[tuple[int, float, list[Face], bool]] = []
+    crops: list[Picture] = []
+    for item in followed:
+        sampled = item.frame is not None
+        if item.frame is not None:
+            crops += [crop(item.frame, face) for face in item.faces]
+        waiting.append((item.index, item.time_s, item.faces, sampled))
+        if not crops or len(crops) >= batch or len(waiting) >= 16 * batch:
+            yield from _embed_waiting(waiting, crops, embed)
+            waiting, crops = [], []
+    yield from _embed_waiting(waiting, crops, embed)
+
+
+def _embed_waiting(
+    waiting: list[tuple[int, float, list[Face], bool]],
+    crops: list[Picture],
+    embed: Callable[[Sequence[Picture]], NDArray[np.float32]],
+) -> Iterator[SeenFrame]:
+    embedded = zip(embed(crops), crops, strict=True)
+    for index, time_s, faces, sampled in waiting:
+        seen = [SeenFace(face, *(next(embedded) if sampled else (None, None))) for face in faces]
+        yield SeenFrame(index, time_s, seen)

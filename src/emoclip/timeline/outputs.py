@@ -1,0 +1,185 @@
+"""One input to its files: watched, or its recording read, windows, and everything asked for written whole."""
+
+import glob
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from emoclip import interrupt
+from emoclip.errors import in_one_line
+from emoclip.files import atomic_path, check_writable, sha256, write_text
+from emoclip.recording import Recording, Shelf, input_digest, is_recording
+from emoclip.results import Timeline, Window
+from emoclip.timeline import provenance as sidecar
+from emoclip.timeline.formats import WRITERS, write_csv
+from emoclip.timeline.overlay import write_overlay
+from emoclip.timeline.plan import Input, Settings, targets, told_source
+from emoclip.timeline.report import write_report
+from emoclip.timeline.stream import TimelineStream
+from emoclip.timeline.watching import Model, recorded
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input.  message: why it failed, or what was met on the way."""
+
+    source: str | int
+    state: Literal["done", "skipped", "failed"]
+    message: str = ""
+    video_s: float = 0.0
+    spent_s: float = 0.0
+    windows: int = 0
+    segments: int = 0
+
+
+def attempt(model: Model, item: Input, settings: Settings, progress: Progress | None = None) -> Outcome:
+    """Make one input's outputs, or skip it if they are there already; whatever goes wrong is in the outcome."""
+    try:
+        work = _watch if settings.watch_only else _process
+        return work(model, item, settings, progress)
+    except Exception as error:  # one bad file must not stop the rest
+        interrupt.check()  # it may be what the reading was broken off by
+        return Outcome(item.source, "failed", in_one_line(error, told_source(item.source)))
+
+
+def _watch(model: Model, item: Input, settings: Settings, progress: Progress | None) -> Outcome:
+    """Keep what is seen in one input, unless it is kept already."""
+    began_s = time.monotonic()
+    kept, new = recorded(
+        model,
+        item.source,
+        Shelf(settings.recordings or settings.out, settings.force),
+        item.name,
+        faces=settings.faces,
+        window_s=settings.windows.length_s,
+        start_s=settings.start_s,
+        end_s=settings.end_s,
+        progress=_share(progress),
+    )
+    if not new:
+        return Outcome(item.source, "skipped", "recorded already")
+    return Outcome(
+        item.source,
+        "done",
+        "; ".join(kept.warnings),
+        video_s=kept.frames[-1][0] - kept.frames[0][0] if kept.frames else 0.0,
+        spent_s=time.monotonic() - began_s,
+    )
+
+
+def _process(model: Model, item: Input, settings: Settings, progress: Progress | None) -> Outcome:
+    began_s = time.monotonic()
+    record_file, *made = targets(item, settings)
+    choices = settings.choices()
+    content = input_digest(item.source)
+    hashes = sidecar.identity(content, model.package, settings.prompts, choices)
+    force = settings.force
+    if record_file.exists() and not force:
+        if sidecar.is_done(record_file, hashes):
+            return Outcome(item.source, "skipped", "done already")
+        force = True  # ours, cut off while they were written
+    for target in (record_file, *made):
+        check_writable(target, force=force)
+        for leftover in target.parent.glob(f".{glob.escape(target.stem)}.*.part*"):
+            leftover.unlink()
+
+    timeline, recording = _timeline(model, item, settings, content, progress)
+    home = None if settings.absolute_paths else settings.out
+    record = sidecar.record(
+        timeline, model.package, settings.prompts, choices, hashes, settings.command, home
+    )
+    write_text(record_file, sidecar.to_json(record | {"complete": False}), force=force)
+    outputs = {}
+    for target in made:
+        with atomic_path(target, force=force) as temporary:
+            if recording and target.suffix == ".npz":
+                recording.write(temporary)
+            else:
+                _write(target.name.removeprefix(item.name), temporary, timeline, item, settings)
+        outputs[target.name] = sha256(target)
+    write_text(record_file, sidecar.to_json(record | {"complete": True, "outputs": outputs}), force=True)
+    return Outcome(
+        item.source,
+        "done",
+        "; ".join(timeline.warnings),
+        video_s=timeline.windows[-1].end_s - timeline.windows[0].start_s if timeline.windows else 0.0,
+        spent_s=time.monotonic() - began_s,
+        windows=len(timeline.windows),
+        segments=len(timeline.segments),
+    )
+
+
+def _timeline(
+    model: Model, item: Input, settings: Settings, content: str | None, progress: Progress | None
+) -> tuple[Timeline, Recording | None]:
+    def seen(seconds: float) -> None:
+        if progress and stream.duration_s:
+            span_s = min(settings.end_s or math.inf, stream.duration_s) - settings.start_s
+            progress(min(max(seconds / max(span_s, 1e-3), 0.0), 1.0))
+
+    stream = TimelineStream(
+        model,
+        item.source,
+        settings.prompts,
+        start_s=settings.start_s,
+        end_s=settings.end_s,
+        fps=settings.fps,
+        faces=settings.faces,
+        windows=settings.windows,
+        segments=settings.segments,
+        scores=settings.scores,
+        baseline=settings.baseline,
+        allow_urls=True,
+        keep_pictures=settings.pictures and "html" in settings.formats,
+        progress=seen,
+    )
+    stream.content = content
+    shelf = Shelf(settings.recordings, settings.force) if settings.recordings else None
+    shelf = None if is_recording(item.source) else shelf
+    kept = shelf.find(item.name, stream.key) if shelf else None
+    if kept:
+        stream.source = kept  # what was seen once is not looked at again
+    recording = kept or (stream.record() if shelf or "npz" in settings.formats else None)
+    windows: list[Window] = []
+    try:
+        for window in stream:
+            windows.append(window)
+    except KeyboardInterrupt:
+        if not stream.live or not windows:
+            raise  # half of a file is no result; a camera is stopped by hand
+        interrupt.answered()
+    if shelf and recording and not kept:
+        shelf.put(item.name, recording)
+    return stream.result(windows), recording
+
+
+def _write(suffix: str, path: Path, timeline: Timeline, item: Input, settings: Settings) -> None:
+    if suffix == ".html":
+        write_report(timeline, path)
+    elif suffix == ".overlay.mp4":
+        write_overlay(
+            timeline,
+            item.source,
+            path,
+            faces=settings.faces,
+            start_s=settings.start_s,
+            end_s=settings.end_s,
+            fps=settings.fps,
+            blur=settings.blur,
+        )
+    elif suffix == ".csv":
+        write_csv(timeline, path, raw_cells=settings.raw_cells)
+    else:
+        next(files[suffix] for files in WRITERS.values() if suffix in files)(timeline, path)
+
+
+def _share(progress: Progress | None) -> Callable[[float, float | None], None] | None:
+    """Progress in seconds as progress in shares."""
+    if progress is None:
+        return None
+    return lambda done_s, all_s: progress(min(max(done_s / max(all_s, 1e-3), 0.0), 1.0)) if all_s else None

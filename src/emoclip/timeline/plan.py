@@ -1,0 +1,146 @@
+"""What a run of many inputs is to make: its settings, and the names of the files that each input gives."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+from emoclip.errors import ConfigError
+from emoclip.files import shorten, told
+from emoclip.model import Precision
+from emoclip.prompts import PromptSet, resolve
+from emoclip.recording import is_recording
+from emoclip.timeline.baseline import Baseline
+from emoclip.timeline.formats import WRITERS, check_installed
+from emoclip.video import is_address
+
+# What --formats names: what follows the input's stem in the names of the files it makes.
+SUFFIXES = {name: tuple(files) for name, files in WRITERS.items()} | {
+    "html": (".html",),
+    "overlay": (".overlay.mp4",),
+    "npz": (".npz",),
+}
+DEFAULT_FORMATS = ("csv", "html")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every input of a run shares; can be sent to another process.
+
+    pictures: whether outputs may hold faces.  blur: hide them in overlays.
+    recordings: a folder in which recordings are looked for before a video is watched, and kept afterwards.
+    watch_only: write recordings into it and nothing else; labels do not matter then.
+    strict: stop if the model cannot tell labels apart.  raw_cells: leave CSV text as it is, formulas too.
+    absolute_paths: tell whole paths in sidecars.  command: the arguments of the command line, for the sidecars.
+    """
+
+    out: Path
+    prompts: PromptSet = field(default_factory=lambda: resolve("seven"))
+    model: str = "mini"
+    formats: tuple[str, ...] = DEFAULT_FORMATS
+    faces: FaceConfig = field(default_factory=lambda: FaceConfig(mode="all"))
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    segments: SegmentConfig = field(default_factory=SegmentConfig)
+    start_s: float = 0.0
+    end_s: float | None = None
+    fps: float = 25.0  # of folders of pictures and TIFF pages, which carry no times
+    pictures: bool = True
+    blur: bool = False
+    scores: bool = False
+    baseline: Baseline | None = None
+    force: bool = False
+    strict: bool = False
+    raw_cells: bool = False
+    absolute_paths: bool = False
+    threads: int | None = None
+    provider: str = "CPU"
+    precision: Precision = "auto"
+    command: tuple[str, ...] = ()
+    recordings: Path | None = None
+    watch_only: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.formats or ("",):
+            if name not in SUFFIXES:
+                raise ConfigError(f"formats: {name!r} is none of {', '.join(SUFFIXES)}")
+        if "overlay" in self.formats and not self.pictures:
+            raise ConfigError("formats: an overlay shows the faces; leave it out with --embeddings-only")
+        check_installed(self.formats)
+
+    def choices(self) -> dict[str, Any]:
+        """Return the settings that change an output, as plain data."""
+        names = {"formats", "faces", "windows", "segments", "start_s", "end_s", "fps", "pictures", "blur"}
+        names |= {name for name in ("scores", "baseline", "raw_cells") if getattr(self, name)}
+        return {name: value for name, value in asdict(self).items() if name in names}
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input and the name that its outputs begin with."""
+
+    source: str | int
+    name: str
+
+
+def plan(sources: Sequence[str | int], settings: Settings) -> list[Input]:
+    """Name every input's outputs: its stem, or as much of its path as tells it from the others.
+
+    A name of more than 200 bytes is cut short and ends in a hash of itself; bytes that are no UTF-8 become %NN.
+    Raises ConfigError if two outputs would still have one name, or a format cannot be made of an input.
+    """
+    for source in sources:
+        if "overlay" in settings.formats and (
+            source == "-" or isinstance(source, int) or is_recording(source)
+        ):
+            raise ConfigError(
+                f"formats: an overlay needs a video to read again, which {source!r} is not; leave it out"
+            )
+        if "npz" in settings.formats and is_recording(source):
+            raise ConfigError(f"formats: {source} is an npz already; leave npz out")
+    paths = [_path(source) for source in sources]
+    names = [path.name if os.path.isdir(path) else path.stem for path in paths]  # noqa: PTH112 (takes any length)
+    for depth in range(1, max((len(path.parts) for path in paths), default=0)):
+        count = Counter(name.casefold() for name in names)
+        names = [
+            "_".join(path.parts[-depth:]) if count[name.casefold()] > 1 else name
+            for name, path in zip(names, paths, strict=True)
+        ]
+    inputs = [Input(source, _output_name(name)) for source, name in zip(sources, names, strict=True)]
+    taken: dict[str, Input] = {}
+    for item in inputs:
+        for target in targets(item, settings):
+            other = taken.setdefault(target.name.casefold(), item)
+            if other is not item:
+                both = f"{told_source(other.source)} and {told_source(item.source)}"
+                raise ConfigError(f"{both}: both would write {target.name}; give each its own --out")
+    return inputs
+
+
+def targets(item: Input, settings: Settings) -> list[Path]:
+    """Every file that an input gives, the sidecar first."""
+    suffixes = [".json", *(suffix for name in settings.formats for suffix in SUFFIXES[name])]
+    return [settings.out / f"{item.name}{suffix}" for suffix in suffixes]
+
+
+def _output_name(name: str) -> str:
+    return shorten(re.sub("[\ud800-\udfff]", lambda match: f"%{ord(match[0]) & 0xFF:02X}", name))
+
+
+def told_source(source: str | int) -> str:
+    """Name an input for people."""
+    return f"camera {source}" if isinstance(source, int) else told(source)
+
+
+def _path(source: str | int) -> Path:
+    """A path that an input's outputs can be named after."""
+    if isinstance(source, int):
+        return Path(f"camera-{source}")
+    if source == "-":
+        return Path("stdin")
+    if is_address(source):
+        return Path("-".join(part for part in source.split("://")[1].replace(":", "/").split("/") if part))
+    return Path(source).resolve()
