@@ -16,8 +16,9 @@ test: .venv/.dev lint  ## Everything that continuous integration runs
 
 base:  ## The suite without training and torch, on any Python: make base PYTHON=python3.13
 	$(PYTHON) -m venv $(BASE)
-	$(BASE)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints/test.txt
-	$(BASE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BASE)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(BASE)/bin/uv pip install --quiet --python $(BASE)/bin/python -r constraints/test.txt
+	$(BASE)/bin/uv pip install --quiet --python $(BASE)/bin/python --no-deps -e .
 	$(BASE)/bin/python -m pytest -n $(WORKERS)
 
 lowest:  ## The same with the oldest libraries that pyproject.toml allows
