@@ -40,7 +40,8 @@ def main() -> None:
 
     import torch
 
-    from emoclip.training.export.export import Description, Towers, export_package
+    from emoclip.model import Description
+    from emoclip.training.export.export import Towers, export_package
     from emoclip.training.nets.model import VideoTextModel, build_backbone, image_settings
     from emoclip.training.nets.temporal import TemporalConfig
     from emoclip.training.nets.tokenizer import clip_tokenizer

@@ -305,7 +305,8 @@ def read_faces(manifest_file: Path) -> Any:
 
 
 def make_packages(home: Path, model: Any, crops: Any) -> None:
-    from emoclip.training.export.export import Description, Towers, export_package
+    from emoclip.model import Description
+    from emoclip.training.export.export import Towers, export_package
     from emoclip.training.nets.model import image_settings
     from emoclip.training.nets.tokenizer import clip_tokenizer
 

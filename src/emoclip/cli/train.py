@@ -184,6 +184,7 @@ def scored_part(samples: "Samples") -> "tuple[str, tuple[Clip, ...]]":
 def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str, Any] | None) -> None:
     from emoclip.cli.importing import training_module
     from emoclip.files import write_text
+    from emoclip.model import add_to_card
 
     finish = training_module("finish")
     recipe, progress = outcome.recipe, outcome.progress
@@ -213,6 +214,6 @@ def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str
             f"{found['part']}: UAR {100 * found['uar']:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}), "
             f"WAR {100 * found['war']:.1f} %, {found['n']} clips, class sentences as prompts"
         )
-        finish.add_to_card(package, f"## Scores\n\n{line}.{leak}")
+        add_to_card(package, f"## Scores\n\n{line}.{leak}")
         say(line + ("  (leaky: the test part chose the epoch)" if recipe.selection.leaky else ""))
     say(f"{package}: ready; use it with --model {package}")

@@ -9,27 +9,33 @@ from emoclip.model.package import Package, cache_folder, check_values
 from emoclip.model.pixels import PixelSpec, prepare
 from emoclip.model.rules import covering_windows, label_vectors, largest, paper_window, sampling_rate, unit
 from emoclip.model.runtime import Runtime
+from emoclip.model.writing import Description, add_to_card, check_target, new_package, seal
 
 __all__ = [
     "FLOAT",
+    "Description",
     "Fields",
     "Package",
     "PixelSpec",
     "Precision",
     "Runtime",
     "Value",
+    "add_to_card",
     "cache_folder",
+    "check_target",
     "check_values",
     "cores",
     "covering_windows",
     "label_vectors",
     "largest",
     "load",
+    "new_package",
     "openvino_lack",
     "paper_window",
     "prepare",
     "processor",
     "sampling_rate",
+    "seal",
     "shown",
     "unit",
 ]

@@ -5,7 +5,6 @@ A graph that takes `clips` (N, D), an interview's unit clip embeddings, gives `s
 `values` (N, targets), the scores of single clips, whose mean is the interview's.
 """
 
-import json
 import math
 import shutil
 import zipfile
@@ -21,8 +20,7 @@ from numpy.typing import NDArray
 
 from emoclip.engine import EmoCLIP
 from emoclip.errors import PackageError, reason
-from emoclip.files import atomic_folder, sha256
-from emoclip.model import FLOAT, Fields, Package, Value, check_values, shown
+from emoclip.model import FLOAT, Fields, Package, Value, check_values, new_package, seal, shown
 from emoclip.symptoms.interviews import SeenInterview
 from emoclip.symptoms.scales import Target
 
@@ -137,7 +135,7 @@ def write_package(
     write_graph: writes the graph to a path.  whitened: of the study's interviews.  head: what `Head` reads.
     card: appended to the package's README.  Raises OutputError.
     """
-    with atomic_folder(folder, force=force) as part:
+    with new_package(folder, force=force) as part:
         for name in source.config["files"]:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source.path / name, part / name)
@@ -145,25 +143,15 @@ def write_package(
         np.savez(part / COHORT, centre=whitened[0].astype(np.float32), matrix=whitened[1].astype(np.float32))
         readme = part / "README.md"
         text = readme.read_text(encoding="utf-8") if readme.exists() else f"# {source.name}\n"
-        readme.write_text(text + card, encoding="utf-8")
-        towers = {name: source.config["files"][name] for name in _towers(source)}
-        config = dict(source.config)
-        config["symptoms"] = {
+        about = {
             "format": FORMAT,
             "note": NOTE,
             "width": source.width,
-            "towers": towers,
+            "towers": {name: source.config["files"][name] for name in _towers(source)},
             "level": LEVEL,
             **head,
         }
-        config["files"] = {
-            path.relative_to(part).as_posix(): sha256(path)
-            for path in sorted(part.rglob("*"))
-            if path.is_file() and path.name != "config.json"
-        }
-        (part / "config.json").write_text(
-            json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        seal(part, {**source.config, "symptoms": about}, text + card)
 
 
 class Head:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from emoclip import __version__
-from emoclip.files import atomic_path, sha256, write_text
-from emoclip.training.export.export import Description, Towers, export_package
+from emoclip.files import atomic_path, write_text
+from emoclip.model import Description
+from emoclip.training.export.export import Towers, export_package
 from emoclip.training.nets.state import save_weights
 from emoclip.training.recipe import Recipe, SelectionRecipe
 from emoclip.training.run import Outcome
@@ -108,15 +109,6 @@ def table(figures: Mapping[str, Any]) -> str:
     """Return figures as a Markdown table of two columns."""
     rows = (f"| {name} | {value:.4g} |" for name, value in figures.items() if isinstance(value, int | float))
     return "\n".join(["| of the chosen epoch | |", "|---|---|", *rows])
-
-
-def add_to_card(package: Path, text: str) -> None:
-    """Add a section to a package's card, and its new hash to the config.  Raises OutputError."""
-    card, config = package / "README.md", package / "config.json"
-    write_text(card, card.read_text(encoding="utf-8").rstrip() + f"\n\n{text}\n", force=True)
-    content = json.loads(config.read_text(encoding="utf-8"))
-    content["files"][card.name] = sha256(card)
-    write_text(config, json.dumps(content, indent=2, ensure_ascii=False) + "\n", force=True)
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]], selection: SelectionRecipe, path: Path) -> None:

@@ -15,7 +15,6 @@ to choose sentences, and to fit the logit scale and threshold, which change no p
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import sys
@@ -34,13 +33,13 @@ from torch import Tensor, nn
 
 from emoclip.errors import EmoclipError
 from emoclip.files import atomic_path
-from emoclip.model import package as packages
+from emoclip.model import Description, new_package, seal
 from emoclip.training.export.graphs import save_graph
 from emoclip.training.mini.actions import PHRASES, actions, readings, say
 from emoclip.training.mini.faces import CLASSES, Faces, held_out, near_duplicates, read_faces
 from emoclip.training.mini.fitting import fit_scale, rejection_threshold
 from emoclip.training.mini.images import ImageModel
-from emoclip.training.mini.pack import KEEP, PIXELS, seal
+from emoclip.training.mini.pack import PIXELS, rejection
 from emoclip.training.nets.compact import BothWays, ImageTowerConfig
 from emoclip.training.nets.losses import LogitScale, contrastive_loss
 from emoclip.training.nets.state import load_weights, save_weights
@@ -48,6 +47,15 @@ from emoclip.training.nets.state import load_weights, save_weights
 STEPS = ("actions", "features", "towers", "prompts", "package")
 WIDTH, LENGTH, PAD, UNKNOWN = 64, 48, 0, 1
 POOL = Path(str(files("emoclip.training"))) / "recipes" / "mini" / "labelfree.yaml"
+DESCRIPTION = Description(
+    name="labelfree",
+    licence="Apache-2.0; the training images are a research data set of web images",
+    source="python -m emoclip.training.labelfree",
+    training_data="FER-2013 train split without its labels: grey 48-pixel web faces and descriptions of facial actions "
+    "made from face-mesh points and skin texture",
+    pixels=PIXELS,
+    sample_fps=8.0,
+)
 
 
 @dataclass(frozen=True)
@@ -325,41 +333,22 @@ class Run:
             F.normalize(text(token_ids(self.tokenizer, prompts[name])), dim=-1).mean(0) for name in CLASSES
         ]
         cosines = (embedded[torch.from_numpy(self.held)] @ F.normalize(torch.stack(rows), dim=-1).T).numpy()
-        folder = self.out / "package"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        shares = np.eye(len(CLASSES), dtype=np.float32)[self.faces.labels[self.held]]
+        config = DESCRIPTION.config(
+            width=WIDTH,
+            logit_scale=round(fit_scale(cosines, shares), 4),
+            temporal="mean",
+            precision="fp32",
+            rejection=rejection(rejection_threshold(cosines)),
+        )
         pixels = torch.from_numpy(self.faces.images[:2])[:, None].float() / 255
-        save_graph(images, pixels, folder / "image.onnx", {0: (1, None)}, "fp32")
         tokens = token_ids(self.tokenizer, ["raised brows", "a closed mouth"])
-        save_graph(text, tokens, folder / "text.onnx", {0: (1, None)}, "fp32")
-        self.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-        shutil.copy(self.out / "prompts.yaml", folder / "prompts.yaml")
-        (folder / "README.md").write_text("# labelfree\n", encoding="utf-8")
-        config = {
-            "format": packages.FORMAT,
-            "name": "labelfree",
-            "licence": "Apache-2.0; the training images are a research data set of web images",
-            "source": "python -m emoclip.training.labelfree",
-            "training_data": "FER-2013 train split without its labels: grey 48-pixel web faces and descriptions of "
-            "facial actions made from face-mesh points and skin texture",
-            "image": PIXELS,
-            "frames_per_clip": 32,
-            "sample_fps": 8.0,
-            "width": WIDTH,
-            "logit_scale": round(
-                fit_scale(cosines, np.eye(len(CLASSES), dtype=np.float32)[self.faces.labels[self.held]]), 4
-            ),
-            "temporal": "mean",
-            "precision": "fp32",
-            "rejection": {
-                "score": "greatest cosine to a label",
-                "threshold": round(rejection_threshold(cosines), 4),
-                "keeps": KEEP,
-            },
-            "files": {},
-        }
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        seal(folder)
+        with new_package(self.out / "package", force=True) as part:
+            save_graph(images, pixels, part / "image.onnx", {0: (1, None)}, "fp32")
+            save_graph(text, tokens, part / "text.onnx", {0: (1, None)}, "fp32")
+            self.tokenizer.save(str(part / "tokenizer.json"), pretty=False)
+            shutil.copy(self.out / "prompts.yaml", part / "prompts.yaml")
+            seal(part, config, "# labelfree\n")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,12 +16,13 @@ pytest.importorskip("onnxscript")
 
 from emoclip.errors import ConfigError, OutputError, PackageError  # noqa: E402
 from emoclip.model import (  # noqa: E402
+    Description,
     Runtime,
     hub,
     unit,
 )
 from emoclip.training.export import export  # noqa: E402
-from emoclip.training.export.export import Description, Towers, export_package  # noqa: E402
+from emoclip.training.export.export import Towers, export_package  # noqa: E402
 from emoclip.training.nets.model import ClipSizes, VideoTextModel, image_settings  # noqa: E402
 from emoclip.training.nets.temporal import TemporalConfig  # noqa: E402
 from emoclip.training.nets.tokenizer import clip_tokenizer  # noqa: E402

@@ -16,6 +16,7 @@ import onnxruntime as ort  # noqa: E402
 
 from emoclip.errors import ConfigError, InputError, PackageError  # noqa: E402
 from emoclip.model import (  # noqa: E402
+    Description,
     Runtime,
     hub,
     unit,
@@ -23,7 +24,7 @@ from emoclip.model import (  # noqa: E402
 from emoclip.model.pixels import prepare  # noqa: E402
 from emoclip.training.export import gate  # noqa: E402
 from emoclip.training.export.calibration import Calibration, read_calibration  # noqa: E402
-from emoclip.training.export.export import Description, Towers, export_package  # noqa: E402
+from emoclip.training.export.export import Towers, export_package  # noqa: E402
 from emoclip.training.export.quantisation import measure, smooth  # noqa: E402
 from emoclip.training.nets.model import ClipSizes, VideoTextModel, image_settings  # noqa: E402
 from emoclip.training.nets.tokenizer import clip_tokenizer  # noqa: E402

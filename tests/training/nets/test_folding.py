@@ -81,8 +81,8 @@ def test_unfolding_gives_a_transformer_of_the_same_function():
 
 def test_package_of_wide_heads_is_folded_and_can_be_trained_on(tmp_path):
     pytest.importorskip("onnxscript")
-    from emoclip.model import hub
-    from emoclip.training.export.export import Description, Towers, export_package
+    from emoclip.model import Description, hub
+    from emoclip.training.export.export import Towers, export_package
     from emoclip.training.export.temporal_weights import read_temporal
     from emoclip.training.nets.model import ClipSizes, VideoTextModel, image_settings
     from emoclip.training.nets.tokenizer import clip_tokenizer

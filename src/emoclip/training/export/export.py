@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -16,8 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from emoclip.errors import ConfigError, OutputError, PackageError
-from emoclip.files import atomic_folder, sha256
-from emoclip.model import PixelSpec, Runtime, prepare, unit
+from emoclip.model import Description, PixelSpec, Runtime, check_target, new_package, prepare, seal, unit
 from emoclip.model import package as packages
 from emoclip.training.export.calibration import Calibration
 from emoclip.training.export.gate import judge
@@ -66,24 +65,6 @@ class Towers:
         )
 
 
-@dataclass(frozen=True)
-class Description:
-    """What a package's config.json and card say of it.
-
-    training_data: in words.  sample_fps: frames per second of video that are embedded.
-    notes: paragraphs of Markdown for the card.
-    """
-
-    name: str
-    licence: str
-    source: str
-    training_data: str
-    pixels: PixelSpec
-    frames_per_clip: int = 32
-    sample_fps: float = 7.5
-    notes: str = ""
-
-
 def export_package(
     folder: str | Path,
     towers: Towers,
@@ -114,10 +95,17 @@ def export_package(
         )
     storage: Storage = "fp32" if precision == "fp32" else "fp16"
     folder = Path(folder)
-    _check_target(folder, towers, precision, force=force)
+    check_target(folder, force=force)
+    _check_room(folder, towers, precision)
     examples = _examples(towers, tokenizer, description, seed=0, clips=2, frames=description.frames_per_clip)
-    width = int(examples["frames"].shape[-1])
-    with atomic_folder(folder, force=force) as part:
+    config = partial(
+        description.config,
+        width=int(examples["frames"].shape[-1]),
+        logit_scale=towers.logit_scale,
+        temporal="mean" if towers.temporal is None else "transformer",
+        precision=storage,
+    )
+    with new_package(folder, force=force) as part:
         # Shares of the work as they fell on ViT-B/32: tracing and writing each tower, then the checks.
         whole = progress if calibration is None else lambda share: progress(0.4 * share)
         save_graph(lean(towers.image), examples["pixels"], part / "image.onnx", {0: (1, None)}, storage)
@@ -132,17 +120,15 @@ def export_package(
         save_graph(towers.text, examples["tokens"], part / "text.onnx", {0: (1, None)}, storage)
         whole(0.85)
         tokenizer.save(str(part / "tokenizer.json"), pretty=False)
-        facts: dict[str, Any] = {}
-        _write_config(part, towers, description, storage, width, facts)
+        seal(part, config())
         figures = _check(part, towers, tokenizer, description, storage)
-        facts["cosine_to_torch"] = figures
+        facts: dict[str, Any] = {"cosine_to_torch": figures}
         whole(0.95)
         if precision == "int8" and calibration is not None:
             facts["quantisation"] = _add_int8(
                 part, towers, calibration, description.pixels, lambda share: progress(0.4 + 0.6 * share)
             )
-        (part / "README.md").write_text(_card(description, towers, storage, width, facts), encoding="utf-8")
-        _write_config(part, towers, description, storage, width, facts)
+        seal(part, config(**facts), _card(description, config(**facts)))
     progress(1.0)
     return figures
 
@@ -160,12 +146,7 @@ class _Method(nn.Module):
         return output
 
 
-def _check_target(folder: Path, towers: Towers, precision: Precision, *, force: bool) -> None:
-    if folder.exists() and not (folder.is_dir() and (folder / "config.json").is_file()):
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise OutputError(f"{folder}: exists and is not a model package; name another folder")
-    elif folder.exists() and not force:
-        raise OutputError(f"{folder}: holds a model package already; pass --force to replace it")
+def _check_room(folder: Path, towers: Towers, precision: Precision) -> None:
     parameters = {
         id(p): p.numel()
         for tower in (towers.image, towers.temporal, towers.text)
@@ -225,35 +206,6 @@ def _examples(
     return {"pixels": images, "frames": (embedded[:, None] + changes).clone(), "tokens": tokens}
 
 
-def _write_config(
-    part: Path,
-    towers: Towers,
-    description: Description,
-    storage: Storage,
-    width: int,
-    facts: dict[str, Any],
-) -> None:
-    config = {
-        "format": packages.FORMAT,
-        "name": description.name,
-        "licence": description.licence,
-        "source": description.source,
-        "training_data": description.training_data,
-        "image": asdict(description.pixels),
-        "frames_per_clip": description.frames_per_clip,
-        "sample_fps": description.sample_fps,
-        "width": width,
-        "logit_scale": towers.logit_scale,
-        "temporal": "mean" if towers.temporal is None else "transformer",
-        "precision": storage,
-        **facts,
-        "files": {path.name: sha256(path) for path in sorted(part.iterdir()) if path.name != "config.json"},
-    }
-    (part / "config.json").write_text(
-        json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-
-
 def _check(
     part: Path, towers: Towers, tokenizer: Tokenizer, description: Description, storage: Storage
 ) -> dict[str, float]:
@@ -288,12 +240,10 @@ def _check(
     return figures
 
 
-def _card(
-    description: Description, towers: Towers, storage: Storage, width: int, facts: dict[str, Any]
-) -> str:
-    kind = "temporal transformer" if towers.temporal is not None else "mean of unit frame embeddings"
+def _card(description: Description, config: dict[str, Any]) -> str:
+    kind = "mean of unit frame embeddings" if config["temporal"] == "mean" else "temporal transformer"
     pixels = description.pixels
-    agreement = ", ".join(f"{name} {cosine:.6f}" for name, cosine in facts["cosine_to_torch"].items())
+    agreement = ", ".join(f"{name} {cosine:.6f}" for name, cosine in config["cosine_to_torch"].items())
     return f"""# {description.name}
 
 A model package for emoclip: `emoclip predict VIDEO --model FOLDER`.
@@ -305,19 +255,19 @@ A model package for emoclip: `emoclip predict VIDEO --model FOLDER`.
 | Training data | {description.training_data} |
 | Input | {pixels.size} x {pixels.size} pixels, {pixels.colour}, {pixels.resize} |
 | Clips | {description.frames_per_clip} frames at {description.sample_fps:g} per second, {kind} |
-| Embeddings | {width} numbers, logit scale {towers.logit_scale:.4g} |
-| Weights | stored as {storage}, computed in fp32 |
+| Embeddings | {config["width"]} numbers, logit scale {config["logit_scale"]:.4g} |
+| Weights | stored as {config["precision"]}, computed in fp32 |
 | Cosine to the torch model | {agreement} (least, on random clips and sentences) |
-{_int8_rows(facts)}
+{_int8_rows(config)}
 {description.notes}
 
 The output says how an expression reads to a viewer, not what a person feels.
 """
 
 
-def _int8_rows(facts: dict[str, Any]) -> str:
+def _int8_rows(config: dict[str, Any]) -> str:
     """The card's rows on the 8-bit image tower, or nothing."""
-    quantisation = facts.get("quantisation", {})
+    quantisation = config.get("quantisation", {})
     return "".join(
         f"| int8 image tower on {engine} | to fp32 on {quantisation['held_back_crops']} face crops it was not "
         f"calibrated on: centred cosine {figures['centred_cosine']:.4f}, same top label "

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emoclip.errors import ConfigError, PackageError
-from emoclip.model import PixelSpec
+from emoclip.model import Description, PixelSpec
 from emoclip.model import hub as catalogue
 from emoclip.model import package as packages
 from emoclip.training.export.calibration import Calibration, read_calibration
 from emoclip.training.export.checkpoint import Form, Imported, import_checkpoint, openai_name
-from emoclip.training.export.export import Description, Precision, Towers, export_package
+from emoclip.training.export.export import Precision, Towers, export_package
 from emoclip.training.nets.model import image_settings
 from emoclip.training.nets.tokenizer import VOCABULARY_SIZE, clip_tokenizer
 

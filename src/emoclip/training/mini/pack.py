@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from emoclip.errors import PackageError
-from emoclip.files import sha256
+from emoclip.model import Description, PixelSpec, new_package, seal
 from emoclip.model import package as packages
 from emoclip.training.export.exact import ExactGraph
 from emoclip.training.export.graphs import save_graph
@@ -33,14 +31,16 @@ AGREEMENT = {
 }  # least cosine of a packed tower to its torch original
 KEEP = 0.95  # share of held-out faces that the rejection threshold lets pass
 # A Haar box is how FER-2013's crops were framed: measured on 350 crops, the box's side is 47.5 of 48 pixels.
-PIXELS = {
-    "size": 48,
-    "colour": "grey",
-    "mean": [0.0],
-    "std": [1.0],
-    "resize": "bilinear-antialias",
-    "margin": 0.0,
-}
+PIXELS = PixelSpec(48, "grey", (0.0,), (1.0,), "bilinear-antialias", margin=0.0)
+DESCRIPTION = Description(
+    name="mini",
+    licence="Apache-2.0 for our part; trained on web pictures whose rights are unresolved, see README.md",
+    source="python -m emoclip.training.mini",
+    training_data="FER-2013 train split: grey 48-pixel web faces, votes of ten people for each (FER+), sentences made "
+    "from the votes, class sentences, our lexicon; words from all-MiniLM-L6-v2 (Apache-2.0) over WordNet",
+    pixels=PIXELS,
+    sample_fps=8.0,
+)
 
 
 @dataclass(frozen=True)
@@ -56,82 +56,63 @@ class Towers:
 def write_package(
     folder: Path, towers: Towers, fitted: Fitted, crops: NDArray[np.float32]
 ) -> dict[str, float]:
-    """Write a package folder and return the least cosine per tower between the graphs and torch.
+    """Write a package folder, in place of one that is there, and return the least cosine per tower to torch.
 
     The same towers, figures and crops make the same bytes on every machine.
     fitted: what was read off held-out crops.
     crops: (N, 1, 48, 48) real crops in [0, 1], which the 8-bit image tower is calibrated and checked on.
-    Raises PackageError if a packed tower strays from its original.
+    Raises PackageError if a packed tower strays from its original; the package before stays.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     pixels = torch.from_numpy(crops[-256:])
     tokens = torch.tensor(
         [e.ids for e in towers.tokenizer.encode_batch(["a happy face", "about to cry", "furious"])]
     )
     with torch.no_grad():
         frames = BothWays(towers.image.eval())(pixels).reshape(16, 16, -1)
-    save_graph(BothWays(folded(towers.image)), pixels[:2], folder / "image.onnx", {0: (1, None)}, "fp32")
-    quantise_image(folder / "image.onnx", crops[:512])
-    save_graph(towers.temporal, frames, folder / "temporal.onnx", {0: (1, None), 1: (1, 1023)}, "fp32")
-    store_int8(folder / "temporal.onnx")
-    store_fp16(folder / "temporal.onnx")  # the table of positions
-    # Of any length up to the longest: short sentences, as most labels are, then cost a fifth.
-    lengths = {0: (1, None), 1: (1, towers.text.config.length)}
-    save_graph(towers.text, tokens, folder / "text.onnx", lengths, "fp32")
-    store_int8(folder / "text.onnx")
-    for stray in folder.glob("*.data"):  # large weights lay outside the graph before they were packed
-        stray.unlink()
-    towers.tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    (folder / "README.md").write_text("# mini\n", encoding="utf-8")
-    figures = {
-        "image": _cosine(folder / "image.onnx", "pixels", pixels, BothWays(towers.image)),
-        "temporal": _cosine(folder / "temporal.onnx", "frames", frames, towers.temporal),
-        "text": _cosine(folder / "text.onnx", "tokens", tokens, towers.text),
-    }
-    for name, cosine in figures.items():
-        if not cosine >= AGREEMENT[name]:
-            raise PackageError(f"{folder}: the packed {name} tower differs from torch (cosine {cosine:.4f})")
-    config = {
-        "format": packages.FORMAT,
-        "name": "mini",
-        "licence": "Apache-2.0 for our part; trained on web pictures whose rights are unresolved, see README.md",
-        "source": "python -m emoclip.training.mini",
-        "training_data": "FER-2013 train split: grey 48-pixel web faces, votes of ten people for each (FER+), "
-        "sentences made from the votes, class sentences, our lexicon; words from all-MiniLM-L6-v2 (Apache-2.0) over "
-        "WordNet",
-        "image": PIXELS,
-        "frames_per_clip": 32,
-        "sample_fps": 8.0,
-        "width": int(frames.shape[-1]),
-        "logit_scale": round(fitted.scale, 4),
-        "temporal": "transformer",
-        "precision": "int8",
-        "rejection": {
-            "score": "greatest cosine to a label",
-            "threshold": round(fitted.threshold, 4),
-            "keeps": KEEP,
-        },
-        "intensity": {"slope": round(fitted.intensity[0], 4), "offset": round(fitted.intensity[1], 4)},
-        "resting": [round(float(number), 4) for number in fitted.resting],
-        "calibration": {"held_out_crops": fitted.held},
-        "quantisation": {
-            "greatest_weight": packages.GREATEST_WEIGHT,
-            "least_cosine_to_fp32": {name: round(value, 5) for name, value in figures.items()},
-        },
-        "files": {},
-    }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    seal(folder)
+    with new_package(folder, force=True) as part:
+        save_graph(BothWays(folded(towers.image)), pixels[:2], part / "image.onnx", {0: (1, None)}, "fp32")
+        quantise_image(part / "image.onnx", crops[:512])
+        save_graph(towers.temporal, frames, part / "temporal.onnx", {0: (1, None), 1: (1, 1023)}, "fp32")
+        store_int8(part / "temporal.onnx")
+        store_fp16(part / "temporal.onnx")  # the table of positions
+        # Of any length up to the longest: short sentences, as most labels are, then cost a fifth.
+        lengths = {0: (1, None), 1: (1, towers.text.config.length)}
+        save_graph(towers.text, tokens, part / "text.onnx", lengths, "fp32")
+        store_int8(part / "text.onnx")
+        for stray in part.glob("*.data"):  # large weights lay outside the graph before they were packed
+            stray.unlink()
+        towers.tokenizer.save(str(part / "tokenizer.json"), pretty=False)
+        figures = {
+            "image": _cosine(part / "image.onnx", "pixels", pixels, BothWays(towers.image)),
+            "temporal": _cosine(part / "temporal.onnx", "frames", frames, towers.temporal),
+            "text": _cosine(part / "text.onnx", "tokens", tokens, towers.text),
+        }
+        for name, cosine in figures.items():
+            if not cosine >= AGREEMENT[name]:
+                raise PackageError(
+                    f"{folder}: the packed {name} tower differs from torch (cosine {cosine:.4f})"
+                )
+        config = DESCRIPTION.config(
+            width=int(frames.shape[-1]),
+            logit_scale=round(fitted.scale, 4),
+            temporal="transformer",
+            precision="int8",
+            rejection=rejection(fitted.threshold),
+            intensity={"slope": round(fitted.intensity[0], 4), "offset": round(fitted.intensity[1], 4)},
+            resting=[round(float(number), 4) for number in fitted.resting],
+            calibration={"held_out_crops": fitted.held},
+            quantisation={
+                "greatest_weight": packages.GREATEST_WEIGHT,
+                "least_cosine_to_fp32": {name: round(value, 5) for name, value in figures.items()},
+            },
+        )
+        seal(part, config, "# mini\n")
     return figures
 
 
-def seal(folder: Path) -> None:
-    """Bring the hashes in config.json up to date, after the card was written for instance."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["files"] = {p.name: sha256(p) for p in sorted(folder.iterdir()) if p.name != "config.json"}
-    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def rejection(threshold: float) -> dict[str, object]:
+    """Return what config.json says of a rejection threshold."""
+    return {"score": "greatest cosine to a label", "threshold": round(threshold, 4), "keeps": KEEP}
 
 
 def _cosine(path: Path, name: str, given: Tensor, original: nn.Module) -> float:
