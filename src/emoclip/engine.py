@@ -194,6 +194,7 @@ class EmoCLIP:
         *,
         start_s: float = 0.0,
         end_s: float | None = None,
+        fps: float = 25.0,
         faces: FaceConfig | str = "all",
         window_s: float = WindowConfig.length_s,
         allow_urls: bool = True,
@@ -201,7 +202,8 @@ class EmoCLIP:
     ) -> Recording:
         """See an input once, to ask many times: `timeline` takes the recording, or the file it is written to.
 
-        source, start_s, end_s, allow_urls: as in `classify`.  window_s: the shortest window that will be asked for.
+        source, start_s, end_s, fps, allow_urls: as in `classify`.
+        window_s: the shortest window that will be asked for, in seconds.
         progress: called with the seconds done, and of how many, None for a stream.  Raises InputError, ConfigError.
         """
         config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
@@ -212,6 +214,7 @@ class EmoCLIP:
             window_s=window_s,
             start_s=start_s,
             end_s=end_s,
+            fps=fps,
             allow_urls=allow_urls,
             progress=progress,
         )

@@ -72,6 +72,14 @@ def check_writable(target: Path, *, force: bool = False) -> None:
         raise OutputError(f"{target}: the folder {target.parent} cannot be written")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those around it, if they are not there.  Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: this folder cannot be made ({error.strerror})") from None
+
+
 def write_text(target: str | Path, text: str, *, force: bool = False) -> None:
     """Write `text` as UTF-8 to `target`, whole or not at all.  Raises OutputError.
 

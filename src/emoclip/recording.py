@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig
 from emoclip.errors import InputError, OutputError
 from emoclip.faces import Face
-from emoclip.files import atomic_path
+from emoclip.files import atomic_path, make_folder
 from emoclip.files import sha256 as file_sha256
 
 FORMAT = 2  # 1, which is still read, had neither boxes nor all of the key
@@ -221,10 +221,7 @@ class Shelf:
     def put(self, name: str, recording: Recording) -> Path:
         """Write a recording, whole or not at all.  Returns where.  Raises OutputError."""
         path = self.path(name)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path.parent}: this folder cannot be made ({error.strerror})") from None
+        make_folder(path.parent)
         with atomic_path(path, force=True) as temporary:
             recording.write(temporary)
         return path

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_
+from hypothesis import strategies as st
 from packages import tiny_package
 from PIL import Image
 
@@ -20,6 +23,13 @@ from emoclip.prompts import resolve
 from emoclip.timeline import batch
 from emoclip.timeline.batch import run as run_all
 from emoclip.timeline.plan import SUFFIXES, Settings, plan
+from emoclip.video import Found, find_inputs
+
+PLACES = [
+    *(Found(f"{folder}/{name}") for folder in "ab" for name in ("x.mp4", "X.mov", "y.mp4", "s/x.mp4")),
+    *(Found(f"c/{way}", way) for way in ("x.mp4", "s/x.mp4", "s/y.mp4", "s/t/x.mp4")),
+    Found("rtsp://host/x"),
+]
 
 
 def run(tasks, settings, **options):
@@ -63,19 +73,76 @@ def states(sources, settings, **options):
     return [outcome.state for outcome in outcomes]
 
 
-def test_outputs_are_named_after_the_input_and_told_apart_where_stems_repeat(tmp_path, settings):
-    for name in ("a/x.mp4", "b/x.mp4", "b/x.mov", "b/Y.mp4", "c/y.mp4", "c/z.tar.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+def names(inputs, settings):
+    return [item.name for item in plan(find_inputs(map(str, inputs)), settings)]
+
+
+@pytest.fixture
+def study(tmp_path):
+    for name in ("a/x.mp4", "a/s1/x.mp4", "a/s1/z.tar.mp4", "b/x.mp4", "b/x.mov", "c/Y.mp4", "c/s1/y.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    sources = [
-        str(tmp_path / name)
-        for name in ("a/x.mp4", "b/x.mp4", "b/x.mov", "b/Y.mp4", "c/y.mp4", "c/z.tar.mp4")
+    return tmp_path
+
+
+def test_outputs_are_named_by_their_way_inside_the_folder_that_was_named(study, settings, monkeypatch):
+    assert names([study / "a"], settings()) == ["s1/x", "s1/z.tar", "x"]
+    assert names([study / "c"], settings()) == ["s1/y", "Y"]
+    assert names([study / "a" / "s1"], settings()) == ["x", "z.tar"]
+    assert names([study / "*" / "s1" / "*.mp4"], settings()) == ["a/s1/x", "a/s1/z.tar", "c/s1/y"]
+    assert names([study / "a/s1/x.mp4"], settings()) == ["x"]
+    monkeypatch.chdir(study / "a")
+    assert names(["."], settings()) == ["s1/x", "s1/z.tar", "x"]
+    assert names(["../b/x.mov", "-", "rtsp://host:554/live/1?x=2"], settings()) == [
+        *("x", "stdin", "host-554-live-1?x=2")
     ]
-    names = [task.name for task in plan(sources, settings())]
-    assert names == ["a_x.mp4", "b_x.mp4", "x.mov", "b_Y.mp4", "c_y.mp4", "z.tar"]
-    assert [task.name for task in plan([sources[0]], settings())] == ["x"]
-    streams = [0, "-", "rtsp://host:554/live/1?x=2"]
-    assert [task.name for task in plan(streams, settings())] == ["camera-0", "stdin", "host-554-live-1?x=2"]
+    assert [item.name for item in plan([0], settings())] == ["camera-0"]
+
+
+def test_a_link_is_called_as_its_user_calls_it(study, settings):
+    (study / "monday.mp4").symlink_to(study / "a" / "x.mp4")
+    assert names([study / "monday.mp4"], settings()) == ["monday"]
+
+
+@settings_(max_examples=60, deadline=None)
+@given(st.sets(st.sampled_from(PLACES), min_size=1), st.randoms(use_true_random=False))
+def test_the_name_of_an_output_does_not_depend_on_what_else_is_in_the_batch(chosen, random):
+    """Folders of frames stand for themselves, so that nothing has to lie on a disk: any subset in any order."""
+    chosen = sorted(chosen, key=lambda found: str(found))
+    random.shuffle(chosen)
+    alone = {found: plan([found], Settings(out=Path("out")))[0].name for found in chosen}
+    if len({name.casefold() for name in alone.values()}) < len(alone):
+        with pytest.raises(ConfigError, match="both would write"):
+            plan(chosen, Settings(out=Path("out")))
+    else:
+        assert [item.name for item in plan(chosen, Settings(out=Path("out")))] == list(alone.values())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "made"),
+    [
+        (["a", "b/x.mp4"], "x.json"),
+        (["b"], "x.json"),
+        (["a/x.mp4", "a/s1/x.mp4"], "x.json"),
+        (["c/Y.mp4", "c/s1/y.mp4"], "y.json"),
+    ],
+)
+def test_inputs_that_would_land_on_the_same_name_are_refused_before_any_work(inputs, made, study, settings):
+    with pytest.raises(ConfigError, match=rf"both would write {made}; name the folder") as caught:
+        names([study / name for name in inputs], settings())
+    assert "\n" not in str(caught.value)
+    assert not settings().out.exists()
+
+
+def test_outputs_mirror_the_folders_and_sidecars_point_back_from_where_they_lie(folders, settings):
+    outcomes = list(run(plan(find_inputs([str(Path(folders[0]).parents[1])]), settings()), settings()))
+    assert [outcome.state for outcome in outcomes] == ["done"] * 3
+    made = settings().out / "in" / "one.json"
+    record = json.loads(made.read_text())
+    assert (made.parent / record["input"]).resolve() == Path(folders[0])
+    assert record["outputs"] == {"one.csv": sha256(made.with_suffix(".csv"))}
+    again = list(run(plan(find_inputs([str(Path(folders[0]).parents[1])]), settings()), settings()))
+    assert [outcome.state for outcome in again] == ["skipped"] * 3
 
 
 def test_two_outputs_of_one_name_are_refused_before_any_work(tmp_path, settings):

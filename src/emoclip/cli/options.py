@@ -18,6 +18,9 @@ MaxFaces = Annotated[int, typer.Option("--max-faces", min=1, help="Faces read in
 MinFace = Annotated[int, typer.Option("--min-face", min=8, help="Side of the smallest face read, in px.")]
 Start = Annotated[float, typer.Option("--start", min=0, help="Start at this second.")]
 End = Annotated[float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")]
+PictureFps = Annotated[
+    float, typer.Option("--fps", help="Frames per second of a folder of pictures or TIFF pages.")
+]
 Model = Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Videos at once.")]
 Provider = Annotated[str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")]

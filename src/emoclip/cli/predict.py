@@ -20,7 +20,17 @@ from emoclip.cli.console import (
     stdout_console,
     warn,
 )
-from emoclip.cli.options import DETECTOR, MIN_FACE, Detector, End, MinFace, Model, Provider, Start
+from emoclip.cli.options import (
+    DETECTOR,
+    MIN_FACE,
+    Detector,
+    End,
+    MinFace,
+    Model,
+    PictureFps,
+    Provider,
+    Start,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -60,9 +70,7 @@ def predict(
     ] = "largest",
     start: Start = 0.0,
     end: End = None,
-    fps: Annotated[
-        float, typer.Option("--fps", help="Frames per second of a folder of pictures or TIFF pages.")
-    ] = 25.0,
+    fps: PictureFps = 25.0,
     each: EachPicture = None,
     json_file: Annotated[
         Path | None,

@@ -29,6 +29,7 @@ from emoclip.cli.options import (
     MaxFaces,
     MinFace,
     Model,
+    PictureFps,
     Provider,
     Start,
 )
@@ -72,9 +73,7 @@ def timeline(
     step: Annotated[float, typer.Option("--step", help="Seconds between the starts of rows.")] = 0.5,
     start: Start = 0.0,
     end: End = None,
-    fps: Annotated[
-        float, typer.Option("--fps", help="Frames per second of a folder of pictures or TIFF pages.")
-    ] = 25.0,
+    fps: PictureFps = 25.0,
     each: EachPicture = None,
     camera: Annotated[
         int | None, typer.Option("--camera", min=0, help="Read this camera until Ctrl-C.", show_default=False)
@@ -138,14 +137,13 @@ def timeline(
     from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
     from emoclip.prompts import resolve
     from emoclip.timeline import Settings, parse_baseline, plan
-    from emoclip.video import expand_inputs
+    from emoclip.video import find_inputs
 
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}")
-    sources: list[str | int] = list(expand_inputs(inputs or [], each=each, say=warn))
-    if camera is not None:
-        sources.append(camera)
-    if not sources:
+    found = find_inputs(inputs or [], each=each, say=warn)
+    cameras = [] if camera is None else [camera]
+    if not found and not cameras:
         fail("name a video, a folder of videos, or --camera 0")
     chosen = [name.strip() for name in formats.split(",") if name.strip()] + ["npz"] * embeddings_only
     prompts = resolve(labels)
@@ -180,8 +178,8 @@ def timeline(
         recordings=recordings,
     )
     if out == "-":
-        return _stream(sources, settings)
-    outcomes = run_all(plan(sources, settings), settings, jobs)
+        return _stream([*dict.fromkeys(item.source for item in found), *cameras], settings)
+    outcomes = run_all(plan([*found, *cameras], settings), settings, jobs)
     _tell(outcomes, settings)
     return 1 if any(outcome.state == "failed" for outcome in outcomes) else 0
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from emoclip.cli.console import RunPrecision, fail, say, warn
+from emoclip.cli.console import EachPicture, RunPrecision, fail, say, warn
 from emoclip.cli.options import (
     DETECTOR,
     MAX_FACES,
@@ -16,6 +16,7 @@ from emoclip.cli.options import (
     MaxFaces,
     MinFace,
     Model,
+    PictureFps,
     Provider,
     Start,
 )
@@ -34,6 +35,8 @@ def watch(
     ] = 2.0,
     start: Start = 0.0,
     end: End = None,
+    fps: PictureFps = 25.0,
+    each: EachPicture = None,
     faces: Annotated[str, typer.Option("--faces", help="all, or full (frames are face crops).")] = "all",
     max_faces: MaxFaces = MAX_FACES,
     min_face: MinFace = MIN_FACE,
@@ -55,7 +58,7 @@ def watch(
     from emoclip.cli.timeline import run_all
     from emoclip.config import FaceConfig, WindowConfig
     from emoclip.timeline import Settings, plan
-    from emoclip.video import expand_inputs
+    from emoclip.video import find_inputs
 
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}")
@@ -67,13 +70,14 @@ def watch(
         windows=WindowConfig(length_s=window, step_s=window),
         start_s=start,
         end_s=end,
+        fps=fps,
         force=force,
         threads=threads,
         provider=provider,
         precision=precision,
         watch_only=True,
     )
-    outcomes = run_all(plan(list(expand_inputs(inputs, say=warn)), settings), settings, jobs)
+    outcomes = run_all(plan(find_inputs(inputs, each=each, say=warn), settings), settings, jobs)
     done = [outcome for outcome in outcomes if outcome.state == "done"]
     kept = sum(outcome.state == "skipped" for outcome in outcomes)
     spent_s = sum(outcome.spent_s for outcome in done)

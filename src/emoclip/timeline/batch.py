@@ -8,10 +8,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
-from pathlib import Path
 from typing import Any
 
-from emoclip.errors import LabelWarning, OutputError
+from emoclip.errors import LabelWarning
+from emoclip.files import make_folder
 from emoclip.timeline.outputs import Outcome, Progress, attempt
 from emoclip.timeline.plan import Input, Settings
 from emoclip.timeline.watching import Model
@@ -36,7 +36,7 @@ def run(
     model = _load(load, settings, settings.threads)
     if not settings.watch_only:
         model.embed_text(settings.prompts, strict=settings.strict)
-    _make_folder(settings.out)
+    make_folder(settings.out)
     if jobs < 2 or len(inputs) < 2:
         for place, item in enumerate(inputs):
             yield attempt(model, item, settings, _from(place, progress))
@@ -54,13 +54,6 @@ def run(
 
 def _load(load: Loader, settings: Settings, threads: int | None) -> Model:
     return load(settings.model, threads=threads, provider=settings.provider, precision=settings.precision)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: this folder cannot be made ({error.strerror})") from None
 
 
 def _from(place: int, progress: Progress | None) -> Progress | None:

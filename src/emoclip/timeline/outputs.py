@@ -10,7 +10,7 @@ from typing import Literal
 
 from emoclip import interrupt
 from emoclip.errors import in_one_line
-from emoclip.files import atomic_path, check_writable, sha256, write_text
+from emoclip.files import atomic_path, check_writable, make_folder, sha256, write_text
 from emoclip.recording import Recording, Shelf, input_digest, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
@@ -59,6 +59,7 @@ def _watch(model: Model, item: Input, settings: Settings, progress: Progress | N
         window_s=settings.windows.length_s,
         start_s=settings.start_s,
         end_s=settings.end_s,
+        fps=settings.fps,
         progress=_share(progress),
     )
     if not new:
@@ -83,13 +84,14 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
         if sidecar.is_done(record_file, hashes):
             return Outcome(item.source, "skipped", "done already")
         force = True  # ours, cut off while they were written
+    make_folder(record_file.parent)
     for target in (record_file, *made):
         check_writable(target, force=force)
         for leftover in target.parent.glob(f".{glob.escape(target.stem)}.*.part*"):
             leftover.unlink()
 
     timeline, recording = _timeline(model, item, settings, content, progress)
-    home = None if settings.absolute_paths else settings.out
+    home = None if settings.absolute_paths else record_file.parent
     record = sidecar.record(
         timeline, model.package, settings.prompts, choices, hashes, settings.command, home
     )
@@ -100,7 +102,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
             if recording and target.suffix == ".npz":
                 recording.write(temporary)
             else:
-                _write(target.name.removeprefix(item.name), temporary, timeline, item, settings)
+                _write(target.name.removeprefix(Path(item.name).name), temporary, timeline, item, settings)
         outputs[target.name] = sha256(target)
     write_text(record_file, sidecar.to_json(record | {"complete": True, "outputs": outputs}), force=True)
     return Outcome(

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from emoclip.prompts import PromptSet, resolve
 from emoclip.recording import is_recording
 from emoclip.timeline.baseline import Baseline
 from emoclip.timeline.formats import WRITERS, check_installed
-from emoclip.video import is_address
+from emoclip.video import Found, is_address
 
 # What --formats names: what follows the input's stem in the names of the files it makes.
 SUFFIXES = {name: tuple(files) for name, files in WRITERS.items()} | {
@@ -86,13 +85,16 @@ class Input:
     name: str
 
 
-def plan(sources: Sequence[str | int], settings: Settings) -> list[Input]:
-    """Name every input's outputs: its stem, or as much of its path as tells it from the others.
+def plan(sources: Sequence[str | int | Found], settings: Settings) -> list[Input]:
+    """Name every input's outputs, by that input alone.
 
-    A name of more than 200 bytes is cut short and ends in a hash of itself; bytes that are no UTF-8 become %NN.
-    Raises ConfigError if two outputs would still have one name, or a format cannot be made of an input.
+    What was found in a folder is named by its way inside that folder, anything else by itself, without the ending.
+    A part of more than 200 bytes is cut short and ends in a hash of itself; bytes that are no UTF-8 become %NN.
+    Raises ConfigError if two outputs would have one name, or a format cannot be made of an input.
     """
-    for source in sources:
+    inputs = []
+    for found in sources:
+        source = found.source if isinstance(found, Found) else found
         if "overlay" in settings.formats and (
             source == "-" or isinstance(source, int) or is_recording(source)
         ):
@@ -101,23 +103,18 @@ def plan(sources: Sequence[str | int], settings: Settings) -> list[Input]:
             )
         if "npz" in settings.formats and is_recording(source):
             raise ConfigError(f"formats: {source} is an npz already; leave npz out")
-    paths = [_path(source) for source in sources]
-    names = [path.name if os.path.isdir(path) else path.stem for path in paths]  # noqa: PTH112 (takes any length)
-    for depth in range(1, max((len(path.parts) for path in paths), default=0)):
-        count = Counter(name.casefold() for name in names)
-        names = [
-            "_".join(path.parts[-depth:]) if count[name.casefold()] > 1 else name
-            for name, path in zip(names, paths, strict=True)
-        ]
-    inputs = [Input(source, _output_name(name)) for source, name in zip(sources, names, strict=True)]
+        inputs.append(Input(source, _name(source, found.inside if isinstance(found, Found) else None)))
     taken: dict[str, Input] = {}
-    for item in inputs:
+    for item in dict.fromkeys(inputs):
         for target in targets(item, settings):
-            other = taken.setdefault(target.name.casefold(), item)
+            other = taken.setdefault(str(target).casefold(), item)
             if other is not item:
-                both = f"{told_source(other.source)} and {told_source(item.source)}"
-                raise ConfigError(f"{both}: both would write {target.name}; give each its own --out")
-    return inputs
+                made = target.relative_to(settings.out).as_posix()
+                raise ConfigError(
+                    f"{told_source(other.source)} and {told_source(item.source)}: both would write {made}; name the "
+                    "folder that holds both, or give each its own --out"
+                )
+    return list(dict.fromkeys(inputs))
 
 
 def targets(item: Input, settings: Settings) -> list[Path]:
@@ -126,21 +123,27 @@ def targets(item: Input, settings: Settings) -> list[Path]:
     return [settings.out / f"{item.name}{suffix}" for suffix in suffixes]
 
 
-def _output_name(name: str) -> str:
-    return shorten(re.sub("[\ud800-\udfff]", lambda match: f"%{ord(match[0]) & 0xFF:02X}", name))
-
-
 def told_source(source: str | int) -> str:
     """Name an input for people."""
     return f"camera {source}" if isinstance(source, int) else told(source)
 
 
-def _path(source: str | int) -> Path:
-    """A path that an input's outputs can be named after."""
+def _name(source: str | int, inside: str | None) -> str:
+    """What the outputs of an input begin with, with slashes between folders."""
     if isinstance(source, int):
-        return Path(f"camera-{source}")
+        return f"camera-{source}"
     if source == "-":
-        return Path("stdin")
+        return "stdin"
     if is_address(source):
-        return Path("-".join(part for part in source.split("://")[1].replace(":", "/").split("/") if part))
-    return Path(source).resolve()
+        parts = source.split("://")[1].replace(":", "/").split("/")
+        return _writable("-".join(part for part in parts if part))
+    # Not through links: an input is called what its user calls it.
+    path = Path(os.path.abspath(source))  # noqa: PTH100 (takes any length)
+    way = Path(inside) if inside else Path(path.name)
+    if not os.path.isdir(path):  # noqa: PTH112 (takes any length)
+        way = way.parent / way.stem
+    return "/".join(_writable(part) for part in way.parts) or "root"
+
+
+def _writable(name: str) -> str:
+    return shorten(re.sub("[\ud800-\udfff]", lambda match: f"%{ord(match[0]) & 0xFF:02X}", name))

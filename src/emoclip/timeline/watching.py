@@ -55,6 +55,7 @@ def record(
     window_s: float,
     start_s: float = 0.0,
     end_s: float | None = None,
+    fps: float = 25.0,
     allow_urls: bool = True,
     progress: Callable[[float, float | None], None] | None = None,
     key: Key | None = None,
@@ -62,11 +63,12 @@ def record(
     """Watch an input from start_s to end_s seconds and keep what was seen of its faces, no picture.
 
     window_s: the shortest window that will be asked for, in seconds; shorter ones need more frames a second.
+    fps: as in `open_video`.
     progress: called with the seconds of video done, and with how many there are, None for a stream.
     key: what `asked` says of all this, where it is known already.  Raises InputError.
     """
-    key = key or asked(model, input_digest(source), faces, window_s, start_s, end_s)
-    with open_video(source, start_s=start_s, end_s=end_s, allow_urls=allow_urls) as video:
+    key = key or asked(model, input_digest(source), faces, window_s, start_s, end_s, fps)
+    with open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls) as video:
         recording = Recording(video.name, video.duration_s, key, model.package.width)
         known = [limit for limit in (end_s, video.duration_s) if limit is not None]
         told = (
@@ -89,13 +91,14 @@ def recorded(
     window_s: float,
     start_s: float = 0.0,
     end_s: float | None = None,
+    fps: float = 25.0,
     progress: Callable[[float, float | None], None] | None = None,
 ) -> tuple[Recording, bool]:
     """Return the recording of an input from a shelf, watched and put there if it is not, and whether it was.
 
     The rest as in `record`.  Raises InputError, OutputError.
     """
-    key = asked(model, input_digest(source), faces, window_s, start_s, end_s)
+    key = asked(model, input_digest(source), faces, window_s, start_s, end_s, fps)
     if kept := shelf.find(name, key):
         return kept, False
     made = record(
@@ -105,6 +108,7 @@ def recorded(
         window_s=window_s,
         start_s=start_s,
         end_s=end_s,
+        fps=fps,
         progress=progress,
         key=key,
     )

@@ -4,7 +4,7 @@ from emoclip.video.ahead import Ahead, one_opencv_thread
 from emoclip.video.animations import read_animation
 from emoclip.video.folders import VIDEO_SUFFIXES
 from emoclip.video.frames import Frame
-from emoclip.video.inputs import AHEAD_BYTES, Video, expand_inputs, open_video
+from emoclip.video.inputs import AHEAD_BYTES, Found, Video, expand_inputs, find_inputs, open_video
 from emoclip.video.pictures import Pixels, is_picture, natural_order, read_picture
 from emoclip.video.sources import for_ffmpeg, is_address
 
@@ -12,10 +12,12 @@ __all__ = [
     "AHEAD_BYTES",
     "VIDEO_SUFFIXES",
     "Ahead",
+    "Found",
     "Frame",
     "Pixels",
     "Video",
     "expand_inputs",
+    "find_inputs",
     "for_ffmpeg",
     "is_address",
     "is_picture",

@@ -24,6 +24,7 @@ def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
     """The inputs that a folder stands for, its own folders included, in natural order.
 
     Each video is one.  The pictures of a folder are one too, its frames, if they look like a clip's; else one each.
+    Where there is neither, the recordings that `emoclip watch` made are meant, one each.
     each: settles that, True for one each.  say: called with a line for what was guessed, and for what is left out.
     Hidden files and folders are not meant.
     """
@@ -44,6 +45,9 @@ def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
         found += videos
         if pictures:
             found += pictures if _are_photographs(Path(place), pictures, each, say) else [Path(place)]
+    if not found:
+        found = [path for path in others if path.suffix.lower() == ".npz"]
+        others = [path for path in others if path not in set(found)]
     if others and found:
         say(f"{told(folder)}: {left_out(others)}")
     return [str(path) for path in natural_order(found)] or [str(folder)]
