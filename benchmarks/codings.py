@@ -27,6 +27,7 @@ from emoclip.codings.samples import lessons
 from emoclip.codings.validate import fit, read_marks
 from emoclip.engine import EmoCLIP
 from emoclip.recording import Key, Look, Recording
+from emoclip.results import Quality
 
 MIX, PLAIN, REST = "surprise with some fear", "plain surprise", ""
 RUNS = [MIX] * 5 + [PLAIN] * 6 + [REST] * 11
@@ -58,7 +59,7 @@ def film(
         seen = model.embed_frames([shaken(picture, rng) for _ in range(VIEWS)])
         frames = int(rng.uniform(1.5, 4.0) * FPS)
         for step in range(frames):
-            look = Look(0, 48.0, 1.0, seen[rng.integers(VIEWS)], 0.5, None)
+            look = Look(0, 1.0, Quality(48.0, 0.5), seen[rng.integers(VIEWS)])
             recording.frames.append((at + step / FPS, [look]))
         truth.append((at, at + frames / FPS, str(kind)))
         at += frames / FPS

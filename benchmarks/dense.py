@@ -34,8 +34,8 @@ def anew(model: Any, video: Path, seconds: float) -> np.ndarray:
     """Return the same with every window's frames embedded again."""
     from emoclip.config import FaceConfig
     from emoclip.faces import FaceFollower, crop_face
-    from emoclip.timeline.stream import EDGE_S
     from emoclip.timeline.watching import watched
+    from emoclip.timeline.windows import EDGE_S
     from emoclip.video.inputs import open_video
 
     text = model.embed_text(LABELS)

@@ -7,6 +7,7 @@ import numpy as np
 from emoclip.codings import Coding, Mark
 from emoclip.engine import EmoCLIP
 from emoclip.recording import Key, Look, Recording
+from emoclip.results import Quality
 
 WIDTH = 16
 FACES = np.random.default_rng(7).normal(size=(3, WIDTH))  # how smirk, wink and nothing look
@@ -24,7 +25,7 @@ def film(
         face = FACES[["smirk", "wink", ""].index(label)]
         for step in range(round(seconds * 8)):
             seen = (face + looks_like + rng.normal(size=WIDTH) * 0.7).astype(np.float32)
-            recording.frames.append((at + step / 8, [Look(0, 60.0, 1.0, seen, 0.5, None)]))
+            recording.frames.append((at + step / 8, [Look(0, 1.0, Quality(60.0, 0.5), seen)]))
         if label:
             marks.append(Mark(at, at + seconds, label))
         at += seconds

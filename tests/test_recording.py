@@ -1,6 +1,7 @@
 """Recordings: a video's faces as numbers, read again without the video."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -93,31 +94,49 @@ def test_pickles_in_it_are_never_run(tmp_path):
         Recording.read(tmp_path / "bomb.npz")
 
 
-def old(path, made):
-    """Write a recording as format 1 had it."""
+def old(path, made, version):
+    """Write a recording as an earlier format had it."""
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
-    head = json.loads(arrays["head"].tobytes())
-    head = {k: head[k] for k in ("name", "duration_s", "width", "warnings")} | {
-        "format": 1,
-        "model": head["key"]["model"],
-    }
-    del arrays["box"]
+    head = json.loads(arrays["head"].tobytes()) | {"format": version}
+    if version == 1:
+        head["model"] = head.pop("key")["model"]
+    newer = ("exposure", "yaw", "pitch", "roll") + ("box",) * (version == 1)
+    arrays = {name: array for name, array in arrays.items() if name not in newer}
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     np.savez_compressed(made, **arrays)
     return made
 
 
-def test_the_format_before_is_read(model, kept, tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_formats_before_are_read_and_say_no_more_than_they_knew(model, kept, tmp_path, version):
     timeline, path = kept
-    again = model.timeline(old(path, tmp_path / "old.npz"), "calm, joyful", windows=WINDOWS).read()
-    assert repr(again.windows) == repr(timeline.windows)
+    again = model.timeline(old(path, tmp_path / "old.npz", version), "calm, joyful", windows=WINDOWS).read()
+    for row, before in zip(again.windows, timeline.windows, strict=True):
+        unknown = {"exposure": math.nan, "yaw": math.nan, "pitch": math.nan, "roll": math.nan}
+        assert repr(row) == repr(replace(before, quality=replace(before.quality, **unknown)))
+
+
+def test_a_recording_is_asked_with_other_cutoffs(model, kept):
+    _, path = kept
+    plain = model.timeline(path, "calm, joyful", windows=WINDOWS).read()
+    seen = [row.quality for row in plain.windows if row.status == "ok"]
+    assert all(100 < each.size < 400 and 0.4 < each.exposure < 1 and abs(each.yaw) < 30 for each in seen)
+    dark = model.timeline(path, "calm, joyful", windows=replace(WINDOWS, min_exposure=1.0)).read()
+    assert {row.status for row in dark.windows} == {"too_dark", "no_face", "low_coverage"}
+    assert dark.segments == []
+
+
+def test_a_cutoff_on_what_is_not_known_is_told(model, kept, tmp_path):
+    ask = replace(WINDOWS, max_yaw=30.0)
+    with pytest.warns(UserWarning, match="max_yaw left nothing out"):
+        model.timeline(old(kept[1], tmp_path / "old.npz", 2), "calm, joyful", windows=ask).read()
 
 
 def test_boxes_and_key_come_back(model, kept, media):
     recording = Recording.read(kept[1])
     look = next(looks[0] for _, looks in recording.frames if looks)
-    assert look.side == min(look.box[2] - look.box[0], look.box[3] - look.box[1])
+    assert look.quality.size == min(look.box[2] - look.box[0], look.box[3] - look.box[1])
     assert recording.key.input == input_digest(media / "face_noface.mov")
     assert (recording.key.start_s, recording.key.end_s) == (0.0, None)
 

@@ -46,12 +46,20 @@ class FaceConfig:
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """Sliding windows over a track, in seconds, and what makes one readable."""
+    """Sliding windows over a track, in seconds, and what makes one readable.
+
+    Frames that do not pass a cut-off are left out of their window, and too few of the others leave it unread.
+    """
 
     length_s: float = 2.0  # seconds of video per prediction
     step_s: float = 0.5  # seconds between window starts
     min_coverage: float = 0.5  # share of a window's frames that must show the face
-    min_sharpness: float = 0.01  # below is blurred (recording.sharpness); 0 reads any face
+    min_size: float = (
+        0.0  # pixels: faces with a shorter side below are too_small, as those below min_face_px are
+    )
+    max_yaw: float = 90.0  # degrees: faces turned further are turned_away; 90 reads any
+    min_exposure: float = 0.0  # in [0, 1]: below is too_dark (faces.quality.exposure)
+    min_sharpness: float = 0.01  # below is blurred (faces.quality.sharpness); 0 reads any face
 
     def __post_init__(self) -> None:
         if not 0 < self.step_s <= self.length_s:
@@ -60,8 +68,13 @@ class WindowConfig:
             raise ConfigError(f"length_s={self.length_s} must be in [0.05, 3600] seconds")
         if not 0 <= self.min_coverage <= 1:
             raise ConfigError(f"min_coverage={self.min_coverage} must be in [0, 1]")
-        if not self.min_sharpness >= 0:
-            raise ConfigError(f"min_sharpness={self.min_sharpness} must not be negative")
+        if not 0 < self.max_yaw <= 90:
+            raise ConfigError(f"max_yaw={self.max_yaw} must be in (0, 90] degrees")
+        if not 0 <= self.min_exposure <= 1:
+            raise ConfigError(f"min_exposure={self.min_exposure} must be in [0, 1]")
+        for name in ("min_size", "min_sharpness"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name}={getattr(self, name)} must not be negative")
 
 
 @dataclass(frozen=True)

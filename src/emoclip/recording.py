@@ -6,7 +6,7 @@ The one format between seeing and asking: timelines, symptom scores, codings and
 import json
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from math import inf
 from pathlib import Path
@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig
 from emoclip.errors import InputError, OutputError
-from emoclip.faces import Face
+from emoclip.faces import Face, quality_of
 from emoclip.files import atomic_path, make_folder
 from emoclip.files import sha256 as file_sha256
+from emoclip.results import Quality
 
-FORMAT = 2  # 1, which is still read, had neither boxes nor all of the key
+FORMAT = 3  # 2, still read, had no exposure and angles; 1, too, neither boxes nor all of the key
 PICTURE_SIDE = 96  # of a kept picture, in pixels
+# The fields of a Quality, in order, and what a file calls them.
+QUALITIES = {part.name: part.name for part in fields(Quality)} | {"size": "side"}
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,16 @@ class SeenFrame:
 class Look:
     """What a window needs to know of one face in one frame.
 
-    side: of its box, in pixels.  embedding: (D,), not normalised; it, sharpness and picture are None in frames that
-    are not embedded.  picture: small, (h, w, 3) uint8 RGB, never part of a recording.
+    embedding: (D,), not normalised; it and picture are None in frames that are not embedded, and quality tells no
+    sharpness and exposure there.  picture: small, (h, w, 3) uint8 RGB, never part of a recording.
     box: x0, y0, x1, y1 in pixels of the frame; None in recordings of format 1.
     """
 
     track_id: int
-    side: float
     score: float
+    quality: Quality
     embedding: NDArray[np.float32] | None
-    sharpness: float | None
-    picture: NDArray[np.uint8] | None
+    picture: NDArray[np.uint8] | None = None
     box: tuple[float, float, float, float] | None = None
 
 
@@ -129,12 +131,16 @@ class Recording:
         return (frame for frame in self.frames if start_s <= frame[0] < end_s)
 
     def write(self, path: Path) -> None:
-        """Write it as .npz: times (F,); per look its frame, track, box, score and sharpness; embeddings (M, D)."""
+        """Write it as .npz: times (F,); per look its frame, track, box, score and quality; embeddings (M, D)."""
         looks = [(at, item) for at, (_, seen) in enumerate(self.frames) for item in seen]
         embedded = [item.embedding for _, item in looks if item.embedding is not None]
         head = {name: getattr(self, name) for name in ("name", "duration_s", "width", "warnings")}
         head |= {"format": FORMAT, "key": asdict(self.key)}
         unknown = (np.nan,) * 4
+        qualities: dict[str, Any] = {
+            key: np.array([getattr(item.quality, name) for _, item in looks], np.float64)
+            for name, key in QUALITIES.items()
+        }
         with open(path, "wb") as file:
             np.savez_compressed(
                 file,
@@ -142,18 +148,15 @@ class Recording:
                 time_s=np.array([time_s for time_s, _ in self.frames], np.float64),
                 frame=np.array([at for at, _ in looks], np.int64),
                 track_id=np.array([item.track_id for _, item in looks], np.int64),
-                side=np.array([item.side for _, item in looks], np.float64),
                 box=np.array([item.box or unknown for _, item in looks], np.float64).reshape(len(looks), 4),
                 score=np.array([item.score for _, item in looks], np.float64),
-                sharpness=np.array(
-                    [np.nan if i.sharpness is None else i.sharpness for _, i in looks], np.float64
-                ),
+                **qualities,
                 embeddings=np.array(embedded, np.float32).reshape(len(embedded), self.width),
             )
 
     @classmethod
     def read(cls, path: Path, *, model: str | None = None) -> "Recording":
-        """Read what `write` wrote, in this format or the one before; nothing in it is executed.
+        """Read what `write` wrote, in this format or one before; nothing in it is executed.
 
         model: `Package.digest` of the model that will be asked.  Raises InputError, also for another model's.
         """
@@ -162,23 +165,24 @@ class Recording:
                 arrays = dict(file)
             head = json.loads(arrays.pop("head").tobytes())
             version = head.pop("format")
-            if version not in (1, FORMAT):
+            if version not in range(1, FORMAT + 1):
                 raise InputError(
                     f"{path}: was kept by another version of emoclip; make it again from the video"
                 )
-            head["key"] = Key(**(head["key"] if version == FORMAT else {"model": head.pop("model")}))
+            head["key"] = Key(**(head["key"] if version > 1 else {"model": head.pop("model")}))
             recording = cls(**head)
             recording.frames = [(float(time_s), []) for time_s in arrays["time_s"]]
             rows = iter(arrays["embeddings"])
-            columns = [arrays[name].tolist() for name in ("frame", "track_id", "side", "score", "sharpness")]
-            boxes = arrays["box"].tolist() if version == FORMAT else [None] * len(columns[0])
-            for at, track_id, side, score, sharp, box in zip(*columns, boxes, strict=True):
-                embedded = not np.isnan(sharp)
-                vector, blur = (next(rows), sharp) if embedded else (None, None)
-                known = box is not None and not np.isnan(box[0])
-                recording.frames[at][1].append(
-                    Look(track_id, side, score, vector, blur, None, tuple(box) if known else None)
-                )
+            unknown = np.full(len(arrays["frame"]), np.nan)
+            columns = [arrays[name].tolist() for name in ("frame", "track_id", "score")]
+            boxes = arrays["box"].tolist() if version > 1 else [(np.nan,) * 4] * len(unknown)
+            told = QUALITIES.values() if version > 2 else ("side", "sharpness")
+            seen = zip(*(arrays[key] if key in told else unknown for key in QUALITIES.values()), strict=True)
+            for at, track_id, score, box, numbers in zip(*columns, boxes, seen, strict=True):
+                quality = Quality(*map(float, numbers))
+                vector = None if np.isnan(quality.sharpness) else next(rows)
+                known = None if np.isnan(box[0]) else tuple(box)
+                recording.frames[at][1].append(Look(track_id, score, quality, vector, None, known))
         except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration, zipfile.BadZipFile):
             raise InputError(
                 f"{path}: not a recording of ours, or damaged; make it again from the video"
@@ -252,23 +256,9 @@ def is_recording(source: object) -> bool:
 
 def look(face: SeenFace, keep_picture: bool) -> Look:
     """Boil a seen face down, so that no full-size crop outlives its frame."""
-    x0, y0, x1, y1 = face.face.box
-    sharp, picture = None, None
-    if face.crop is not None:
-        sharp = sharpness(face.crop)
-        if keep_picture:
-            small = cv2.resize(face.crop, (PICTURE_SIDE, PICTURE_SIDE), interpolation=cv2.INTER_AREA)
-            picture = np.asarray(small, np.uint8)
-    side = min(x1 - x0, y1 - y0)
-    return Look(face.face.track_id, side, face.face.score, face.embedding, sharp, picture, face.face.box)
-
-
-def sharpness(crop: NDArray[np.uint8]) -> float:
-    """Energy of fine detail in a face crop: variance of the Laplacian over variance of the brightness, at 64 x 64.
-
-    crop: (h, w, 3) uint8 RGB.  Measured on real faces: 0.25 to 0.8 sharp, 0.02 with a Gaussian blur of 2 % of the
-    crop's side, 0.004 with 4 %; 0 for a flat picture.  Dividing by the variance takes light and contrast out.
-    """
-    grey = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (64, 64), interpolation=cv2.INTER_AREA)
-    spread = float(grey.std()) ** 2
-    return float(cv2.Laplacian(grey, cv2.CV_32F).std()) ** 2 / spread if spread > 1 else 0.0
+    picture = None
+    if face.crop is not None and keep_picture:
+        small = cv2.resize(face.crop, (PICTURE_SIDE, PICTURE_SIDE), interpolation=cv2.INTER_AREA)
+        picture = np.asarray(small, np.uint8)
+    quality = quality_of(face.face, face.crop)
+    return Look(face.face.track_id, face.face.score, quality, face.embedding, picture, face.face.box)

@@ -1,5 +1,6 @@
 """What a user gets back: each converts in one call, to plain data, to a table, to what a notebook shows."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
@@ -97,8 +98,29 @@ class Classification:
         )
 
 
-WindowStatus = Literal["ok", "no_face", "too_small", "low_coverage", "blurred"]
+WindowStatus = Literal["ok", "no_face", "low_coverage", "too_small", "turned_away", "too_dark", "blurred"]
 NO_TRACK = -1  # track_id of a window in which nobody was seen
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How well a face is seen in a frame, or over a window: the medians.  NaN where it is not known.
+
+    size: shorter side of its box, in pixels.  sharpness: see `faces.quality.sharpness`.  exposure: in [0, 1], see
+    `faces.quality.exposure`.  yaw, pitch, roll: degrees, see `faces.quality.angles`.
+    """
+
+    size: float = math.nan
+    sharpness: float = math.nan
+    exposure: float = math.nan
+    yaw: float = math.nan
+    pitch: float = math.nan
+    roll: float = math.nan
+
+    def rounded(self) -> dict[str, float]:
+        """The numbers by name, as tables hold them."""
+        digits = {"size": 1, "sharpness": 4, "exposure": 3}
+        return {name: round(value, digits.get(name, 1)) + 0.0 for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +131,7 @@ class Window:
     seconds on the container's clock.  coverage: share in [0, 1] of its frames that show this face.  score: mean
     detection score in [0, 1] of those, NaN if there are none.  top: "" and probs all NaN unless status is `ok`.
     scores: label -> how strongly it shows, in [0, 1], whatever the others are; NaN as probs, None where not asked for.
+    quality: how well the face is seen in the frames that show it.
     """
 
     track_id: int
@@ -120,6 +143,7 @@ class Window:
     top: str
     probs: dict[str, float]
     scores: dict[str, float] | None = None
+    quality: Quality = Quality()
 
     @property
     def centre_s(self) -> float:
@@ -240,7 +264,8 @@ class Timeline:
 
     def columns(self) -> list[str]:
         """Names of the table's columns, as CSV and Parquet have them."""
-        fixed = ["input", "track_id", "start_s", "end_s", "status", "coverage", "score", "top"]
+        fixed = ["input", "track_id", "start_s", "end_s", "status", "coverage", "score"]
+        fixed += [*Quality().rounded(), "top"]
         scores = [f"score:{label}" for label in self.labels] if self.scored else []
         return fixed + [f"prob:{label}" for label in self.labels] + scores
 
@@ -255,6 +280,7 @@ class Timeline:
                 window.status,
                 round(window.coverage, 4),
                 round(window.score, 4),
+                *window.quality.rounded().values(),
                 window.top,
                 *(round(window.probs[label], 6) for label in self.labels),
                 *(round(window.scores[label], 6) for label in self.labels if window.scores),

@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 
 from emoclip.config import SegmentConfig
 from emoclip.errors import ConfigError
-from emoclip.results import NO_TRACK, Timeline, Window
+from emoclip.results import NO_TRACK, Quality, Timeline, Window
 from emoclip.timeline.formats import BORIS_COLUMNS, WRITERS, check_installed
 from emoclip.timeline.segments import find_segments, summarise
 
 NASTY = 'a, "b"\tc\nd <e> & f\'s; -->'
+QUALITY = ["size", "sharpness", "exposure", "yaw", "pitch", "roll"]
 LABELS = ["smiling", NASTY, "безрадостный 😐"]
+
+SEEN = Quality(118.0, 0.25, 0.75, -12.5, 3.0, math.nan)
 
 
 def make(labels=LABELS):
@@ -30,7 +33,7 @@ def make(labels=LABELS):
         for at, (best, share) in enumerate(shares):
             probs = {label: share if place == best else (1 - share) / 2 for place, label in enumerate(labels)}
             start = 0.5 * at + 1 / 3 + track
-            rows.append(Window(track, start, start + 1.96, "ok", 1.0, 0.875, labels[best], probs))
+            rows.append(Window(track, start, start + 1.96, "ok", 1.0, 0.875, labels[best], probs, None, SEEN))
     rows.append(Window(3, 8.0, 9.96, "low_coverage", 0.25, 0.5, "", dict.fromkeys(labels, math.nan)))
     segments = find_segments(rows, labels, SegmentConfig())
     tracks, summary = summarise(rows, segments, labels)
@@ -58,7 +61,7 @@ def test_csv_has_the_documented_columns_and_comes_back_equal(written):
     table = pd.read_csv(
         written("csv"),
         keep_default_na=False,
-        na_values={"score": ["NaN"], **{f"prob:{x}": ["NaN"] for x in LABELS}},
+        na_values={key: ["NaN"] for key in ("score", *QUALITY, *(f"prob:{x}" for x in LABELS))},
     )
     assert list(table.columns) == [
         "input",
@@ -68,6 +71,7 @@ def test_csv_has_the_documented_columns_and_comes_back_equal(written):
         "status",
         "coverage",
         "score",
+        *QUALITY,
         "top",
     ] + [f"prob:{label}" for label in LABELS]
     pd.testing.assert_frame_equal(table, expected_frame(make()))
@@ -170,7 +174,7 @@ def test_no_cell_of_a_table_is_a_formula(written, labels):
     for row in rows:
         assert not any(cell.startswith(("=", "@", "+", "\t", "\r", "\n")) for cell in row)
         assert not any(cell.startswith("-") and not re.fullmatch(r"-[0-9.]+", cell) for cell in row)
-    assert {row[7].removeprefix("'") for row in rows[1:]} <= {
+    assert {row[13].removeprefix("'") for row in rows[1:]} <= {
         "",
         *(label.removeprefix("'") for label in labels),
     }

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import threading
+from dataclasses import replace
 
 import av
 import cv2
@@ -14,19 +15,20 @@ from packages import tiny_package
 from emoclip import EmoCLIP
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
-from emoclip.recording import Look, sharpness
-from emoclip.results import NO_TRACK
+from emoclip.recording import Look
+from emoclip.results import NO_TRACK, Quality
 from emoclip.timeline import Baseline
-from emoclip.timeline.stream import cut
 from emoclip.timeline.watching import watched
+from emoclip.timeline.windows import cut
 
 FACES = FaceConfig(mode="all", min_face_px=40, bridge_s=1.0)
-WINDOWS = WindowConfig(length_s=2.0, step_s=0.5, min_sharpness=0.1)
+WINDOWS = WindowConfig(length_s=2.0, step_s=0.5, min_sharpness=0.1, max_yaw=40, min_exposure=0.2)
 FPS = 10
 
 
-def look(track_id=0, *, side=100.0, score=0.8, sharp=0.5):
-    return Look(track_id, side, score, np.ones(4, np.float32), sharp, None)
+def look(track_id=0, *, side=100.0, score=0.8, sharp=0.5, light=0.7, yaw=0.0):
+    quality = Quality(side, sharp, light, yaw, 0.0, 0.0)
+    return Look(track_id, score, quality, np.full(4, yaw, np.float32))
 
 
 def frames(seconds, seen=lambda time_s: [look()], *, fps=FPS, start_s=0.0):
@@ -89,6 +91,11 @@ def test_every_frame_is_in_a_row_and_tracks_have_no_holes_whatever_the_clock():
         ([look(side=30.0)] * 20, "too_small", 1.0),
         ([look()] * 9, "low_coverage", 0.45),
         ([look(sharp=0.01)] * 20, "blurred", 1.0),
+        ([look(yaw=-50.0)] * 20, "turned_away", 1.0),
+        ([look(light=0.1)] * 20, "too_dark", 1.0),
+        ([look(yaw=50.0)] * 6 + [look(light=0.1)] * 5 + [look()] * 9, "turned_away", 1.0),  # 9 of 20 are read
+        ([look(yaw=50.0)] * 10 + [look()] * 10, "ok", 1.0),
+        ([look(yaw=math.nan, light=math.nan)] * 20, "ok", 1.0),  # what is not known is no reason
         ([look()] * 10, "ok", 0.5),
     ],
 )
@@ -98,6 +105,17 @@ def test_statuses(seen, status, coverage):
     assert (row.status, row.coverage) == (status, pytest.approx(coverage))
     assert row.track_id == (0 if seen else NO_TRACK)
     assert math.isnan(row.score) if not seen else row.score == pytest.approx(0.8)
+
+
+def test_frames_beyond_a_cutoff_are_left_out_and_medians_tell_how_the_face_is_seen():
+    footage = [(at / FPS, [look(yaw=60.0 if at < 8 else 10.0 + at % 2)]) for at in range(20)]
+    (row,) = drafts(footage)
+    assert (row.status, sorted(set(row.embeddings[:, 0]))) == ("ok", [10.0, 11.0])
+    assert (row.quality.yaw, row.quality.size, row.quality.exposure) == (11.0, 100.0, 0.7)
+    (row,) = drafts(
+        [(at / FPS, [look(side=60.0)]) for at in range(20)], windows=replace(WINDOWS, min_size=80)
+    )
+    assert row.status == "too_small"
 
 
 def test_a_lost_face_keeps_its_rows_as_long_as_it_may_come_back_then_nobody_has_them():
@@ -131,16 +149,6 @@ def test_an_hour_without_frames_makes_no_rows():
     assert len(rows) < 15
     assert all(row.end_s < 2.0 or row.start_s > 3600.0 for row in rows)
     assert (rows[-1].start_s, rows[-1].end_s) == (pytest.approx(3600.55), pytest.approx(3602.15))
-
-
-def test_sharpness_falls_with_blur_but_not_with_light(media):
-    picture = cv2.cvtColor(cv2.imread(str(media / "single_face.jpg")), cv2.COLOR_BGR2RGB)
-    crop = picture[80:480, 80:480]
-    dim = (crop * 0.4).astype(np.uint8)
-    assert sharpness(dim) == pytest.approx(sharpness(crop), rel=0.15)
-    values = [sharpness(cv2.GaussianBlur(crop, (0, 0), sigma)) for sigma in (1, 4, 10, 20)]
-    assert values == sorted(values, reverse=True)
-    assert sharpness(np.full((50, 50, 3), 99, np.uint8)) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,14 @@
     return count ? [time / count, share / count / 1000] : [0, null];
   }
 
-  const LEFT = 34, RIGHT = 8, TOP = 8, AXIS = 18, BAND = 22, STRIP = 8, GAP = 4;
+  const LEFT = 34, RIGHT = 8, TOP = 8, AXIS = 18, BAND = 22, STRIP = 8, GAP = 4, THIN = 3;
+  // How well a face is seen, from 0 to 1: a full-size, sharp, lit face towards the camera is 1.
+  const SEEN = [
+    ["size", (pixels) => pixels / 120],
+    ["sharpness", (sharpness) => Math.sqrt(sharpness / 0.25)],
+    ["exposure", (exposure) => exposure / 0.6],
+    ["yaw", (yaw) => 1 - Math.abs(yaw) / 50],
+  ];
 
   function draw() { for (const chart of charts) paint(chart); }
 
@@ -78,7 +85,8 @@
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
     const ink = css("--ink"), faint = css("--faint"), line = css("--line");
-    const bottom = height - AXIS - STRIP - BAND - 2 * GAP;
+    const lines = SEEN.length * (THIN + 1) + GAP;
+    const bottom = height - AXIS - lines - STRIP - BAND - 2 * GAP;
     const x = (time) => LEFT + (time - view[0]) / (view[1] - view[0]) * (width - LEFT - RIGHT);
     const y = (share) => bottom - share * (bottom - TOP);
     pen.font = "11px system-ui, sans-serif";
@@ -164,6 +172,23 @@
       }
     }
 
+    // How well it is seen: a line each, darker is better.
+    pen.fillStyle = ink;
+    SEEN.forEach(([name, grade], place) => {
+      const values = track.quality[name], top = strip + STRIP + GAP + place * (THIN + 1);
+      for (let at = first; at <= last; at += bin) {
+        const known = values.slice(at, Math.min(at + bin, last + 1)).filter((value) => value !== null);
+        if (!known.length) continue;
+        const worth = known.reduce((sum, value) => sum + grade(value), 0) / known.length;
+        const left = at ? (track.centre[at - 1] + track.centre[at]) / 2 : track.start[0];
+        const next = Math.min(at + bin, track.centre.length);
+        const right = next < track.centre.length ? (track.centre[next - 1] + track.centre[next]) / 2 : track.end[next - 1];
+        pen.globalAlpha = 0.05 + 0.6 * Math.min(Math.max(worth, 0), 1) ** 2;
+        pen.fillRect(Math.round(x(left)), top, Math.max(Math.round(x(right)) - Math.round(x(left)), 1), THIN);
+      }
+    });
+    pen.globalAlpha = 1;
+
     if (picked) {
       pen.globalAlpha = 0.15; pen.fillStyle = css("--link");
       pen.fillRect(x(picked[0]), TOP, x(picked[1]) - x(picked[0]), height - AXIS - TOP);
@@ -190,13 +215,15 @@
       tip.appendChild(entry);
     };
     add(`${clock(track.start[row], 2)} – ${clock(track.end[row], 2)}`);
-    if (track.status[row] !== 0) add(`not read: ${data.statuses[track.status[row]].replace("_", " ")}`);
+    if (track.status[row] !== 0) add(`not read: ${data.statuses[track.status[row]].replaceAll("_", " ")}`);
     else data.labels
       .map((label, place) => [track.probs[place][row], label, place])
       .filter(([, , place]) => shown[place])
       .sort((one, other) => other[0] - one[0])
       .slice(0, 8)
       .forEach(([share, label, place]) => add(`${(share / 1000).toFixed(2)} ${label}`, style(place).colour));
+    const seen = SEEN.map(([name]) => [name, track.quality[name][row]]).filter(([, value]) => value !== null);
+    if (seen.length) add(seen.map(([name, value]) => `${name} ${value}${{ size: " px", yaw: "°" }[name] ?? ""}`).join(", "));
     tip.style.left = at < width / 2 ? `${at + 10}px` : "auto";
     tip.style.right = at < width / 2 ? "auto" : `${width - at + 10}px`;
   }

@@ -98,6 +98,15 @@ def timeline(
         float | None,
         typer.Option("--min-sharpness", min=0, help="Below is `blurred`.", show_default="see docs"),
     ] = None,
+    min_size: Annotated[
+        float, typer.Option("--min-size", min=0, help="Below is `too_small`, in px; for recordings, too.")
+    ] = 0.0,
+    max_yaw: Annotated[
+        float, typer.Option("--max-yaw", min=1, max=90, help="Turned further is `turned_away`, in degrees.")
+    ] = 90.0,
+    min_exposure: Annotated[
+        float, typer.Option("--min-exposure", min=0, max=1, help="Below is `too_dark`.")
+    ] = 0.0,
     detector: Detector = DETECTOR,
     model: Model = "mini",
     jobs: Jobs = 1,
@@ -151,14 +160,15 @@ def timeline(
         window = prompts.taught.window_s
         step = min(step, window)
     window = 2.0 if window is None else window
-    sharpness = {} if min_sharpness is None else {"min_sharpness": min_sharpness}
+    cutoffs = {"min_size": min_size, "max_yaw": max_yaw, "min_exposure": min_exposure}
+    cutoffs |= {} if min_sharpness is None else {"min_sharpness": min_sharpness}
     settings = Settings(
         out=Path(out),
         prompts=prompts,
         model=model,
         formats=tuple(dict.fromkeys(chosen)),
         faces=FaceConfig(mode=faces, detector=detector, min_face_px=min_face, max_faces=max_faces),  # type: ignore[arg-type]
-        windows=WindowConfig(length_s=window, step_s=step, min_coverage=min_coverage, **sharpness),
+        windows=WindowConfig(length_s=window, step_s=step, min_coverage=min_coverage, **cutoffs),
         segments=SegmentConfig(enter=enter, leave=leave, min_s=min_segment, smooth_s=smooth),
         start_s=start,
         end_s=end,

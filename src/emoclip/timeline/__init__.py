@@ -6,8 +6,9 @@ from emoclip.timeline.formats import json_line
 from emoclip.timeline.outputs import Outcome
 from emoclip.timeline.plan import Settings, plan
 from emoclip.timeline.segments import find_segments
-from emoclip.timeline.stream import TimelineStream, cut
+from emoclip.timeline.stream import TimelineStream
 from emoclip.timeline.watching import looks, record, recorded
+from emoclip.timeline.windows import cut
 
 __all__ = [
     "Baseline",

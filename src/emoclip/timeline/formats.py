@@ -72,6 +72,7 @@ def json_line(name: str, window: Window) -> str:
         "status": window.status,
         "coverage": round(window.coverage, 4),
         "score": _number(window.score, 4),
+        **{name: _number(value, 6) for name, value in window.quality.rounded().items()},
         "top": window.top or None,
         "probs": {label: _number(share, 6) for label, share in window.probs.items()},
     }

@@ -14,8 +14,10 @@ MAX_CHARTS = 20  # faces with a chart of their own; the others of a crowd are na
 STATUSES: tuple[WindowStatus, ...] = get_args(WindowStatus)  # `ok` is the first
 REASONS: dict[WindowStatus, str] = {
     "no_face": "no face was found",
-    "too_small": "the face was too small",
     "low_coverage": "the face was seen in too few frames",
+    "too_small": "the face was too small",
+    "turned_away": "the face was turned away",
+    "too_dark": "the face was too dark",
     "blurred": "the face was too blurred",
 }
 
@@ -65,7 +67,8 @@ def _hints() -> Html:
     return paragraph(
         "Drag over a chart or pinch to zoom, double-click for all of it; Ctrl and the wheel zoom too. Zoomed out, the "
         "lines are means of several windows. The arrow keys step through the windows. The bar below the lines names "
-        "what the face reads as; hatched: not readable.",
+        "what the face reads as; hatched: not readable. The thin lines below say how well the face is seen, darker is "
+        "better: its size, sharpness, light, and how far it faces the camera.",
         faint=True,
     )
 
@@ -162,6 +165,10 @@ def _data(timeline: Timeline, charted: list[Track]) -> str:
                 "probs": [
                     [_thousandths(window.probs[label]) for window in windows] for label in timeline.labels
                 ],
+                "quality": {
+                    name: [_number(window.quality.rounded()[name]) for window in windows]
+                    for name in ("size", "sharpness", "exposure", "yaw")
+                },
                 "segments": [
                     [place[segment.label], round(segment.onset_s, 3), round(segment.offset_s, 3)]
                     for segment in segments[number]
@@ -175,6 +182,10 @@ def _data(timeline: Timeline, charted: list[Track]) -> str:
 
 def _thousandths(share: float) -> int | None:
     return round(share * 1000) if math.isfinite(share) else None
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _clock(seconds: float) -> str:

@@ -1,9 +1,8 @@
 """Sliding windows over everybody in a video, given out while it runs; memory holds one window's length of video."""
 
 import math
-from collections import deque
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,16 @@ from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import InputError
-from emoclip.model import largest
 from emoclip.prompts import PromptSet
-from emoclip.recording import Key, Look, Looks, Recording, input_digest, is_recording
-from emoclip.results import NO_TRACK, Peak, Timeline, Window, WindowStatus
+from emoclip.recording import Key, Looks, Recording, input_digest, is_recording
+from emoclip.results import Peak, Timeline, Window
 from emoclip.timeline import watching
 from emoclip.timeline.baseline import Baseline, Rest
 from emoclip.timeline.segments import find_segments, smooth, summarise
 from emoclip.timeline.watching import Model, asked, embedding_rate, watched
+from emoclip.timeline.windows import Draft, cut, unknown
 from emoclip.video import open_video
 
-EDGE_S = 5e-4  # container clocks round: a frame this close before a window's edge is on it
 WINDOW_BATCH = 32  # windows that wait for one run of the temporal part
 
 
@@ -74,6 +72,7 @@ class TimelineStream:
         self._recording: Recording | None = None
         self._peaks: dict[tuple[int, str], Peak] = {}
         self._rests: dict[int, NDArray[np.float32]] = {}
+        self._unknown: set[str] = set()  # cut-offs that were asked of what is not known
         self._began = False
 
     def __iter__(self) -> Iterator[Window]:
@@ -140,8 +139,8 @@ class TimelineStream:
         )
 
     def _windows(self, frames: Iterator[Looks]) -> Iterator[Window]:
-        waiting: list[_Draft] = []
-        drafts: Iterable[_Draft] = cut(frames, self.faces, self.windows)
+        waiting: list[Draft] = []
+        drafts: Iterable[Draft] = cut(frames, self.faces, self.windows)
         if self.rest and self.auto:  # a resting face is known once all of it was seen
             if self.live:
                 raise InputError(
@@ -159,8 +158,15 @@ class TimelineStream:
                 yield from self._rows(waiting)
                 waiting = []
         yield from self._rows(waiting)
+        if self._unknown:
+            asked = " and ".join(sorted(self._unknown))
+            warnings.warn(
+                f"{self.name}: {asked} left nothing out where it is not known, in faces without points (Haar) or "
+                "recordings of an earlier version",
+                stacklevel=2,
+            )
 
-    def _rows(self, drafts: "list[_Draft]") -> Iterator[Window]:
+    def _rows(self, drafts: list[Draft]) -> Iterator[Window]:
         """Run the temporal part over the readable windows and yield all, in order."""
         readable = [draft for draft in drafts if draft.status == "ok"]
         clips = self.model.compared([draft.embeddings for draft in readable], self.text)
@@ -187,111 +193,17 @@ class TimelineStream:
                 top,
                 probs,
                 scored,
+                draft.quality,
             )
             if top:
                 self._keep_peak(window, draft.picture)
+                self._unknown |= unknown(window.quality, self.windows)
             yield window
 
     def _keep_peak(self, window: Window, picture: "NDArray[np.uint8] | None") -> None:
         key, prob = (window.track_id, window.top), window.probs[window.top]
         if key not in self._peaks or prob > self._peaks[key].prob:
             self._peaks[key] = Peak(*key, time_s=window.centre_s, prob=prob, picture=_jpeg(picture))
-
-
-@dataclass(slots=True)
-class _Draft:
-    """A window before the temporal part has run."""
-
-    track_id: int
-    start_s: float
-    end_s: float
-    status: WindowStatus
-    coverage: float
-    score: float
-    embeddings: NDArray[np.float32]
-    picture: NDArray[np.uint8] | None
-
-
-def cut(frames: "Iterator[Looks]", faces: FaceConfig, config: WindowConfig) -> Iterator[_Draft]:
-    """Cut frames (time in seconds, looks) into windows, one draft per person, as soon as a window is over."""
-    held: deque[tuple[float, list[Look]]] = deque()
-    last_seen: dict[int, float] = {}
-    origin, count = 0.0, 0
-    for time_s, looks in frames:
-        if not held and not count:
-            origin = time_s
-        while time_s >= origin + count * config.step_s + config.length_s - EDGE_S:
-            yield from _close(held, origin + count * config.step_s, last_seen, faces, config)
-            count += 1
-            while held and held[0][0] < origin + count * config.step_s - EDGE_S:
-                held.popleft()
-            if not held:
-                # Nothing was recorded for a while: go on with the first window that reaches this frame.
-                gap_s = time_s + EDGE_S - config.length_s - origin
-                count = max(count, math.floor(gap_s / config.step_s) + 1)
-        held.append((time_s, looks))
-        last_seen.update((item.track_id, time_s) for item in looks)
-    if held:
-        yield from _close(held, origin + count * config.step_s, last_seen, faces, config)
-
-
-def _close(
-    held: "deque[tuple[float, list[Look]]]",
-    start_s: float,
-    last_seen: dict[int, float],
-    faces: FaceConfig,
-    config: WindowConfig,
-) -> Iterator[_Draft]:
-    """Yield the drafts of the window that begins at `start_s`; `held` has its frames and none earlier."""
-    end_s = start_s + config.length_s - EDGE_S
-    frames = [frame for frame in held if frame[0] < end_s]
-    if not frames:
-        return
-    for track_id, time_s in list(last_seen.items()):
-        if time_s < start_s - faces.bridge_s:
-            del last_seen[track_id]
-    seen: dict[int, list[tuple[float, Look]]] = {track_id: [] for track_id in sorted(last_seen)}
-    for time_s, looks in frames:
-        for item in looks:
-            seen.setdefault(item.track_id, []).append((time_s, item))
-    if faces.mode == "largest" and seen:
-        track_id = largest({each: sum(item.side**2 for _, item in looks) for each, looks in seen.items()})
-        seen = {track_id: seen[track_id]}
-    for track_id, looks_of in (seen or {NO_TRACK: []}).items():
-        yield _draft(track_id, looks_of, frames[0][0], frames[-1][0], len(frames), faces, config)
-
-
-def _draft(
-    track_id: int,
-    seen: list[tuple[float, Look]],
-    start_s: float,
-    end_s: float,
-    frames: int,
-    faces: FaceConfig,
-    config: WindowConfig,
-) -> _Draft:
-    embedded = [(time_s, item) for time_s, item in seen if item.embedding is not None]
-    coverage = len(seen) / frames
-    status: WindowStatus = "ok"
-    if not seen:
-        status = "no_face"
-    elif faces.mode != "full" and np.median([item.side for _, item in seen]) < faces.min_face_px:
-        status = "too_small"
-    elif coverage < config.min_coverage or not embedded:
-        status = "low_coverage"
-    elif np.median([item.sharpness for _, item in embedded]) < config.min_sharpness:
-        status = "blurred"
-    middle = min(embedded, key=lambda look: abs(look[0] - (start_s + end_s) / 2))[1] if embedded else None
-    return _Draft(
-        track_id,
-        start_s,
-        end_s,
-        status,
-        coverage,
-        float(np.mean([item.score for _, item in seen])) if seen else math.nan,
-        np.array([item.embedding for _, item in embedded], np.float32),
-        middle.picture if middle else None,
-    )
 
 
 def _jpeg(picture: NDArray[np.uint8] | None) -> bytes | None:
