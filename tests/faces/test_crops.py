@@ -18,13 +18,15 @@ def dots(points, size=400):
     return np.repeat((np.clip(light, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.2])
 @pytest.mark.parametrize(("angle", "scale"), [(0, 100), (35, 130), (-80, 70), (170, 160)])
-def test_five_points_come_to_lie_in_their_places_however_a_face_is_turned(angle, scale):
+def test_five_points_come_to_lie_in_their_places_however_a_face_is_turned(angle, scale, margin):
     cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     points = ((PLACES - 0.5) @ np.array([(cosine, sine), (-sine, cosine)]) * scale + 200).astype(np.float32)
-    crop = aligned_crop(dots(points), points)
-    assert crop.shape == (scale, scale, 3)
-    for x, y in PLACES * scale:
+    crop = aligned_crop(dots(points), points, margin)
+    side = round(scale * (1 + 2 * margin))
+    assert crop.shape == (side, side, 3)
+    for x, y in (PLACES + margin) * scale:
         patch = crop[int(y) - 6 : int(y) + 7, int(x) - 6 : int(x) + 7, 0].astype(float)
         rows, columns = np.mgrid[:13, :13] + 0.5
         assert (patch * columns).sum() / patch.sum() + int(x) - 6 == pytest.approx(x, abs=0.5)

@@ -26,20 +26,22 @@ def crop_face(image: Pixels, face: Face, pixels: PixelSpec) -> Pixels:
         grow = side(face.box) * (AIR - 1) / 2
         x0, y0, x1, y1 = face.box
         return square_crop(image, (x0 - grow, y0 - grow, x1 + grow, y1 + grow), pixels.margin)
-    return aligned_crop(image, face.points)
+    return aligned_crop(image, face.points, pixels.margin)
 
 
-def aligned_crop(image: Pixels, points: Points) -> Pixels:
+def aligned_crop(image: Pixels, points: Points, margin: float) -> Pixels:
     """Cut a square in which the eyes are level and the points, (5, 2), lie nearest to `PLACES` by least squares.
 
+    margin: share of the square's side that is added on each side.
     Returns (S, S, 3) uint8, about as many pixels as the face has in the frame.
     Source: Umeyama, Least-Squares Estimation of Transformation Parameters (1991).
     """
-    here, there = points - points.mean(axis=0), PLACES - PLACES.mean(axis=0)
+    places = 0.5 + (PLACES - 0.5) / (1 + 2 * margin)
+    here, there = points - points.mean(axis=0), places - places.mean(axis=0)
     cosine, sine = (here * there).sum(), (here[:, 0] * there[:, 1] - here[:, 1] * there[:, 0]).sum()
     turn = np.array([(cosine, -sine), (sine, cosine)]) / (here**2).sum()
     size = max(8, round(1 / math.hypot(turn[0, 0], turn[0, 1])))
-    shift = PLACES.mean(axis=0) - turn @ points.mean(axis=0)
+    shift = places.mean(axis=0) - turn @ points.mean(axis=0)
     turn, shift = turn * size, shift * size
     shift += turn.sum(axis=1) / 2 - 0.5  # OpenCV counts from the middle of the first pixel
     turn = np.column_stack([turn, shift])
