@@ -3,9 +3,11 @@
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+import av
 import numpy as np
 import pytest
 from packages import tiny_package
+from videos import noise
 
 from emoclip import EmoCLIP
 from emoclip.config import FaceConfig
@@ -13,6 +15,7 @@ from emoclip.errors import ConfigError, InputError
 from emoclip.model import unit
 from emoclip.prompts import resolve
 from emoclip.timeline import Baseline
+from emoclip.video import open_video
 
 LABELS = ["smiling", "sad", "surprised"]
 
@@ -119,6 +122,20 @@ def test_every_input_form_gives_the_same_answer(tiny, tmp_path):
     by_list = tiny.classify(list(pictures), LABELS, faces="full").faces[0].probs
     by_folder = tiny.classify(str(folder), LABELS, faces="full").faces[0].probs
     assert by_array == by_list == by_folder
+
+
+def test_a_file_that_does_not_tell_its_length_is_as_long_as_it_was_read(tiny, tmp_path):
+    """As browsers record: a WebM that began to be written before its length was known."""
+    path = tmp_path / "a.webm"
+    with av.open(str(path), "w", options={"live": "1"}) as container:
+        stream = container.add_stream("libvpx", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 120, 160, "yuv420p"
+        for picture in noise(12):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    assert open_video(path).duration_s is None
+    assert tiny.classify(path, LABELS, faces="full").duration_s == pytest.approx(1.2, abs=0.05)
+    assert tiny.classify(path, LABELS, faces="full", start_s=0.5).duration_s == pytest.approx(1.2, abs=0.05)
 
 
 def test_a_picture_without_a_face_is_a_result(tiny):

@@ -102,9 +102,18 @@ class EmoCLIP:
             source = open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls)
         with source as video:
             rate = self._sampling_rate(video, start_s, end_s)
-            told = (lambda time_s: progress(time_s - start_s)) if progress else None
-            ranked, frames = by_person(self.watch(video, config, rate), told)
-            name, duration_s, warnings = video.name, video.duration_s, video.warnings
+            last_s = start_s
+
+            def seen(time_s: float) -> None:
+                nonlocal last_s
+                last_s = time_s
+                if progress:
+                    progress(time_s - start_s)
+
+            ranked, frames = by_person(self.watch(video, config, rate), seen)
+            name, warnings = video.name, video.warnings
+            # A file that does not tell its length, or a stream: as long as it was read.
+            duration_s = last_s + 1 / video.fps if video.duration_s is None else video.duration_s
         if config.mode == "largest":
             ranked = ranked[:1]
         results = [self._result(person, prompts.labels, text, frames, scores, rest) for person in ranked]
@@ -113,7 +122,7 @@ class EmoCLIP:
             model=self.package.name,
             labels=prompts.labels,
             status="ok" if results else "no_face",
-            duration_s=round(duration_s or 0.0, 3),
+            duration_s=round(duration_s, 3),
             faces=results,
             warnings=warnings,
             label_warnings=doubtful.lines(),

@@ -75,7 +75,7 @@ Looks = tuple[float, list[Look]]  # a frame: its time in seconds, and who is see
 class Key:
     """What a recording is of: input, model, how faces are followed, sampling, from-to.
 
-    input: SHA-256 of the file, None for a stream.  model: `Package.digest`.  form: `Runtime.form`.
+    input: SHA-256 of the file, None for a stream.  model: `Package.seen_by`.  form: `Runtime.form`.
     following: see `following`.  rate: frames a second that are embedded, at least.  All None or "" where unknown
     (format 1).
     """
@@ -158,7 +158,7 @@ class Recording:
     def read(cls, path: Path, *, model: str | None = None) -> "Recording":
         """Read what `write` wrote, in this format or one before; nothing in it is executed.
 
-        model: `Package.digest` of the model that will be asked.  Raises InputError, also for another model's.
+        model: `Package.seen_by` of the model that will be asked.  Raises InputError, also for another model's.
         """
         try:
             with np.load(path, allow_pickle=False) as file:

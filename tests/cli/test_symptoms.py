@@ -72,6 +72,9 @@ def test_fit_writes_figures_report_and_package(lab, fitted):
     assert "not a diagnosis" in fitted.stdout
     assert "left out: subject s9" in fitted.stderr
     assert "Traceback" not in fitted.stderr
+    table = fitted.stdout[: fitted.stdout.index("A research")]
+    assert "PCC" in table
+    assert max(map(len, table.splitlines())) <= 80
 
 
 def test_score_answers_with_an_interval_and_without_torch(lab, fitted):
@@ -100,6 +103,31 @@ def test_score_answers_with_an_interval_and_without_torch(lab, fitted):
     assert abs(score["score"] - 6.1) < 1.5
     assert score["low"] is None  # eight subjects are too few for nine in ten
     assert record["status"] == "ok"
+
+
+def test_a_recording_of_the_model_that_was_fitted_on_is_scored_as_its_video(lab, fitted, tmp_path):
+    """`emoclip watch` and `symptoms score` as docs/timelines.md has them."""
+    code = "import sys; from emoclip.cli import main; main()"
+    watched = [
+        "watch",
+        lab / "v3",
+        "--model",
+        lab / "model",
+        "--faces",
+        "full",
+        "-o",
+        tmp_path,
+        "--window",
+        "1",
+    ]
+    subprocess.run([sys.executable, "-c", code, *map(str, watched)], check=True, capture_output=True)
+    seen, kept = (
+        run("score", lab / "out/package", source, "--faces", "full", "--json", "-")
+        for source in (lab / "v3", tmp_path / "v3.npz")
+    )
+    assert (seen.returncode, kept.returncode) == (0, 0), kept.stderr
+    first, second = (json.loads(shown.stdout) for shown in (seen, kept))
+    assert first["scores"] == second["scores"]
 
 
 def test_score_without_a_face_is_one_line(lab, fitted):

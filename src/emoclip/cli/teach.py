@@ -146,7 +146,7 @@ def _recordings(model: "EmoCLIP", videos: list[str], folder: Path) -> "tuple[dic
 
             try:
                 if is_recording(source):
-                    recording = Recording.read(Path(source), model=model.package.digest)
+                    recording = Recording.read(Path(source), model=model.package.seen_by)
                 else:
                     bars.update(bar, completed=done, description=f"watching {Path(source).name}")
                     name = Path(source).stem

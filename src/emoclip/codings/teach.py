@@ -59,7 +59,7 @@ def prepare(
     """
     videos = [stem(recording) for recording in recordings]
     for recording in recordings:
-        if recording.key.model != model.package.digest:
+        if recording.key.model != model.package.seen_by:
             raise InputError(
                 f"{recording.name}: was recorded with another model than {model.package.name}; name that with --model"
             )

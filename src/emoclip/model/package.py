@@ -64,6 +64,13 @@ class Package:
         return sha256(self.path / "config.json")
 
     @property
+    def seen_by(self) -> str:
+        """Whose recordings it can be asked about: its digest, or that of the package which it is with a head added."""
+        head = self.config.get("symptoms")
+        source = head.get("seen_by") if isinstance(head, dict) else None
+        return source if isinstance(source, str) else self.digest
+
+    @property
     def precisions(self) -> tuple[str, ...]:
         """What its image tower can be run as; int8 only where this version knows the form of the 8-bit graph."""
         if self.precision == "int8":

@@ -147,6 +147,7 @@ def write_package(
             "format": FORMAT,
             "note": NOTE,
             "width": source.width,
+            "seen_by": source.seen_by,
             "towers": {name: source.config["files"][name] for name in _towers(source)},
             "level": LEVEL,
             **head,

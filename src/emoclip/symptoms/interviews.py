@@ -140,7 +140,7 @@ def _looks(
     model: EmoCLIP, source: str, faces: FaceConfig, before_s: float, progress: Callable[[float], None]
 ) -> Iterator[Looks]:
     if is_recording(source):
-        for frame in Recording.read(Path(source), model=model.package.digest).frames:
+        for frame in Recording.read(Path(source), model=model.package.seen_by).frames:
             progress(before_s + frame[0])
             yield frame
         return

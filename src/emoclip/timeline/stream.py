@@ -80,7 +80,7 @@ class TimelineStream:
             raise RuntimeError("a timeline can be read once; ask the model for another")
         self._began = True
         if is_recording(self.source):
-            self.source = Recording.read(Path(self.source), model=self.model.package.digest)
+            self.source = Recording.read(Path(self.source), model=self.model.package.seen_by)
         if isinstance(self.source, Recording):
             kept = self.source
             self.name, self.duration_s, self.warnings = kept.name, kept.duration_s, kept.warnings

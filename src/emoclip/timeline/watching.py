@@ -149,7 +149,7 @@ def asked(
     content: the input's `input_digest`.
     """
     return Key(
-        model=model.package.digest,
+        model=model.package.seen_by,
         input=content if content is None or fps == 25 else f"{content} at {fps:g} frames a second",
         form=model.runtime.form,
         following=following(watched(faces)),
