@@ -71,8 +71,15 @@ def main() -> None:
     from emoclip.errors import LabelWarning
 
     prepare_streams()
-    warnings.showwarning = lambda message, *place: warn(str(message))
-    warnings.simplefilter("once", LabelWarning)
+    told: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in told:  # Python's own "once" forgets whenever anybody changes a filter
+            told.add(str(message))
+            warn(str(message))
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", LabelWarning)
     status = _run()
     try:
         if sys.stdout is not None:

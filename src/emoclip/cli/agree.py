@@ -153,7 +153,7 @@ def _show(agreement) -> None:  # type: ignore[no-untyped-def]
 
     table = Table(title=" and ".join(agreement.pairing.raters), title_justify="left")
     for name in ("label", "kappa", "alpha", "agreement", "onset F1", "mean lag", "ICC(2,1)"):
-        table.add_column(name, justify="left" if name == "label" else "right")
+        table.add_column(name, justify="left" if name == "label" else "right", overflow="fold")
     overall = [shown_figure(agreement.overall[name]) for name in ("kappa", "alpha", "agreement")]
     table.add_row("over all", *overall, "", "", "")
     for label, figures in agreement.labels.items():

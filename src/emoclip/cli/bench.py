@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emoclip.cli.console import RunPrecision, emit, progress_bars, shown, stdout_console, warn
+from emoclip.cli.console import RunPrecision, emit, progress_bars, shown, stdout_console, table, warn
 from emoclip.cli.options import Model
 
 
@@ -66,8 +66,6 @@ def bench(
 
 
 def _print(figures: dict[str, Any]) -> None:
-    from rich.table import Table
-
     console = stdout_console()
     video, machine, frames = figures["video"], figures["machine"], figures["frames"]
     console.print(shown(f"{figures['input']}  {video['width']}x{video['height']}, {frames} frames", "bold"))
@@ -76,13 +74,11 @@ def _print(figures: dict[str, Any]) -> None:
         f"{machine['processor']}",
         highlight=False,
     )
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("stage", "CPU s", "ms a frame", "share"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    stages = table("stage", figures=("CPU s", "ms a frame", "share"))
     for name, stage in figures["stages"].items():
         each = f"{1000 * stage['cpu_s'] / frames:.2f}"
-        table.add_row(name, f"{stage['cpu_s']:.3f}", each, f"{stage['share']:.0%}")
-    console.print(table)
+        stages.add_row(name, f"{stage['cpu_s']:.3f}", each, f"{stage['share']:.0%}")
+    console.print(stages)
     peak = "" if figures["peak_mb"] is None else f", {figures['peak_mb']:.0f} MB at most"
     console.print(shown(f"{figures['fps']:.0f} frames a second", "bold") + shown(f" end to end{peak}"))
     starts = f"import {figures['import_s']:.2f} s, model loaded after {figures['load_s']:.2f} s"

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -16,6 +16,7 @@ from emoclip.errors import OutputError
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, Task
+    from rich.table import Table
     from rich.text import Text
 
 
@@ -110,6 +111,21 @@ def shown(text: object, style: str = "") -> "Text":
     from rich.text import Text
 
     return Text(visible(str(text)), style=style)
+
+
+def table(*names: str, figures: Sequence[str] = (), title: str = "", gap: int = 2) -> "Table":
+    """Return an empty table as every command prints it: names to the left, then figures to the right.
+
+    It fits the terminal, 80 columns where there is none: whatever is too long is folded, nothing is cut off.
+    """
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), title=title or None, title_justify="left")
+    for name in names:
+        made.add_column(name, overflow="fold")
+    for name in figures:
+        made.add_column(name, justify="right", overflow="fold")
+    return made
 
 
 def emit(text: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import emit, progress_bars, say, stdout_console, warn
+from emoclip.cli.console import emit, progress_bars, say, stdout_console, table, warn
 from emoclip.cli.evaluate import ClassOrder, Compound, DatasetName, Frames, Layout, Root, read_dataset
 
 if TYPE_CHECKING:
@@ -108,22 +108,19 @@ def _record(data: "Dataset", report: "Report") -> dict[str, Any]:
 
 
 def _print(data: "Dataset", report: "Report") -> None:
-    from rich.table import Table
-
     say(f"{data.name}: {data.layout}")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    shown = [name for name in data.classes if "_" not in name]
-    for heading in ("fold", "split"):
-        table.add_column(heading)
-    for heading in ("clips", *shown, *(["compound"] if len(shown) < len(data.classes) else [])):
-        table.add_column(heading, justify="right", overflow="fold")
-    for (fold, split), counter in report.counts.items():
-        joined = sum(counter[name] for name in data.classes if "_" in name)
-        cells = [counter.total(), *(counter[name] for name in shown)]
-        if len(shown) < len(data.classes):
-            cells.append(joined)
-        table.add_row(str(fold or ""), split or "", *map(str, cells))
-    stdout_console().print(table)
+    # A column per fold and split: the names of classes are what is long.
+    parts = [f"{fold or ''}\n{split or ''}".strip() for fold, split in report.counts]
+    counts = table("class", figures=parts, gap=1)
+    counts.add_row("all", *(str(counter.total()) for counter in report.counts.values()))
+    joined = [name for name in data.classes if "_" in name]
+    for name in data.classes:
+        if name not in joined:
+            counts.add_row(name, *(str(counter[name]) for counter in report.counts.values()))
+    if joined:
+        sums = (sum(counter[name] for name in joined) for counter in report.counts.values())
+        counts.add_row("compound", *map(str, sums))
+    stdout_console().print(counts)
     for line in [*data.notes, *report.remarks]:
         say(f"note: {line}")
     if report.frames:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import RawCells, RunPrecision, Strict, progress_bars, say, stdout_console, warn
+from emoclip.cli.console import (
+    RawCells,
+    RunPrecision,
+    Strict,
+    progress_bars,
+    say,
+    stdout_console,
+    table,
+    warn,
+)
 
 if TYPE_CHECKING:
     from emoclip.config import FaceConfig
@@ -261,20 +270,15 @@ def embed_with_progress(
 
 
 def _print(found: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("model")
-    for name in ("UAR %", "95 %", "WAR %", "95 %", "clips", "missing"):
-        table.add_column(name, justify="right")
+    scores = table("model", figures=("UAR %", "95 %", "WAR %", "95 %", "clips", "missing"))
     for row in found:
         cells = [row["model"]["name"]]
         for key in ("uar", "war"):
             low, high = row["ci95"][key]
             cells += [f"{100 * row[key]:.2f}", f"{100 * low:.1f}-{100 * high:.1f}"]
-        table.add_row(*cells, str(row["n"]), str(len(row["missing"])))
+        scores.add_row(*cells, str(row["n"]), str(len(row["missing"])))
     console = stdout_console()
-    console.print(table)
+    console.print(scores)
     for row in found:
         if not row["complete"]:
             lost = len(row["missing"])

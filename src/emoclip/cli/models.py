@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import Calibration, StoredPrecision, emit, fail, progress_bars, say, stdout_console
+from emoclip.cli.console import (
+    Calibration,
+    StoredPrecision,
+    emit,
+    fail,
+    progress_bars,
+    say,
+    shown,
+    stdout_console,
+    table,
+)
 
 if TYPE_CHECKING:
     from emoclip.model import Package
@@ -28,14 +38,10 @@ def list_(json_file: JsonFile = None, force: Force = False) -> None:
     rows = _rows()
     if json_file:
         return _write_json(rows, json_file, force=force)
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("name", "state", "MB", "licence", "source"):
-        table.add_column(heading, overflow="fold", justify="right" if heading == "MB" else "left")
+    listed = table("name", "state", "MB", "licence", "source")
     for row in rows:
-        table.add_row(row["name"], row["state"], f"{row['size_mb']:.0f}", row["licence"], row["source"])
-    stdout_console().print(table)
+        listed.add_row(row["name"], row["state"], f"{row['size_mb']:.0f}", row["licence"], row["source"])
+    stdout_console().print(listed)
     return None
 
 
@@ -56,8 +62,11 @@ def show(
         facts = _facts(catalogue.load(name))
     if json_file:
         return _write_json(facts, json_file, force=force)
+    listed = table("", "")
+    listed.show_header = False
     for fact, value in facts.items():
-        say(f"{fact:16} {value}")
+        listed.add_row(fact, shown(value))
+    stdout_console().print(listed)
     return None
 
 

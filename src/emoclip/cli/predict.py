@@ -18,6 +18,7 @@ from emoclip.cli.console import (
     progress_bars,
     shown,
     stdout_console,
+    table,
     warn,
 )
 from emoclip.cli.options import (
@@ -194,7 +195,6 @@ def _classify(
 
 
 def _print(results: "list[Classification]") -> None:
-    from rich.table import Table
     from rich.text import Text
 
     console = stdout_console()
@@ -205,10 +205,8 @@ def _print(results: "list[Classification]") -> None:
         if result.status == "no_face":
             console.print("  no face found (if the frames are face crops already, pass --faces full)\n")
             continue
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         scored = result.faces[0].scores is not None
-        for heading in ("face", "seconds", "in view", "label", "probability", *["score"] * scored):
-            table.add_column(heading, overflow="fold")
+        faces = table("face", "seconds", "in view", "label", "probability", *["score"] * scored)
         for face in result.faces:
             ranked = sorted(face.probs.items(), key=lambda item: -item[1])
             for at, (label, share) in enumerate(ranked):
@@ -219,13 +217,13 @@ def _print(results: "list[Classification]") -> None:
                 ]
                 style = "bold" if label == face.top else ""
                 blocks = Text(bar(share, 30), style="green" if label == face.top else "bright_black")
-                table.add_row(
+                faces.add_row(
                     *(cells if at == 0 else [""] * 3),
                     shown(label, style),
                     blocks.append(f" {share:.2f}", style=style),
                     *([_score((face.scores or {}).get(label))] if scored else []),
                 )
-        console.print(table)
+        console.print(faces)
         console.print()
 
 

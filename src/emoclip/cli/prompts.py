@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from emoclip.characters import visible
-from emoclip.cli.console import Strict, emit, say, stdout_console, warn
+from emoclip.cli.console import Strict, emit, say, stdout_console, table, warn
 from emoclip.cli.evaluate import (
     Cache,
     ClassOrder,
@@ -147,19 +147,14 @@ def compare(
 
 
 def _print(found: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("prompts", overflow="fold")
-    for name in ("UAR %", "95 %", "WAR %", "95 %", "p to best"):
-        table.add_column(name, justify="right")
+    ranked = table("prompts", figures=("UAR %", "95 %", "WAR %", "95 %", "p to best"))
     for row in found["ranked"]:
         cells = [row["prompts"]]
         for key in ("uar", "war"):
             low, high = row["ci95"][key]
             cells += [f"{100 * row[key]:.2f}", f"{100 * low:.1f}-{100 * high:.1f}"]
-        table.add_row(*cells, "" if row["p"] is None else f"{row['p']:.3f}")
-    stdout_console().print(table)
+        ranked.add_row(*cells, "" if row["p"] is None else f"{row['p']:.3f}")
+    stdout_console().print(ranked)
     swing = found["swing"]
     say(
         f"wording swings UAR by {100 * swing['uar']['range']:.2f} points (sd {100 * swing['uar']['sd']:.2f}) and "

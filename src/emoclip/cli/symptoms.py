@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from emoclip.cli.console import emit, fail, progress_bars, say, stdout_console, warn
+from emoclip.cli.console import emit, fail, progress_bars, say, stdout_console, table, warn
 from emoclip.cli.options import DETECTOR, Detector, Model
 
 if TYPE_CHECKING:
@@ -210,19 +210,15 @@ def scales_(
     ] = None,
 ) -> None:
     """List the clinical scales that are known: their columns, what they rate, and the range of a rating."""
-    from rich.table import Table
-
     from emoclip.symptoms import scales as clinical
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("column", "rates", "range", "scale", "also"):
-        table.add_column(heading, overflow="fold")
+    listed = table("column", "rates", "range", "scale", "also")
     for scale in clinical.scales(scales):
         for item in scale.items:
-            table.add_row(
+            listed.add_row(
                 item.name, item.title, f"{item.low:g} to {item.high:g}", scale.title, ", ".join(item.also)
             )
-    stdout_console().print(table)
+    stdout_console().print(listed)
 
 
 def _folds(text: str) -> int | None:
@@ -259,23 +255,19 @@ def _estimators(
 
 
 def _print_study(study: "Study") -> None:
-    from rich.table import Table
-
     from emoclip.symptoms import NOTE, chance
 
     console = stdout_console()
     for target in study.cohort.targets:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=target.name, title_justify="left")
-        for heading in ("", "PCC", "95 %", "CCC", "ICC", "MAE", "RMSE", "p"):
-            table.add_column(heading)
+        figures = table("", "PCC", "95 %", "CCC", "ICC", "MAE", "RMSE", "p", title=target.name)
         for name, result in (study.estimators | study.baselines).items():
             found = result.targets[target.name]
             low, high = found["pcc"]["ci95"]
             values = [found[metric]["value"] for metric in ("pcc", "ccc", "icc", "mae", "rmse")]
             cells = ["–" if value is None else f"{value:.3f}" for value in values]
             interval = "–" if low is None else f"{low:.2f} to {high:.2f}"
-            table.add_row(name.replace("_", " "), cells[0], interval, *cells[1:], chance(found))
-        console.print(table)
+            figures.add_row(name.replace("_", " "), cells[0], interval, *cells[1:], chance(found))
+        console.print(figures)
     say(NOTE)
 
 

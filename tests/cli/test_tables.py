@@ -1,0 +1,100 @@
+"""What commands print as a table fits 80 columns, wide characters counted, and nothing of it is cut off."""
+
+import csv
+import shutil
+import sys
+import unicodedata
+
+import pytest
+import trees
+from packages import tiny_package
+
+from emoclip import cli
+
+NAME = "a model with the longest name that anybody would give to a model of faces, and a bit"
+LONG = "ein sehr langes Wort für ein Gefühl"
+WIDE = "とても悲しい顔をしている人がここにいますよねそうですよね"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(tiny_package(tmp_path_factory.mktemp("models") / "long", name=NAME))
+
+
+@pytest.fixture
+def emoclip(monkeypatch, capsys, tmp_path):
+    """Run a command in this process, in a folder of its own, and look at every line of its stdout."""
+    monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, sentences=(), code=0):
+        monkeypatch.setattr(sys, "argv", ["emoclip", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        shown = capsys.readouterr()
+        assert (stopped.value.code or 0) == code, shown.err
+        lines = shown.out.splitlines()
+        wide = [line for line in lines if columns(line) > 80 and not line.startswith(tuple(sentences))]
+        assert not wide, wide
+        assert "…" not in shown.out
+        return "".join(line.strip() for line in lines)  # a name that was folded is whole again
+
+    return run
+
+
+def columns(line):
+    """How many columns of a terminal a line takes."""
+    return sum(
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        for letter in line
+    )
+
+
+def test_predict(emoclip, media):
+    out = emoclip(
+        "predict", media / "multi_face.jpg", "-l", f"happy, {LONG}, {WIDE}", "--scores", sentences="/"
+    )
+    assert all(word in out for word in LONG.split())
+
+
+def test_timeline(emoclip, media):
+    shutil.copy(media / "single_face.mp4", "talk.mp4")
+    emoclip("timeline", "talk.mp4", "-l", f"happy, {LONG}, {WIDE}", "-f", "csv")
+
+
+def test_models(emoclip, model):
+    assert "clip-vit-l-14" in emoclip("models", "list")
+    emoclip("models", "show", "mini")
+    assert "torch, to make the package" in emoclip("models", "show", "clip-vit-b-32")
+    emoclip("models", "show", model)
+
+
+def test_bench(emoclip, media):
+    emoclip("bench", media / "single_face.mp4", "--repeat", 1)
+
+
+def test_symptoms(emoclip):
+    emoclip("symptoms", "scales")
+
+
+def test_agree(emoclip, tmp_path):
+    for coder in ("anna with a very long name that goes on for ever", "ben"):
+        with open(tmp_path / f"{coder}.csv", "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(
+                [("onset", "offset", "label"), (1, 4, LONG * 2), (5, 7, WIDE), (8, 9, "smile")]
+            )
+    codings = sorted(tmp_path.glob("*.csv"))
+    emoclip("agree", *codings, "--end", 12, sentences=("Agreement", "Two", "written"))
+
+
+def test_sets(emoclip, model, tmp_path):
+    """The set of most classes, over folds and splits; then scores and wordings of another."""
+    large = trees.mafw_official(tmp_path / "mafw")
+    out = emoclip("data", "check", "mafw", "--root", large, sentences=("note", "PROBLEM"), code=1)
+    assert "disappointment" in out
+    root = trees.dfew_lists(tmp_path / "dfew")
+    emoclip("evaluate", "dfew", "--root", root, "--model", model, "--out", "e", sentences=(NAME, "report"))
+    wordings = ("--prompts", "names", "--prompts", "sentences")
+    arguments = ("dfew", "--root", root, "--model", model, "--split", "train")
+    emoclip("prompts", "compare", *arguments, *wordings, sentences=("wording",))
