@@ -468,6 +468,13 @@ def test_a_folder_is_one_clip_or_so_many_photographs_and_says_which(tmp_path):
     assert len(expand_inputs([str(tmp_path / "clip")])) == 6
 
 
+def test_pictures_of_which_no_two_can_be_read_are_told_one_by_one(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_text("no picture")
+    Image.fromarray(corners()).save(tmp_path / "d.png")
+    assert expand_inputs([str(tmp_path)]) == [str(tmp_path / f"{name}.png") for name in "abcd"]
+
+
 def test_frames_of_real_videos_are_alike_and_real_faces_are_not(media, shared, tmp_path):
     for name in ("single_face.mp4", "face_noface.mov", "WolfgangLanger_Pexels.mp4"):
         folder = tmp_path / name

@@ -75,7 +75,8 @@ def left_out(paths: Sequence[Path]) -> str:
 def are_frames(pictures: Sequence[Path]) -> bool:
     """Say whether pictures, in order, look like the frames of one clip: of one size, and neighbours alike.
 
-    Up to 16 pairs of neighbours are looked at.  Pictures that cannot be read decide nothing.
+    Up to 16 pairs of neighbours are looked at.  Pictures that cannot be read decide nothing; where no two can, each is
+    told by itself.
     """
     last = len(pictures) - 2
     starts = sorted({round(at) for at in np.linspace(0, last, PAIRS)}) if last >= 0 else []
@@ -88,7 +89,7 @@ def are_frames(pictures: Sequence[Path]) -> bool:
             continue
         sizes |= {first, second}
         likenesses.append(_likeness(one, other))
-    return len(sizes) <= 1 and (not likenesses or float(np.median(likenesses)) >= ALIKE)
+    return len(sizes) == 1 and float(np.median(likenesses)) >= ALIKE
 
 
 def _are_photographs(folder: Path, pictures: Sequence[Path], each: bool | None, say: Say) -> bool:
@@ -99,7 +100,9 @@ def _are_photographs(folder: Path, pictures: Sequence[Path], each: bool | None, 
             f"{told(folder)}: {len(pictures)} pictures alike, read as the frames of one clip; --each reads each alone"
         )
         return False
-    say(f"{told(folder)}: {len(pictures)} unlike pictures, read one by one; --one-clip reads them as frames")
+    say(
+        f"{told(folder)}: {len(pictures)} pictures not alike, read one by one; --one-clip reads them as frames"
+    )
     return True
 
 
