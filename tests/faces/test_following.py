@@ -137,6 +137,7 @@ def test_two_people_who_cross_do_not_swap(portraits, room, front, behind):
     )
     before, after = seen[20], seen[-1]
     assert len(before) == len(after) == 2
+    assert ids(seen) == {0, 1}
     assert nearest(before, 140 + 360 * steps[20]) == nearest(after, 500)
     assert nearest(before, 500 - 360 * steps[20]) != nearest(after, 500)
     assert nearest(after, 140) != nearest(before, 140 + 360 * steps[20])
@@ -169,15 +170,41 @@ def test_short_gap_is_bridged_and_a_long_one_is_not(portraits, room):
     assert len(ids(run([*there, *[room] * 40, *there]))) == 2
 
 
-def test_dark_video_and_other_size_of_the_same_picture(media):
+def test_dark_video(media):
+    with open_video(media / "single_face.mp4", end_s=0.5) as video:
+        dark = run([(frame.image * 0.2).astype(np.uint8) for frame in video])
+    assert sum(map(len, dark)) == len(dark)
+
+
+def test_a_picture_that_changes_size_has_nobody_new(media):
     with open_video(media / "single_face.mp4", end_s=0.5) as video:
         frames = [frame.image for frame in video]
-    dark = run([(frame * 0.2).astype(np.uint8) for frame in frames])
-    assert sum(map(len, dark)) == len(frames)
     larger = [cv2.resize(frame, (960, 540)) for frame in frames]
-    seen = run([*frames, *larger])  # adaptive streams do this: the boxes follow, the track goes on
+    seen = run([*frames, *larger, *frames])  # adaptive streams do this
     assert ids(seen) == {0}
-    assert seen[-1][0].box[2] == pytest.approx(seen[len(frames) - 1][0].box[2] * 1.5, rel=0.05)
+    assert all(len(faces) == 1 for faces in seen)
+    first, second = seen[len(frames) - 1][0], seen[len(frames)][0]
+    assert second.box == pytest.approx(
+        [edge * 1.5 for edge in first.box], abs=0.1 * (second.box[2] - second.box[0])
+    )
+
+
+def test_a_flash_is_no_cut(portraits, room):
+    there = [paste(paste(room, portraits[0], 170, 180, 120), portraits[1], 470, 180, 130)] * 16
+    white = [np.full_like(room, 250)] * 3
+    seen = run([*there, *white, *there])
+    assert ids(seen) == {0, 1}
+    assert nearest(seen[10], 170) == nearest(seen[-1], 170) != nearest(seen[-1], 470)
+
+
+def test_a_fast_pan_has_nobody_new(portraits, room):
+    """30 pixels a frame: between two looks, a face moves by more than its size."""
+    wide = np.concatenate([room, room[:, ::-1], room], axis=1)
+    wide = paste(paste(wide, portraits[0], 700, 180, 110), portraits[1], 930, 180, 115)
+    seen = run([wide[:, x : x + 640] for x in [300] * 6 + list(range(300, 650, 30)) + [650] * 12])
+    assert nearest(seen[4], 400) == nearest(seen[-1], 50)
+    assert nearest(seen[4], 630) == nearest(seen[-1], 280) != nearest(seen[-1], 50)
+    assert len(ids(seen)) == 2
 
 
 def test_smallest_face_and_number_of_faces_can_be_set(portraits, room):

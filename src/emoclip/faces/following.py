@@ -18,9 +18,11 @@ SURE = 0.7  # score at which a newcomer in mid-scene needs no second find
 CLOSELY = 3  # every so many looks are for the smallest faces asked for, those between for
 COARSE = 10  # faces of this part of the picture's longer side, and those followed
 LOOK_AGAIN_S = 0.25  # seconds after which to look, however few frames went by
+RETURN_S = 0.5  # within which a face that is back in view is found
 HOLD_S = 0.7  # a face not found where it should be, though all looks as before there, is reported for so long
 ITSELF = 0.7  # likeness from which all looks as before
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
+SWEPT = 0.3  # response of phase correlation from which the whole picture moved
 FLASH_S = 0.3  # a scene that is back after no longer was never left
 
 
@@ -42,6 +44,7 @@ class Face:
 
 
 Followed = tuple[Frame, list[Face]]
+_WINDOW = np.asarray(cv2.createHanningWindow((32, 18), cv2.CV_32F))
 
 
 class FaceFollower:
@@ -80,6 +83,7 @@ class FaceFollower:
     def update(self, frame: Frame) -> list[Followed]:
         """Take in the next frame; return those whose faces are known by now, at most `max_faces` of the largest."""
         scene = np.asarray(cv2.resize(frame.grey(64), (32, 18), interpolation=cv2.INTER_AREA), np.uint8)
+        self._sweep(frame, scene)
         done: list[Followed] = []
         if self._scene is not None and is_cut(self._scene, scene):
             done = self._look() if self._waiting else []
@@ -104,6 +108,15 @@ class FaceFollower:
         back = left is not None and frame.time_s - left[0] <= FLASH_S and not is_cut(left[1], scene)
         self._tracks = left[2] if left and back else []
         self._new_scene = True
+
+    def _sweep(self, frame: Frame, scene: Pixels) -> None:
+        """Note how far the picture as a whole moved, as it does under a moving camera."""
+        if self._scene is not None and self._tracks:
+            (x, y), sure = cv2.phaseCorrelate(np.float32(self._scene), np.float32(scene), _WINDOW)
+            if sure > SWEPT:
+                x, y = x * frame.width / 32, y * frame.height / 18
+                for track in self._tracks:
+                    track.swept = (track.swept[0] + x, track.swept[1] + y)
 
     def _resize(self, x: float, y: float) -> None:
         for track in self._tracks:
@@ -137,9 +150,7 @@ class FaceFollower:
         last_s = self._looked.time_s if self._looked and not self._new_scene else frame.time_s
         known = [(each, self._faces(each, last_s, frame.time_s)) for each in waiting]
         self._tracks = [
-            track
-            for track in self._tracks
-            if frame.time_s - track.seen_s <= self.config.bridge_s + LOOK_AGAIN_S
+            track for track in self._tracks if frame.time_s - track.seen_s <= self.config.bridge_s + RETURN_S
         ]
         self._waiting, self._looked, self._new_scene = [], frame, False
         return known

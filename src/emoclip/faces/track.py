@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.faces.boxes import Box, Detection, blend, inside, moved, side
+from emoclip.faces.boxes import Box, Detection, blend, inside, moved, overlap, side
 from emoclip.video import Pixels
 
 Look = NDArray[np.float32]
@@ -34,6 +34,7 @@ class Track:
     before_s: float = -1.0
     speed: tuple[float, float] = (0.0, 0.0)
     covered: bool = False  # another face is in the way: what it looks like is not to be trusted
+    swept: tuple[float, float] = (0.0, 0.0)  # pixels by which the whole picture moved since `now`
 
     def expected(self, time_s: float) -> Detection:
         """Where it should be at a time after `now`."""
@@ -41,10 +42,14 @@ class Track:
         points = None if self.now.points is None else np.asarray(self.now.points + (x, y), np.float32)
         return Detection(moved(self.now.box, x, y), self.now.score, points)
 
+    def places(self, time_s: float) -> list[Box]:
+        """Where to look for it: as it moved so far, or as the camera did since."""
+        return [self.expected(time_s).box, moved(self.now.box, *self.swept)]
+
     def see(self, found: Detection, look: Look, time_s: float) -> None:
         """Take in that it was found."""
         there, step_s = self.expected(time_s), time_s - self.now_s
-        if time_s - self.seen_s <= step_s:
+        if time_s - self.seen_s <= step_s and overlap(there.box, found.box) > 0.5:
             found = _between(there, found, SETTLE)
         moves = [
             (new - old) / step_s for old, new in zip(_centre(self.now.box), _centre(found.box), strict=True)
@@ -70,6 +75,7 @@ class Track:
 
     def _place(self, found: Detection, time_s: float) -> None:
         self.before, self.before_s, self.now, self.now_s = self.now, self.now_s, found, time_s
+        self.swept = (0.0, 0.0)
 
 
 def assign(
@@ -78,11 +84,10 @@ def assign(
     """Pair tracks with finds, the likeliest pair first: by where a face should be, its size and what it looks like."""
     pairs = []
     for track in tracks:
-        there = track.expected(time_s).box
         for i, one in enumerate(found):
-            cost = _cost(track, there, one, looks[i], time_s)
-            if cost is not None:
-                pairs.append((cost, track.id, i, track))
+            costs = [_cost(track, there, one, looks[i], time_s) for there in track.places(time_s)]
+            if known := [cost for cost in costs if cost is not None]:
+                pairs.append((min(known), track.id, i, track))
     given: list[tuple[Track, int]] = []
     taken: set[int] = set()
     for _, number, i, track in sorted(pairs, key=lambda pair: pair[:3]):
