@@ -197,7 +197,9 @@ def _draw(image: Pixels, drawn: Drawn, font: ImageFont.FreeTypeFont | ImageFont.
     pen = ImageDraw.Draw(picture)
     for track_id, box, window in drawn:
         colour = COLOURS[track_id % len(COLOURS)]
-        pen.rectangle([round(side) for side in box], outline=colour, width=2)
+        # H.264 keeps colour for two by two pixels: a line that lies across such pairs would lose half of its own.
+        x0, y0, x1, y1 = (2 * round(edge / 2) for edge in box)
+        pen.rectangle((x0, y0, x1 + 1, y1 + 1), outline=colour, width=2)
         lines = [f"face {track_id}"]
         if window and window.status == "ok":
             ranked = sorted(window.probs.items(), key=lambda item: -item[1])[:TOP_LABELS]
@@ -205,10 +207,11 @@ def _draw(image: Pixels, drawn: Drawn, font: ImageFont.FreeTypeFont | ImageFont.
         elif window:
             lines.append(window.status.replace("_", " "))
         text = "\n".join(lines)
-        x0, y0, x1, y1 = pen.multiline_textbbox((0, 0), text, font=font)
+        text_x0, text_y0, text_x1, text_y1 = pen.multiline_textbbox((0, 0), text, font=font)
+        width, height = text_x1 - text_x0, text_y1 - text_y0
         # Beside the box where there is room, else inside the frame.
-        left = min(max(box[2] + 4, 0), picture.width - (x1 - x0) - 6)
-        top = min(max(box[1], 0), max(picture.height - (y1 - y0) - 8, 0))
-        pen.rectangle((left - 3, top, left + x1 - x0 + 5, top + y1 - y0 + 8), fill=(0, 0, 0))
+        left = min(max(box[2] + 4, 0), picture.width - width - 6)
+        top = min(max(box[1], 0), max(picture.height - height - 8, 0))
+        pen.rectangle((left - 3, top, left + width + 5, top + height + 8), fill=(0, 0, 0))
         pen.multiline_text((left, top + 2), text, font=font, fill=colour)
     return np.asarray(picture)
