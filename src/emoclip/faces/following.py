@@ -112,7 +112,9 @@ class FaceFollower:
     def _sweep(self, frame: Frame, scene: Pixels) -> None:
         """Note how far the picture as a whole moved, as it does under a moving camera."""
         if self._scene is not None and self._tracks:
-            (x, y), sure = cv2.phaseCorrelate(np.float32(self._scene), np.float32(scene), _WINDOW)
+            (x, y), sure = cv2.phaseCorrelate(
+                self._scene.astype(np.float32), scene.astype(np.float32), _WINDOW
+            )
             if sure > SWEPT:
                 x, y = x * frame.width / 32, y * frame.height / 18
                 for track in self._tracks:

@@ -20,7 +20,7 @@ SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 SOURCE = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{FILE}"
 TIMEOUT_S = 20.0
 STRIDES = (8, 16, 32)  # of the network's three grids of answers, in pixels of its input
-EVEN = 0.65  # the network's own score from which a find is more likely a face than not
+EVEN = 0.67  # the network's own score from which a find is more likely a face than not
 SAME = 0.3  # overlap from which two finds are one face
 # The file fixes its input at 640 x 640, though nothing in it depends on that: two dimensions in its own encoding,
 # and the same number of bytes that leave them open.
