@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
 from emoclip.errors import ConfigError
+from emoclip.training.tables import fill, read_toml, within
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "recipes"
@@ -45,10 +44,10 @@ class DataRecipe:
     )
 
     def __post_init__(self) -> None:
-        _within("data.caption_share", self.caption_share, 0, 1)
-        _within("data.balance", self.balance, 0, 1)
-        _within("data.fold", self.fold, 1, 100)
-        _within("data.limit", self.limit, 0, 10**9)
+        within("data.caption_share", self.caption_share, 0, 1)
+        within("data.balance", self.balance, 0, 1)
+        within("data.fold", self.fold, 1, 100)
+        within("data.limit", self.limit, 0, 10**9)
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ class ModelRecipe:
     width: int = 128  # compact: of the embeddings
 
     def __post_init__(self) -> None:
-        _within("model.depth", self.depth, 1, 48)
-        _within("model.width", self.width, 8, 4096)
+        within("model.depth", self.depth, 1, 48)
+        within("model.width", self.width, 8, 4096)
 
 
 @dataclass(frozen=True)
@@ -89,12 +88,12 @@ class ClipRecipe:
     jitter: float = 0.0  # a still picture as a clip: how far the camera drifts, as a share of its side
 
     def __post_init__(self) -> None:
-        _within("clips.frames", self.frames, 1, 1023)
-        _within("clips.stride", self.stride, 1, 1000)
-        _within("clips.rotation_deg", self.rotation_deg, 0, 180)
-        _within("clips.views", self.views, 0, 64)
-        _within("clips.sample_fps", self.sample_fps, 0, 1000)
-        _within("clips.jitter", self.jitter, 0, 0.5)
+        within("clips.frames", self.frames, 1, 1023)
+        within("clips.stride", self.stride, 1, 1000)
+        within("clips.rotation_deg", self.rotation_deg, 0, 180)
+        within("clips.views", self.views, 0, 64)
+        within("clips.sample_fps", self.sample_fps, 0, 1000)
+        within("clips.jitter", self.jitter, 0, 0.5)
 
     @property
     def augmented(self) -> bool:
@@ -131,11 +130,11 @@ class OptimiserRecipe:
     clip_norm: float = 0.0  # of the gradient; 0: not clipped
 
     def __post_init__(self) -> None:
-        _within("optimiser.lr", self.lr, 0, 100)
-        _within("optimiser.momentum", self.momentum, 0, 1)
-        _within("optimiser.weight_decay", self.weight_decay, 0, 10)
-        _within("optimiser.tower_lr", self.tower_lr, 0, 100)
-        _within("optimiser.clip_norm", self.clip_norm, 0, 1e9)
+        within("optimiser.lr", self.lr, 0, 100)
+        within("optimiser.momentum", self.momentum, 0, 1)
+        within("optimiser.weight_decay", self.weight_decay, 0, 10)
+        within("optimiser.tower_lr", self.tower_lr, 0, 100)
+        within("optimiser.clip_norm", self.clip_norm, 0, 1e9)
 
 
 @dataclass(frozen=True)
@@ -152,11 +151,11 @@ class LoopRecipe:
     checkpoint_steps: int = 0  # also save every so many steps; 0: at the end of epochs only
 
     def __post_init__(self) -> None:
-        _within("loop.epochs", self.epochs, 1, 100_000)
-        _within("loop.batch", self.batch, 2, 1_000_000)
-        _within("loop.accumulate", self.accumulate, 1, 10_000)
-        _within("loop.workers", self.workers, 0, 256)
-        _within("loop.checkpoint_steps", self.checkpoint_steps, 0, 10**9)
+        within("loop.epochs", self.epochs, 1, 100_000)
+        within("loop.batch", self.batch, 2, 1_000_000)
+        within("loop.accumulate", self.accumulate, 1, 10_000)
+        within("loop.workers", self.workers, 0, 256)
+        within("loop.checkpoint_steps", self.checkpoint_steps, 0, 10**9)
 
 
 @dataclass(frozen=True)
@@ -171,8 +170,8 @@ class SelectionRecipe:
     patience: int = 0  # epochs without a better score before it stops; 0: never
 
     def __post_init__(self) -> None:
-        _within("selection.held_out", self.held_out, 0, 0.9)
-        _within("selection.patience", self.patience, 0, 100_000)
+        within("selection.held_out", self.held_out, 0, 0.9)
+        within("selection.patience", self.patience, 0, 100_000)
         if self.select.startswith("held-out") and self.held_out == 0:
             raise ConfigError(f"selection.select={self.select!r} needs selection.held_out above 0, e.g. 0.1")
 
@@ -222,14 +221,9 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
     Raises ConfigError for an unknown recipe or key (naming the nearest), a wrong value, or another format version.
     """
     path = find_recipe(name)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as TOML ({error})") from None
+    table = read_toml(path)
     _check_format(path, table.pop("format", None))
-    for setting in settings:
-        _apply(table, setting)
-    return recipe_from(table, path.stem, str(path))
+    return recipe_from(table, path.stem, str(path), settings)
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -250,86 +244,11 @@ def find_recipe(name: str | Path) -> Path:
     raise ConfigError(f"{name}: no recipe of this name; {hint}")
 
 
-def recipe_from(table: Mapping[str, Any], name: str, place: str = "recipe") -> Recipe:
-    """Make a recipe of nested tables.  Raises ConfigError, starting with `place`."""
-    sections = {item.name: item for item in dataclasses.fields(Recipe) if item.name != "name"}
-    kinds = typing.get_type_hints(Recipe)
-    made: dict[str, Any] = {}
-    try:
-        for section, content in table.items():
-            if section not in sections:
-                raise ConfigError(f"unknown key {section!r}{_nearest(section)}")
-            if not isinstance(content, Mapping):
-                raise ConfigError(f"{section} must be a table, [{section}]")
-            made[section] = _section(kinds[section], section, content)
-        return Recipe(name=name, **made)
-    except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from None
-
-
-def _section(kind: Any, section: str, content: Mapping[str, Any]) -> Any:
-    known = typing.get_type_hints(kind)
-    values = {}
-    for key, value in content.items():
-        if key not in known:
-            raise ConfigError(f"unknown key {section}.{key}{_nearest(f'{section}.{key}')}")
-        values[key] = _value(f"{section}.{key}", known[key], value)
-    return kind(**values)
-
-
-def _value(key: str, kind: Any, value: Any) -> Any:
-    """Check a TOML value against a field's type; whole numbers pass for floats, lists become tuples."""
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            near = get_close_matches(str(value), get_args(kind), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"{key}={value!r} is not one of {', '.join(get_args(kind))}{hint}")
-        return value
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{key}={value!r} must be a list")
-        return tuple(_value(key, get_args(kind)[0], item) for item in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise ConfigError(f"{key}={value!r} must be {names[kind]}")
-    return value
-
-
-def _apply(table: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
-    section, dot, name = key.strip().partition(".")
-    if not equals or not dot:
-        raise ConfigError(
-            f"--set {setting}: must be section.key=value, e.g. loop.epochs=3{_nearest(key.strip())}"
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # a word without quotes
-    content = table.setdefault(section, {})
-    if isinstance(content, dict):
-        content[name] = value
-
-
-def _known_keys() -> Iterator[str]:
-    kinds = typing.get_type_hints(Recipe)
-    for section in dataclasses.fields(Recipe):
-        if section.name != "name":
-            yield section.name
-            yield from (f"{section.name}.{key.name}" for key in dataclasses.fields(kinds[section.name]))
-
-
-def _nearest(key: str) -> str:
-    """Name the known key that is nearest, by its last part too, since people forget the section."""
-    known = list(_known_keys())
-    last = {name.rpartition(".")[2]: name for name in known}
-    exact = last.get(key.rpartition(".")[2])
-    near = [exact] if exact else get_close_matches(key, known, n=1, cutoff=0.5)
-    if not near:
-        near = [last[name] for name in get_close_matches(key.rpartition(".")[2], list(last), n=1, cutoff=0.5)]
-    return f"; did you mean {near[0]}?" if near else f"; known keys are {', '.join(known)}"
+def recipe_from(
+    table: Mapping[str, Any], name: str, place: str = "recipe", settings: Sequence[str] = ()
+) -> Recipe:
+    """Make a recipe of nested tables and `key=value` settings.  Raises ConfigError, starting with `place`."""
+    return fill(Recipe, table, place, settings, name=name)
 
 
 def _check_format(path: Path, version: Any) -> None:
@@ -343,8 +262,3 @@ def _check_format(path: Path, version: Any) -> None:
         f"{path}: has the older recipe format {version}, this version reads {FORMAT}; "
         f"compare it with a shipped recipe, put `format = {FORMAT}` on its first line and mend what is named then"
     )
-
-
-def _within(key: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{key}={value!r} must be in [{low}, {high}]")
