@@ -46,31 +46,39 @@ def timed_epochs(
     seconds: list[float] = []
     megabytes: list[float] = []
     filling = 0.0
-    epoch, fill = loop._epoch, cache_frames
+    begun = 0.0
+    fit, select, fill = loop.fit, loop._select, cache_frames
 
-    def timed_epoch(*args: object) -> None:
+    def timed_fit(*args: object) -> object:
+        nonlocal begun
         begun = time.perf_counter()
-        epoch(*args)  # type: ignore[arg-type]
+        return fit(*args)  # type: ignore[arg-type]
+
+    def timed_epoch(*args: object) -> str:
+        nonlocal begun
         seconds.append(time.perf_counter() - begun)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         megabytes.append(pages * resource.getpagesize() / 1e6)
         print(f"  epoch {len(seconds)}: {seconds[-1]:.2f} s, {megabytes[-1]:.0f} MB", flush=True)
+        line = select(*args)  # type: ignore[arg-type]
+        begun = time.perf_counter()
+        return line
 
     def timed_fill(*args: object) -> object:
         nonlocal filling
-        begun = time.perf_counter()
+        start = time.perf_counter()
         found = fill(*args)  # type: ignore[arg-type]
-        filling = time.perf_counter() - begun
+        filling = time.perf_counter() - start
         return found
 
     import emoclip.training.run as run
 
-    loop._epoch, run.cache_frames = timed_epoch, timed_fill  # type: ignore[assignment]
-    saving, resume.save_run = resume.save_run, lambda *args: None  # type: ignore[assignment]  # not what is compared
+    loop._select, run.fit, run.cache_frames = timed_epoch, timed_fit, timed_fill  # type: ignore[assignment]
+    saving, resume.Checkpoint.save = resume.Checkpoint.save, lambda *args: None  # type: ignore[assignment,method-assign]  # not what is compared
     try:
         train(recipe, manifest, out, use_cache=use_cache, force=True)
     finally:
-        loop._epoch, run.cache_frames, resume.save_run = epoch, fill, saving
+        loop._select, run.fit, run.cache_frames, resume.Checkpoint.save = select, fit, fill, saving  # type: ignore[method-assign]
     return seconds, megabytes, filling
 
 

@@ -62,7 +62,7 @@ def test_every_class_is_left_out_in_turn_with_each_text(tmp_path):
         (t, c) for t in ("captions", "classes") for c in CLASSES
     ]
     assert all(len(row.right) == 3 for row in found)
-    assert (tmp_path / "out" / "classes" / "anger" / "last.ckpt").is_file()
+    assert (tmp_path / "out" / "classes" / "anger" / "last.safetensors").is_file()
     again = leave_one_class_out(
         recipe, manifest, tmp_path / "out", going_on=True
     )  # finished runs are taken as they are

@@ -1,5 +1,6 @@
 """The loop: the official code's losses, exact resume, several processes as one, and what stops a run."""
 
+import json
 import os
 import resource
 import subprocess
@@ -16,6 +17,7 @@ from lightning.fabric import Fabric  # noqa: E402
 from emoclip.errors import ConfigError, InputError, OutputError  # noqa: E402
 from emoclip.training import loop, resume  # noqa: E402
 from emoclip.training.export.checkpoint import import_checkpoint  # noqa: E402
+from emoclip.training.nets.state import load_weights, load_with_metadata  # noqa: E402
 from emoclip.training.recipe import LossRecipe, OptimiserRecipe, Recipe, load_recipe  # noqa: E402
 from emoclip.training.run import train  # noqa: E402
 
@@ -219,7 +221,7 @@ def test_a_process_killed_at_any_moment_resumes_to_the_same_weights(tmp_path):
     )
     args = [sys.executable, "-c", script, str(manifest), str(tmp_path / "killed")]
     running = subprocess.Popen(args, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    while not (tmp_path / "killed" / "last.ckpt").exists():
+    while not (tmp_path / "killed" / resume.LAST).exists():
         assert running.poll() is None
     running.kill()
     running.wait()
@@ -257,7 +259,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
         def __reduce__(self):
             return os.system, (f"touch {tmp_path / 'ran'}",)
 
-    torch.save({"format": 1, "model": Evil()}, tmp_path / "run" / "last.ckpt")
+    torch.save({"format": 1, "model": Evil()}, tmp_path / "run" / resume.LAST)
     with pytest.raises(InputError, match="is no checkpoint of a run, or damaged"):
         train(tiny(*FROZEN), manifest, tmp_path / "run", going_on=True)
     assert not (tmp_path / "ran").exists()
@@ -265,7 +267,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
 
 def test_a_frozen_model_is_not_in_its_checkpoints(tmp_path):
     outcome = train(tiny(*FROZEN), make_clips(tmp_path / "data"), tmp_path / "run")
-    saved = torch.load(tmp_path / "run" / "best.ckpt", weights_only=True)["model"]
+    saved = load_weights(tmp_path / "run" / resume.BEST)
     assert all(name.startswith("temporal.") or name == "logit_scale" for name in saved)
     assert outcome.progress.best_epoch is not None
 
@@ -384,12 +386,10 @@ def test_a_loss_that_is_no_number_stops_keeps_the_checkpoint_and_names_the_clips
     order = loop.EpochBatches([s.label for s in _samples(recipe, manifest).train], recipe, 1)
     named = order.names(1, _samples(recipe, manifest).train)[2]
     assert f"step 4 (epoch 2): the embeddings of {named} are not finite" in str(caught.value)
-    assert f"the last good checkpoint is {tmp_path / 'run' / 'last.ckpt'}" in str(caught.value)
-    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
-    assert saved["progress"]["step"] == 3
-    assert all(
-        torch.isfinite(tensor).all() for tensor in saved["model"].values() if tensor.is_floating_point()
-    )
+    assert f"the last good checkpoint is {tmp_path / 'run' / resume.LAST}" in str(caught.value)
+    saved, told = load_with_metadata(tmp_path / "run" / resume.LAST)
+    assert json.loads(told["run"])["progress"]["step"] == 3
+    assert all(torch.isfinite(tensor).all() for tensor in saved.values() if tensor.is_floating_point())
 
 
 def _samples(recipe, manifest):
@@ -410,19 +410,20 @@ def test_a_full_disk_at_checkpoint_time_keeps_the_one_before(tmp_path):
     recipe = tiny("loop.checkpoint_steps=1")
     short = tiny("loop.checkpoint_steps=1", "loop.epochs=1")
     train(short, manifest, tmp_path / "run")
-    before = (tmp_path / "run" / "last.ckpt").read_bytes()
+    before = (tmp_path / "run" / resume.LAST).read_bytes()
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    checkpoint = resume.Checkpoint(tmp_path / "run" / resume.LAST, recipe.as_table())
     model, optimizer = torch.nn.Linear(300, 300), None
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
     try:
         with pytest.raises(OutputError) as caught:
-            resume.save_run(tmp_path / "run", recipe, model, optimizer, resume.Progress(), None)
+            checkpoint.save(resume.Trained(model, [optimizer]), resume.Progress())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert "the checkpoint before it is kept; make room and run again with --resume" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
+    assert (tmp_path / "run" / resume.LAST).read_bytes() == before
     assert not [path for path in (tmp_path / "run").iterdir() if ".part" in path.name]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from torch import Tensor, nn
 
 from emoclip.errors import ConfigError, PackageError
@@ -17,7 +17,7 @@ from emoclip.training.export.checkpoint import import_checkpoint
 from emoclip.training.nets.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
 from emoclip.training.nets.model import VideoTextModel, build_backbone, image_settings
 from emoclip.training.nets.temporal import TemporalConfig
-from emoclip.training.nets.tokenizer import clip_tokenizer
+from emoclip.training.nets.tokenizer import clip_tokenizer, whole_words
 from emoclip.training.recipe import ModelRecipe
 
 COMPACT_TOKENS = 48
@@ -165,9 +165,4 @@ def word_tokenizer(sentences: Iterable[str]) -> Tokenizer:
         for sentence in sentences
         for word, _ in splitting.pre_tokenize_str(cleaning.normalize_str(sentence))
     }
-    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", *sorted(words)])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = cleaning, splitting
-    tokenizer.enable_truncation(COMPACT_TOKENS)
-    tokenizer.enable_padding(length=COMPACT_TOKENS, pad_id=0, pad_token="[PAD]")
-    return tokenizer
+    return whole_words(words, COMPACT_TOKENS)

@@ -14,39 +14,42 @@ to choose sentences, and to fit the logit scale and threshold, which change no p
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import yaml
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from emoclip.errors import EmoclipError
 from emoclip.files import atomic_path
 from emoclip.model import Description, new_package, seal
 from emoclip.training.export.graphs import save_graph
 from emoclip.training.mini.actions import PHRASES, actions, readings, say
-from emoclip.training.mini.faces import CLASSES, Faces, held_out, near_duplicates, read_faces
+from emoclip.training.mini.command import FaceRun, run_steps
+from emoclip.training.mini.faces import CLASSES, held_out
 from emoclip.training.mini.fitting import fit_scale, rejection_threshold
 from emoclip.training.mini.images import ImageModel
 from emoclip.training.mini.pack import PIXELS, rejection
 from emoclip.training.nets.compact import BothWays, ImageTowerConfig
 from emoclip.training.nets.losses import LogitScale, contrastive_loss
 from emoclip.training.nets.state import load_weights, save_weights
+from emoclip.training.nets.tokenizer import whole_words
+from emoclip.training.recipe import SHIPPED
+from emoclip.training.resume import Trained
+from emoclip.training.stepping import Plan, falling, take_steps
 
 STEPS = ("actions", "features", "towers", "prompts", "package")
 WIDTH, LENGTH, PAD, UNKNOWN = 64, 48, 0, 1
-POOL = Path(str(files("emoclip.training"))) / "recipes" / "mini" / "labelfree.yaml"
+POOL = SHIPPED / "mini" / "labelfree.yaml"
 DESCRIPTION = Description(
     name="labelfree",
     licence="Apache-2.0; the training images are a research data set of web images",
@@ -149,13 +152,7 @@ class Mapped(nn.Module):
 def word_tokenizer() -> Tokenizer:
     """Return a tokenizer over the words of all phrases; any other word is [UNK]."""
     said = " ".join(phrase for phrases in PHRASES.values() for phrase in phrases)
-    words = ["[PAD]", "[UNK]", *sorted(set(re.findall(r"[a-z]+", said)) - {"a", "an", "the", "and", "of"})]
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, "[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.enable_padding(pad_id=PAD, pad_token="[PAD]", length=LENGTH)
-    tokenizer.enable_truncation(LENGTH)
-    return tokenizer
+    return whole_words(set(re.findall(r"[a-z]+", said)) - {"a", "an", "the", "and", "of"}, LENGTH)
 
 
 def token_ids(tokenizer: Tokenizer, sentences: Sequence[str]) -> Tensor:
@@ -215,17 +212,17 @@ def choose_sentences(
     return chosen
 
 
-class Run:
-    """One run's crops, folder and steps."""
+class Run(FaceRun):
+    """One run's steps."""
+
+    name, kind, steps = "labelfree", LabelFreeRecipe, STEPS
+    paths: ClassVar = {"run": {"required": True, "help": "folder of a mini run after its step geometry"}}
 
     def __init__(self, recipe: LabelFreeRecipe, root: Path, run: Path, out: Path) -> None:
-        self.recipe, self.run, self.out = recipe, run, out
-        torch.set_num_threads(recipe.threads)
-        out.mkdir(parents=True, exist_ok=True)
-        self.faces: Faces = read_faces(root, "train")
-        usable = self.faces.images.std(axis=(1, 2)) > 4
-        self.held = held_out(self.faces.labels, near_duplicates(self.faces.images), recipe.held_out) & usable
-        self.train = usable & ~self.held & np.isfinite(self.faces.points).all(axis=(1, 2))
+        super().__init__(root, out, recipe.threads)
+        self.recipe, self.run = recipe, run
+        self.held = held_out(self.faces.labels, self.groups, recipe.held_out) & self.usable
+        self.train = self.usable & ~self.held & np.isfinite(self.faces.points).all(axis=(1, 2))
         self.tokenizer = word_tokenizer()
 
     def actions(self) -> None:
@@ -263,23 +260,26 @@ class Run:
         head, text, scale = self._untrained(seen.shape[2])
         head.get_buffer("mean").copy_(seen.mean(dim=(0, 1)))
         head.get_buffer("spread").copy_(seen.std(dim=(0, 1)) + 1e-3)
-        learned = [*head.parameters(), *text.parameters(), *scale.parameters()]
-        optimizer = torch.optim.AdamW(learned, recipe.learning_rate, weight_decay=recipe.weight_decay)
-        for step in range(recipe.steps):
-            optimizer.param_groups[0]["lr"] = recipe.learning_rate * (1 - step / recipe.steps)
-            rows = torch.randint(0, len(seen), (recipe.batch,))
-            features = seen[rows, torch.randint(0, 2, (recipe.batch,))]
-            tokens = said[rows, torch.randint(0, recipe.sentences, (recipe.batch,))]
-            tokens = tokens[:, : int((tokens > PAD).sum(1).max())]
-            loss = contrastive_loss(head(features), text(tokens), scale())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if step % 100 == 0 or step == recipe.steps - 1:
-                print(f"step {step} loss {loss.item():.3f}", flush=True)
-        parts = {"head": head, "text": text, "scale": scale}
-        tensors = {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}
-        save_weights(self.out / "towers.safetensors", tensors)
+        model = nn.ModuleDict({"head": head, "text": text, "scale": scale})
+
+        def losses(_: object) -> Iterator[Tensor]:
+            while True:
+                rows = torch.randint(0, len(seen), (recipe.batch,))
+                features = seen[rows, torch.randint(0, 2, (recipe.batch,))]
+                tokens = said[rows, torch.randint(0, recipe.sentences, (recipe.batch,))]
+                tokens = tokens[:, : int((tokens > PAD).sum(1).max())]
+                yield contrastive_loss(head(features), text(tokens), scale())
+
+        optimizer = torch.optim.AdamW(
+            model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        take_steps(
+            Plan(recipe.steps, per_epoch=100, rate=falling(recipe.steps)),
+            Trained(model, [optimizer]),
+            losses,
+            told=lambda now: f"step {now.step}/{recipe.steps}, loss {now.loss:.3f}",
+        )
+        save_weights(self.out / "towers.safetensors", model.state_dict())
 
     def _untrained(self, inputs: int) -> tuple[ActionHead, SentenceTower, LogitScale]:
         text = SentenceTower(self.tokenizer.get_vocab_size())
@@ -289,12 +289,9 @@ class Run:
     def _joint(self) -> tuple[Tensor, nn.Module, nn.Module]:
         """Return unit clip embeddings (N, 64) of all of train, and the image and the text tower behind them."""
         seen = load_weights(self.out / "features.safetensors")["features"]
-        head, text, _ = self._untrained(seen.shape[2])
+        head, text, scale = self._untrained(seen.shape[2])
         tensors = load_weights(self.out / "towers.safetensors")
-        for name, part in (("head", head), ("text", text)):
-            part.load_state_dict(
-                {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-            )
+        nn.ModuleDict({"head": head, "text": text, "scale": scale}).load_state_dict(tensors)
         both = F.normalize(head.eval()(seen), dim=-1).mean(1)
         centre, for_images, for_texts = whitening(both[torch.from_numpy(self.train)], self.recipe.whitening)
         images = BothWays(nn.Sequential(self._geometry(), head))
@@ -353,25 +350,7 @@ class Run:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one step, or all."""
-    parser = argparse.ArgumentParser(prog="python -m emoclip.training.labelfree", description=__doc__)
-    parser.add_argument("step", choices=(*STEPS, "all"))
-    parser.add_argument(
-        "--root", type=Path, required=True, help="folder with the FER-2013 copy and its geometry"
-    )
-    parser.add_argument(
-        "--run", type=Path, required=True, help="folder of a mini run after its step geometry"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of this run")
-    given = parser.parse_args(arguments)
-    try:
-        run = Run(LabelFreeRecipe(), given.root, given.run, given.out)
-        for step in STEPS if given.step == "all" else (given.step,):
-            print(f"== {step}", flush=True)
-            getattr(run, step)()
-    except EmoclipError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return run_steps(Run, __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The training loop: batches, the contrastive loss over all processes, steps, checkpoints, selection.
+"""Training on clips and texts: batches, the contrastive loss over all processes, selection of an epoch.
 
 Every random draw is a function of seed, epoch and place, so that a run that was killed and resumed ends with the
 same weights as one that was not.  Devices, precision, processes and loggers are Lightning Fabric's.
@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from emoclip.training.nets.model import VideoTextModel
 from emoclip.training.recipe import LossRecipe, OptimiserRecipe, Recipe
 from emoclip.training.samples import Samples
 from emoclip.training.selection import Scorer, usable_rule
+from emoclip.training.stepping import Plan, cosine, take_steps
 
 
 class Pairs(nn.Module):
@@ -73,7 +75,7 @@ def make_optimizer(model: VideoTextModel, recipe: OptimiserRecipe) -> torch.opti
         learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         parameters = [p for name, p in learning if name.startswith("backbone.") is tower]
         if parameters:
-            groups.append({"params": parameters, "lr": lr, "base_lr": lr})
+            groups.append({"params": parameters, "lr": lr})
     if recipe.kind == "adamw":
         return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(groups, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
@@ -86,7 +88,7 @@ def lr_factor(recipe: OptimiserRecipe, at: float, epochs: int) -> float:
     if recipe.schedule == "steps":
         return recipe.decay ** sum(at >= milestone for milestone in recipe.milestones)
     share = (at - recipe.warmup_epochs) / max(1e-9, epochs - recipe.warmup_epochs)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    return cosine(share)
 
 
 @dataclass(frozen=True)
@@ -103,60 +105,62 @@ class Run:
     note: Callable[[str], None]
 
 
-def fit(run: Run, *, going_on: bool = False) -> resume.Progress:
-    """Train; the model ends with the weights of the chosen epoch.  going_on: resume from the folder's last.ckpt.
+def fit(run: Run) -> resume.Progress:
+    """Train, from the folder's checkpoint on if there is one; the model ends with the weights of the chosen epoch.
 
     Raises InputError for a loss that is not finite (naming the clips), OutputError for a checkpoint that cannot be
     written; in both the last good checkpoint stays.
     """
     recipe, fabric, model = run.recipe, run.fabric, run.scorer.assembly.model
-    optimizer = make_optimizer(model, recipe.optimiser)
-    progress, scaler = (
-        resume.load_run(run.folder, recipe, model, optimizer) if going_on else (resume.Progress(), None)
+    pairs, optimizer = fabric.setup(Pairs(model), make_optimizer(model, recipe.optimiser))
+    epochs, accumulate, total = (
+        recipe.loop.epochs,
+        recipe.loop.accumulate,
+        len(_order(run, resume.Progress())),
     )
-    pairs, optimizer = fabric.setup(Pairs(model), optimizer)
-    _scaler(fabric, scaler)
-    while progress.epoch < recipe.loop.epochs and not _patience_over(recipe, progress):
-        _epoch(run, pairs, optimizer, progress)
-        _select(run, progress)
-        if fabric.is_global_zero:
-            resume.save_run(run.folder, recipe, model, optimizer, progress, _scaler(fabric))
+    if accumulate > total:
+        raise InputError(
+            f"loop.accumulate={accumulate} batches make no step: an epoch has {total}; "
+            f"pass --set loop.accumulate={total}, or a smaller loop.batch"
+        )
+    per_epoch = total // accumulate
+
+    def rate(step: int) -> float:
+        epoch, within = divmod(step, per_epoch)
+        return lr_factor(recipe.optimiser, epoch + within * accumulate / total, epochs)
+
+    def losses(progress: resume.Progress) -> Iterator[float]:
+        order = _order(run, progress)
+        pairs.train()
+        for group in _grouped(batches(run.clips, order), accumulate):
+            yield _step(run, pairs, optimizer, group, order, progress)
+
+    def report(progress: resume.Progress, loss: float) -> None:
+        what = f"epoch {progress.epoch + 1}/{epochs}, loss {loss:.3f}"
+        run.report(what, progress.losses * accumulate, total)
+
+    progress = take_steps(
+        Plan(epochs * per_epoch, per_epoch, rate, checkpoint_steps=recipe.loop.checkpoint_steps),
+        resume.Trained(model, [optimizer], scaler=fabric.strategy.precision),
+        losses,
+        checkpoint=resume.Checkpoint(run.folder / resume.LAST, recipe.as_table(), fabric.is_global_zero),
+        told=partial(_select, run),
+        over=partial(_patience_over, recipe),
+        report=report,
+        note=run.note,
+    )
     fabric.barrier()
     resume.load_best(run.folder, model)
     return progress
 
 
-def _epoch(run: Run, pairs: Any, optimizer: Any, progress: resume.Progress) -> None:
-    """Train from where `progress` is to the end of its epoch."""
-    recipe, fabric = run.recipe, run.fabric
-    order = EpochBatches(
-        [sample.label for sample in run.samples.train],
-        recipe,
-        progress.epoch,
-        first=progress.batch,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
+def _order(run: Run, progress: resume.Progress) -> EpochBatches:
+    """Return what is left of the epoch begun."""
+    labels, fabric = [sample.label for sample in run.samples.train], run.fabric
+    first = progress.losses * run.recipe.loop.accumulate
+    return EpochBatches(
+        labels, run.recipe, progress.epoch, first=first, rank=fabric.global_rank, world=fabric.world_size
     )
-    pairs.train()
-    total = len(order) + progress.batch
-    if recipe.loop.accumulate > total:
-        raise InputError(
-            f"loop.accumulate={recipe.loop.accumulate} batches make no step: an epoch has {total}; "
-            f"pass --set loop.accumulate={total}, or a smaller loop.batch"
-        )
-    for group in _grouped(batches(run.clips, order), recipe.loop.accumulate):
-        for param_group in optimizer.param_groups:
-            at = progress.epoch + progress.batch / total
-            param_group["lr"] = param_group["base_lr"] * lr_factor(recipe.optimiser, at, recipe.loop.epochs)
-        loss = _step(run, pairs, optimizer, group, order, progress)
-        progress.loss_sum, progress.losses = progress.loss_sum + loss, progress.losses + 1
-        progress.batch, progress.step = progress.batch + len(group), progress.step + 1
-        every = recipe.loop.checkpoint_steps
-        if every and progress.step % every == 0 and fabric.is_global_zero:
-            resume.save_run(
-                run.folder, recipe, run.scorer.assembly.model, optimizer, progress, _scaler(fabric)
-            )
-        run.report(f"epoch {progress.epoch + 1}/{recipe.loop.epochs}, loss {loss:.3f}", progress.batch, total)
 
 
 def _step(
@@ -167,8 +171,9 @@ def _step(
     order: EpochBatches,
     progress: resume.Progress,
 ) -> float:
-    """Make one optimiser step of one or more batches.  Returns their mean loss."""
+    """Leave the gradients of one or more batches in the model.  Returns their mean loss."""
     fabric, recipe = run.fabric, run.recipe
+    first = progress.losses * recipe.loop.accumulate
     # Dropout draws too: seeding every step makes it a function of the step and not of what came before.
     torch.manual_seed((recipe.loop.seed * 2**32 + progress.step) * 1024 + fabric.global_rank)
     total = 0.0
@@ -179,7 +184,7 @@ def _step(
             positives = batch.positives.to(fabric.device)
             loss, clips, texts = batch_loss(fabric, clips, texts, scale, positives, recipe.loss)
             if not torch.isfinite(loss):
-                _stop_at(run, clips, texts, order.names(progress.batch + number, run.samples.train), progress)
+                _stop_at(run, clips, texts, order.names(first + number, run.samples.train), progress)
             fabric.backward(loss / len(group))
         total += float(loss.detach()) / len(group)
     norm = fabric.clip_gradients(
@@ -187,9 +192,7 @@ def _step(
     )
     # Half precision overflows now and then by design, and its scaler leaves such a step out.
     if recipe.loop.precision != "16-mixed" and norm is not None and not torch.isfinite(norm):
-        _stop_at(run, clips, texts, order.names(progress.batch, run.samples.train), progress)
-    optimizer.step()
-    optimizer.zero_grad()
+        _stop_at(run, clips, texts, order.names(first, run.samples.train), progress)
     return total
 
 
@@ -210,13 +213,10 @@ def _stop_at(run: Run, clips: Tensor, texts: Tensor, names: Sequence[str], progr
     )
 
 
-def _select(run: Run, progress: resume.Progress) -> None:
-    """End an epoch: score, keep the weights if they are the best so far, write the record."""
+def _select(run: Run, progress: resume.Progress) -> str:
+    """Score at an epoch's end, keep the weights if they are the best so far, and return the record as a line."""
     recipe, fabric, model = run.recipe, run.fabric, run.scorer.assembly.model
-    record: dict[str, Any] = {
-        "epoch": progress.epoch + 1,
-        "loss": progress.loss_sum / max(1, progress.losses),
-    }
+    record: dict[str, Any] = {"epoch": progress.epoch + 1, "loss": progress.loss}
     record["logit_scale"] = float(model.logit_scale.detach().exp())
     value = float(progress.epoch)  # of `last`
     if fabric.is_global_zero and recipe.selection.select != "last":
@@ -238,8 +238,7 @@ def _select(run: Run, progress: resume.Progress) -> None:
     fabric.log_dict(
         {key: value for key, value in record.items() if not math.isnan(value)}, step=record["epoch"]
     )
-    progress.epoch, progress.batch, progress.loss_sum, progress.losses = progress.epoch + 1, 0, 0.0, 0
-    run.note(", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in record.items()))
+    return ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in record.items())
 
 
 def _patience_over(recipe: Recipe, progress: resume.Progress) -> bool:
@@ -250,14 +249,6 @@ def _patience_over(recipe: Recipe, progress: resume.Progress) -> bool:
 def _grouped(stream: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
     while len(group := list(islice(stream, size))) == size:
         yield group
-
-
-def _scaler(fabric: Fabric, state: Any = None) -> Any:
-    """Return the state of the loss scaler of half precision, or put it back; None for other precisions."""
-    precision = fabric.strategy.precision
-    if state:
-        precision.load_state_dict(state)
-    return precision.state_dict() or None
 
 
 def _some(names: Sequence[str]) -> str:

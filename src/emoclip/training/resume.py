@@ -3,39 +3,119 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from emoclip.errors import InputError, OutputError
-from emoclip.files import atomic_path
-from emoclip.training.recipe import Recipe
+from emoclip.training.nets.state import load_weights, load_with_metadata, save_weights
 
-FORMAT = 1
-LAST, BEST = "last.ckpt", "best.ckpt"
+FORMAT = 2
+LAST, BEST = "last.safetensors", "best.safetensors"
 # What may change between a run and its continuation: nothing that changes a weight.
-_MAY_CHANGE = {"loop": ("workers", "checkpoint_steps")}
+_MAY_CHANGE = ("loop.workers", "loop.checkpoint_steps")
 
 
 @dataclass
 class Progress:
-    """How far a run is.  epoch, batch: where it goes on.  history: one record per finished epoch.
+    """How far a run is.  epoch: how many ended.  step: of the whole run.  history: one record per finished epoch.
 
-    best, best_epoch: by the selection rule; None before the first.
+    loss_sum, losses: of the steps of the epoch begun.  best, best_epoch: by a selection rule; None before the first.
     """
 
     epoch: int = 0
-    batch: int = 0
     step: int = 0
+    loss_sum: float = 0.0
+    losses: int = 0
     best: float | None = None
     best_epoch: int | None = None
-    loss_sum: float = 0.0  # over the steps of the epoch begun
-    losses: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of the epoch begun."""
+        return self.loss_sum / max(1, self.losses)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that steps change.  average: of the weights so far.  scaler: of half precision, with a state of its own."""
+
+    model: nn.Module
+    optimizers: Sequence[torch.optim.Optimizer]
+    average: AveragedModel | None = None
+    scaler: Any = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run is kept, and by which recipe it goes (nested tables).  writes: False for all processes but one."""
+
+    path: Path
+    recipe: Mapping[str, Any]
+    writes: bool = True
+
+    def save(self, trained: Trained, progress: Progress) -> None:
+        """Write the run.  Raises OutputError; the file before stays."""
+        if not self.writes:
+            return
+        tensors = _prefixed("model", learned(trained.model))
+        if trained.average is not None:
+            tensors |= _prefixed("average", trained.average.state_dict())
+        for which, optimizer in enumerate(trained.optimizers):
+            for index, moments in optimizer.state_dict()["state"].items():
+                known = {name: torch.as_tensor(value) for name, value in moments.items() if value is not None}
+                tensors |= _prefixed(f"optimizer.{which}.{index}", known)
+        facts = {
+            "format": FORMAT,
+            "recipe": self.recipe,
+            "progress": asdict(progress),
+            "scaler": trained.scaler.state_dict() if trained.scaler is not None else None,
+        }
+        _save(self.path, tensors, {"run": json.dumps(facts)})
+
+    def load(self, trained: Trained) -> Progress:
+        """Put back what was saved, if anything was, and return how far it is.
+
+        Raises InputError for a damaged file, and for a recipe that differs where it changes weights.
+        """
+        if not self.path.is_file():
+            return Progress()
+        tensors, facts = self._read()
+        _check_same(self.path.parent, facts["recipe"], self.recipe)
+        restore(trained.model, _part(tensors, "model"), self.path)
+        if trained.average is not None:
+            trained.average.load_state_dict(_part(tensors, "average"))
+        for which, optimizer in enumerate(trained.optimizers):
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, value in _part(tensors, f"optimizer.{which}").items():
+                index, _, key = name.partition(".")
+                moments.setdefault(int(index), {})[key] = value
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        if facts["scaler"]:
+            trained.scaler.load_state_dict(facts["scaler"])
+        return Progress(**facts["progress"])
+
+    def _read(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        try:
+            tensors, metadata = load_with_metadata(self.path)
+            facts: dict[str, Any] = json.loads(metadata["run"])
+            version = facts["format"]
+        except (InputError, KeyError, ValueError):
+            raise InputError(
+                f"{self.path}: is no checkpoint of a run, or damaged; delete it, and the run begins again"
+            ) from None
+        if version != FORMAT:
+            raise InputError(
+                f"{self.path}: has checkpoint format {version}, this version reads {FORMAT}; train again"
+            )
+        return tensors, facts
 
 
 def learned(model: nn.Module) -> dict[str, Tensor]:
@@ -49,50 +129,14 @@ def learned(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def save_run(
-    folder: Path,
-    recipe: Recipe,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-    extra: Any,
-) -> None:
-    """Write last.ckpt.  extra: state of the precision's loss scaler.  Raises OutputError; the file before stays."""
-    _save(
-        folder / LAST,
-        {
-            "format": FORMAT,
-            "recipe": json.dumps(recipe.as_table()),
-            "model": learned(model),
-            "optimiser": optimizer.state_dict(),
-            "progress": asdict(progress),
-            "scaler": extra,
-        },
-    )
-
-
 def save_best(folder: Path, model: nn.Module) -> None:
-    """Write best.ckpt: the learned weights alone.  Raises OutputError."""
-    _save(folder / BEST, {"format": FORMAT, "model": learned(model)})
-
-
-def load_run(
-    folder: Path, recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, Any]:
-    """Load last.ckpt into model and optimizer.  Returns the progress and the scaler's state.
-
-    Raises InputError for a damaged file, and for a recipe that differs where it changes weights.
-    """
-    content = _load(folder / LAST)
-    _check_same(folder, json.loads(content["recipe"]), recipe.as_table())
-    restore(model, content["model"], folder / LAST)
-    optimizer.load_state_dict(content["optimiser"])
-    return Progress(**content["progress"]), content["scaler"]
+    """Write the learned weights alone.  Raises OutputError."""
+    _save(folder / BEST, learned(model), {})
 
 
 def load_best(folder: Path, model: nn.Module) -> None:
-    """Load best.ckpt into the model.  Raises InputError."""
-    restore(model, _load(folder / BEST)["model"], folder / BEST)
+    """Load what `save_best` wrote into the model.  Raises InputError."""
+    restore(model, load_weights(folder / BEST), folder / BEST)
 
 
 def restore(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -105,47 +149,36 @@ def restore(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None
     model.load_state_dict(weights, strict=False)
 
 
-def _check_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    now = json.loads(json.dumps(now))
-    for section, content in now.items():
-        for key, value in content.items() if isinstance(content, dict) else ():
-            old = before.get(section, {}).get(key)
-            if old != value and key not in _MAY_CHANGE.get(section, ()):
-                raise InputError(
-                    f"{folder}: its run has {section}.{key}={old}, this one {value}; "
-                    "resume with the same recipe, or name another --out"
-                )
+def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    old = dict(_keys(before))
+    for key, value in _keys(json.loads(json.dumps(now))):
+        if old.get(key) != value and key not in _MAY_CHANGE:
+            raise InputError(
+                f"{folder}: its run has {key}={old.get(key)}, this one {value}; "
+                "resume with the same recipe, or name another --out"
+            )
 
 
-def _save(path: Path, content: Mapping[str, Any]) -> None:
+def _keys(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     try:
-        with atomic_path(path, force=True) as temporary, open(temporary, "wb") as file:
-            torch.save(content, file)
-    except RuntimeError as error:  # what torch makes of a full disk
-        reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise _cannot_save(path, str(reason)) from None
+        save_weights(path, tensors, metadata)
     except OutputError as error:
-        raise _cannot_save(path, str(error)) from None
-
-
-def _cannot_save(path: Path, reason: str) -> OutputError:
-    before = "the checkpoint before it is kept" if path.exists() else "there is none before it"
-    return OutputError(
-        f"{path}: the checkpoint cannot be written ({' '.join(reason.split())[:160]}); {before}; "
-        "make room and run again with --resume"
-    )
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; there is nothing to resume, leave out --resume")
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        version = content["format"]
-    except Exception as error:  # pickle, zip, key and runtime errors alike: the file is not ours or damaged
-        raise InputError(
-            f"{path}: is no checkpoint of a run, or damaged ({' '.join(str(error).split())[:80]})"
-        ) from None
-    if version != FORMAT:
-        raise InputError(f"{path}: has checkpoint format {version}, this version reads {FORMAT}; train again")
-    return content
+        before = "the checkpoint before it is kept" if path.exists() else "there is none before it"
+        raise OutputError(f"{error}; {before}; make room and run again with --resume") from None

@@ -62,7 +62,6 @@ def train(
     _check_folder(out, going_on=going_on, force=force)
     if going_on and not (out / resume.LAST).is_file():  # killed before its first checkpoint
         note(f"{out}: no checkpoint yet, so the run begins at the beginning")
-        going_on = False
     samples = choose_samples(recipe, root)
     recipe = with_faces(recipe, samples.dataset)
     for line in samples.notes:
@@ -87,7 +86,7 @@ def train(
     clips = TrainingClips(
         samples.train, samples.sentences, recipe, assembly.pixels, assembly.tokenizer, frames, texts
     )
-    progress = fit(Run(recipe, samples, clips, scorer, fabric, out, report, note), going_on=going_on)
+    progress = fit(Run(recipe, samples, clips, scorer, fabric, out, report, note))
     assembly.model.cpu().eval()
     return Outcome(recipe, samples, assembly, scorer, progress, fabric.is_global_zero)
 

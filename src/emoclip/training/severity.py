@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,9 @@ from torch import Tensor, nn
 from emoclip.model import Package
 from emoclip.training.export.graphs import save_graph
 from emoclip.training.export.temporal_weights import read_temporal
-from emoclip.training.nets.temporal import TemporalConfig, TemporalTransformer
+from emoclip.training.nets.temporal import TemporalConfig, TemporalTransformer, mean_start
+from emoclip.training.resume import Trained
+from emoclip.training.stepping import Losses, Plan, cosine, take_steps
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -259,23 +260,16 @@ class PaperEstimator:
             means: Tensor = model.mlp((clips - centre) / size).mean(dim=1)
             return means
 
-        def step(rows: list[int], means: Tensor) -> None:
+        def error(rows: list[int], means: Tensor) -> Tensor:
             there = known[rows]
-            loss = ((means - wanted[rows])[there] ** 2).sum() / max(int(there.sum()), 1)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+            return ((means - wanted[rows])[there] ** 2).sum() / max(int(there.sum()), 1)
 
-        optimiser, schedule = _adam(recipe, recipe.head_steps, [(model.mlp, recipe.head_rate)])
-        everybody = list(range(len(inputs)))
-        for _ in range(recipe.head_steps):
-            step(everybody, head(draw(everybody)[1]))
-        progress(0.2)
-        per_epoch = -(-len(inputs) // recipe.interviews)
-        rates = [(model.mlp, recipe.mlp_rate), (model.temporal, recipe.temporal_rate)]
-        optimiser, schedule = _adam(recipe, recipe.epochs * per_epoch, rates)
-        for epoch in range(recipe.epochs):
+        def of_head(_: object) -> Iterator[Tensor]:
+            everybody = list(range(len(inputs)))
+            while True:
+                yield error(everybody, head(draw(everybody)[1]))
+
+        def of_both(_: object) -> Iterator[Tensor]:
             for some in np.array_split(rng.permutation(len(inputs)), per_epoch):
                 rows = some.tolist()
                 places, first = draw(rows)
@@ -285,37 +279,35 @@ class PaperEstimator:
                 fresh = model.encode_clips(torch.from_numpy(frames.astype(np.float32)))
                 # A few clips tell little of an interview, but much of what has changed since the first embedding.
                 changed = head(fresh.unflatten(0, (len(rows), -1))) - head(first[:, : recipe.clips])
-                step(rows, head(first) + changed)
-            progress(0.2 + 0.8 * (epoch + 1) / recipe.epochs)
+                yield error(rows, head(first) + changed)
+
+        per_epoch = -(-len(inputs) // recipe.interviews)
+        rates: list[tuple[nn.Module, float]] = [(model.mlp, recipe.head_rate)]
+        self._fit(rates, recipe.head_steps, recipe.head_steps, of_head, lambda part: progress(0.2 * part))
+        rates = [(model.mlp, recipe.mlp_rate), (model.temporal, recipe.temporal_rate)]
+        steps = recipe.epochs * per_epoch
+        self._fit(rates, steps, per_epoch, of_both, lambda part: progress(0.2 + 0.8 * part))
         _fold(model.mlp[0], centre, size)  # type: ignore[arg-type]  # a Sequential does not tell
         return ClipScores(model.eval(), middle, spread).eval()
 
-
-def mean_start(config: TemporalConfig) -> TemporalTransformer:
-    """Return a temporal transformer that begins as the mean of its normalised frames (a class token's share off it).
-
-    Fifty people cannot teach a random one to keep what tells clips apart.  Needs heads as wide as the model in all.
-    """
-    model = TemporalTransformer(config)
-    with torch.no_grad():
-        model.cls_token.zero_()
-        model.pos_embedding.mul_(0.02)
-        layers: Any = (
-            model.temporal_transformer.layers
-        )  # blocks in a ModuleList, which nn.Module does not tell
-        for layer, (attention, mlp) in enumerate(layers):
-            inner, last = attention.fn.fn, mlp.fn.fn.net[3]
-            queries_and_keys, values = inner.to_qkv.weight.split([2 * config.width, config.width])
-            queries_and_keys.mul_(0.1)
-            if layer == 0:
-                values.copy_(torch.eye(config.width))
-                inner.to_out[0].weight.copy_(torch.eye(config.width))
-            else:
-                inner.to_out[0].weight.zero_()
-            inner.to_out[0].bias.zero_()
-            last.weight.zero_()
-            last.bias.zero_()
-    return model
+    def _fit(
+        self,
+        rates: Sequence[tuple[nn.Module, float]],
+        steps: int,
+        per_epoch: int,
+        losses: Losses,
+        progress: Progress,
+    ) -> None:
+        """Train parts of a model by AdamW at their own rates, which fall to zero as a cosine."""
+        groups = [{"params": part.parameters(), "lr": rate} for part, rate in rates]
+        optimiser = torch.optim.AdamW(groups, weight_decay=self.recipe.weight_decay)
+        take_steps(
+            Plan(steps, per_epoch, rate=lambda step: cosine(step / steps)),
+            Trained(nn.ModuleList(part for part, _ in rates), [optimiser]),
+            losses,
+            report=lambda found, _: progress(found.step / steps),
+            note=lambda line: None,
+        )
 
 
 def _fold(layer: nn.Linear, centre: Tensor, size: Tensor) -> None:
@@ -323,15 +315,6 @@ def _fold(layer: nn.Linear, centre: Tensor, size: Tensor) -> None:
     with torch.no_grad():
         layer.weight.div_(size)
         layer.bias.sub_(layer.weight @ centre)
-
-
-def _adam(
-    recipe: SeverityRecipe, steps: int, rates: Sequence[tuple[nn.Module, float]]
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW on parts of a model at their own rates, which fall to zero as a cosine."""
-    groups = [{"params": part.parameters(), "lr": rate} for part, rate in rates]
-    optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-    return optimiser, torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
 
 
 def clip_scores(model: nn.Module, frames: Frames) -> Floats:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from emoclip.training.mini.images import ImageModel  # noqa: E402
 from emoclip.training.mini.vocabulary import contains, lexicon  # noqa: E402
 from emoclip.training.nets.compact import ImageTowerConfig  # noqa: E402
 from emoclip.training.nets.state import save_weights  # noqa: E402
+from emoclip.training.tables import read_as  # noqa: E402
 
 
 def test_no_description_holds_an_emotion_word():
@@ -117,3 +120,13 @@ def test_every_step_makes_a_package_that_reads_faces(shared, tmp_path):
     np.testing.assert_allclose(
         seen / np.linalg.norm(seen, axis=1, keepdims=True), trained._joint()[0][:4], atol=2e-3
     )
+
+
+def test_the_shipped_recipe_is_the_documented_run_and_missing_crops_are_said_in_one_line(tmp_path, capsys):
+    shipped = Path(labelfree.POOL).with_suffix(".toml")
+    assert read_as(labelfree.LabelFreeRecipe, shipped) == labelfree.LabelFreeRecipe()
+    places = ["--root", str(tmp_path), "--run", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert labelfree.main(["actions", *places]) == 1
+    assert "fer2013_trainval.parquet" in capsys.readouterr().err
+    assert labelfree.main(["actions", *places, "--set", "stepps=3"]) == 1
+    assert "unknown key stepps; did you mean steps?" in capsys.readouterr().err

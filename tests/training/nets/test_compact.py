@@ -11,7 +11,6 @@ from emoclip.training.mini.clips import ClipModel, ClipRecipe, FrameBank, pseudo
 from emoclip.training.mini.faces import held_out, near_duplicates  # noqa: E402
 from emoclip.training.nets.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig  # noqa: E402
 from emoclip.training.nets.losses import LogitScale, contrastive_loss, same_text_targets  # noqa: E402
-from emoclip.training.nets.state import restore_state, training_state  # noqa: E402
 
 SMALL = ImageTowerConfig(channels=(8, 8, 16, 16), blocks=(1, 1, 1, 1), width=12)
 
@@ -66,30 +65,6 @@ def test_head_over_all_cells_knows_where_something_is_and_hides_cells_only_in_tr
     assert not torch.allclose(seen.eval().embed(maps), seen.embed(maps.flip(3)))
     assert torch.equal(seen.embed(maps), seen.embed(maps))
     assert not torch.allclose(seen.train().embed(maps), seen.embed(maps))
-
-
-def test_state_of_two_optimisers_goes_on_as_if_never_stopped():
-    def start():
-        torch.manual_seed(0)
-        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1))
-        sgd = torch.optim.SGD(model[0].parameters(), lr=0.1, momentum=0.9, nesterov=True)
-        return model, [sgd, torch.optim.AdamW(model[1].parameters(), lr=0.01)]
-
-    def go(model, optimizers):
-        model.zero_grad()
-        model(torch.ones(2, 3)).square().sum().backward()
-        for optimizer in optimizers:
-            optimizer.step()
-
-    model, optimizers = start()
-    go(model, optimizers)
-    state = {k: v.clone() for k, v in training_state(model, {}, 7, *optimizers).items()}
-    again, others = start()
-    assert restore_state(state, again, {}, *others) == 7
-    go(model, optimizers)
-    go(again, others)
-    for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
 
 
 def test_padding_does_not_change_a_text():

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from emoclip.prompts import templated
 from emoclip.training.describe import Population, describe
+from emoclip.training.mini.batches import Captions
 from emoclip.training.mini.faces import CLASSES, Faces
-from emoclip.training.mini.images import Captions
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
 from emoclip.training.mini.votes import Votes, mixture

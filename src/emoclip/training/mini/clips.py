@@ -7,7 +7,9 @@ face is covered or is no face at all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -18,8 +20,10 @@ from emoclip.training.augmentation import AugmentConfig, augment, frame
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT
 from emoclip.training.nets.compact import ImageTower
 from emoclip.training.nets.precision import half_floats
-from emoclip.training.nets.state import load_weights, restore_state, save_weights, training_state
+from emoclip.training.nets.state import save_weights
 from emoclip.training.nets.temporal import TemporalConfig, TemporalTransformer
+from emoclip.training.resume import LAST, Checkpoint, Progress, Trained
+from emoclip.training.stepping import Plan, falling, take_steps
 
 CLEAN = AugmentConfig(
     rotation_deg=6, scale=0.08, shift=0.03, aspect=0.02, p_flip=0.0, p_light=0.3, p_blur=0.2, p_small=0.1,
@@ -151,33 +155,27 @@ def train_clips(
     plain = [p for p in model.parameters() if p.ndim != 2]
     groups = [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
-    step, checkpoint = 0, out / "clips-state.safetensors"
-    if checkpoint.is_file():
-        step = restore_state(load_weights(checkpoint), model, {}, optimizer)
     neutral = (bank.shares[:, NEUTRAL] > 0.8).nonzero()[:, 0]
     share = bank.shares @ (bank.shares.mean(0).clamp(min=1e-4) ** -recipe.evenness)
     whole = F.normalize(F.normalize(bank.views, dim=-1).mean(1), dim=-1)
-    shown = 0.0
-    while step < recipe.steps:
-        torch.manual_seed(recipe.seed + 1 + step)
-        rows = torch.multinomial(share, recipe.batch)
-        length = int(torch.randint(1, recipe.frames + 1, ()))
-        clips = pseudo_clips(bank, rows, length, neutral, partial=0.6)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * min(1.0, step / 100 + 0.01) * (1 - step / recipe.steps)
-        embedding = F.normalize(model(clips), dim=-1)
-        loss = F.cross_entropy(scale * embedding @ class_text.T, bank.shares[rows])
-        loss = loss + 1.0 * (1 - (embedding * whole[rows]).sum(1)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        shown += float(loss.detach())
-        if step % 250 == 0:
-            print(f"clips step {step}/{recipe.steps} loss {shown / 250:.4f}", flush=True)
-            shown = 0.0
-            save_weights(checkpoint, training_state(model, {}, step, optimizer))
+
+    def losses(progress: Progress) -> Iterator[Tensor]:
+        for step in count(progress.step):
+            torch.manual_seed(recipe.seed + 1 + step)
+            rows = torch.multinomial(share, recipe.batch)
+            length = int(torch.randint(1, recipe.frames + 1, ()))
+            clips = pseudo_clips(bank, rows, length, neutral, partial=0.6)
+            embedding = F.normalize(model(clips), dim=-1)
+            loss = F.cross_entropy(scale * embedding @ class_text.T, bank.shares[rows])
+            yield loss + 1.0 * (1 - (embedding * whole[rows]).sum(1)).mean()
+
+    take_steps(
+        Plan(recipe.steps, per_epoch=250, rate=falling(recipe.steps, 100, 0.01), clip=1.0),
+        Trained(model, [optimizer]),
+        losses,
+        checkpoint=Checkpoint(out / LAST, {"clips": asdict(recipe)}),
+        told=lambda now: f"clips step {now.step}/{recipe.steps}, loss {now.loss:.4f}",
+    )
     with torch.no_grad():
         model.out.weight.mul_(recipe.trust)
     save_weights(out / "temporal.safetensors", model.state_dict())

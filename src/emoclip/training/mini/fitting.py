@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from emoclip.training.nets.compact import TextHead, TextTower
 from emoclip.training.nets.precision import half_floats
+from emoclip.training.resume import Trained
+from emoclip.training.stepping import Plan, falling, take_steps
 
 
 @torch.no_grad()
@@ -55,20 +57,20 @@ def fit_text_head(
         towards(torch.stack([w[0] for w, _ in words])),
         torch.stack([s[0] for _, s in words]),
     )
+
+    def losses(_: object) -> Iterator[Tensor]:
+        while True:
+            rows = torch.randint(0, len(small), (512,))
+            some = torch.randint(0, len(small_words), (256,))
+            yield (
+                _apart(fitted(small[rows]), wanted[rows])
+                + _apart(fitted(small_words[some]), wanted_words[some])
+                + _apart(fitted(sentences), wanted_sentences)
+            )
+
     optimizer = torch.optim.AdamW(fitted.parameters(), lr=learning_rate, weight_decay=0.01)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * (1 - step / steps)
-        rows = torch.randint(0, len(small), (512,))
-        some = torch.randint(0, len(small_words), (256,))
-        loss = (
-            _apart(fitted(small[rows]), wanted[rows])
-            + _apart(fitted(small_words[some]), wanted_words[some])
-            + _apart(fitted(sentences), wanted_sentences)
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    plan = Plan(steps, per_epoch=500, rate=falling(steps))
+    take_steps(plan, Trained(fitted, [optimizer]), losses, told=lambda now: f"text head, loss {now.loss:.4f}")
     return fitted.eval()
 
 

@@ -13,16 +13,11 @@ Nothing here reads the val split.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
-import sys
-import tomllib
-import typing
-from dataclasses import dataclass, field, is_dataclass, replace
-from importlib.resources import files
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -31,10 +26,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from emoclip.errors import ConfigError, EmoclipError, InputError
+from emoclip.errors import InputError
+from emoclip.training.mini.batches import Captions, ImageRecipe
 from emoclip.training.mini.captions import make_captions, read_captions
 from emoclip.training.mini.clips import ClipModel, ClipRecipe, FrameBank, frame_bank, train_clips
-from emoclip.training.mini.faces import held_out, near_duplicates, read_faces
+from emoclip.training.mini.command import FaceRun, run_steps
+from emoclip.training.mini.faces import held_out
 from emoclip.training.mini.fitting import (
     Fitted,
     fit_intensity,
@@ -44,7 +41,7 @@ from emoclip.training.mini.fitting import (
     rejection_threshold,
     small_sentences,
 )
-from emoclip.training.mini.images import Captions, ImageModel, ImageRecipe, train_images
+from emoclip.training.mini.images import ImageModel, train_images
 from emoclip.training.mini.pack import Towers, write_package
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
@@ -82,50 +79,31 @@ class MiniRecipe:
     clips: ClipRecipe = field(default_factory=ClipRecipe)
 
 
-def read_recipe(path: Path) -> MiniRecipe:
-    """Read a recipe; an unknown key is an error.  Raises ConfigError."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a recipe ({error})") from None
-    recipe: MiniRecipe = _filled(MiniRecipe, table, str(path))
-    return recipe
+class Run(FaceRun):
+    """One run's votes and steps."""
 
-
-def _filled(kind: Any, table: dict[str, Any], place: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    values = {}
-    for key, value in table.items():
-        if key not in hints:
-            raise ConfigError(f"{place}: unknown key {key!r}, probably a typo; known are {', '.join(hints)}")
-        if is_dataclass(hints[key]):
-            value = _filled(hints[key], value, f"{place} [{key}]")
-        values[key] = tuple(value) if isinstance(value, list) else value
-    return kind(**values)
-
-
-class Run:
-    """One run's folder, crops and steps."""
+    name, kind, steps, beside = "mini", MiniRecipe, STEPS, ("geometry",)
+    paths: ClassVar = {
+        "encoder": {"help": "folder of all-MiniLM-L6-v2; the pip package's by default"},
+        "text_from": {"help": "a package whose text tower is taken over"},
+    }
 
     def __init__(
-        self, recipe: MiniRecipe, root: Path, out: Path, encoder: Path | None, text_from: Path | None = None
+        self,
+        recipe: MiniRecipe,
+        root: Path,
+        out: Path,
+        encoder: Path | None = None,
+        text_from: Path | None = None,
     ) -> None:
-        self.recipe, self.root, self.out, self.encoder = recipe, root, out, encoder
-        self.text_from = text_from
-        out.mkdir(parents=True, exist_ok=True)
-        torch.set_num_threads(recipe.threads)
-        self.faces = read_faces(root, "train")
+        super().__init__(root, out, recipe.threads)
+        self.recipe, self.encoder, self.text_from = recipe, encoder, text_from
         self.votes = read_votes(root, self.faces.paths)
-        kept = out / "groups.npy"
-        if not kept.is_file():
-            np.save(kept, near_duplicates(self.faces.images))
-        groups = np.load(kept)
         leaks = read_leaks(root)
-        usable = self.faces.images.std(axis=(1, 2)) > 4  # some crops are one flat grey
-        usable &= np.array([path not in leaks for path in self.faces.paths])
+        usable = self.usable & np.array([path not in leaks for path in self.faces.paths])
         seen_as = self.votes.shares.argmax(1)
-        self.held = held_out(seen_as, groups, recipe.held_out) & usable
-        self.unseen = held_out(seen_as, groups, recipe.unseen) & self.held & self.votes.told
+        self.held = held_out(seen_as, self.groups, recipe.held_out) & usable
+        self.unseen = held_out(seen_as, self.groups, recipe.unseen) & self.held & self.votes.told
         self.train, self.most = usable & ~self.held, usable & self.votes.told & ~self.unseen
 
     def folder(self, name: str) -> Path:
@@ -328,27 +306,4 @@ def _of(texts: list[str], vectors: Tensor, path: Path) -> Tensor:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one step, or all."""
-    parser = argparse.ArgumentParser(prog="python -m emoclip.training.mini", description=__doc__)
-    parser.add_argument("step", choices=(*STEPS, "geometry", "all"))
-    parser.add_argument("--root", type=Path, required=True, help="folder with the FER-2013 copy")
-    parser.add_argument("--out", type=Path, required=True, help="folder of this run")
-    parser.add_argument("--recipe", type=Path, help="a .toml; the bundled model's by default")
-    parser.add_argument(
-        "--encoder", type=Path, help="folder of all-MiniLM-L6-v2; the pip package's by default"
-    )
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--text-from", type=Path, help="a package whose text tower is taken over")
-    given = parser.parse_args(arguments)
-    shipped = Path(str(files("emoclip.training"))) / "recipes" / "mini" / "mini.toml"
-    try:
-        recipe = read_recipe(given.recipe or shipped)
-        if given.threads:
-            recipe = replace(recipe, threads=given.threads)
-        run = Run(recipe, given.root, given.out, given.encoder, given.text_from)
-        for step in STEPS if given.step == "all" else (given.step,):
-            print(f"== {step}", flush=True)
-            getattr(run, step)()
-    except EmoclipError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return run_steps(Run, __doc__, arguments)

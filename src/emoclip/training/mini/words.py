@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from emoclip.errors import InputError
 from emoclip.prompts import templated
@@ -25,13 +24,9 @@ from emoclip.training.mini.sentences import SentenceEncoder, bert_layers, encode
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, glosses, lexicon
 from emoclip.training.nets.compact import TextHead, TextTower, TextTowerConfig
 from emoclip.training.nets.precision import half_floats
-from emoclip.training.nets.state import (
-    average_into,
-    load_weights,
-    restore_state,
-    save_weights,
-    training_state,
-)
+from emoclip.training.nets.state import load_weights, save_weights
+from emoclip.training.resume import LAST, Checkpoint, Trained
+from emoclip.training.stepping import Plan, averaged, falling, take_steps
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
@@ -225,49 +220,42 @@ def distil_text(
     torch.manual_seed(recipe.seed)
     tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))])
     lengths = (tokens != tower.config.pad_id).sum(1)
-    average = {k: v.detach().clone() for k, v in tower.state_dict().items()}
     optimizer = torch.optim.AdamW(tower.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
     per_epoch = len(texts) // recipe.batch
-    total, step, checkpoint = per_epoch * recipe.epochs, 0, out / "text-state.safetensors"
-    if checkpoint.is_file():
-        step = restore_state(load_weights(checkpoint), tower, average, optimizer)
-    started, shown = time.time(), 0.0
-    while step < total:
-        torch.manual_seed(recipe.seed + 1 + step // per_epoch)
+    total = per_epoch * recipe.epochs
+    trained = Trained(tower, [optimizer], averaged(tower, 0.998))
+
+    def losses(_: object) -> Iterator[Tensor]:
         # Texts of like length share a batch: sorted within large random chunks.
         order = torch.randperm(len(texts))
         chunks = [chunk[lengths[chunk].argsort()] for chunk in order.split(recipe.batch * 50)]
         batches = [b for chunk in chunks for b in chunk.split(recipe.batch) if len(b) == recipe.batch]
         for index in torch.randperm(len(batches)).tolist():
             rows = batches[index]
-            progress = step / total
-            rate = min(1.0, step / 200 + 0.01) * max(0.0, 1 - progress)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * rate
-            with half_floats():
-                mine = tower.sentence(tokens[rows, : int(lengths[rows].max())])
-            mine, wanted = mine.float(), sentences[rows].float()
-            loss = (1 - (mine * wanted).sum(1)).mean() + (
-                (mine @ mine.T - wanted @ wanted.T) ** 2
-            ).mean() * 10
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-            optimizer.step()
-            step += 1
-            average_into(average, tower, min(0.998, (1 + step) / (10 + step)))
-            shown += float(loss.detach())
-            if step % 100 == 0:
-                print(
-                    f"text step {step}/{total} loss {shown / 100:.4f} {time.time() - started:.0f}s",
-                    flush=True,
-                )
-                shown = 0.0
-            if step % 500 == 0 or step == total:
-                save_weights(checkpoint, training_state(tower, average, step, optimizer))
-    tower.load_state_dict(average)
-    save_weights(out / "text.safetensors", average)
+            mine, wanted = _sentences(tower, tokens, lengths, rows), sentences[rows].float()
+            own = (1 - (mine * wanted).sum(1)).mean()
+            yield own + ((mine @ mine.T - wanted @ wanted.T) ** 2).mean() * 10
+
+    take_steps(
+        Plan(
+            total, per_epoch, falling(total, 200, 0.01), clip=1.0, seed=lambda epoch: recipe.seed + 1 + epoch
+        ),
+        trained,
+        losses,
+        checkpoint=Checkpoint(out / LAST, {"text": asdict(recipe)}),
+        told=lambda now: f"text step {now.step}/{total}, loss {now.loss:.4f}",
+    )
+    assert trained.average is not None
+    tower.load_state_dict(trained.average.module.state_dict())
+    save_weights(out / "text.safetensors", tower.state_dict())
     return tower
+
+
+def _sentences(tower: TextTower, tokens: Tensor, lengths: Tensor, rows: Tensor) -> Tensor:
+    """Return a tower's sentence vectors (B, 384) of some rows of tokens (N, L), cut to the longest of them."""
+    with half_floats():
+        mine: Tensor = tower.sentence(tokens[rows, : int(lengths[rows].max())])
+    return mine.float()
 
 
 def sharpen_text(
@@ -293,24 +281,22 @@ def sharpen_text(
     by_length = (
         lengths + torch.rand(len(lengths))
     ).argsort()  # a batch is a stretch of it, so padding costs little
-    shown = 0.0
-    for step in range(recipe.sharpen_steps):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.sharpen_rate * min(1.0, step / 30 + 0.03) * (1 - step / recipe.sharpen_steps)
-        start = int(torch.randint(0, len(texts) - recipe.batch, ()))
-        rows = by_length[start : start + recipe.batch]
-        with half_floats():
-            mine = tower.sentence(tokens[rows, : int(lengths[rows].max())])
-        mine = mine.float()
-        joint = F.normalize(head(mine), dim=-1)
-        loss = (1 - (joint * wanted[rows]).sum(1)).mean() + 0.5 * (1 - (mine * sentences[rows]).sum(1)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-        optimizer.step()
-        shown += float(loss.detach())
-        if (step + 1) % 50 == 0:
-            print(f"sharpen step {step + 1}/{recipe.sharpen_steps} loss {shown / 50:.4f}", flush=True)
-            shown = 0.0
+
+    def losses(_: object) -> Iterator[Tensor]:
+        while True:
+            start = int(torch.randint(0, len(texts) - recipe.batch, ()))
+            rows = by_length[start : start + recipe.batch]
+            mine = _sentences(tower, tokens, lengths, rows)
+            joint = F.normalize(head(mine), dim=-1)
+            seen = (1 - (joint * wanted[rows]).sum(1)).mean()
+            yield seen + 0.5 * (1 - (mine * sentences[rows]).sum(1)).mean()
+
+    steps = recipe.sharpen_steps
+    take_steps(
+        Plan(steps, per_epoch=50, rate=falling(steps, 30, 0.03), clip=1.0),
+        Trained(tower, [optimizer]),
+        losses,
+        told=lambda now: f"sharpen step {now.step}/{steps}, loss {now.loss:.4f}",
+    )
     save_weights(out / "sharp.safetensors", tower.state_dict())
     return tower

@@ -1,8 +1,9 @@
-"""CLIP's tokenizer for the `tokenizers` library, made from the vocabulary that open_clip carries."""
+"""Tokenizers for the `tokenizers` library: CLIP's, from the vocabulary that open_clip carries, and whole words."""
 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable
 from pathlib import Path
 
 from ftfy.chardata import CONTROL_CHARS, LIGATURES, WIDTH_MAP
@@ -23,6 +24,16 @@ _ENTITIES = {
     "&nbsp;": " ",
     "&amp;": "&",
 }
+
+
+def whole_words(words: Iterable[str], length: int) -> Tokenizer:
+    """Return a tokenizer of lower-cased whole words, in their order, padded and cut to `length`; others are [UNK]."""
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", *sorted(words)])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    tokenizer.enable_truncation(length)
+    tokenizer.enable_padding(length=length, pad_id=0, pad_token="[PAD]")
+    return tokenizer
 
 
 def clip_tokenizer(context_length: int = 77) -> Tokenizer:

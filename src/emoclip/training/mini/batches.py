@@ -1,0 +1,193 @@
+"""What the image tower is trained on: crops as they are seen once, and all that is drawn for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emoclip.training.augmentation import AugmentConfig, augment
+from emoclip.training.mini.faces import Faces, mirrored_measures, mirrored_order
+from emoclip.training.mini.votes import Votes
+from emoclip.training.nets.compact import ImageTowerConfig
+
+SENTENCE_WIDTH = 384  # of the sentence encoder
+
+
+@dataclass(frozen=True)
+class ImageRecipe:
+    """One run of the image tower.  A weight of 0 leaves that loss out, with all it would have seen."""
+
+    epochs: int = 40
+    batch: int = 128
+    learning_rate: float = 2e-3  # of AdamW
+    weight_decay: float = 0.05
+    momentum_rate: float = 0.0  # over 0: of SGD for the tower, AdamW is for the heads only
+    warmup_epochs: float = 1.0
+    average: float = 0.998  # decay of the running average of weights, per step
+    small: tuple[
+        tuple[int, int], ...
+    ] = ()  # epochs and pixels, first on small crops; for a tower whose head pools
+    geometry: float = 1.0
+    descriptions: float = 0.0
+    classes: float = 0.0
+    words: float = 0.0  # lexicon words against class sentences, states against their cues
+    mixup: float = 0.0  # share of batches that are mixed
+    balance: float = (
+        0.5  # crops are drawn as often as the classes they are voted for, to the power of minus this
+    )
+    prior: float = (
+        0.5  # share of that imbalance which predictions get back; at 1 they are what people would say
+    )
+    workers: int = (
+        1  # threads that share a batch, a core each; with dropout such a run cannot be repeated exactly
+    )
+    seed: int = 0
+    tower: ImageTowerConfig = field(default_factory=ImageTowerConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Sentence embeddings (unit rows) of what this step trains on.
+
+    described (N, M, 384): M descriptions of every crop, zeros where there is none, and mirrored: of its mirror image;
+    classes: per class, contempt last, (V, 384): its sentence and then the words that name it.
+    states, cues: per further state (bored, confused ...) what it is called (V, 384) and what is seen (U, 384).
+    """
+
+    described: Tensor
+    mirrored: Tensor
+    classes: list[Tensor]
+    states: dict[str, Tensor]
+    cues: dict[str, Tensor]
+
+
+class Targets:
+    """What the crops are trained towards, as tensors: measures as z-scores, points -1..1, shares of votes (N, 8)."""
+
+    def __init__(self, faces: Faces, votes: Votes) -> None:
+        self.pixels = torch.from_numpy(faces.images)[:, None]
+        self.shares = torch.from_numpy(votes.shares)
+        self.has_mesh = torch.from_numpy(np.isfinite(faces.measures).all(1))
+        self.measures = torch.from_numpy(_z_scores(faces.measures, faces.measures))
+        self.mirrored = torch.from_numpy(_z_scores(mirrored_measures(faces.measures), faces.measures))
+        points = np.nan_to_num((faces.points + 0.5) / (faces.images.shape[1] / 2) - 1)
+        self.points = torch.from_numpy(points.astype(np.float32))
+        self.partner = torch.from_numpy(mirrored_order(faces.points))
+
+
+def _z_scores(values: NDArray[np.float32], population: NDArray[np.float32]) -> NDArray[np.float32]:
+    middle = np.nanmedian(population, axis=0)
+    spread = (np.nanpercentile(population, 84, axis=0) - np.nanpercentile(population, 16, axis=0)) / 2
+    return np.nan_to_num(np.clip((values - middle) / spread, -3, 3)).astype(np.float32)
+
+
+def _drawn_texts(captions: Captions) -> Tensor:
+    """Return per class its sentence or a drawn mix of its captions, (8, 384)."""
+    rows = []
+    for bank in captions.classes:
+        chosen = torch.randint(0, len(bank), (2,))
+        chosen[0] = 0 if float(torch.rand(())) < 0.5 else chosen[0]
+        rows.append(bank[chosen[: 1 + int(torch.randint(0, 2, ()))]].mean(0))
+    return torch.stack(rows)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops as they are seen once, and all that is drawn for them, so that what follows is the same on any thread."""
+
+    pixels: Tensor
+    shares: Tensor
+    measures: Tensor
+    points: Tensor
+    has_mesh: Tensor
+    described: Tensor
+    mixed: bool
+    texts: Tensor | None
+    words: tuple[Tensor, Tensor, Tensor] | None
+
+    def part(self, which: int, of: int) -> Batch:
+        """Return one of equal parts; words among themselves go with the first."""
+        rows = {
+            f.name: value.chunk(of)[which]
+            for f in fields(self)
+            if f.name != "texts" and isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return Batch(**rows, mixed=self.mixed, texts=self.texts, words=None if which else self.words)
+
+
+def draw_batch(
+    recipe: ImageRecipe, data: Targets, captions: Captions | None, rows: Tensor, size: int
+) -> Batch:
+    """Draw how the crops in `rows` are framed, lit, covered, mixed and spoken of."""
+    pixels, framing = augment(data.pixels[rows].float() / 255, recipe.augment)
+    if size != pixels.shape[-1]:
+        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+    shares, described = data.shares[rows], torch.zeros(len(rows), SENTENCE_WIDTH)
+    texts, words = None, None
+    if captions is not None:
+        texts = _drawn_texts(captions)
+        words = _drawn_words(captions) if recipe.words else None
+        if captions.described.shape[1]:
+            which = torch.randint(0, captions.described.shape[1], (len(rows),))
+            plain, mirrored = captions.described[rows, which], captions.mirrored[rows, which]
+            described = torch.where(framing.flipped[:, None], mirrored, plain).float()
+    mixed = float(torch.rand(())) < recipe.mixup
+    if mixed:
+        other, share = torch.randperm(len(rows)), float(torch.distributions.Beta(0.4, 0.4).sample())
+        pixels = share * pixels + (1 - share) * pixels[other]
+        shares = share * shares + (1 - share) * shares[other]
+    return Batch(
+        pixels.contiguous(memory_format=torch.channels_last),
+        shares,
+        torch.where(framing.flipped[:, None], data.mirrored[rows], data.measures[rows]),
+        framing.move(data.points[rows], data.partner),
+        data.has_mesh[rows],
+        described,
+        mixed,
+        texts,
+        words,
+    )
+
+
+def _drawn_words(captions: Captions, each: int = 6) -> tuple[Tensor, Tensor, Tensor]:
+    """Return `each` captions of every class, and one name and one cue of every further state."""
+
+    def draw(bank: Tensor, count: int) -> Tensor:
+        return bank[torch.randint(0, len(bank), (count,))]
+
+    return (
+        torch.cat([draw(bank, each) for bank in captions.classes]),
+        torch.cat([draw(bank, 1) for bank in captions.states.values()]),
+        torch.cat([draw(bank, 1) for bank in captions.cues.values()]),
+    )
+
+
+def crop_size(recipe: ImageRecipe, epoch: int) -> int:
+    """Return the side of the crops that an epoch is trained on.
+
+    Cost goes with its square, and a face of 24 pixels shows most of what one of 48 does (as in Tan & Le 2021).
+    """
+    for epochs, size in recipe.small:
+        if epoch < epochs:
+            return size
+        epoch -= epochs
+    return recipe.tower.size
+
+
+def draws(shares: Tensor, recipe: ImageRecipe) -> tuple[Tensor, Tensor]:
+    """How often each crop is drawn (N,), and what is added to the logits in training (8,).
+
+    Logit adjustment (Menon et al. 2021): the balance of the draws is learned there and left out when predicting.
+    """
+    if not recipe.classes:  # what people said is not asked, so it must not choose either
+        return torch.ones(len(shares)), torch.zeros(shares.shape[1])
+    frequency = shares.sum(0) / shares.sum()
+    often = shares @ frequency.clamp(min=1e-4) ** -recipe.balance
+    drawn = (shares * often[:, None]).sum(0) / (shares.sum(1) * often).sum()
+    return often, recipe.prior * (drawn.clamp(min=1e-4) / frequency.clamp(min=1e-4)).log()
