@@ -134,7 +134,8 @@ def test_interrupted_fetch_leaves_no_package_and_goes_on_where_it_stopped(hub, t
     hub.ranges.clear()
     code, _, error = ask(tmp_path, "fetch('someone/theirs')", address(hub))
     assert code == 0, error
-    assert hub.ranges == [10 * 2**20]  # the client writes ten megabytes at a time
+    (start,) = hub.ranges
+    assert 8 * 2**20 < start <= 12_000_000  # what had arrived, but for the megabytes on their way
     assert (folder / "text.onnx.data").read_bytes() == hub.files["text.onnx.data"]
 
 

@@ -3,10 +3,12 @@
 import errno
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from emoclip.errors import PackageError
 from emoclip.files import sha256
@@ -15,6 +17,7 @@ from emoclip.model.fields import shown
 from emoclip.model.package import Package
 
 HUB = "hub:"  # before a name that the Hugging Face hub may be asked for
+TRIES, PATIENCE_S, CHUNK_BYTES = 6, 10, 1 << 20  # of a download whose connection breaks
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -201,11 +204,9 @@ def _listed(name: str, folder: Path) -> list[str]:
 def _download(repository: str, file: str, target: Path, *, fresh: bool = False) -> None:
     """Download one file of the hub: on from where it stopped, verified, in place only when it is whole.
 
-    The hub's own functions start a file again in a new process, which hurts with weights of a gigabyte.
+    By hand, since `hf_hub_download` starts a file again in a new process, which hurts with weights of a gigabyte.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     url = hf_hub_url(repository, file)
     # One question without the client's patience of half a minute: is there a hub, and the file?
@@ -215,15 +216,48 @@ def _download(repository: str, file: str, target: Path, *, fresh: bool = False) 
     if fresh:
         part.unlink(missing_ok=True)
     with open(part, "ab") as content:
-        here = content.tell()
-        if shutil.disk_usage(part.parent).free < (published.size or 0) - here:
+        if shutil.disk_usage(part.parent).free < (published.size or 0) - content.tell():
             raise OSError(errno.ENOSPC, "No space left on device", str(part))
-        http_get(url, content, resume_size=here, headers=build_hf_headers(), expected_size=published.size)
+        _continue(url, content, file, published.size)
     # The hub tags a large file with its SHA-256.
     if len(published.etag or "") == 64 and sha256(part) != published.etag:
         part.unlink()
         raise PackageError(f"{repository}: {file} arrived damaged and was removed; run this again")
     part.replace(target)
+
+
+def _continue(url: str, content: BinaryIO, name: str, size: int | None) -> None:
+    """Append what is missing of a file of the hub, and try again where a connection breaks."""
+    from huggingface_hub import get_session, get_token, hf_raise_for_status
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+
+    headers = {"Accept-Encoding": "identity"}  # a range of packed bytes would be of no use
+    if token := get_token():
+        headers["Authorization"] = f"Bearer {token}"
+    tries = TRIES
+    about: dict[str, Any] = {"total": size, "initial": content.tell(), "desc": name, "unit": "B"}
+    with tqdm(**about, unit_scale=True, disable=None) as bar:  # type: ignore[no-untyped-call]
+        while (here := content.tell()) != size:
+            wanted = headers | ({"Range": f"bytes={here}-"} if here else {})
+            try:
+                with get_session().stream("GET", url, headers=wanted, timeout=PATIENCE_S) as answer:
+                    hf_raise_for_status(answer)
+                    if here and answer.status_code == 200:  # it sends all of the file again
+                        content.truncate(0)
+                        bar.update(-here)
+                    for chunk in answer.iter_bytes(CHUNK_BYTES):
+                        content.write(chunk)
+                        bar.update(len(chunk))
+                        tries = TRIES
+                if size is None:
+                    return
+            except OSError:  # the disk, or what the hub itself answers
+                raise
+            except Exception:
+                tries -= 1
+                if not tries:
+                    raise
+                time.sleep(1)
 
 
 @contextmanager
