@@ -166,10 +166,3 @@ def minus(spans: Iterable[Span], holes: Sequence[Span]) -> list[Span]:
             if part[1] > part[0]
         ]
     return left
-
-
-def clock(seconds: float) -> str:
-    """Return a time as people write it, 1:02:03.4 or 2:03.4."""
-    minutes, rest = divmod(round(seconds, 1), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"

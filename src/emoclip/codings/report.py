@@ -3,21 +3,20 @@
 import csv
 import json
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from emoclip.codings.agreement import Agreement, Disagreement
-from emoclip.codings.coding import ANYONE, clock
+from emoclip.codings.agreement import Agreement
+from emoclip.codings.coding import ANYONE
 from emoclip.codings.methods import figure
 from emoclip.codings.methods import paragraph as methods
 from emoclip.codings.pairing import Unit
-from emoclip.drawing.charts import PALETTE
-from emoclip.drawing.html import Html, bullets, escape, heading, page, paragraph, table
+from emoclip.drawing import PALETTE, clock, page
 from emoclip.files import atomic_folder
 
 MAX_LISTED = 300  # disagreements on the page; the table beside it has all
 ROW = 14  # height of a rater's lane, in px
+OVERALL = ("kappa", "alpha", "agreement")
 LABEL_COLUMNS = (
     *("label", "kappa", "kappa_low", "kappa_high", "alpha", "agreement", "onset_f1", "onset_precision"),
     *(
@@ -53,43 +52,38 @@ def write(agreement: Agreement, folder: Path, *, force: bool = False) -> list[st
 
 def report(agreement: Agreement) -> str:
     """Return the page as HTML."""
-    raters = agreement.pairing.raters
-    record = agreement.record()
-    parts: list[str] = [
-        heading(f"Agreement of {' and '.join(raters)}", level=1),
-        paragraph(f"{agreement.seconds:.1f} s of {len(record['videos'])} video(s).", faint=True),
-        bullets(agreement.notes) if agreement.notes else "",
-        heading("Over all labels"),
-        table(("kappa", "alpha", "agreement"), [[figure(agreement.overall[k]) for k in _OVERALL]], words=0),
-    ]
-    if len(raters) > 2:
-        rows = [(*pair["raters"], pair["kappa"]) for pair in agreement.overall["pairs"]]
-        parts.append(table(("rater", "rater", "Cohen's kappa"), rows, words=2))
-    parts += [heading("Per label"), *_label_tables(agreement), heading("What was said for what")]
-    parts += [_confusion(agreement), heading("Codings under each other"), _legend(agreement.pairing.labels)]
-    parts += [_strip(agreement, at, unit) for at, unit in enumerate(agreement.pairing.units)]
-    parts += [heading("Disagreements"), *_disagreements(agreement)]
-    parts += [heading("Methods"), paragraph(methods(agreement))]
-    parts.append(paragraph("This page loads and sends nothing.", faint=True))
-    assets = files("emoclip") / "assets"
+    pairing = agreement.pairing
     return page(
-        f"Agreement of {' and '.join(raters)}",
-        "\n".join(parts),
-        style=(assets / "agreement.css").read_text(encoding="utf-8"),
-        script=(assets / "agreement.js").read_text(encoding="utf-8"),
+        "agreement.html",
+        raters=list(pairing.raters),
+        seconds=agreement.seconds,
+        videos=len(agreement.record()["videos"]),
+        notes=agreement.notes,
+        overall_names=list(OVERALL),
+        overall=[figure(agreement.overall[name]) for name in OVERALL],
+        pairs=[(*pair["raters"], pair["kappa"]) for pair in agreement.overall.get("pairs", ())],
+        tolerance=f"{agreement.settings.tolerance_s:g}",
+        shares_of=[f"share of {name}" for name in pairing.raters],
+        means_of=[f"mean of {name}" for name in pairing.raters],
+        labels=_labels(agreement),
+        confusion=_confusion(agreement),
+        legend=[(label, _colour(at)) for at, label in enumerate(pairing.labels)],
+        strips=[_strip(agreement, unit) for unit in pairing.units],
+        lane_px=ROW + 4,
+        row_px=ROW,
+        disagreements=_disagreements(agreement),
+        all_disagreements=len(agreement.disagreements),
+        methods=methods(agreement),
     )
 
 
-_OVERALL = ("kappa", "alpha", "agreement")
-
-
-def _label_tables(agreement: Agreement) -> list[Html]:
-    raters = agreement.pairing.raters
+def _labels(agreement: Agreement) -> dict[str, list[list[str]]]:
+    """The rows of the tables per label."""
     time, events, amounts = [], [], []
     for label, figures in agreement.labels.items():
         if "kappa" in figures:
             shares = ["–" if share is None else f"{share:.1%}" for share in figures["prevalence"].values()]
-            time.append([label, *(figure(figures[name]) for name in _OVERALL), *shares])
+            time.append([label, *(figure(figures[name]) for name in OVERALL), *shares])
         for kind in ("onsets", "offsets"):
             if kind in figures:
                 found = figures[kind]
@@ -106,125 +100,66 @@ def _label_tables(agreement: Agreement) -> list[Html]:
         )
         means = [f"{mean:.2f}" for mean in seconds["mean"].values()]
         amounts.append([label, figure(seconds["icc2"]), figure(seconds["icc3"]), *means, apart])
-    shares_of = [f"share of {name}" for name in raters]
-    reference = (
-        f"{raters[0]} is the reference" if len(raters) == 2 else "the rater named first is the reference"
-    )
-    return [
-        paragraph("Over time:"),
-        table(("label", *_OVERALL, *shares_of), time),
-        paragraph(f"Event by event, within {agreement.settings.tolerance_s:g} s; {reference}:"),
-        table(
-            (
-                "label",
-                "",
-                "in reference",
-                "in other",
-                "precision",
-                "recall",
-                "F1",
-                "missed",
-                "mean lag",
-                "its sd",
-            ),
-            events,
-            words=2,
-        ),
-        paragraph("Seconds per video and face; differences with their 95 % limits (Bland-Altman):"),
-        table(("label", "ICC(2,1)", "ICC(3,1)", *(f"mean of {n}" for n in raters), "difference"), amounts),
-    ]
+    return {"time": time, "events": events, "amounts": amounts}
 
 
-def _confusion(agreement: Agreement) -> Html:
-    """The confusion as a shaded table: shades are shares of the row, numbers are seconds."""
-    names, counts = agreement.categories, agreement.confusion
-    raters = agreement.pairing.raters
-    rows, columns = raters if len(raters) == 2 else ("the rater named first", "the other")
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = ""
-    for name, row in zip(names, counts, strict=True):
+def _confusion(agreement: Agreement) -> list[dict[str, Any]]:
+    """Seconds, and shares of the row, which shade them."""
+    rows = []
+    for name, row in zip(agreement.categories, agreement.confusion, strict=True):
         total = max(int(row.sum()), 1)
-        cells = "".join(
-            f'<td class="number" style="background:color-mix(in srgb, var(--link) {count / total:.0%}, transparent)">'
-            f"{count * agreement.settings.step_s:.1f}</td>"
+        cells = [
+            {"share": f"{count / total:.0%}", "seconds": f"{count * agreement.settings.step_s:.1f}"}
             for count in row.tolist()
-        )
-        body += f"<tr><th>{escape(name)}</th>{cells}</tr>\n"
-    told = paragraph(
-        f"Seconds; rows are what {rows} said, columns {columns}. Shade: share of the row.", faint=True
-    )
-    return Html(
-        f'{told}<div class="wide"><table class="confusion"><tr><th></th>{head}</tr>\n{body}</table></div>'
-    )
+        ]
+        rows.append({"name": name, "cells": cells})
+    return rows
 
 
-def _legend(labels: Sequence[str]) -> Html:
-    shown = "".join(
-        f'<span><i style="background:{_colour(at)}"></i>{escape(label)}</span>'
-        for at, label in enumerate(labels)
-    )
-    return Html(f'<div class="legend">{shown}<button data-all>Show all time</button></div>')
-
-
-def _strip(agreement: Agreement, number: int, unit: Unit) -> Html:
-    """A lane per rater, an invisible unit of width per second; the script zooms by changing the viewBox."""
-    labels = agreement.pairing.labels
+def _strip(agreement: Agreement, unit: Unit) -> dict[str, Any]:
+    """The marks of each rater, in seconds."""
+    labels, raters = agreement.pairing.labels, agreement.pairing.raters
     place = {label: at for at, label in enumerate(labels)}
     end = max(
         [end for coded in unit.coded for _, end in coded]
         + [m.offset_s for of in unit.marks for m in of]
         + [1]
     )
-    lanes = []
-    for lane, marks in enumerate(unit.marks):
-        top = lane * (ROW + 4)
-        lanes.append(f'<rect class="lane" x="0" y="{top}" width="{end:.3f}" height="{ROW}"/>')
-        for mark in marks:
-            if mark.label in place:
-                wide = max(mark.offset_s - mark.onset_s, end / 2000)
-                when = f"{clock(mark.onset_s)} to {clock(mark.offset_s)}"
-                told = f"{agreement.pairing.raters[lane]}: {mark.label}, {when}"
-                lanes.append(
-                    f'<rect x="{mark.onset_s:.3f}" y="{top}" width="{wide:.3f}" height="{ROW}" '
-                    f'fill="{_colour(place[mark.label])}"><title>{escape(told)}</title></rect>'
-                )
-    height = len(unit.marks) * (ROW + 4)
-    names = "".join(
-        f'<div style="height:{ROW + 4}px">{escape(name)}</div>' for name in agreement.pairing.raters
-    )
-    where = unit.video + ("" if unit.track == ANYONE else f", {unit.track}")
-    return Html(
-        f'<section class="strip" id="strip-{number}"><b>{escape(where)}</b> <span class="range faint"></span>'
-        f'<div class="lanes"><div class="names">{names}</div><svg viewBox="0 0 {end:.3f} {height}" height="{height}" '
-        f'preserveAspectRatio="none" role="img" aria-label="Codings of {escape(where)}">'
-        f"{''.join(lanes)}</svg></div></section>"
-    )
+    lanes = [
+        [
+            {
+                "x": f"{mark.onset_s:.3f}",
+                "width": f"{max(mark.offset_s - mark.onset_s, end / 2000):.3f}",
+                "colour": _colour(place[mark.label]),
+                "said": f"{rater}: {mark.label}, {clock(mark.onset_s)} to {clock(mark.offset_s)}",
+            }
+            for mark in marks
+            if mark.label in place
+        ]
+        for rater, marks in zip(raters, unit.marks, strict=True)
+    ]
+    return {"where": _where(unit.video, unit.track), "end": f"{end:.3f}", "lanes": lanes}
 
 
-def _disagreements(agreement: Agreement) -> list[Html]:
-    found = agreement.disagreements
-    if not found:
-        return [paragraph("None.")]
+def _disagreements(agreement: Agreement) -> list[dict[str, Any]]:
+    """The longest, each with its place among the strips."""
     place = {(unit.video, unit.track): at for at, unit in enumerate(agreement.pairing.units)}
-    longest = sorted(found, key=lambda item: item.start_s - item.end_s)[:MAX_LISTED]
-    rows = [
-        (_jump(item, place[item.video, item.track]), f"{item.end_s - item.start_s:.1f} s", *item.said)
+    longest = sorted(agreement.disagreements, key=lambda item: item.start_s - item.end_s)[:MAX_LISTED]
+    return [
+        {
+            "strip": place[item.video, item.track],
+            "start": f"{item.start_s:.3f}",
+            "end": f"{item.end_s:.3f}",
+            "where": f"{_where(item.video, item.track)} {clock(item.start_s)}",
+            "length": f"{item.end_s - item.start_s:.1f} s",
+            "said": item.said,
+        }
         for item in longest
     ]
-    shown = f"The {len(rows)} longest of {len(found)}; " if len(found) > len(rows) else ""
-    headings = ("where", "length", *agreement.pairing.raters)
-    return [
-        paragraph(f"{shown}longest first. A time shows its place in the codings above.", faint=True),
-        table(headings, rows, words=len(headings)),
-    ]
 
 
-def _jump(item: Disagreement, strip: int) -> Html:
-    where = item.video + ("" if item.track == ANYONE else f", {item.track}")
-    return Html(
-        f'<button data-strip="strip-{strip}" data-start="{item.start_s:.3f}" data-end="{item.end_s:.3f}">'
-        f"{escape(where)} {clock(item.start_s)}</button>"
-    )
+def _where(video: str, track: str) -> str:
+    return video + ("" if track == ANYONE else f", {track}")
 
 
 def _colour(at: int) -> str:

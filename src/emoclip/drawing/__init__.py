@@ -1,21 +1,15 @@
 """Pages and pictures: HTML, charts, predictions drawn on their frame; one palette."""
 
-from emoclip.drawing.charts import new_figure, png
-from emoclip.drawing.html import Html, bullets, figure, group, heading, inline_data, page, paragraph, table
+from emoclip.drawing.charts import PALETTE, new_figure, png
+from emoclip.drawing.html import clock, page
 from emoclip.drawing.prediction import check_format, draw
 
 __all__ = [
-    "Html",
-    "bullets",
+    "PALETTE",
     "check_format",
+    "clock",
     "draw",
-    "figure",
-    "group",
-    "heading",
-    "inline_data",
     "new_figure",
     "page",
-    "paragraph",
     "png",
-    "table",
 ]

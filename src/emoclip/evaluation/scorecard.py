@@ -13,8 +13,7 @@ import numpy as np
 import yaml
 
 from emoclip.characters import cell
-from emoclip.drawing import charts
-from emoclip.drawing import html as page
+from emoclip.drawing import charts, page
 from emoclip.errors import ConfigError, InputError
 from emoclip.evaluation.embeddings import safe_name
 from emoclip.evaluation.sampling import read_clip
@@ -42,7 +41,7 @@ def write(
             f"--model: two of the models are named alike ({', '.join(names)}); rename one package"
         )
     found = []
-    sections: list[str] = []
+    models: list[dict[str, Any]] = []
     for name, evaluation in zip(names, evaluations, strict=True):
         home = folder if len(evaluations) == 1 else folder / name
         home.mkdir(exist_ok=True)
@@ -52,12 +51,12 @@ def write(
         drawn = _draw(evaluation, metrics) if pictures else {}
         for file, picture in drawn.items():
             (home / file).write_bytes(picture)
-        sections += _section(evaluation, metrics, drawn, pictures)
+        models.append(_model(evaluation, metrics, drawn, pictures))
         found.append(metrics)
     compared = [compare(first, second) for first, second in combinations(evaluations, 2)]
     if compared:
         _write_json(folder / "comparison.json", compared)
-    html = _report(evaluations, found, compared, sections, command)
+    html = _report(evaluations, found, compared, models, command)
     (folder / "report.html").write_text(html, encoding="utf-8", errors="backslashreplace")
     return found
 
@@ -116,150 +115,93 @@ def _report(
     evaluations: Sequence[Evaluation],
     found: Sequence[dict[str, Any]],
     compared: Sequence[dict[str, Any]],
-    sections: Sequence[str],
+    models: Sequence[dict[str, Any]],
     command: str,
 ) -> str:
-    first = found[0]
-    dataset = evaluations[0].task.dataset
-    split = f", {first['dataset']['split']} split" if first["dataset"]["split"] else ""
-    parts = [
-        f"<h1>{page.escape(dataset.name.upper() if dataset.name != 'manifest' else dataset.root.name)}: "
-        f"zero-shot scores{page.escape(split)}</h1>",
-        page.paragraph(
-            f"{first['n']} clips of {first['dataset']['clips']} read, {dataset.layout}. "
-            "The output says how an expression reads to a viewer, not what a person feels.",
-            faint=True,
-        ),
-        *_headline(evaluations, found),
-    ]
-    if compared:
-        parts += [page.heading("Models compared clip by clip"), _comparison(compared)]
-    parts += sections
-    notes = [*dataset.notes, *(f"sampling: {rule}" for rule in first["sampling"]), f"faces: {first['faces']}"]
-    notes.append("versions: " + ", ".join(f"{name} {number}" for name, number in first["versions"].items()))
-    parts += [page.heading("How this was measured"), page.bullets(notes)]
-    parts.append(f"<p><code>{page.escape(command)}</code></p>")
-    return page.page(f"{dataset.name}: zero-shot scores", "\n".join(parts))
-
-
-def _headline(evaluations: Sequence[Evaluation], found: Sequence[dict[str, Any]]) -> list[str]:
-    rows: list[list[object]] = []
-    for evaluation, metrics in zip(evaluations, found, strict=True):
-        ci = metrics["ci95"]
-        rows.append(
-            [f"{evaluation.package.name}, prompts: {evaluation.prompts_name}", "measured here"]
-            + [cell for key in ("uar", "war") for cell in (100 * metrics[key], _range(ci[key]))]
-        )
+    first, task = found[0], evaluations[0].task
+    dataset = task.dataset
+    versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
     others = published(evaluations[0])
-    rows += [[method, kind, uar, "", war, ""] for method, kind, uar, war, _ in others]
-    headings = ["model", "", "UAR %", "95 %", "WAR %", "95 %"]
-    parts: list[str] = [page.table(headings, rows, words=2, ours=range(len(found)))]
-    if others and (lost := max(found, key=lambda metrics: len(metrics["missing"]))["missing"]):
-        parts.insert(
-            0,
-            page.paragraph(
-                f"Incomplete: {len(lost)} of {len(evaluations[0].task.clips)} clips could not be read. Figures of a "
-                "part of the set do not compare with published ones."
-            ),
-        )
-    if others:
-        sources = dict.fromkeys(source for *_, source in others)
-        parts.append(page.paragraph("Published rows from: " + "; ".join(sources) + ".", faint=True))
-    return parts
+    return page(
+        "scorecard.html",
+        name=dataset.name.upper() if dataset.name != "manifest" else dataset.root.name,
+        dataset=dataset,
+        clips=len(task.clips),
+        models=models,
+        headline=_headline(evaluations, found)
+        + [[method, kind, uar, "", war, ""] for method, kind, uar, war, _ in others],
+        published=list(dict.fromkeys(source for *_, source in others)),
+        most_missing=max(len(metrics["missing"]) for metrics in found),
+        compared=_compared(compared),
+        notes=[
+            *dataset.notes,
+            *(f"sampling: {rule}" for rule in first["sampling"]),
+            f"faces: {first['faces']}",
+            f"versions: {versions}",
+        ],
+        command=command,
+    )
 
 
-def _comparison(compared: Sequence[dict[str, Any]]) -> str:
-    rows = [
+def _headline(evaluations: Sequence[Evaluation], found: Sequence[dict[str, Any]]) -> list[list[object]]:
+    return [
+        [f"{evaluation.package.name}, prompts: {evaluation.prompts_name}", "measured here"]
+        + [value for key in ("uar", "war") for value in (100 * metrics[key], _range(metrics["ci95"][key]))]
+        for evaluation, metrics in zip(evaluations, found, strict=True)
+    ]
+
+
+def _compared(compared: Sequence[dict[str, Any]]) -> list[list[object]]:
+    return [
         [f"{pair['models'][0]} − {pair['models'][1]}", pair["n"]]
         + [
-            cell
+            value
             for key in ("uar", "war")
-            for cell in (100 * pair[key]["difference"], _range(pair[key]["ci95"]), f"{pair[key]['p']:.3f}")
+            for value in (100 * pair[key]["difference"], _range(pair[key]["ci95"]), f"{pair[key]['p']:.3f}")
         ]
         for pair in compared
     ]
-    return page.table(["difference", "clips", "UAR %", "95 %", "p", "WAR %", "95 %", "p"], rows)
 
 
-def _section(
+def _model(
     evaluation: Evaluation, metrics: dict[str, Any], drawn: dict[str, bytes], pictures: bool
-) -> list[str]:
-    parts: list[str] = [page.heading(evaluation.package.name)]
-    if metrics["absent"]:
-        parts.append(
-            page.paragraph(
-                f"No clip of {', '.join(metrics['absent'])} was scored: UAR is the mean over the other "
-                f"{len(metrics['classes']) - len(metrics['absent'])} of {len(metrics['classes'])} declared classes."
-            )
-        )
-    if metrics["missing"]:
-        wrong = metrics["missing_as_wrong"]
-        parts.append(
-            page.paragraph(
-                f"{len(metrics['missing'])} clips could not be read and are left out. Counted as wrong, "
-                f"UAR would be {wrong['uar']:.2%} and WAR {wrong['war']:.2%}."
-            )
-        )
-    if metrics["damaged"]:
-        parts.append(
-            page.paragraph(
-                f"{len(metrics['damaged'])} clips were read with warnings, listed in metrics.json."
-            )
-        )
-    parts.append(
-        page.table(
-            ["class", "clips", "recall %"],
-            [
-                [name, row["n"], None if row["recall"] is None else 100 * row["recall"]]
-                for name, row in metrics["per_class"].items()
-            ],
-        )
-    )
+) -> dict[str, Any]:
+    """What the page shows of one model."""
+    spreads = []
     for title, rows in (("fold", metrics["folds"]), ("seed", metrics["seeds"])):
         if rows:
             table = [[str(row[title]), 100 * row["uar"], 100 * row["war"]] for row in rows]
             if spread := metrics["spread"][f"{title}s"]:
                 table.append(["standard deviation", 100 * spread["uar"], 100 * spread["war"]])
-            parts.append(page.table([title, "UAR %", "WAR %"], table))
-    alts = {
-        "confusion.png": "confusion matrix, shares of each true class",
-        "recall.png": "recall of each class, with UAR and WAR",
-        "map.png": "clips and class prompts on the clips' two principal axes",
+            spreads.append((title, table))
+    return {
+        "name": evaluation.package.name,
+        "metrics": metrics,
+        "classes": [
+            [name, row["n"], None if row["recall"] is None else 100 * row["recall"]]
+            for name, row in metrics["per_class"].items()
+        ],
+        "spreads": spreads,
+        "drawn": drawn,
+        "mistakes": _mistakes(evaluation) if pictures else [],
     }
-    captions = {
-        "map.png": "Each kind is centred on its own mean and prompts are scaled to the clips' spread: "
-        "compare directions from the middle, not distances."
-    }
-    figures = [page.figure(drawn[name], alts[name], captions.get(name, "")) for name in drawn]
-    parts.append(page.group("pictures", figures))
-    if pictures:
-        parts += _worst(evaluation)
-    if metrics["missing"]:
-        parts.append(page.heading("Clips that could not be read", 3))
-        parts.append(
-            page.bullets(
-                f"{row['path']} ({row['label']}): {row['reason']}" for row in metrics["missing"][:200]
-            )
-        )
-    return parts
 
 
-def _worst(evaluation: Evaluation) -> list[str]:
+def _mistakes(evaluation: Evaluation) -> list[tuple[bytes, str]]:
     """The mistakes that the model was surest of, each with its middle frame."""
     task, shares = evaluation.task, evaluation.probabilities[0]
     predicted = evaluation.predicted[0]
     wrong = np.flatnonzero(evaluation.read & (predicted != task.truth))
     margin = shares[wrong, predicted[wrong]] - shares[wrong, task.truth[wrong]]
-    figures: list[str] = []
+    found = []
     for place in wrong[np.argsort(-margin, kind="stable")][:WORST]:
         clip = task.clips[place]
         truth, said = task.dataset.classes[task.truth[place]], task.dataset.classes[predicted[place]]
-        caption = f"{said} {shares[place, predicted[place]]:.0%}, labelled {truth} ({clip.id})"
         if thumb := _thumb(evaluation, int(place)):
-            figures.append(page.figure(thumb, caption, caption, "jpeg"))
-    if not figures:
-        return []
-    return [page.heading("Surest mistakes", 3), page.group("thumbs", figures)]
+            found.append(
+                (thumb, f"{said} {shares[place, predicted[place]]:.0%}, labelled {truth} ({clip.id})")
+            )
+    return found
 
 
 def _thumb(evaluation: Evaluation, place: int) -> bytes | None:

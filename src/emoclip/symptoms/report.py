@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from emoclip.characters import cell
-from emoclip.drawing import html as page
-from emoclip.drawing import new_figure, png
+from emoclip.drawing import new_figure, page, png
 from emoclip.files import atomic_folder
 from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
@@ -121,61 +120,31 @@ def chance(figures: dict[str, Any]) -> str:
 
 def html(study: Study, pictures: dict[str, bytes]) -> str:
     """Return the report as one page with everything in it."""
-    cohort, facts = study.cohort, study.metrics()
-    parts: list[str] = [
-        page.heading("Symptom severity from interviews", 1),
-        page.paragraph(heads.NOTE),
-        page.paragraph(
-            f"{facts['subjects']} subjects, {facts['interviews']} interviews, {facts['hours']:.1f} hours, model "
-            f"{facts['model']}. Every figure is out of fold, on {facts['folds']} folds by subject: no one is in "
-            "training and in test. Intervals are 95 %, from resampling subjects.",
-            faint=True,
-        ),
-    ]
-    if cautions := warnings(study):
-        parts += [page.heading("Before you believe it"), page.bullets(cautions)]
-    for column, target in enumerate(cohort.targets):
-        limits = "range not known" if target.low is None else f"{target.low:g} to {target.high:g}"
-        parts += [
-            page.heading(target.name),
-            page.paragraph(f"{target.title}, {target.scale}, {limits}", faint=True),
-            _table(study, target.name),
-        ]
-        for name in study.estimators:
-            shown = [
-                page.figure(pictures[f"{kind}_{column}_{name}.png"], f"{kind} of {target.name}, {name}")
-                for kind in ("scatter", "bland_altman", "influence")
-            ]
-            parts += [page.group("pictures", shown[:2]), shown[2]]
-    parts += [page.heading("The clips that moved a score most"), _strongest(study)]
-    if cohort.excluded:
-        rows = [[item.subject, item.session, item.path, item.reason] for item in cohort.excluded]
-        parts += [
-            page.heading("Left out"),
-            page.table(["subject", "session", "video", "reason"], rows, words=4),
-        ]
-    parts += [page.heading("How to read this"), page.bullets(_EXPLANATIONS)]
-    body = "\n".join(parts) + f"\n<footer>{page.escape(heads.NOTE)} Nothing left this computer.</footer>"
-    style = "th:first-child, td:first-child { white-space: nowrap }"
-    return page.page("Symptom severity: research estimate", body, style=style)
+    return page(
+        "severity.html",
+        note=heads.NOTE,
+        facts=study.metrics(),
+        cautions=warnings(study),
+        headings=["", "permutation p", *METRICS.values()],
+        targets=[
+            {
+                "column": column,
+                "name": target.name,
+                "title": target.title,
+                "scale": target.scale,
+                "limits": "range not known" if target.low is None else f"{target.low:g} to {target.high:g}",
+                "rows": _rows(study, target.name),
+            }
+            for column, target in enumerate(study.cohort.targets)
+        ],
+        estimators=list(study.estimators),
+        pictures=pictures,
+        strongest=_strongest(study),
+        excluded=[[item.subject, item.session, item.path, item.reason] for item in study.cohort.excluded],
+    )
 
 
-_EXPLANATIONS = (
-    "PCC: correlation with the ratings. CCC and ICC(2,1): agreement, which also pays for shift and scale. "
-    "MAE, RMSE: error in points of the scale.",
-    "Compare PCC and ICC with the agreement of your raters: no estimate can be expected to do better than they do.",
-    "Permutation p: how often as high a correlation comes out when videos are exchanged between subjects. metrics.json "
-    "says for each whether the estimator was refitted, or tested fold by fold.",
-    "Baselines know nothing of faces (mean; age and length) or little (expression summary): an estimate that does not "
-    "beat them has found nothing of its own.",
-    "Bland-Altman: rating minus estimate over their mean; the dashed lines hold 95 % of the differences. A slope means "
-    "that extremes are drawn to the middle, as in every regression.",
-    "Influence: by how much an out-of-fold estimate would be other without that clip. It says what the model used, not "
-    "why the person was rated so.",
-)
-
-
-def _table(study: Study, target: str) -> str:
+def _rows(study: Study, target: str) -> list[list[str]]:
     rows = []
     results = study.estimators | study.baselines
     for name, result in results.items():
@@ -187,8 +156,7 @@ def _table(study: Study, target: str) -> str:
                 *(_with_interval(figures[metric]) for metric in METRICS),
             ]
         )
-    heading = ["", "permutation p", *METRICS.values()]
-    return page.table(heading, rows, ours=range(len(study.estimators)))
+    return rows
 
 
 def _with_interval(figure: dict[str, Any]) -> str:
@@ -197,8 +165,8 @@ def _with_interval(figure: dict[str, Any]) -> str:
     return "{:.2f} ({:.2f} to {:.2f})".format(figure["value"], *figure["ci95"])
 
 
-def _strongest(study: Study) -> str:
-    name, result = next(iter(study.estimators.items()))
+def _strongest(study: Study) -> list[list[str]]:
+    result = next(iter(study.estimators.values()))
     rows = []
     for row, (interview, kept) in enumerate(zip(study.cohort.interviews, study.recordings, strict=True)):
         for column, target in enumerate(study.cohort.targets):
@@ -216,11 +184,7 @@ def _strongest(study: Study) -> str:
                         f"{influence[clip]:+.3f}",
                     ]
                 )
-    return (
-        f"<details><summary>{len(rows)} clips ({page.escape(name)}), all in windows.csv</summary>"
-        + page.table(["interview", "target", "video", "time", "influence in points"], rows, words=4)
-        + "</details>"
-    )
+    return rows
 
 
 def _pictures(study: Study) -> dict[str, bytes]:

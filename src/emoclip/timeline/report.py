@@ -2,12 +2,11 @@
 
 import math
 from collections import Counter
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
 from emoclip import __version__
-from emoclip.drawing import Html, bullets, figure, group, heading, inline_data, page, paragraph, table
+from emoclip.drawing import clock, page
 from emoclip.results import LabelSummary, Peak, Segment, Timeline, Track, Window, WindowStatus
 
 MAX_CHARTS = 20  # faces with a chart of their own; the others of a crowd are named in the notes
@@ -21,15 +20,6 @@ REASONS: dict[WindowStatus, str] = {
     "blurred": "the face was too blurred",
 }
 
-_TOOLS = Html(
-    '<div class="tools"><div class="legend" role="group" aria-label="Labels shown"></div>'
-    '<button data-action="in" aria-label="Zoom in">+</button>'
-    '<button data-action="out" aria-label="Zoom out">−</button>'
-    '<button data-action="back" aria-label="Earlier">◀</button>'
-    '<button data-action="on" aria-label="Later">▶</button>'
-    '<button data-action="all">All</button><span class="range"></span></div>'
-)
-
 
 def write_report(timeline: Timeline, path: Path) -> None:
     """Write the page.  Pictures are in it where the timeline's peaks have one."""
@@ -40,73 +30,30 @@ def report(timeline: Timeline) -> str:
     """Return the page as HTML."""
     readable = sorted((track for track in timeline.tracks if track.read), key=lambda track: -track.read)
     charted = sorted(readable[:MAX_CHARTS], key=lambda track: track.track_id)
-    name = Path(timeline.input).name or timeline.input
-    lasts = f"{_clock(timeline.duration_s)} long, " if timeline.duration_s is not None else ""
-    people = f"{len(timeline.tracks)} face{'s' if len(timeline.tracks) != 1 else ''} followed"
-    parts: list[str] = [
-        heading(name, level=1),
-        paragraph(f"{lasts}{people}, model {timeline.model}.", faint=True),
-        paragraph("How each face reads to a viewer, not what the person feels.", faint=True),
-    ]
-    if charted:
-        parts += [_TOOLS, *(_face(timeline, track) for track in charted), _hints(), _data(timeline, charted)]
-    else:
-        parts.append(paragraph("No face could be read in this video; the notes say why."))
-    parts += [heading("Quality notes"), bullets(_notes(timeline, charted))]
-    parts.append(paragraph(f"emoclip {__version__}. This page loads and sends nothing.", faint=True))
-    assets = files("emoclip") / "assets"
     return page(
-        f"{name}: expressions over time",
-        "\n".join(parts),
-        style=(assets / "report.css").read_text(encoding="utf-8"),
-        script=(assets / "report.js").read_text(encoding="utf-8") if charted else "",
+        "timeline.html",
+        name=Path(timeline.input).name or timeline.input,
+        timeline=timeline,
+        faces=[_face(timeline, track) for track in charted],
+        data=_data(timeline, charted) if charted else None,
+        notes=_notes(timeline, charted),
+        version=__version__,
     )
 
 
-def _hints() -> Html:
-    return paragraph(
-        "Drag over a chart or pinch to zoom, double-click for all of it; Ctrl and the wheel zoom too. Zoomed out, the "
-        "lines are means of several windows. The arrow keys step through the windows. The bar below the lines names "
-        "what the face reads as; hatched: not readable. The thin lines below say how well the face is seen, darker is "
-        "better: its size, sharpness, light, and how far it faces the camera.",
-        faint=True,
-    )
-
-
-def _face(timeline: Timeline, track: Track) -> str:
+def _face(timeline: Timeline, track: Track) -> dict[str, Any]:
+    """What the page shows of one face: its track, its strongest moments that have a picture, its figures."""
     number = track.track_id
-    summary = [row for row in timeline.summary if row.track_id == number]
     peaks = {peak.label: peak for peak in timeline.peaks if peak.track_id == number}
-    span = f"{_clock(track.start_s)} – {_clock(track.end_s)}, {track.read / track.windows:.0%} of it readable"
-    described = f"Probability of each label over time for face {number}; the table below has the figures"
-    return (
-        f'<section>{heading(f"Face {number}")}<p class="faint">{span}</p>'
-        f'<div class="chart" id="chart-{number}"><canvas tabindex="0" role="img" aria-label="{described}"></canvas>'
-        f'<div class="tip" hidden></div></div>{_pictures(number, peaks)}{_table(summary, peaks)}</section>'
-    )
+    return {
+        "track": track,
+        "peaks": [peak for peak in sorted(peaks.values(), key=lambda peak: peak.time_s) if peak.picture],
+        "rows": _rows([row for row in timeline.summary if row.track_id == number], peaks),
+    }
 
 
-def _pictures(track_id: int, peaks: dict[str, Peak]) -> str:
-    shown = [peak for peak in sorted(peaks.values(), key=lambda peak: peak.time_s) if peak.picture]
-    if not shown:
-        return ""
-    buttons = [
-        f'<button data-time="{peak.time_s:.3f}" data-chart="chart-{track_id}" '
-        f'aria-label="Show {_clock(peak.time_s)} in the chart">{_picture(peak)}</button>'
-        for peak in shown
-    ]
-    return group("thumbs", buttons)
-
-
-def _picture(peak: Peak) -> Html:
-    when = _clock(peak.time_s)
-    caption = f"{peak.label}: {peak.prob:.2f} at {when}"
-    return figure(peak.picture or b"", f"Face {peak.track_id} at {when}", caption, kind="jpeg")
-
-
-def _table(summary: list[LabelSummary], peaks: dict[str, Peak]) -> Html:
-    headings = ("label", "share of time", "episodes", "longest", "first after", "mean", "strongest")
-    rows = []
+def _rows(summary: list[LabelSummary], peaks: dict[str, Peak]) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
     for row in sorted(summary, key=lambda row: (-row.mean, row.label)):
         peak = peaks.get(row.label)
         rows.append(
@@ -117,10 +64,10 @@ def _table(summary: list[LabelSummary], peaks: dict[str, Peak]) -> Html:
                 f"{row.longest_s:.1f} s" if row.episodes else None,
                 f"{row.latency_s:.1f} s" if row.latency_s is not None else None,
                 row.mean,
-                f"{peak.prob:.2f} at {_clock(peak.time_s)}" if peak else None,
+                f"{peak.prob:.2f} at {clock(peak.time_s)}" if peak else None,
             )
         )
-    return table(headings, rows)
+    return rows
 
 
 def _notes(timeline: Timeline, charted: list[Track]) -> list[str]:
@@ -134,16 +81,14 @@ def _notes(timeline: Timeline, charted: list[Track]) -> list[str]:
         lines.append(f"Mean detection score of the windows read: {sum(scores) / len(scores):.2f} of 1.")
     others = [track for track in timeline.tracks if track not in charted]
     if others:
-        named = [
-            f"{track.track_id} ({_clock(track.start_s)} – {_clock(track.end_s)})" for track in others[:50]
-        ]
+        named = [f"{track.track_id} ({clock(track.start_s)} – {clock(track.end_s)})" for track in others[:50]]
         more = f" and {len(others) - 50} more" if len(others) > 50 else ""
         lines.append(f"Faces without a chart, seen too briefly or too poorly: {', '.join(named)}{more}.")
     return lines + [f"The video, {warning}." for warning in timeline.warnings]
 
 
-def _data(timeline: Timeline, charted: list[Track]) -> str:
-    """What the charts draw, as JSON in the page; probabilities in thousandths, which is finer than a screen."""
+def _data(timeline: Timeline, charted: list[Track]) -> dict[str, Any]:
+    """What the charts draw; probabilities in thousandths, which is finer than a screen."""
     rows: dict[int, list[Window]] = {track.track_id: [] for track in charted}
     segments: dict[int, list[Segment]] = {track.track_id: [] for track in charted}
     for window in timeline.windows:
@@ -151,7 +96,7 @@ def _data(timeline: Timeline, charted: list[Track]) -> str:
     for segment in timeline.segments:
         segments.get(segment.track_id, []).append(segment)
     place = {label: at for at, label in enumerate(timeline.labels)}
-    data: dict[str, Any] = {
+    return {
         "labels": timeline.labels,
         "statuses": STATUSES,
         "start": min(window.start_s for window in timeline.windows),
@@ -177,7 +122,6 @@ def _data(timeline: Timeline, charted: list[Track]) -> str:
             for number, windows in rows.items()
         ],
     }
-    return inline_data("timeline", data)
 
 
 def _thousandths(share: float) -> int | None:
@@ -186,9 +130,3 @@ def _thousandths(share: float) -> int | None:
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds, 1), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
