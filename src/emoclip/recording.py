@@ -77,7 +77,7 @@ class Key:
 
     input: SHA-256 of the file, None for a stream.  model: `Package.seen_by`.  form: `Runtime.form`.
     following: see `following`.  rate: frames a second that are embedded, at least.  All None or "" where unknown
-    (format 1).
+    (format 1).  picked: the rule that says which frames are embedded, where it is not so many a second.
     """
 
     model: str
@@ -87,11 +87,16 @@ class Key:
     rate: float = 0.0
     start_s: float = 0.0
     end_s: float | None = None
+    picked: str = ""
 
     @property
     def digest(self) -> str:
         """SHA-256 of all of it, as hexadecimal digits."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return sha256(json.dumps(self.told(), sort_keys=True).encode()).hexdigest()
+
+    def told(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {name: value for name, value in asdict(self).items() if name != "picked" or value}
 
     def lacks(self, asked: "Key") -> str:
         """Say why a recording of this cannot answer for `asked`; "" if it can, as one of more of the video does."""
@@ -101,6 +106,8 @@ class Key:
             return "another model"
         if self.following != asked.following:
             return "faces followed in another way"
+        if self.picked != asked.picked:
+            return "other frames"
         if self.rate < asked.rate - 1e-6:
             return f"fewer frames, {self.rate:g} a second instead of {asked.rate:g}"
         if self.start_s > asked.start_s or (self.end_s or inf) < (asked.end_s or inf):
@@ -135,7 +142,7 @@ class Recording:
         looks = [(at, item) for at, (_, seen) in enumerate(self.frames) for item in seen]
         embedded = [item.embedding for _, item in looks if item.embedding is not None]
         head = {name: getattr(self, name) for name in ("name", "duration_s", "width", "warnings")}
-        head |= {"format": FORMAT, "key": asdict(self.key)}
+        head |= {"format": FORMAT, "key": self.key.told()}
         unknown = (np.nan,) * 4
         qualities: dict[str, Any] = {
             key: np.array([getattr(item.quality, name) for _, item in looks], np.float64)

@@ -194,7 +194,7 @@ def test_frame_embeddings_are_kept_too(tiny, dfew, tmp_path):
     with open_store(tiny.package, tmp_path) as store:
         key = store._database.execute("SELECT key FROM clips").fetchone()[0]
         frames = store.frames(key, tiny.package.width)
-        vector, _ = store.clip(key)
+        vector, _ = store.clip(key, tiny.package.width)
     assert frames.shape == (4, tiny.package.width)
     np.testing.assert_allclose(tiny.embed_clip(frames), vector, atol=1e-6)
 

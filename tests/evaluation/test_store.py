@@ -33,7 +33,9 @@ def test_two_stores_write_one_file_at_once(tmp_path, monkeypatch):
         thread.join()
     assert not failed
     store = Store(tmp_path / "s.sqlite")
-    assert all(np.array_equal(store.clip(f"{n} {row}")[0], ROW + row) for n in range(4) for row in range(100))
+    assert all(
+        np.array_equal(store.clip(f"{n} {row}", 4)[0], ROW + row) for n in range(4) for row in range(100)
+    )
 
 
 def test_between_writes_nobody_is_locked_out(tmp_path):
@@ -41,8 +43,8 @@ def test_between_writes_nobody_is_locked_out(tmp_path):
     ours.add("a", ROW[None], ROW, ())
     theirs.add("b", ROW[None], ROW, ())
     theirs.close()  # would wait for ever if `ours` held a transaction open
-    assert ours.clip("a") is not None
-    assert ours.clip("b") is not None
+    assert ours.clip("a", 4) is not None
+    assert ours.clip("b", 4) is not None
     ours.close()
 
 
@@ -53,12 +55,12 @@ def test_a_file_that_stays_locked_is_said_and_does_not_stop_the_run(tmp_path, mo
     other = sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     store.add("a", ROW[None], ROW, ("odd",))
-    assert store.clip("a")[1] == ("odd",)
+    assert store.clip("a", 4)[1] == ("odd",)
     with pytest.warns(RuntimeWarning, match="locked"):
         store.close()
     other.execute("ROLLBACK")
     again = Store(tmp_path / "s.sqlite")
-    assert again.clip("a") is None
+    assert again.clip("a", 4) is None
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 4096])
@@ -66,3 +68,15 @@ def test_a_spoilt_file_is_one_line(tmp_path, content):
     (tmp_path / "s.sqlite").write_bytes(content)
     with pytest.raises(OutputError, match=r"s\.sqlite.*delete it, or pass --no-cache"):
         Store(tmp_path / "s.sqlite")
+
+
+@pytest.mark.parametrize(
+    "damage", ["clip = x'00'", "clip = NULL", "warnings = 'no json'", "clip = zeroblob(15)"]
+)
+def test_a_spoilt_row_is_made_again(tmp_path, damage):
+    store = Store(tmp_path / "s.sqlite")
+    store.add("a", ROW[None], ROW, ())
+    store.close()
+    with sqlite3.connect(tmp_path / "s.sqlite") as other:
+        other.execute(f"UPDATE clips SET {damage}")
+    assert Store(tmp_path / "s.sqlite").clip("a", 4) is None

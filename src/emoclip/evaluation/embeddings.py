@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from emoclip.errors import InputError, OutputError
 from emoclip.evaluation.sampling import Sampling, read_clip
 from emoclip.files import told
 from emoclip.model import Package, cache_folder, prepare
+from emoclip.recording import Key, following
 from emoclip.video import is_picture, natural_order, one_opencv_thread
 
 DECODERS = 2
@@ -62,7 +63,11 @@ class Embeddings:
 
 
 class Store:
-    """Embeddings of one model in one SQLite file, shared by threads and by processes."""
+    """Embeddings of one model in one SQLite file, shared by threads and by processes.
+
+    Found by a recording's key.  Not recordings themselves: a file per clip took ten times as long to keep as a crop's
+    row here and seventy times as long to read, more than to embed it again.
+    """
 
     def __init__(self, path: Path | None) -> None:
         """path: made with its folder if absent; None keeps everything in memory.  Raises OutputError."""
@@ -80,10 +85,18 @@ class Store:
             _patiently(self._database.executescript, f"PRAGMA journal_mode = WAL; {_TABLES}")
             self._database.execute("PRAGMA synchronous = NORMAL")  # no wait for the disk at every commit
 
-    def clip(self, key: str) -> tuple[NDArray[np.float32], tuple[str, ...]] | None:
-        """Return a clip's embedding (D,) and its warnings, or None."""
+    def clip(self, key: str, width: int) -> tuple[NDArray[np.float32], tuple[str, ...]] | None:
+        """Return a clip's embedding (D,) and its warnings, or None, also where the row is damaged."""
         row = self._row("clips", key)
-        return None if row is None else (np.frombuffer(row[2], np.float32), tuple(json.loads(row[3])))
+        try:
+            vector, told = np.frombuffer(row[2], np.float32), json.loads(row[3])  # type: ignore[index]
+        except (TypeError, ValueError):
+            return None
+        return (
+            (vector, tuple(map(str, told)))
+            if vector.shape == (width,) and np.isfinite(vector).all()
+            else None
+        )
 
     def frames(self, key: str, width: int) -> NDArray[np.float32] | None:
         """Return the embeddings (T, D) of a clip's picked frames, in order and not normalised, or None."""
@@ -234,7 +247,7 @@ def embed(
     progress: called with the number of clips done.
     """
     result = Embeddings(np.full((len(clips), model.package.width), np.nan, np.float32))
-    setting = "|".join((__version__, model.package.digest, model.runtime.form, sampling.name, repr(faces)))
+    key = Key(model.package.digest, form=model.runtime.form, following=following(faces), picked=sampling.name)
     ahead = _ahead_clips(model.package, sampling)
     # Small clips are fetched and finished several at a time: handing each over would cost as much as embedding it.
     size = max(1, ahead // 8)
@@ -242,7 +255,7 @@ def embed(
     started = tower_s = 0.0
 
     def fetch(places: range) -> list[_Fetched | InputError]:
-        return [_fetch(model, clips[place], sampling, faces, store, setting) for place in places]
+        return [_fetch(model, clips[place], sampling, faces, store, key) for place in places]
 
     def finish(embedded: list[tuple[int, _Fetched, NDArray[np.float32]]]) -> None:
         for place, item, frames in embedded:
@@ -298,16 +311,17 @@ class _Fetched:
 
 
 def _fetch(
-    model: EmoCLIP, clip: Clip, sampling: Sampling, faces: FaceConfig, store: Store, setting: str
+    model: EmoCLIP, clip: Clip, sampling: Sampling, faces: FaceConfig, store: Store, key: Key
 ) -> _Fetched | InputError:
     try:
         content = store.content(clip)
-        key = hashlib.sha256(f"{setting}|{content}".encode()).hexdigest()
-        if kept := store.clip(key):
-            return _Fetched(key, kept[0], np.empty(0, np.float32), np.empty(0, np.int64), kept[1])
+        # Another version may cut or sample frames otherwise, which a score must not depend on.
+        name = f"{__version__} {replace(key, input=content).digest}"
+        if kept := store.clip(name, model.package.width):
+            return _Fetched(name, kept[0], np.empty(0, np.float32), np.empty(0, np.int64), kept[1])
         spec = model.package.pixels
         sampled = read_clip(clip, sampling, content, faces, spec)
-        return _Fetched(key, None, prepare(sampled.crops, spec), sampled.order, sampled.warnings)
+        return _Fetched(name, None, prepare(sampled.crops, spec), sampled.order, sampled.warnings)
     except InputError as error:
         return error
 

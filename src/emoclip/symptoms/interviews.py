@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from emoclip.errors import InputError
 from emoclip.files import atomic_path
 from emoclip.model import covering_windows
 from emoclip.prompts import resolve
-from emoclip.recording import Looks, Recording, is_recording
+from emoclip.recording import Key, Looks, Recording, following, is_recording
 from emoclip.timeline import cut, looks
 from emoclip.video import expand_inputs, open_video
 
@@ -116,12 +116,19 @@ class InterviewStore:
 
     def __init__(self, folder: Path, model: EmoCLIP, faces: FaceConfig) -> None:
         self.folder, self.model, self.faces = folder, model, faces
-        self._setting = f"{FORMAT}|{model.package.digest}|{model.runtime.form}|{faces!r}"
+        self._key = Key(
+            model.package.digest,
+            form=model.runtime.form,
+            following=following(faces),
+            rate=model.package.sample_fps,
+            picked=f"{faces.mode}, format {FORMAT}",
+        )
 
     def get(self, sources: Sequence[str], progress: Callable[[float], None]) -> SeenInterview:
         """Return an interview, watching it if need be.  Raises InputError, OutputError."""
         stamps = [(str(path), state.st_size, state.st_mtime_ns) for path, state in _states(sources)]
-        key = hashlib.sha256(json.dumps([self._setting, stamps]).encode()).hexdigest()[:32]
+        # Hours of video are told apart by what they look like from outside, not by their bytes.
+        key = replace(self._key, input=hashlib.sha256(json.dumps(stamps).encode()).hexdigest()).digest[:32]
         small, large = self.folder / f"{key}.npz", self.folder / f"{key}.frames.npy"
         if small.is_file() and large.is_file():
             with np.load(small, allow_pickle=False) as kept:
