@@ -20,7 +20,7 @@ from PIL import Image
 
 from emoclip.codings import Coding, Mark, learn, prepare_lesson, shown_figure, suggest_windows, teach_labels
 from emoclip.codings import statistics as stats
-from emoclip.codings.agreement import Settings, confusions
+from emoclip.codings.agreement import AgreementConfig, confusions
 from emoclip.codings.learn import logits
 from emoclip.codings.pairing import Pairing, Unit
 from emoclip.codings.samples import lessons
@@ -103,7 +103,7 @@ def judged(samples: list, rows: list, truth: dict[str, Coding], labels: list[str
         span = ((float(part.start_s[0]), float(part.end_s[-1])),)
         marks = read_marks(part, logits(mine, part.features), labels)
         units.append(Unit(part.video, "anyone", part.video, (truth[part.video].marks, marks), (span, span)))
-    return confusions(Pairing(["truth", "machine"], units, plain), Settings())
+    return confusions(Pairing(["truth", "machine"], units, plain), AgreementConfig())
 
 
 def people(codings: list[Coding], truth: dict[str, Coding], labels: list[str]) -> np.ndarray:
@@ -113,7 +113,7 @@ def people(codings: list[Coding], truth: dict[str, Coding], labels: list[str]) -
         span = ((0.0, truth[coding.video].end_s),)
         marks = (truth[coding.video].marks, coding.marks)
         units.append(Unit(coding.video, "anyone", coding.video, marks, (span, span)))
-    return confusions(Pairing(["truth", "coder"], units, labels), Settings())
+    return confusions(Pairing(["truth", "coder"], units, labels), AgreementConfig())
 
 
 def kappa(counts: np.ndarray) -> float:

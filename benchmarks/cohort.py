@@ -32,7 +32,7 @@ from emoclip.symptoms.interviews import SeenInterview, recording
 from emoclip.symptoms.manifest import Cohort, Interview
 from emoclip.symptoms.probe import Probe
 from emoclip.symptoms.scales import Target
-from emoclip.symptoms.study import Study, Validation
+from emoclip.symptoms.study import Study, ValidationConfig
 
 SUBJECTS, CLIPS, SHUFFLES, REFITS = 60, 200, 20, 99
 NOISE = {"CAINS_EXPRESSION": 1.5, "LOW_MOOD": 1.0}  # of the raters, in points
@@ -72,7 +72,7 @@ def main() -> None:
 
         estimators.append(PaperEstimator(model.package))
     fitting, fitting_cpu = time.perf_counter(), time.process_time()
-    study = symptoms.fit(model, cohort, recordings, estimators, Validation())
+    study = symptoms.fit(model, cohort, recordings, estimators, ValidationConfig())
     symptom_report.write(study, given.out, estimators, force=True)
     seconds = {"wall": since(fitting), "cpu": round(time.process_time() - fitting_cpu, 1)}
     found = study.metrics() | {"noise_ceiling_pcc": {}, "seconds": seconds, "shuffled": {}}

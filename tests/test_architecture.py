@@ -39,3 +39,16 @@ def test_every_file_and_room_has_a_floor():
     there = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
     there |= {path.parent.name for path in SOURCE.glob("*/__init__.py")} - {"training"}
     assert there == named
+
+
+def test_no_name_means_two_things():
+    homes: dict[str, set[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(path.relative_to(SOURCE).as_posix())
+    twice = {name: sorted(files) for name, files in homes.items() if len(files) > 1}
+    # Names that repeat inside training/ alone confuse nobody who only uses a model.
+    assert {
+        name: files for name, files in twice.items() if not all("training/" in file for file in files)
+    } == {}

@@ -38,7 +38,7 @@ print(imported - began, time.perf_counter() - began)
 """
 
 
-class Clock:
+class Stopwatch:
     """CPU seconds of the whole process by stage, and how often each was entered; stages must not overlap."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class StagedEmoCLIP(EmoCLIP):
 
     def __init__(self, model: EmoCLIP) -> None:
         super().__init__(model.package, model.runtime)
-        self.clock = Clock()
+        self.clock = Stopwatch()
 
     def watch(self, video: Video, config: FaceConfig, rate: float, **options: Any) -> Iterator[SeenFrame]:
         """As ever, but in this thread alone."""

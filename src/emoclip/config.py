@@ -2,13 +2,15 @@
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from emoclip.errors import ConfigError
 
 FaceMode = Literal["largest", "all", "full"]
 FACE_MODES: tuple[FaceMode, ...] = ("largest", "all", "full")
+Progress = Callable[[float], None]  # is told how far work is: a share, or seconds of video
 DETECTORS = ("auto", "yunet", "haar")
 
 
@@ -42,6 +44,11 @@ class FaceConfig:
             raise ConfigError(f"max_faces={self.max_faces} must be at least 1")
         if self.bridge_s < 0:
             raise ConfigError(f"bridge_s={self.bridge_s} must not be negative")
+
+    @classmethod
+    def of(cls, faces: "FaceConfig | str", **settings: Any) -> "FaceConfig":
+        """Return a configuration: itself, or of a mode as a word and other settings.  Raises ConfigError."""
+        return faces if isinstance(faces, FaceConfig) else cls(mode=faces, **settings)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+from emoclip.config import FaceConfig, Progress, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError, InputError, in_one_line
 from emoclip.faces import Face, FaceFollower, crop_face
 from emoclip.files import told
@@ -36,7 +36,6 @@ CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB mor
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
 
 Labels = str | Path | Sequence[str] | Mapping[str, str | Sequence[str]] | PromptSet
-Progress = Callable[[float], None]
 
 
 class EmoCLIP:
@@ -92,8 +91,8 @@ class EmoCLIP:
         allow_urls: False on a server that is given names by others: an address is then an InputError.
         progress: called with the seconds of video done.  Raises InputError, ConfigError.
         """
-        config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
-        prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
+        config = FaceConfig.of(faces)
+        prompts = resolve(labels)
         prompts.check_asked(scores=scores, baseline=baseline is not None)
         text, doubtful = self.read_labels(prompts)
         doubtful.tell()
@@ -136,7 +135,7 @@ class EmoCLIP:
         options: of `classify`.  An input that cannot be read gives a result of status `error` with the reason, and the
         others are done.  Raises InputError for labels, ConfigError.
         """
-        prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
+        prompts = resolve(labels)
         for source in sources:
             try:
                 yield self.classify(source, prompts, **options)
@@ -179,14 +178,13 @@ class EmoCLIP:
         keep_pictures: keep a small picture of each track's strongest moment per label.
         Raises InputError, ConfigError.
         """
-        config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
         return TimelineStream(
             self,
             source,
-            labels if isinstance(labels, PromptSet) else resolve(labels),
+            resolve(labels),
             start_s=start_s,
             end_s=end_s,
-            faces=config,
+            faces=FaceConfig.of(faces),
             windows=windows or WindowConfig(),
             segments=segments or SegmentConfig(),
             scores=scores,
@@ -215,11 +213,10 @@ class EmoCLIP:
         window_s: the shortest window that will be asked for, in seconds.
         progress: called with the seconds done, and of how many, None for a stream.  Raises InputError, ConfigError.
         """
-        config = faces if isinstance(faces, FaceConfig) else FaceConfig(mode=faces)  # type: ignore[arg-type]
         return record(
             self,
             source,
-            faces=config,
+            faces=FaceConfig.of(faces),
             window_s=window_s,
             start_s=start_s,
             end_s=end_s,
@@ -258,7 +255,7 @@ class EmoCLIP:
 
     def read_labels(self, labels: Labels) -> tuple[NDArray[np.float32], Doubts]:
         """Embed labels as `embed_text` does, and say which of them are doubtful, without a warning."""
-        prompts = labels if isinstance(labels, PromptSet) else resolve(labels)
+        prompts = resolve(labels)
         if prompts.taught:
             return self._taught_rows(prompts.taught), Doubts()
         if not all(prompt.parts for prompt in prompts.prompts) and self.package.rejection is None:

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from emoclip.codings import Coding, Mark, Settings, agreement_report, measure, methods_paragraph, pair, raters
+from emoclip.codings import (
+    AgreementConfig,
+    Coding,
+    Mark,
+    agreement_report,
+    measure,
+    methods_paragraph,
+    pair,
+    raters,
+)
 from emoclip.codings.pairing import nearest_label
 from emoclip.errors import ConfigError, InputError
 
@@ -17,7 +26,7 @@ def coding(coder: str, spans: list, video: str = "v1", duration_s: float | None 
     return Coding(Path(f"{video}.csv"), video, coder, marks, duration_s, **more)
 
 
-def compare(*codings: list[Coding], settings: Settings | None = None, **options):
+def compare(*codings: list[Coding], settings: AgreementConfig | None = None, **options):
     sources = [(Path(f"rater{number}"), list(of)) for number, of in enumerate(codings)]
     return measure(pair(raters(sources), **options), settings)
 
@@ -48,12 +57,12 @@ def test_two_coders_by_hand():
 
 def test_lags_and_tolerance():
     late = [(start + 0.4, end + 0.2, label) for start, end, label in A]
-    found = compare([coding("anna", A)], [coding("ben", late)], settings=Settings(tolerance_s=0.4))
+    found = compare([coding("anna", A)], [coding("ben", late)], settings=AgreementConfig(tolerance_s=0.4))
     smile = found.labels["smile"]
     assert smile["onsets"]["lag_s"] == pytest.approx(0.4)
     assert smile["offsets"]["lag_s"] == pytest.approx(0.2)
     assert smile["onsets"]["f1"]["value"] == 1
-    strict = compare([coding("anna", A)], [coding("ben", late)], settings=Settings(tolerance_s=0.3))
+    strict = compare([coding("anna", A)], [coding("ben", late)], settings=AgreementConfig(tolerance_s=0.3))
     assert strict.labels["smile"]["onsets"]["missed"]["value"] == 1
     assert strict.labels["smile"]["onsets"]["lag_s"] is None
 
@@ -68,7 +77,7 @@ def test_kappa_over_several_videos_is_of_their_moments_and_intervals_are_over_vi
         for to, row, name in ((one, codes[0], "anna"), (two, codes[1], "ben")):
             spans = [(at, at + 1, "ab"[code]) for at, code in enumerate(row)]
             to.append(coding(name, spans, f"v{number}", 50.0))
-    found = compare(one, two, settings=Settings(step_s=1.0))
+    found = compare(one, two, settings=AgreementConfig(step_s=1.0))
     both = np.concatenate(moments, axis=1)
     assert found.overall["kappa"]["value"] == pytest.approx(cohen_kappa_score(*both))
     per_video = [cohen_kappa_score(*codes) for codes in moments]
@@ -113,7 +122,7 @@ def test_points_are_compared_as_events_alone():
 
 def test_gaps_count_as_no_label_or_not_at_all():
     counted = compare([coding("a", A)], [coding("b", B)])
-    skipped = compare([coding("a", A)], [coding("b", B)], settings=Settings(skip_gaps=True))
+    skipped = compare([coding("a", A)], [coding("b", B)], settings=AgreementConfig(skip_gaps=True))
     assert any("no mark by anybody" in note for note in counted.notes)
     assert skipped.seconds == pytest.approx(9 + 10)
     assert skipped.overall["agreement"]["value"] == 1
@@ -206,10 +215,10 @@ def test_a_label_nobody_used_names_the_nearest():
 def test_settings_out_of_range_are_refused():
     for options in ({"step_s": 0.0}, {"tolerance_s": -1.0}):
         with pytest.raises(ConfigError):
-            Settings(**options)
+            AgreementConfig(**options)
     long = [coding("a", [(0, 9e5, "smile")], duration_s=1e6), coding("b", B, duration_s=1e6)]
     with pytest.raises(ConfigError, match="step"):
-        compare(long, settings=Settings(step_s=0.001))
+        compare(long, settings=AgreementConfig(step_s=0.001))
 
 
 def test_one_odd_video_is_left_out_and_told():

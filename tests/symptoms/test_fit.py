@@ -18,9 +18,9 @@ from emoclip.symptoms import statistics as validation
 from emoclip.symptoms.manifest import Cohort, Interview, check_targets, read_manifest
 from emoclip.symptoms.probe import Probe
 from emoclip.symptoms.scales import scales
-from emoclip.symptoms.study import Validation
+from emoclip.symptoms.study import ValidationConfig
 
-QUICK = Validation(folds=4, draws=40)
+QUICK = ValidationConfig(folds=4, draws=40)
 PROBE = Probe(permutations=19)
 
 
@@ -66,7 +66,7 @@ def test_fewer_subjects_than_folds_are_refused():
     with pytest.raises(InputError, match=r"3 subjects .* fewer than 5 folds"):
         validation.subject_folds(["a", "b", "c", "c"], np.arange(4.0), 5)
     with pytest.raises(ConfigError, match="at least 2"):
-        Validation(folds=1)
+        ValidationConfig(folds=1)
 
 
 def test_a_subject_in_two_folds_is_refused(tiny):

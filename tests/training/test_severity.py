@@ -9,7 +9,7 @@ from emoclip import EmoCLIP
 from emoclip.model import load
 from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
-from emoclip.symptoms.study import Validation
+from emoclip.symptoms.study import ValidationConfig
 
 torch = pytest.importorskip("torch")
 from emoclip.training.export.graphs import save_graph  # noqa: E402
@@ -85,7 +85,7 @@ def test_another_temporal_part_is_not_mistaken_for_one(tiny, tmp_path):
 
 def test_it_learns_what_is_there_out_of_fold(tiny, cohort):
     people, recordings = cohort
-    settings = Validation(folds=3, draws=40)
+    settings = ValidationConfig(folds=3, draws=40)
     estimator = PaperEstimator(tiny.package, RECIPE, permutations=0)
     study = symptoms.fit(tiny, people, recordings, [estimator], settings)
     found = study.estimators["paper"].targets["RATED"]

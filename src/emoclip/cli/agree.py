@@ -81,13 +81,13 @@ def agree(
 
     The first coding named is the reference for precision, recall and lag.
     """
-    from emoclip.codings import Settings, agreement_report, measure, methods_paragraph, pair, raters
+    from emoclip.codings import AgreementConfig, agreement_report, measure, methods_paragraph, pair, raters
 
     if out is not None and out.exists() and not force:
         fail(f"{out}: exists already; pass --force to replace it, or name another folder")
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}")
-    settings = Settings(step_s=step, tolerance_s=tolerance, skip_gaps=gaps == "uncoded", seed=seed)
+    settings = AgreementConfig(step_s=step, tolerance_s=tolerance, skip_gaps=gaps == "uncoded", seed=seed)
     sources, failed = read_sources(codings, tier or [], fps)
     pairing = pair(
         raters(sources),

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from emoclip.cli.console import RunPrecision, emit, progress_bars, shown, stdout_console, table, warn
-from emoclip.cli.options import Model
+from emoclip.cli.console import emit, progress_bars, shown, stdout_console, table, warn
+from emoclip.cli.options import Model, RunPrecision
 
 
 def bench(

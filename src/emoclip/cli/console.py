@@ -1,12 +1,11 @@
-"""What commands share: one-line errors, progress with time left, the table of a prediction, options."""
+"""What commands share: one-line errors, text and JSON on stdout, progress with time left."""
 
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -18,62 +17,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress, Task
     from rich.table import Table
     from rich.text import Text
-
-
-RunPrecision = Annotated[
-    Literal["auto", "fp32", "bf16", "int8"],
-    typer.Option(
-        "--precision", help="Of the image tower; auto: int8 where model and CPU have it, else fp32."
-    ),
-]
-EachPicture = Annotated[
-    bool | None,
-    typer.Option(
-        "--each/--one-clip",
-        help="A folder's pictures: one answer each, or frames of one clip.",
-        show_default="told by how alike they are",
-    ),
-]
-Strict = Annotated[
-    bool,
-    typer.Option("--strict", help="Stop if the model cannot tell labels apart, or knows no word of one."),
-]
-RawCells = Annotated[
-    bool,
-    typer.Option(
-        "--raw-cells", help="CSV: no apostrophe before text that a spreadsheet would run (=, +, -, @)."
-    ),
-]
-StoredPrecision = Annotated[
-    Literal["fp32", "fp16", "int8"],
-    typer.Option(
-        "--precision", help="fp16: half the size. int8: fp16, and an image tower several times faster."
-    ),
-]
-Scores = Annotated[
-    bool,
-    typer.Option(
-        "--scores",
-        help="Also say of each label alone how strongly it shows, 0 to 1, whatever the others are.",
-    ),
-]
-BaselineOption = Annotated[
-    str | None,
-    typer.Option(
-        "--baseline",
-        metavar="VIDEO|START-END|auto",
-        help="The person's own resting face, taken out first: a video of it, seconds of the input, or auto.",
-        show_default=False,
-    ),
-]
-Calibration = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="PATH",
-        help="Folder or manifest of face crops (64 or more) that int8 is made and judged on.",
-        show_default=False,
-    ),
-]
 
 
 def fail(message: str, *, code: int = 1) -> NoReturn:

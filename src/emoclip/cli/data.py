@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emoclip.cli.console import emit, progress_bars, say, stdout_console, table, warn
-from emoclip.cli.evaluate import ClassOrder, Compound, DatasetName, Frames, Layout, Root, read_dataset
+from emoclip.cli.evaluate import read_dataset
+from emoclip.cli.options import ClassOrder, Compound, DatasetName, Frames, Layout, Root
 
 if TYPE_CHECKING:
     from emoclip.datasets import Dataset

@@ -8,15 +8,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import (
+from emoclip.cli.console import progress_bars, say, stdout_console, table, warn
+from emoclip.cli.options import (
+    Cache,
+    ClassOrder,
+    Compound,
+    DatasetFaces,
+    DatasetName,
+    Every,
+    Fold,
+    Frames,
+    Layout,
+    NoCache,
+    Provider,
     RawCells,
+    Root,
     RunPrecision,
+    SamplingRule,
+    Seeds,
+    Split,
     Strict,
-    progress_bars,
-    say,
-    stdout_console,
-    table,
-    warn,
+    Threads,
 )
 
 if TYPE_CHECKING:
@@ -24,55 +36,6 @@ if TYPE_CHECKING:
     from emoclip.datasets import Dataset
     from emoclip.engine import EmoCLIP
     from emoclip.evaluation import Embeddings, Sampling, Task
-
-# What `evaluate` and `prompts compare` both take.
-DatasetName = Annotated[
-    str, typer.Argument(metavar="DATASET", help="mafw, dfew, ferv39k, afew, or manifest.", show_default=False)
-]
-Root = Annotated[
-    Path, typer.Option("--root", help="The data set's folder; for manifest the file.", show_default=False)
-]
-Fold = Annotated[str, typer.Option("--fold", help="A fold, or all.")]
-Split = Annotated[
-    str | None, typer.Option("--split", help="A split, or all.", show_default="the set's test split")
-]
-Compound = Annotated[bool, typer.Option("--compound", help="MAFW's compound set.")]
-Layout = Annotated[
-    str | None,
-    typer.Option("--layout", help="official, emoclip or dferclip.", show_default="recognised by itself"),
-]
-Frames = Annotated[
-    str | None,
-    typer.Option("--frames", help="Part of the name of the frames' folder, where there are several."),
-]
-ClassOrder = Annotated[
-    str | None, typer.Option("--class-order", help="What the indices in a list mean: a, b, c, ...")
-]
-Faces = Annotated[
-    str | None,
-    typer.Option(
-        "--faces",
-        help="full: the frames are face crops; largest: find the largest face.",
-        show_default="full for cropped sets",
-    ),
-]
-SamplingRule = Annotated[
-    str,
-    typer.Option("--sampling", help="even: frames over the whole clip; paper: the official random window."),
-]
-Seeds = Annotated[
-    str | None, typer.Option("--seed", help="Seeds of --sampling paper: N[,N...].", show_default="0")
-]
-Every = Annotated[int, typer.Option("--every", min=1, help="Keep every k-th frame, with --sampling paper.")]
-Cache = Annotated[
-    Path | None,
-    typer.Option("--cache", help="Folder in which embeddings are kept.", show_default="the user's cache"),
-]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no embeddings; a killed run starts anew.")]
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
-]
-Provider = Annotated[str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")]
 
 
 def evaluate(
@@ -94,7 +57,7 @@ def evaluate(
     layout: Layout = None,
     frames: Frames = None,
     class_order: ClassOrder = None,
-    faces: Faces = None,
+    faces: DatasetFaces = None,
     sampling: SamplingRule = "even",
     seed: Seeds = None,
     every: Every = 4,
@@ -192,7 +155,7 @@ def face_config(data: "Dataset", faces: str | None) -> "FaceConfig":
 
     if faces == "all":
         raise ConfigError("--faces all: a clip has one label, so the largest face is scored, or full frames")
-    return FaceConfig(mode=faces or ("full" if data.cropped else "largest"))  # type: ignore[arg-type]
+    return FaceConfig.of(faces or ("full" if data.cropped else "largest"))
 
 
 def samplings(model: "EmoCLIP", rule: str, seeds: str | None, every: int) -> "tuple[Sampling, ...]":

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emoclip.cli.console import Calibration, StoredPrecision, fail, progress_bars, say
+from emoclip.cli.console import fail, progress_bars, say
+from emoclip.cli.options import Calibration, StoredPrecision
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -6,17 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import (
-    Calibration,
-    StoredPrecision,
-    emit,
-    fail,
-    progress_bars,
-    say,
-    shown,
-    stdout_console,
-    table,
-)
+from emoclip.cli.console import emit, fail, progress_bars, say, shown, stdout_console, table
+from emoclip.cli.options import Calibration, StoredPrecision
 
 if TYPE_CHECKING:
     from emoclip.model import Package

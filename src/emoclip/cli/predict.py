@@ -6,31 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import (
-    BaselineOption,
-    EachPicture,
-    RunPrecision,
-    Scores,
-    Strict,
-    bar,
-    emit,
-    fail,
-    progress_bars,
-    shown,
-    stdout_console,
-    table,
-    warn,
-)
+from emoclip.cli.console import bar, emit, fail, progress_bars, shown, stdout_console, table, warn
 from emoclip.cli.options import (
     DETECTOR,
     MIN_FACE,
+    BaselineOption,
     Detector,
+    EachPicture,
     End,
     MinFace,
     Model,
     PictureFps,
     Provider,
+    RunPrecision,
+    Scores,
     Start,
+    Strict,
 )
 
 if TYPE_CHECKING:
@@ -119,7 +110,7 @@ def predict(
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}")
     rest = parse_baseline(baseline) if baseline else None
-    config = FaceConfig(mode=faces, detector=detector, min_face_px=min_face)  # type: ignore[arg-type]
+    config = FaceConfig.of(faces, detector=detector, min_face_px=min_face)
     prompts = resolve(labels)
     sources = expand_inputs(inputs, each=each, say=warn)
     if picture and len(sources) != 1:

@@ -7,14 +7,23 @@ from typing import Annotated, Any
 import typer
 
 from emoclip.characters import visible
-from emoclip.cli.console import Strict, emit, say, stdout_console, table, warn
+from emoclip.cli.console import emit, say, stdout_console, table, warn
 from emoclip.cli.evaluate import (
+    embed_with_progress,
+    face_config,
+    fold_number,
+    read_dataset,
+    samplings,
+    say_dataset,
+    store_folder,
+)
+from emoclip.cli.options import (
     Cache,
     ClassOrder,
     Compound,
+    DatasetFaces,
     DatasetName,
     Every,
-    Faces,
     Fold,
     Frames,
     Layout,
@@ -24,14 +33,8 @@ from emoclip.cli.evaluate import (
     SamplingRule,
     Seeds,
     Split,
+    Strict,
     Threads,
-    embed_with_progress,
-    face_config,
-    fold_number,
-    read_dataset,
-    samplings,
-    say_dataset,
-    store_folder,
 )
 
 app = typer.Typer(help="Show what labels become; compare wordings on a data set.", no_args_is_help=True)
@@ -88,7 +91,7 @@ def compare(
     layout: Layout = None,
     frames: Frames = None,
     class_order: ClassOrder = None,
-    faces: Faces = None,
+    faces: DatasetFaces = None,
     sampling: SamplingRule = "even",
     seed: Seeds = None,
     every: Every = 4,

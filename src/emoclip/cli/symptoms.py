@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from emoclip.cli.console import emit, fail, progress_bars, say, stdout_console, table, warn
-from emoclip.cli.options import DETECTOR, Detector, Model
+from emoclip.cli.options import DETECTOR, Detector, Model, Threads
 
 if TYPE_CHECKING:
     from emoclip.model import Package
@@ -24,9 +24,6 @@ Faces = Annotated[
     typer.Option(
         "--faces", help="largest: the most prominent person; full: the frames are face crops already."
     ),
-]
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
 
@@ -91,7 +88,7 @@ def fit(
     """
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
-    from emoclip.symptoms import InterviewStore, Validation, check_installed, read_manifest
+    from emoclip.symptoms import InterviewStore, ValidationConfig, check_installed, read_manifest
     from emoclip.symptoms import fit as symptoms
     from emoclip.symptoms import report as symptom_report
     from emoclip.symptoms import scales as clinical
@@ -100,7 +97,7 @@ def fit(
         fail(f"{out}: exists already; pass --force to replace it, or name another folder")
     if 0 < (paper_permutations or 0) < 19:
         fail(f"--paper-permutations {paper_permutations}: must be 0, or at least 19 for a p of 0.05")
-    settings = Validation(folds=_folds(folds), seed=seed)
+    settings = ValidationConfig(folds=_folds(folds), seed=seed)
     check_installed()
     names = [name.strip() for given in targets for name in given.split(",") if name.strip()]
     cohort = read_manifest(manifest, list(dict.fromkeys(names)), clinical.scales(scales), group=group)

@@ -6,24 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emoclip.cli.console import (
-    BaselineOption,
-    EachPicture,
-    RawCells,
-    RunPrecision,
-    Scores,
-    Strict,
-    emit,
-    fail,
-    progress_bars,
-    say,
-    warn,
-)
+from emoclip.cli.console import emit, fail, progress_bars, say, warn
 from emoclip.cli.options import (
     DETECTOR,
     MAX_FACES,
     MIN_FACE,
+    BaselineOption,
     Detector,
+    EachPicture,
     End,
     Jobs,
     MaxFaces,
@@ -31,11 +21,16 @@ from emoclip.cli.options import (
     Model,
     PictureFps,
     Provider,
+    RawCells,
+    RunPrecision,
+    Scores,
     Start,
+    Strict,
+    ThreadsPerVideo,
 )
 
 if TYPE_CHECKING:
-    from emoclip.timeline import Outcome, Settings
+    from emoclip.timeline import InputOutcome, Settings
 
 
 def timeline(
@@ -110,9 +105,7 @@ def timeline(
     detector: Detector = DETECTOR,
     model: Model = "mini",
     jobs: Jobs = 1,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Cores per video.", show_default="all")
-    ] = None,
+    threads: ThreadsPerVideo = None,
     provider: Provider = "CPU",
     precision: RunPrecision = "auto",
     embeddings_only: Annotated[
@@ -167,7 +160,7 @@ def timeline(
         prompts=prompts,
         model=model,
         formats=tuple(dict.fromkeys(chosen)),
-        faces=FaceConfig(mode=faces, detector=detector, min_face_px=min_face, max_faces=max_faces),  # type: ignore[arg-type]
+        faces=FaceConfig.of(faces, detector=detector, min_face_px=min_face, max_faces=max_faces),
         windows=WindowConfig(length_s=window, step_s=step, min_coverage=min_coverage, **cutoffs),
         segments=SegmentConfig(enter=enter, leave=leave, min_s=min_segment, smooth_s=smooth),
         start_s=start,
@@ -200,7 +193,7 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
     from emoclip.engine import EmoCLIP
     from emoclip.errors import in_one_line
     from emoclip.files import told
-    from emoclip.timeline import json_line
+    from emoclip.timeline import json_line, open_stream
 
     model = EmoCLIP.load(
         settings.model,
@@ -211,17 +204,7 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
     model.embed_text(settings.prompts, strict=settings.strict)
     failed = False
     for source in sources:
-        stream = model.timeline(
-            source,
-            settings.prompts,
-            start_s=settings.start_s,
-            end_s=settings.end_s,
-            fps=settings.fps,
-            faces=settings.faces,
-            windows=settings.windows,
-            scores=settings.scores,
-            baseline=settings.baseline,
-        )
+        stream = open_stream(model, source, settings)
         try:
             for row in stream:
                 emit(json_line(stream.name, row) + "\n")
@@ -236,7 +219,7 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
     return 1 if failed else 0
 
 
-def run_all(tasks: list, settings: "Settings", jobs: int) -> "list[Outcome]":  # type: ignore[type-arg]
+def run_all(tasks: list, settings: "Settings", jobs: int) -> "list[InputOutcome]":  # type: ignore[type-arg]
     """Run tasks with a progress bar, and say at once what failed."""
     from emoclip.engine import EmoCLIP
     from emoclip.timeline import run
@@ -259,7 +242,7 @@ def run_all(tasks: list, settings: "Settings", jobs: int) -> "list[Outcome]":  #
     return outcomes
 
 
-def _tell(outcomes: "list[Outcome]", settings: "Settings") -> None:
+def _tell(outcomes: "list[InputOutcome]", settings: "Settings") -> None:
     from emoclip.files import told
 
     done = [outcome for outcome in outcomes if outcome.state == "done"]

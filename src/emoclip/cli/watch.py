@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from emoclip.cli.console import EachPicture, RunPrecision, fail, say, warn
+from emoclip.cli.console import fail, say, warn
 from emoclip.cli.options import (
     DETECTOR,
     MAX_FACES,
     MIN_FACE,
     Detector,
+    EachPicture,
     End,
     Jobs,
     MaxFaces,
@@ -18,7 +19,9 @@ from emoclip.cli.options import (
     Model,
     PictureFps,
     Provider,
+    RunPrecision,
     Start,
+    ThreadsPerVideo,
 )
 
 
@@ -43,9 +46,7 @@ def watch(
     detector: Detector = DETECTOR,
     model: Model = "mini",
     jobs: Jobs = 1,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Cores per video.", show_default="all")
-    ] = None,
+    threads: ThreadsPerVideo = None,
     provider: Provider = "CPU",
     precision: RunPrecision = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace recordings of something else.")] = False,
@@ -66,7 +67,7 @@ def watch(
         out=out,
         model=model,
         formats=("npz",),
-        faces=FaceConfig(mode=faces, detector=detector, min_face_px=min_face, max_faces=max_faces),  # type: ignore[arg-type]
+        faces=FaceConfig.of(faces, detector=detector, min_face_px=min_face, max_faces=max_faces),
         windows=WindowConfig(length_s=window, step_s=window),
         start_s=start,
         end_s=end,

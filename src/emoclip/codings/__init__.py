@@ -1,7 +1,7 @@
 """Human codings: read them, say how well they agree, and learn the coder's own categories from them."""
 
 from emoclip.codings import report as agreement_report
-from emoclip.codings.agreement import Agreement, Settings, measure
+from emoclip.codings.agreement import Agreement, AgreementConfig, measure
 from emoclip.codings.coding import ANYONE, Coding, Mark
 from emoclip.codings.methods import figure as shown_figure
 from emoclip.codings.methods import paragraph as methods_paragraph
@@ -18,12 +18,12 @@ from emoclip.codings.teach import write as write_labels
 __all__ = [
     "ANYONE",
     "Agreement",
+    "AgreementConfig",
     "Coding",
     "Lesson",
     "Mark",
     "Pairing",
     "Rater",
-    "Settings",
     "agreement_report",
     "measure",
     "methods_paragraph",

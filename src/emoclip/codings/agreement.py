@@ -20,7 +20,7 @@ MAX_MOMENTS = 20_000_000  # of all videos together, above which a step is surely
 
 
 @dataclass(frozen=True)
-class Settings:
+class AgreementConfig:
     """How agreement is measured.
 
     step_s: between the moments that are compared.  tolerance_s: between an onset and its counterpart.
@@ -60,7 +60,7 @@ class Agreement:
     """
 
     pairing: Pairing
-    settings: Settings
+    settings: AgreementConfig
     seconds: float
     groups: int
     overall: dict[str, Any]
@@ -79,7 +79,7 @@ class Agreement:
             "resampled": "subjects" if self.pairing.subjects else "videos",
             "groups": self.groups,
             "seconds": round(self.seconds, 3),
-            "settings": {name: getattr(self.settings, name) for name in Settings.__dataclass_fields__},
+            "settings": {name: getattr(self.settings, name) for name in AgreementConfig.__dataclass_fields__},
             "overall": self.overall,
             "labels": self.labels,
             "categories": self.categories,
@@ -88,9 +88,9 @@ class Agreement:
         }
 
 
-def measure(pairing: Pairing, settings: Settings | None = None) -> Agreement:
+def measure(pairing: Pairing, settings: AgreementConfig | None = None) -> Agreement:
     """Say how well the raters of a pairing agree.  Raises InputError if no moment was coded by two of them."""
-    settings = settings or Settings()
+    settings = settings or AgreementConfig()
     labels, units = pairing.labels, pairing.units
     names = list(dict.fromkeys(unit.group for unit in units))
     member = np.array([names.index(unit.group) for unit in units])
@@ -131,7 +131,7 @@ def measure(pairing: Pairing, settings: Settings | None = None) -> Agreement:
     return agreement
 
 
-def confusions(pairing: Pairing, settings: Settings) -> Floats:
+def confusions(pairing: Pairing, settings: AgreementConfig) -> Floats:
     """Return the confusion counts of two raters over all labels by group, (G, C, C)."""
     grids = [_grid(unit, pairing.labels, settings) for unit in pairing.units]
     names = list(dict.fromkeys(unit.group for unit in pairing.units))
@@ -154,7 +154,7 @@ class _Grid:
         return len(self.times)
 
 
-def _grid(unit: Unit, labels: Sequence[str], settings: Settings) -> _Grid:
+def _grid(unit: Unit, labels: Sequence[str], settings: AgreementConfig) -> _Grid:
     spans = union(span for coded in unit.coded for span in coded)
     low, high = (spans[0][0], spans[-1][1]) if spans else (0.0, 0.0)
     first, last = int(low // settings.step_s), int(np.ceil(high / settings.step_s))
@@ -253,7 +253,7 @@ def _prevalence(codes: Sequence[NDArray[np.int64]], raters: Sequence[str]) -> di
 def _events(
     units: Sequence[Unit],
     label: str,
-    settings: Settings,
+    settings: AgreementConfig,
     member: NDArray[np.int64],
     groups: int,
     drawn: Resamples,
@@ -340,7 +340,7 @@ def _disagreements(
     grids: Sequence[_Grid],
     codes: Sequence[NDArray[np.int64]],
     categories: Sequence[str],
-    settings: Settings,
+    settings: AgreementConfig,
 ) -> list[Disagreement]:
     found = []
     for unit, grid, part in zip(units, grids, codes, strict=True):

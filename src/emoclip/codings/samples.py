@@ -20,7 +20,7 @@ CODED = 0.99  # share of a window that a coder must have coded for it to count
 
 
 @dataclass(frozen=True)
-class Samples:
+class CodedWindows:
     """The N windows of one face of a video.
 
     group: who is shown, else the video; what validation leaves out.  start_s, end_s: (N,).  features: (N, 2 D), unit
@@ -50,7 +50,7 @@ class Samples:
         """Which windows have a target, (N,)."""
         return np.asarray(~np.isnan(self.targets).any(axis=1))
 
-    def every(self, step: int) -> "Samples":
+    def every(self, step: int) -> "CodedWindows":
         """Return every `step`-th window."""
         names = ("start_s", "end_s", "features", "targets", "clear")
         return replace(self, **{name: getattr(self, name)[::step] for name in names})
@@ -61,7 +61,7 @@ def stem(recording: Recording) -> str:
     return Path(recording.name.replace("\\", "/")).stem
 
 
-def windows(model: EmoCLIP, recording: Recording, config: WindowConfig, track: str = ANYONE) -> Samples:
+def windows(model: EmoCLIP, recording: Recording, config: WindowConfig, track: str = ANYONE) -> CodedWindows:
     """Cut a recording as a timeline does, and embed what can be read.  track: `anyone` is the largest face."""
     faces = FaceConfig(mode="largest" if track == ANYONE else "all")
     drafts = [
@@ -74,7 +74,7 @@ def windows(model: EmoCLIP, recording: Recording, config: WindowConfig, track: s
     features = np.concatenate([model.embed_clips(clips), mean_frames(clips, width)], axis=1)
     start = np.array([draft.start_s for draft in drafts], np.float64)
     end = np.array([draft.end_s for draft in drafts], np.float64)
-    return Samples(
+    return CodedWindows(
         stem(recording),
         track,
         stem(recording),
@@ -95,7 +95,7 @@ def lessons(
     *,
     skip_gaps: bool = False,
     subjects: Mapping[str, str] | None = None,
-) -> list[Samples]:
+) -> list[CodedWindows]:
     """Return the windows of every recording and coded face, with what its coders said of them.
 
     labels: those to learn; `none of these` takes coded time without a mark.  Raises InputError for a coding that

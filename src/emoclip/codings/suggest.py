@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emoclip.codings.coding import ANYONE, NOTHING, OPEN
 from emoclip.codings.elan import TO_CODE
 from emoclip.codings.learn import logits, softmax
-from emoclip.codings.samples import Samples
+from emoclip.codings.samples import CodedWindows
 from emoclip.errors import ConfigError, InputError
 from emoclip.files import atomic_folder
 
@@ -34,7 +34,7 @@ class Suggestion:
 
 
 def suggest(
-    samples: Sequence[Samples], rows: NDArray[np.floating[Any]], count: int, *, seed: int = 0
+    samples: Sequence[CodedWindows], rows: NDArray[np.floating[Any]], count: int, *, seed: int = 0
 ) -> list[Suggestion]:
     """Choose windows that were not coded, whose coding would teach most: unsure, and unlike each other.
 

@@ -13,10 +13,10 @@ from emoclip.codings.coding import Coding
 from emoclip.codings.learn import from_words
 from emoclip.codings.methods import figure
 from emoclip.codings.pairing import plain_label
-from emoclip.codings.samples import Samples, lessons, stem
+from emoclip.codings.samples import CodedWindows, lessons, stem
 from emoclip.codings.statistics import Floats
-from emoclip.codings.validate import Progress, Validation, fit, minutes, validate
-from emoclip.config import WindowConfig
+from emoclip.codings.validate import Validation, fit, minutes, validate
+from emoclip.config import Progress, WindowConfig
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError
 from emoclip.files import sha256, write_text
@@ -32,7 +32,7 @@ class Lesson:
     model: EmoCLIP
     prompts: PromptSet
     windows: WindowConfig
-    samples: list[Samples]
+    samples: list[CodedWindows]
     words: Floats
     codings: list[Coding]
 

@@ -1,6 +1,6 @@
 """What taught labels are worth: on videos left out, beside the words alone, and over minutes of coding."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.codings import statistics as stats
-from emoclip.codings.agreement import Agreement, Settings, confusions, measure
+from emoclip.codings.agreement import Agreement, AgreementConfig, confusions, measure
 from emoclip.codings.coding import Mark
 from emoclip.codings.learn import learn, logits, softmax, temperature
 from emoclip.codings.pairing import Pairing, Unit
-from emoclip.codings.samples import Samples
+from emoclip.codings.samples import CodedWindows
 from emoclip.codings.statistics import Floats, Resamples, estimate
-from emoclip.config import SegmentConfig
+from emoclip.config import Progress, SegmentConfig
 from emoclip.prompts import NONE
 from emoclip.results import Window
 from emoclip.timeline import find_segments
@@ -25,7 +25,6 @@ LEAST_CLEAR = 0.05  # weight of a window that two labels share evenly
 MAX_WINDOWS = 20_000  # learnt from at once
 ORDERS = 4  # random orders of videos behind a learning curve
 APART = 0.2  # kappa lost on new people beyond which people are thought to be learnt
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Validation:
 
 
 def validate(
-    samples: Sequence[Samples],
+    samples: Sequence[CodedWindows],
     words: Floats,
     labels: Sequence[str],
     step_s: float,
@@ -79,7 +78,7 @@ def validate(
     machine = [read_marks(part, values, labels) for part, values in zip(coded, outputs, strict=True)]
     zero = [read_marks(part, logits(words, part.features), labels) for part in coded]
     plain = [label for label in labels if label != NONE]
-    settings = Settings(seed=seed)
+    settings = AgreementConfig(seed=seed)
     taught, untaught = _pairing(coded, machine, plain, "taught"), _pairing(coded, zero, plain, "words alone")
     curve, ahead = _curve(coded, words, step_s, rng, progress)
     people = _people(coded, words, labels, step_s)
@@ -102,7 +101,7 @@ def validate(
     return replace(validation, warnings=_warnings(validation, coded, labels))
 
 
-def fit(samples: Sequence[Samples], words: Floats, step_s: float) -> Floats:
+def fit(samples: Sequence[CodedWindows], words: Floats, step_s: float) -> Floats:
     """Learn rows from the coded windows of samples; a window counts as much as it brings new seconds."""
     none = np.empty((0, words.shape[1] - 1), np.float32)
     features = np.concatenate([none, *(part.features[part.coded] for part in samples)])
@@ -112,7 +111,7 @@ def fit(samples: Sequence[Samples], words: Floats, step_s: float) -> Floats:
     return learn(words, features[::every], targets[::every], weights[::every] * every)
 
 
-def read_marks(samples: Samples, values: Floats, labels: Sequence[str]) -> tuple[Mark, ...]:
+def read_marks(samples: CodedWindows, values: Floats, labels: Sequence[str]) -> tuple[Mark, ...]:
     """Return what a timeline would mark for logits (N, K); the time of `none of these` is left empty."""
     rows = []
     for start, end, shares in zip(samples.start_s, samples.end_s, softmax(values).tolist(), strict=True):
@@ -123,19 +122,19 @@ def read_marks(samples: Samples, values: Floats, labels: Sequence[str]) -> tuple
     return tuple(Mark(s.onset_s, s.offset_s, s.label) for s in found if s.label != NONE)
 
 
-def minutes(samples: Sequence[Samples], step_s: float) -> float:
+def minutes(samples: Sequence[CodedWindows], step_s: float) -> float:
     """Return how many minutes of samples were coded, by their windows."""
     return sum(float(part.coded.sum()) for part in samples) * step_s / 60
 
 
-def _weights(part: Samples, step_s: float) -> Floats:
+def _weights(part: CodedWindows, step_s: float) -> Floats:
     """A window counts by the new seconds that it brings, and by how clear it is what is shown in it."""
     new = np.clip(step_s / np.maximum(part.end_s - part.start_s, step_s), 0.05, 1.0)
     return new * np.maximum(part.clear, LEAST_CLEAR)
 
 
 def _stacked(
-    coded: Sequence[Samples], outputs: Sequence[Floats], step_s: float
+    coded: Sequence[CodedWindows], outputs: Sequence[Floats], step_s: float
 ) -> tuple[Floats, Floats, Floats]:
     values = np.concatenate([out[part.coded] for part, out in zip(coded, outputs, strict=True)])
     targets = np.concatenate([part.targets[part.coded] for part in coded])
@@ -143,7 +142,7 @@ def _stacked(
 
 
 def _pairing(
-    coded: Sequence[Samples], machine: Sequence[tuple[Mark, ...]], labels: list[str], name: str
+    coded: Sequence[CodedWindows], machine: Sequence[tuple[Mark, ...]], labels: list[str], name: str
 ) -> Pairing:
     """Every coder beside the machine, in the time that was coded and could be read."""
     units = []
@@ -161,7 +160,7 @@ def _pairing(
 
 
 def _calibrated(
-    coded: Sequence[Samples], outputs: Sequence[Floats], folds: Sequence[int], step_s: float
+    coded: Sequence[CodedWindows], outputs: Sequence[Floats], folds: Sequence[int], step_s: float
 ) -> list[Floats]:
     """Divide each video's logits by what calibrates those of the other folds."""
     scales = {}
@@ -173,7 +172,9 @@ def _calibrated(
     return [values / scales[fold] for values, fold in zip(outputs, folds, strict=True)]
 
 
-def _between_coders(coded: Sequence[Samples], labels: list[str], settings: Settings) -> dict[str, Any] | None:
+def _between_coders(
+    coded: Sequence[CodedWindows], labels: list[str], settings: AgreementConfig
+) -> dict[str, Any] | None:
     """Kappa of coders with each other, over all pairs who coded the same video."""
     units = []
     for part in coded:
@@ -188,7 +189,7 @@ def _between_coders(coded: Sequence[Samples], labels: list[str], settings: Setti
     return estimate(float(stats.kappa(counts.sum(axis=0))), stats.kappa(drawn.sums(counts)))
 
 
-def _gain(taught: Pairing, words: Pairing, settings: Settings) -> dict[str, Any]:
+def _gain(taught: Pairing, words: Pairing, settings: AgreementConfig) -> dict[str, Any]:
     """The difference of two kappas in the same resamples of videos."""
     ours, theirs = confusions(taught, settings), confusions(words, settings)
     drawn = Resamples.of(len(ours), settings.draws, settings.seed)
@@ -204,12 +205,12 @@ def _kappa(rows: Floats, parts: Sequence[tuple[NDArray[np.float32], Floats]]) ->
     return float(stats.kappa(counts))
 
 
-def _windows(samples: Sequence[Samples]) -> list[tuple[NDArray[np.float32], Floats]]:
+def _windows(samples: Sequence[CodedWindows]) -> list[tuple[NDArray[np.float32], Floats]]:
     return [(part.features[part.coded], part.targets[part.coded]) for part in samples]
 
 
 def _curve(
-    coded: Sequence[Samples], words: Floats, step_s: float, rng: np.random.Generator, progress: Progress
+    coded: Sequence[CodedWindows], words: Floats, step_s: float, rng: np.random.Generator, progress: Progress
 ) -> tuple[list[dict[str, float]], dict[str, float] | None]:
     """Kappa on the other videos after 0, 1, 2, 4 ... of them, and what ten more minutes are likely to add."""
     groups = list(dict.fromkeys(part.group for part in coded))
@@ -244,7 +245,9 @@ def _curve(
     return points, {"minutes": 10.0, "kappa": max(0.0, slope * float(np.log((total + 10) / total)))}
 
 
-def _people(coded: Sequence[Samples], words: Floats, labels: Sequence[str], step_s: float) -> dict[str, Any]:
+def _people(
+    coded: Sequence[CodedWindows], words: Floats, labels: Sequence[str], step_s: float
+) -> dict[str, Any]:
     """Kappa on the second halves of videos, with their people known from the first halves and with them unknown."""
     halves = []
     for part in coded:
@@ -269,7 +272,7 @@ def _people(coded: Sequence[Samples], words: Floats, labels: Sequence[str], step
     return {"known": known, "new": float(stats.kappa(counts)), "probe": probe, "probe_chance": chance}
 
 
-def _identity(coded: Sequence[Samples], rows: Floats) -> tuple[float | None, float | None]:
+def _identity(coded: Sequence[CodedWindows], rows: Floats) -> tuple[float | None, float | None]:
     """How often the labels' logits alone name the person, among windows of one class; and the share of the commonest.
 
     The mean logits of each person's first half of a class name the windows of the second halves.
@@ -309,7 +312,7 @@ def _error(values: Floats, targets: Floats, weights: Floats) -> float:
     return float(np.abs(gaps).sum() / weights.sum())
 
 
-def _warnings(validation: Validation, coded: Sequence[Samples], labels: Sequence[str]) -> list[str]:
+def _warnings(validation: Validation, coded: Sequence[CodedWindows], labels: Sequence[str]) -> list[str]:
     found = []
     people = validation.people
     if people["known"] - people["new"] > APART:

@@ -10,7 +10,7 @@ from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
 from emoclip.faces.boxes import Box, Detection, Points, scaled, side
 from emoclip.faces.detectors import CLOSE, QUICK, looked_at, open_detector
-from emoclip.faces.track import Look, Track, assign, likeness, look_of, part
+from emoclip.faces.track import Look, Tracklet, assign, likeness, look_of, part
 from emoclip.video import Frame, Pixels
 
 FAINT = 0.5  # share of the score asked for at which a face that is followed is still seen
@@ -59,14 +59,14 @@ class FaceFollower:
     def __init__(self, config: FaceConfig) -> None:
         self.config = config
         self._detector = open_detector(config.detector)
-        self._tracks: list[Track] = []
+        self._tracks: list[Tracklet] = []
         self._next_id = 0
         self._waiting: list[Frame] = []
         self._looked: Frame | None = None  # the last frame looked at; only its size and time are read
         self._new_scene = True
         self._looks = 0
         self._scene: Pixels | None = None
-        self._left: tuple[float, Pixels, list[Track]] | None = (
+        self._left: tuple[float, Pixels, list[Tracklet]] | None = (
             None  # when, scene and tracks before the last cut
         )
 
@@ -146,7 +146,7 @@ class FaceFollower:
                     track.hold(frame.time_s)
         for one, look in left:
             sure = self._new_scene or one.score >= SURE
-            self._tracks.append(Track(self._next_id, one, frame.time_s, look, sure, frame.time_s))
+            self._tracks.append(Tracklet(self._next_id, one, frame.time_s, look, sure, frame.time_s))
             self._next_id += 1
         part(self._tracks)
         last_s = self._looked.time_s if self._looked and not self._new_scene else frame.time_s
@@ -165,7 +165,7 @@ class FaceFollower:
         return max(self.config.min_face_px, 0 if self._looks % CLOSELY == 0 else smallest)
 
     def _pair(
-        self, tracks: list[Track], found: list[tuple[Detection, Look]], time_s: float
+        self, tracks: list[Tracklet], found: list[tuple[Detection, Look]], time_s: float
     ) -> list[tuple[Detection, Look]]:
         """Give finds to tracks; return those that are left over."""
         given = assign(tracks, [one for one, _ in found], [look for _, look in found], time_s)

@@ -21,7 +21,7 @@ APART = 0.1  # share covered above which two faces may hide each other
 
 
 @dataclass
-class Track:
+class Tracklet:
     """A face through time; places in pixels of the frame, times in seconds, speeds in pixels a second."""
 
     id: int
@@ -79,8 +79,8 @@ class Track:
 
 
 def assign(
-    tracks: list[Track], found: list[Detection], looks: list[Look], time_s: float
-) -> list[tuple[Track, int]]:
+    tracks: list[Tracklet], found: list[Detection], looks: list[Look], time_s: float
+) -> list[tuple[Tracklet, int]]:
     """Pair tracks with finds, the likeliest pair first: by where a face should be, its size and what it looks like."""
     pairs = []
     for track in tracks:
@@ -88,7 +88,7 @@ def assign(
             costs = [_cost(track, there, one, looks[i], time_s) for there in track.places(time_s)]
             if known := [cost for cost in costs if cost is not None]:
                 pairs.append((min(known), track.id, i, track))
-    given: list[tuple[Track, int]] = []
+    given: list[tuple[Tracklet, int]] = []
     taken: set[int] = set()
     for _, number, i, track in sorted(pairs, key=lambda pair: pair[:3]):
         if i not in taken and all(other.id != number for other, _ in given):
@@ -97,7 +97,7 @@ def assign(
     return given
 
 
-def _cost(track: Track, there: Box, one: Detection, look: Look, time_s: float) -> float | None:
+def _cost(track: Tracklet, there: Box, one: Detection, look: Look, time_s: float) -> float | None:
     size = (side(there) + side(one.box)) / 2
     (x, y), (to_x, to_y) = _centre(there), _centre(one.box)
     away = float(np.hypot(x - to_x, y - to_y)) / size
@@ -129,7 +129,7 @@ def likeness(a: Look, b: Look) -> float:
     return float((a * b).sum())
 
 
-def part(tracks: list[Track]) -> None:
+def part(tracks: list[Tracklet]) -> None:
     """Note who is in whose way."""
     for track in tracks:
         track.covered = any(

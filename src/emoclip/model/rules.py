@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Key = TypeVar("Key")
+Name = TypeVar("Name")
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -45,7 +45,7 @@ def sampling_rate(sample_fps: float, frames_per_clip: int, span_s: float) -> flo
     return max(sample_fps, frames_per_clip / max(span_s, 1e-3))
 
 
-def largest(areas: Mapping[Key, float]) -> Key:
+def largest(areas: Mapping[Name, float]) -> Name:
     """Return the most prominent face: whose boxes' areas, summed over the frames it is seen in, are largest.
 
     areas: track -> that sum; the first of equals wins.

@@ -128,14 +128,16 @@ def templated(label: str) -> tuple[str, ...]:
     return tuple(template.replace("{}", label) for template in _assets()["templates"])
 
 
-def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str]]) -> PromptSet:
-    """Turn what a user gave as labels into prompts.
+def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str]] | PromptSet) -> PromptSet:
+    """Turn what a user gave as labels into prompts; prompts stay what they are.
 
     labels: a set's name (`seven`, `eight`, `mafw11`: our class sentences), a prompt file (.yaml, .yml or .json:
     label -> one or more sentences), labels that were taught (.labels), comma-separated text, a list of labels, or a
     mapping like the file's.
     `a+b` is a compound of a and b; `none of these` takes the faces that fit no other label.  Raises InputError.
     """
+    if isinstance(labels, PromptSet):
+        return labels
     if isinstance(labels, Mapping):
         return _from_mapping(labels, "labels")
     if isinstance(labels, (str, Path)) and taught_labels.is_taught(labels):

@@ -6,7 +6,7 @@ from emoclip.symptoms.interviews import InterviewStore, read_interview
 from emoclip.symptoms.manifest import read_manifest
 from emoclip.symptoms.probe import Probe, check_installed
 from emoclip.symptoms.report import chance
-from emoclip.symptoms.study import Study, Validation
+from emoclip.symptoms.study import Study, ValidationConfig
 
 __all__ = [
     "NOTE",
@@ -16,7 +16,7 @@ __all__ = [
     "InterviewStore",
     "Probe",
     "Study",
-    "Validation",
+    "ValidationConfig",
     "chance",
     "check_installed",
     "read_interview",

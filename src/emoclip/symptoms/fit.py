@@ -19,9 +19,9 @@ from emoclip.symptoms import regression
 from emoclip.symptoms import statistics as validation
 from emoclip.symptoms.interviews import InterviewStore, SeenInterview, read_interview
 from emoclip.symptoms.manifest import Cohort, check_targets
-from emoclip.symptoms.study import Floats, Ints, Result, Study, Validation
+from emoclip.symptoms.study import Floats, Ints, Result, Study, ValidationConfig
 
-Progress = Callable[[str, float], None]
+StepProgress = Callable[[str, float], None]
 
 
 class Estimator(Protocol):
@@ -92,8 +92,8 @@ def fit(
     cohort: Cohort,
     recordings: list[SeenInterview],
     estimators: Sequence[Estimator],
-    settings: Validation,
-    progress: Progress = lambda what, share: None,
+    settings: ValidationConfig,
+    progress: StepProgress = lambda what, share: None,
 ) -> Study:
     """Validate estimators and baselines on a cohort's recordings.
 
@@ -194,7 +194,7 @@ def score(
     return loaded.score(source, read_interview(model, [source], faces, progress=progress))
 
 
-def _folds(cohort: Cohort, settings: Validation) -> Ints:
+def _folds(cohort: Cohort, settings: ValidationConfig) -> Ints:
     """The manifest's own folds if it has them, else folds dealt by subject; each target must have enough subjects."""
     names = [interview.fold for interview in cohort.interviews]
     if any(names):
@@ -211,7 +211,7 @@ def _folds(cohort: Cohort, settings: Validation) -> Ints:
     return validation.subject_folds(cohort.subjects, cohort.scores, settings.folds, seed=settings.seed)
 
 
-def _baselines(study: Study, progress: Progress) -> dict[str, Result]:
+def _baselines(study: Study, progress: StepProgress) -> dict[str, Result]:
     cohort = study.cohort
     ages = np.array([np.nan if item.age is None else item.age for item in cohort.interviews])
     columns = [np.log([max(item.duration_s, 0.1) for item in study.recordings])]

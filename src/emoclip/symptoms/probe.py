@@ -1,18 +1,18 @@
 """The probe: a regression on the mean and deviation of an interview's clip embeddings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.config import Progress
 from emoclip.errors import ConfigError
 from emoclip.symptoms import regression
 from emoclip.symptoms.regression import Regression
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Progress = Callable[[float], None]
 
 # The graph pools all clips in row 0 and, in the rows after it, all but one of them.
 _GRAPH = """<ir_version: 8, opset_import: ["": 17]>

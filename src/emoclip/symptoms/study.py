@@ -24,7 +24,7 @@ BASELINES = {
 
 
 @dataclass(frozen=True)
-class Validation:
+class ValidationConfig:
     """How a study is validated.
 
     folds: None leaves one subject out at a time.  draws: bootstrap resamples.
@@ -58,7 +58,7 @@ class Study:
     cohort: Cohort
     recordings: list[SeenInterview]
     folds: Ints
-    validation: Validation
+    validation: ValidationConfig
     model: EmoCLIP
     estimators: dict[str, Result] = field(default_factory=dict)
     baselines: dict[str, Result] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from emoclip.timeline.baseline import Baseline, Rest, parse_baseline
 from emoclip.timeline.batch import run
 from emoclip.timeline.formats import json_line
-from emoclip.timeline.outputs import Outcome
+from emoclip.timeline.outputs import InputOutcome, open_stream
 from emoclip.timeline.plan import Settings, plan
 from emoclip.timeline.segments import find_segments
 from emoclip.timeline.stream import TimelineStream
@@ -12,7 +12,7 @@ from emoclip.timeline.windows import cut
 
 __all__ = [
     "Baseline",
-    "Outcome",
+    "InputOutcome",
     "Rest",
     "Settings",
     "TimelineStream",
@@ -20,6 +20,7 @@ __all__ = [
     "find_segments",
     "json_line",
     "looks",
+    "open_stream",
     "parse_baseline",
     "plan",
     "record",

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from typing import Any
 
+from emoclip.config import Progress
 from emoclip.errors import LabelWarning
 from emoclip.files import make_folder
-from emoclip.timeline.outputs import Outcome, Progress, attempt
+from emoclip.timeline.outputs import InputOutcome, attempt
 from emoclip.timeline.plan import Input, Settings
 from emoclip.timeline.watching import Model
 
@@ -26,7 +27,7 @@ def run(
     load: Loader,
     jobs: int = 1,
     progress: Progress | None = None,
-) -> Iterator[Outcome]:
+) -> Iterator[InputOutcome]:
     """Yield an outcome per input, as each is done; `jobs` at once, each in its own process if there are several.
 
     load: `EmoCLIP.load`, which every process calls for itself.
@@ -49,7 +50,7 @@ def run(
         alone = {place: item}
         yield from _pool(alone, settings, load, 1, shares, progress)
         if alone:
-            yield Outcome(item.source, "failed", f"{item.source}: the process that read it died")
+            yield InputOutcome(item.source, "failed", f"{item.source}: the process that read it died")
 
 
 def _load(load: Loader, settings: Settings, threads: int | None) -> Model:
@@ -75,7 +76,7 @@ def _begin(settings: Settings, load: Loader, jobs: int, shares: Any) -> None:
     _worker = (_load(load, settings, threads), settings, shares)
 
 
-def _work(place: int, item: Input) -> Outcome:
+def _work(place: int, item: Input) -> InputOutcome:
     model, settings, shares = _worker
     return attempt(model, item, settings, lambda share: shares.__setitem__(place, share))
 
@@ -100,12 +101,12 @@ def _pool(
     jobs: int,
     shares: Any,
     progress: Progress | None,
-) -> Iterator[Outcome]:
+) -> Iterator[InputOutcome]:
     """Work through `left` in `jobs` processes, taking out what is done; stops early if one of them dies."""
     arguments = (settings, load, jobs, shares)
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin, initargs=arguments) as pool:
         with _interrupts_kept_from_children():
-            places: dict[Future[Outcome], int] = {
+            places: dict[Future[InputOutcome], int] = {
                 pool.submit(_work, place, item): place for place, item in left.items()
             }
         pending = set(places)

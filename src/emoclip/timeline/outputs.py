@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from emoclip import interrupt
+from emoclip.config import Progress
 from emoclip.errors import in_one_line
 from emoclip.files import atomic_path, check_writable, make_folder, sha256, write_text
 from emoclip.recording import Recording, Shelf, input_digest, is_recording
@@ -21,11 +22,9 @@ from emoclip.timeline.report import write_report
 from emoclip.timeline.stream import TimelineStream
 from emoclip.timeline.watching import Model, recorded
 
-Progress = Callable[[float], None]
-
 
 @dataclass(frozen=True)
-class Outcome:
+class InputOutcome:
     """What became of one input.  message: why it failed, or what was met on the way."""
 
     source: str | int
@@ -37,17 +36,17 @@ class Outcome:
     segments: int = 0
 
 
-def attempt(model: Model, item: Input, settings: Settings, progress: Progress | None = None) -> Outcome:
+def attempt(model: Model, item: Input, settings: Settings, progress: Progress | None = None) -> InputOutcome:
     """Make one input's outputs, or skip it if they are there already; whatever goes wrong is in the outcome."""
     try:
         work = _watch if settings.watch_only else _process
         return work(model, item, settings, progress)
     except Exception as error:  # one bad file must not stop the rest
         interrupt.check()  # it may be what the reading was broken off by
-        return Outcome(item.source, "failed", in_one_line(error, told_source(item.source)))
+        return InputOutcome(item.source, "failed", in_one_line(error, told_source(item.source)))
 
 
-def _watch(model: Model, item: Input, settings: Settings, progress: Progress | None) -> Outcome:
+def _watch(model: Model, item: Input, settings: Settings, progress: Progress | None) -> InputOutcome:
     """Keep what is seen in one input, unless it is kept already."""
     began_s = time.monotonic()
     kept, new = recorded(
@@ -63,8 +62,8 @@ def _watch(model: Model, item: Input, settings: Settings, progress: Progress | N
         progress=_share(progress),
     )
     if not new:
-        return Outcome(item.source, "skipped", "recorded already")
-    return Outcome(
+        return InputOutcome(item.source, "skipped", "recorded already")
+    return InputOutcome(
         item.source,
         "done",
         "; ".join(kept.warnings),
@@ -73,7 +72,7 @@ def _watch(model: Model, item: Input, settings: Settings, progress: Progress | N
     )
 
 
-def _process(model: Model, item: Input, settings: Settings, progress: Progress | None) -> Outcome:
+def _process(model: Model, item: Input, settings: Settings, progress: Progress | None) -> InputOutcome:
     began_s = time.monotonic()
     record_file, *made = targets(item, settings)
     choices = settings.choices()
@@ -82,7 +81,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
     force = settings.force
     if record_file.exists() and not force:
         if sidecar.is_done(record_file, hashes):
-            return Outcome(item.source, "skipped", "done already")
+            return InputOutcome(item.source, "skipped", "done already")
         force = True  # ours, cut off while they were written
     make_folder(record_file.parent)
     for target in (record_file, *made):
@@ -105,7 +104,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
                 _write(target.name.removeprefix(Path(item.name).name), temporary, timeline, item, settings)
         outputs[target.name] = sha256(target)
     write_text(record_file, sidecar.to_json(record | {"complete": True, "outputs": outputs}), force=True)
-    return Outcome(
+    return InputOutcome(
         item.source,
         "done",
         "; ".join(timeline.warnings),
@@ -124,22 +123,8 @@ def _timeline(
             span_s = min(settings.end_s or math.inf, stream.duration_s) - settings.start_s
             progress(min(max(seconds / max(span_s, 1e-3), 0.0), 1.0))
 
-    stream = TimelineStream(
-        model,
-        item.source,
-        settings.prompts,
-        start_s=settings.start_s,
-        end_s=settings.end_s,
-        fps=settings.fps,
-        faces=settings.faces,
-        windows=settings.windows,
-        segments=settings.segments,
-        scores=settings.scores,
-        baseline=settings.baseline,
-        allow_urls=True,
-        keep_pictures=settings.pictures and "html" in settings.formats,
-        progress=seen,
-    )
+    pictures = settings.pictures and "html" in settings.formats
+    stream = open_stream(model, item.source, settings, keep_pictures=pictures, progress=seen)
     stream.content = content
     shelf = Shelf(settings.recordings, settings.force) if settings.recordings else None
     shelf = None if is_recording(item.source) else shelf
@@ -158,6 +143,33 @@ def _timeline(
     if shelf and recording and not kept:
         shelf.put(item.name, recording)
     return stream.result(windows), recording
+
+
+def open_stream(
+    model: Model,
+    source: str | int,
+    settings: Settings,
+    *,
+    keep_pictures: bool = False,
+    progress: Progress | None = None,
+) -> TimelineStream:
+    """Return the windows of one input as the settings ask for them; nothing is read before they are iterated."""
+    return TimelineStream(
+        model,
+        source,
+        settings.prompts,
+        start_s=settings.start_s,
+        end_s=settings.end_s,
+        fps=settings.fps,
+        faces=settings.faces,
+        windows=settings.windows,
+        segments=settings.segments,
+        scores=settings.scores,
+        baseline=settings.baseline,
+        allow_urls=True,
+        keep_pictures=keep_pictures,
+        progress=progress,
+    )
 
 
 def _write(suffix: str, path: Path, timeline: Timeline, item: Input, settings: Settings) -> None:

@@ -27,7 +27,7 @@ from emoclip.training.nets.model import VideoTextModel
 from emoclip.training.nets.temporal import TemporalTransformer
 from emoclip.training.nets.vision import is_plain, lean
 
-Precision = Literal["fp32", "fp16", "int8"]
+StoredPrecision = Literal["fp32", "fp16", "int8"]
 Storage = Literal["fp32", "fp16"]
 AGREEMENT = {"fp32": 0.99999, "fp16": 0.999}  # least cosine between runtime and torch
 INT8_GRAPH = "image.int8.onnx"
@@ -71,7 +71,7 @@ def export_package(
     tokenizer: Tokenizer,
     description: Description,
     *,
-    precision: Precision = "fp32",
+    precision: StoredPrecision = "fp32",
     calibration: Calibration | None = None,
     force: bool = False,
     progress: Callable[[float], None] = lambda share: None,
@@ -146,7 +146,7 @@ class _Method(nn.Module):
         return output
 
 
-def _check_room(folder: Path, towers: Towers, precision: Precision) -> None:
+def _check_room(folder: Path, towers: Towers, precision: StoredPrecision) -> None:
     parameters = {
         id(p): p.numel()
         for tower in (towers.image, towers.temporal, towers.text)

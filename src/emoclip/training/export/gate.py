@@ -17,7 +17,7 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class TowerAgreement:
     """How equal two towers are on the same crops.
 
     cosine, centred_cosine: means over crops; centred is after the mean of the exact embeddings is taken off both,
@@ -44,7 +44,7 @@ class Agreement:
         return {**figures, "label_agreement": round(self.label_agreement, 4), "labels": labels}
 
 
-def compare(runtime: Runtime, exact: Array, other: Array) -> Agreement:
+def compare(runtime: Runtime, exact: Array, other: Array) -> TowerAgreement:
     """Compare frame embeddings (M, D) with exact ones, down to the label each crop would get as a still picture."""
     cosines = (unit(exact) * unit(other)).sum(axis=1)
     centre = exact.mean(axis=0)
@@ -55,10 +55,10 @@ def compare(runtime: Runtime, exact: Array, other: Array) -> Agreement:
         text = _labels(runtime, resolve(name))
         tops = [(clip @ text.T).argmax(axis=1) for clip in clips]
         labels[name] = float((tops[0] == tops[1]).mean())
-    return Agreement(float(cosines.mean()), float(cosines.min()), float(centred.mean()), labels)
+    return TowerAgreement(float(cosines.mean()), float(cosines.min()), float(centred.mean()), labels)
 
 
-def judge(runtime: Runtime, graph: str, pixels: Array, exact: Array) -> dict[str, Agreement]:
+def judge(runtime: Runtime, graph: str, pixels: Array, exact: Array) -> dict[str, TowerAgreement]:
     """Run an 8-bit graph of a package on held-back crops, on every engine that is installed.
 
     pixels: (M, C, S, S).  exact: (M, D), the fp32 embeddings.  Returns the figures per engine.

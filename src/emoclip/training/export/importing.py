@@ -11,7 +11,7 @@ from emoclip.model import hub as catalogue
 from emoclip.model import package as packages
 from emoclip.training.export.calibration import Calibration, read_calibration
 from emoclip.training.export.checkpoint import Form, Imported, import_checkpoint, openai_name
-from emoclip.training.export.export import Precision, Towers, export_package
+from emoclip.training.export.export import StoredPrecision, Towers, export_package
 from emoclip.training.nets.model import image_settings
 from emoclip.training.nets.tokenizer import VOCABULARY_SIZE, clip_tokenizer
 
@@ -35,7 +35,7 @@ def import_package(
     clip: str | Path | None = None,
     config: str | Path | None = None,
     backbone: str | None = None,
-    precision: Precision = "fp32",
+    precision: StoredPrecision = "fp32",
     calibration: str | Path | None = None,
     name: str | None = None,
     licence: str | None = None,
@@ -89,7 +89,7 @@ def import_package(
 def make_known(
     name: str,
     *,
-    precision: Precision = "fp32",
+    precision: StoredPrecision = "fp32",
     calibration: str | Path | None = None,
     progress: Progress = lambda share: None,
 ) -> Path:
@@ -116,7 +116,7 @@ def make_known(
     return folder
 
 
-def _calibration(precision: Precision, source: str | Path | None) -> Calibration | None:
+def _calibration(precision: StoredPrecision, source: str | Path | None) -> Calibration | None:
     if precision == "int8":
         if source is None:
             raise ConfigError(
