@@ -4,7 +4,7 @@ from packages import tiny_package
 
 from emoclip import EmoCLIP, FaceConfig, InputError
 from emoclip.recording import Key, Recording, look
-from emoclip.symptoms import read_interview
+from emoclip.symptoms import InterviewStore, read_interview
 from emoclip.video import open_video
 
 
@@ -30,3 +30,20 @@ def test_another_models_recording_is_refused(media, tmp_path):
     first.record(media / "single_face.mp4").write(tmp_path / "kept.npz")
     with pytest.raises(InputError, match="kept with another model"):
         read_interview(other, [str(tmp_path / "kept.npz")], FaceConfig())
+
+
+@pytest.mark.parametrize("ending", [".npz", ".frames.npy"])
+def test_an_interview_is_watched_once_and_again_where_what_was_kept_is_damaged(media, tmp_path, ending):
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    sources = [str(media / "single_face.mp4")]
+    store = InterviewStore(tmp_path / "kept", model, FaceConfig())
+    told = []
+    first = store.get(sources, told.append)
+    assert told
+    told.clear()
+    assert np.array_equal(store.get(sources, told.append).clips, first.clips)
+    assert told == []
+    (kept,) = (path for path in (tmp_path / "kept").iterdir() if path.name.endswith(ending))
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert np.array_equal(store.get(sources, told.append).clips, first.clips)
+    assert told

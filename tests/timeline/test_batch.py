@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from packages import tiny_package
 from PIL import Image
 
-from emoclip import EmoCLIP
+from emoclip import EmoCLIP, recording
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.errors import ConfigError, OutputError
 from emoclip.files import sha256
@@ -205,6 +205,14 @@ def test_several_at_once_give_the_same_files(folders, settings, tmp_path):
     for name in ("one.csv", "two.csv", "three.csv"):
         assert (several.out / name).read_bytes() == (settings().out / name).read_bytes()
     assert shares == sorted(shares)
+
+
+def test_an_input_is_hashed_once(folders, settings, tmp_path, monkeypatch):
+    hashed, real = [], recording.file_sha256
+    monkeypatch.setattr(recording, "file_sha256", lambda path: hashed.append(path) or real(path))
+    assert states(folders[:1], settings(recordings=tmp_path / "kept")) == ["done"]
+    assert hashed
+    assert len(hashed) == len(set(hashed))
 
 
 def die_on_two(place, item):

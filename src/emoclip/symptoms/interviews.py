@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,14 @@ from emoclip.video import expand_inputs, open_video
 
 FORMAT = 1
 LABELS = "seven"  # what the expression summary is made of
+DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)  # of a file, as np.load says it
 SMILE, BLANK = "happiness", "neutral"
 
 
@@ -130,9 +141,9 @@ class InterviewStore:
         # Hours of video are told apart by what they look like from outside, not by their bytes.
         key = replace(self._key, input=hashlib.sha256(json.dumps(stamps).encode()).hexdigest()).digest[:32]
         small, large = self.folder / f"{key}.npz", self.folder / f"{key}.frames.npy"
-        if small.is_file() and large.is_file():
-            with np.load(small, allow_pickle=False) as kept:
-                return SeenInterview(np.load(large, mmap_mode="r", allow_pickle=False), **kept)
+        # What is damaged is made again.
+        with suppress(*DAMAGE), np.load(small, allow_pickle=False) as kept:
+            return SeenInterview(np.load(large, mmap_mode="r", allow_pickle=False), **kept)
         made = read_interview(self.model, sources, self.faces, progress=progress)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(large, force=True) as temporary:
