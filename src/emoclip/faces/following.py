@@ -15,7 +15,8 @@ from emoclip.video import Frame, Pixels
 
 FAINT = 0.5  # share of the score asked for at which a face that is followed is still seen
 SURE = 0.7  # score at which a newcomer in mid-scene needs no second find
-CLOSELY = 3  # every so many looks are for the smallest faces asked for, those between for
+CLOSELY = 3  # every so many looks, or one for every so many pixels of the picture searched then, the rarer the dearer,
+DEARER = 200  # are for the smallest faces asked for, those between for
 COARSE = 10  # faces of this part of the picture's longer side, and those followed
 LOOK_AGAIN_S = 0.25  # seconds after which to look, however few frames went by
 RETURN_S = 0.5  # within which a face that is back in view is found
@@ -162,7 +163,9 @@ class FaceFollower:
         self._looks = 0 if self._new_scene else self._looks + 1
         sides = [side(track.now.box) * 0.75 for track in self._tracks]
         smallest = min([max(frame.width, frame.height) / COARSE, *sides])
-        return max(self.config.min_face_px, 0 if self._looks % CLOSELY == 0 else smallest)
+        least = self.config.min_face_px
+        apart = max(CLOSELY, round(max(frame.width, frame.height) * QUICK / least / DEARER))
+        return max(least, 0 if self._looks % apart == 0 else smallest)
 
     def _pair(
         self, tracks: list[Tracklet], found: list[tuple[Detection, Look]], time_s: float
