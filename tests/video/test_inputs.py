@@ -1,5 +1,6 @@
 """Frames and times of real files, written here with PyAV or recorded, against PyAV's own and known pixels."""
 
+import gc
 import io
 import subprocess
 import sys
@@ -397,3 +398,15 @@ def test_expand_inputs(tmp_path):
     assert expand_inputs([f"{root}/crops"]) == [f"{root}/crops"]
     untouched = ["-", "rtsp://host/a?b=[1]", f"{root}/none.mp4", f"{root}/none*", f"{root}/notes"]
     assert expand_inputs(untouched) == untouched
+
+
+def test_frames_that_were_read_are_let_go_without_waiting_for_the_collector(media):
+    gc.collect()
+    gc.disable()
+    try:
+        with open_video(media / "WolfgangLanger_Pexels.mp4") as video:
+            assert sum(1 for _ in video) == 472
+        left = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left < 20

@@ -6,6 +6,7 @@ from typing import IO, TYPE_CHECKING, Any
 from emoclip.config import Limits
 from emoclip.errors import InputError
 from emoclip.video.frames import Converter, Decoded, Frame, Notes, orientation_of, past_end
+from emoclip.video.pictures import Orientation
 from emoclip.video.sources import for_ffmpeg, is_address, limits, refuse_playlist
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Container:
         if start_s and self.duration_s is not None and start_s >= self.duration_s:
             raise past_end(self.name, start_s, self.duration_s)
         converter, index = Converter(self.name), 0
+        orientation: Orientation | None = None
         for time_s, raw in self._timed_from(start_s):
             if end_s is not None and time_s >= end_s:
                 return
@@ -57,7 +59,9 @@ class Container:
                 continue
             if raw.is_corrupt:
                 self.notes.add("damaged frame, shown as far as it could be decoded", time_s)
-            orientation = orientation_of(raw, self.notes, time_s)
+            # Asking makes PyAV's frame refer to itself, and its pixels wait for the collector: so once a picture group.
+            if raw.key_frame or orientation is None:
+                orientation = orientation_of(raw, self.notes, time_s)
             aspect = self.stream.sample_aspect_ratio
             yield Frame(index, time_s, Decoded(raw, converter, aspect, orientation))
             index += 1
