@@ -48,7 +48,4 @@ def test_no_name_means_two_things():
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, set()).add(path.relative_to(SOURCE).as_posix())
     twice = {name: sorted(files) for name, files in homes.items() if len(files) > 1}
-    # Names that repeat inside training/ alone confuse nobody who only uses a model.
-    assert {
-        name: files for name, files in twice.items() if not all("training/" in file for file in files)
-    } == {}
+    assert twice == {}

@@ -212,7 +212,7 @@ def choose_sentences(
     return chosen
 
 
-class Run(FaceRun):
+class LabelFreeRun(FaceRun):
     """One run's steps."""
 
     name, kind, steps = "labelfree", LabelFreeRecipe, STEPS
@@ -350,7 +350,7 @@ class Run(FaceRun):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one step, or all."""
-    return run_steps(Run, __doc__, arguments)
+    return run_steps(LabelFreeRun, __doc__, arguments)
 
 
 if __name__ == "__main__":

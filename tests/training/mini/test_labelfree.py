@@ -109,7 +109,9 @@ def test_every_step_makes_a_package_that_reads_faces(shared, tmp_path):
     pq.write_table(geometry, root / "fer2013_geometry.parquet")
     torch.manual_seed(0)
     save_weights(run / "geometry" / "model.safetensors", ImageModel(ImageTowerConfig(), 82).state_dict())
-    trained = labelfree.Run(labelfree.LabelFreeRecipe(steps=3, batch=16), root, run, tmp_path / "out")
+    trained = labelfree.LabelFreeRun(
+        labelfree.LabelFreeRecipe(steps=3, batch=16), root, run, tmp_path / "out"
+    )
     for step in labelfree.STEPS:
         getattr(trained, step)()
     model = EmoCLIP.load(str(tmp_path / "out" / "package"), threads=1)

@@ -22,7 +22,7 @@ from emoclip.training.export.exact import ExactGraph  # noqa: E402
 from emoclip.training.export.packing import measured_ranges  # noqa: E402
 from emoclip.training.mini.clips import ClipModel  # noqa: E402
 from emoclip.training.mini.fitting import Fitted  # noqa: E402
-from emoclip.training.mini.pack import Towers, write_package  # noqa: E402
+from emoclip.training.mini.pack import FittedTowers, write_package  # noqa: E402
 from emoclip.training.nets.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig  # noqa: E402
 
 
@@ -52,7 +52,7 @@ def parts(crops):
 def package(parts, crops, tmp_path_factory):
     towers, tokenizer, fitted = parts
     folder = tmp_path_factory.mktemp("packages") / "here"
-    write_package(folder, Towers(**towers, tokenizer=tokenizer), fitted, crops)
+    write_package(folder, FittedTowers(**towers, tokenizer=tokenizer), fitted, crops)
     return folder
 
 
@@ -64,11 +64,11 @@ torch.set_num_threads(1)
 from pathlib import Path
 from tokenizers import Tokenizer
 from emoclip.training.export import packing
-from emoclip.training.mini.pack import Towers, write_package
+from emoclip.training.mini.pack import FittedTowers, write_package
 packing.BATCH = 23
 towers, fitted = torch.load(sys.argv[1], weights_only=False)
 tokenizer = Tokenizer.from_file(sys.argv[3])
-write_package(Path(sys.argv[4]), Towers(**towers, tokenizer=tokenizer), fitted, np.load(sys.argv[2]))
+write_package(Path(sys.argv[4]), FittedTowers(**towers, tokenizer=tokenizer), fitted, np.load(sys.argv[2]))
 """
 
 

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 from emoclip.training.augmentation import AugmentConfig, blocks, frame, sharpen  # noqa: E402
 from emoclip.training.export.packing import folded  # noqa: E402
-from emoclip.training.mini.clips import ClipModel, ClipRecipe, FrameBank, pseudo_clips, train_clips  # noqa: E402
+from emoclip.training.mini.clips import ClipModel, FrameBank, PseudoClipRecipe, pseudo_clips, train_clips  # noqa: E402
 from emoclip.training.mini.faces import held_out, near_duplicates  # noqa: E402
 from emoclip.training.nets.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig  # noqa: E402
 from emoclip.training.nets.losses import LogitScale, contrastive_loss, same_text_targets  # noqa: E402
@@ -151,7 +151,7 @@ def test_half_trust_halves_the_learned_correction_once_however_often_training_is
         torch.randn(8, 2, 16), torch.randn(8, 2, 16), torch.randn(3, 16), shares(torch.arange(8))
     )
     text = torch.nn.functional.normalize(torch.randn(8, 16), dim=-1)
-    recipe = ClipRecipe(steps=250, batch=4, frames=4, depth=1)
+    recipe = PseudoClipRecipe(steps=250, batch=4, frames=4, depth=1)
     frames = torch.randn(3, 6, 16)
     mean = torch.nn.functional.normalize(frames, dim=-1).mean(1)
     learned = {}

@@ -98,7 +98,7 @@ def _drawn_texts(captions: Captions) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ImageBatch:
     """Crops as they are seen once, and all that is drawn for them, so that what follows is the same on any thread."""
 
     pixels: Tensor
@@ -111,19 +111,19 @@ class Batch:
     texts: Tensor | None
     words: tuple[Tensor, Tensor, Tensor] | None
 
-    def part(self, which: int, of: int) -> Batch:
+    def part(self, which: int, of: int) -> ImageBatch:
         """Return one of equal parts; words among themselves go with the first."""
         rows = {
             f.name: value.chunk(of)[which]
             for f in fields(self)
             if f.name != "texts" and isinstance(value := getattr(self, f.name), Tensor)
         }
-        return Batch(**rows, mixed=self.mixed, texts=self.texts, words=None if which else self.words)
+        return ImageBatch(**rows, mixed=self.mixed, texts=self.texts, words=None if which else self.words)
 
 
 def draw_batch(
     recipe: ImageRecipe, data: Targets, captions: Captions | None, rows: Tensor, size: int
-) -> Batch:
+) -> ImageBatch:
     """Draw how the crops in `rows` are framed, lit, covered, mixed and spoken of."""
     pixels, framing = augment(data.pixels[rows].float() / 255, recipe.augment)
     if size != pixels.shape[-1]:
@@ -142,7 +142,7 @@ def draw_batch(
         other, share = torch.randperm(len(rows)), float(torch.distributions.Beta(0.4, 0.4).sample())
         pixels = share * pixels + (1 - share) * pixels[other]
         shares = share * shares + (1 - share) * shares[other]
-    return Batch(
+    return ImageBatch(
         pixels.contiguous(memory_format=torch.channels_last),
         shares,
         torch.where(framing.flipped[:, None], data.mirrored[rows], data.measures[rows]),

@@ -39,7 +39,7 @@ NEUTRAL = CLASSES_WITH_CONTEMPT.index("neutral")
 
 
 @dataclass(frozen=True)
-class ClipRecipe:
+class PseudoClipRecipe:
     """One run of the temporal part."""
 
     steps: int = 3000
@@ -142,7 +142,7 @@ def pseudo_clips(bank: FrameBank, rows: Tensor, length: int, neutral: Tensor, pa
 
 
 def train_clips(
-    recipe: ClipRecipe, bank: FrameBank, class_text: Tensor, scale: float, out: Path
+    recipe: PseudoClipRecipe, bank: FrameBank, class_text: Tensor, scale: float, out: Path
 ) -> ClipModel:
     """Train the temporal part.  class_text: (K, D) unit rows of the class sentences; scale: the logit scale.
 

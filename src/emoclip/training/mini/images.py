@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from emoclip.training.mini.batches import (
     SENTENCE_WIDTH,
-    Batch,
     Captions,
+    ImageBatch,
     ImageRecipe,
     Targets,
     crop_size,
@@ -97,7 +97,7 @@ class Workers:
         self.threads = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
         self.parameters = list(model.parameters())
 
-    def start(self, recipe: ImageRecipe, batch: Batch, log_prior: Tensor) -> list[Future[Any]]:
+    def start(self, recipe: ImageRecipe, batch: ImageBatch, log_prior: Tensor) -> list[Future[Any]]:
         """Begin with a batch."""
         of = len(self.replicas)
         return [
@@ -114,7 +114,7 @@ class Workers:
         return float(np.mean([loss for loss, _ in results]))
 
     def _gradients(
-        self, recipe: ImageRecipe, replica: ImageModel, batch: Batch, log_prior: Tensor
+        self, recipe: ImageRecipe, replica: ImageModel, batch: ImageBatch, log_prior: Tensor
     ) -> tuple[float, tuple[Tensor | None, ...]]:
         loss = batch_loss(recipe, replica, batch, log_prior)
         return float(loss.detach()), torch.autograd.grad(loss, self.parameters, allow_unused=True)
@@ -216,7 +216,7 @@ def _schedule(epoch: float, recipe: ImageRecipe) -> float:
     return 0.01 + 0.99 * cosine(progress)
 
 
-def batch_loss(recipe: ImageRecipe, model: ImageModel, batch: Batch, log_prior: Tensor) -> Tensor:
+def batch_loss(recipe: ImageRecipe, model: ImageModel, batch: ImageBatch, log_prior: Tensor) -> Tensor:
     """Return the loss of a batch."""
     with half_floats(batch.pixels.device.type):
         features = model.tower.feature_map(batch.pixels)

@@ -44,7 +44,7 @@ DESCRIPTION = Description(
 
 
 @dataclass(frozen=True)
-class Towers:
+class FittedTowers:
     """What goes into the package."""
 
     image: ImageTower
@@ -54,7 +54,7 @@ class Towers:
 
 
 def write_package(
-    folder: Path, towers: Towers, fitted: Fitted, crops: NDArray[np.float32]
+    folder: Path, towers: FittedTowers, fitted: Fitted, crops: NDArray[np.float32]
 ) -> dict[str, float]:
     """Write a package folder, in place of one that is there, and return the least cosine per tower to torch.
 

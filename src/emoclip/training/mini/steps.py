@@ -29,7 +29,7 @@ from torch import Tensor
 from emoclip.errors import InputError
 from emoclip.training.mini.batches import Captions, ImageRecipe
 from emoclip.training.mini.captions import make_captions, read_captions
-from emoclip.training.mini.clips import ClipModel, ClipRecipe, FrameBank, frame_bank, train_clips
+from emoclip.training.mini.clips import ClipModel, FrameBank, PseudoClipRecipe, frame_bank, train_clips
 from emoclip.training.mini.command import FaceRun, run_steps
 from emoclip.training.mini.faces import held_out
 from emoclip.training.mini.fitting import (
@@ -42,7 +42,7 @@ from emoclip.training.mini.fitting import (
     small_sentences,
 )
 from emoclip.training.mini.images import ImageModel, train_images
-from emoclip.training.mini.pack import Towers, write_package
+from emoclip.training.mini.pack import FittedTowers, write_package
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
 from emoclip.training.mini.votes import read_leaks, read_votes
@@ -76,10 +76,10 @@ class MiniRecipe:
     geometry: ImageRecipe = field(default_factory=ImageRecipe)
     images: ImageRecipe = field(default_factory=ImageRecipe)
     text: TextRecipe = field(default_factory=TextRecipe)
-    clips: ClipRecipe = field(default_factory=ClipRecipe)
+    clips: PseudoClipRecipe = field(default_factory=PseudoClipRecipe)
 
 
-class Run(FaceRun):
+class MiniRun(FaceRun):
     """One run's votes and steps."""
 
     name, kind, steps, beside = "mini", MiniRecipe, STEPS, ("geometry",)
@@ -291,7 +291,10 @@ class Run(FaceRun):
             held=len(cosines),
         )
         write_package(
-            self.out / "package", Towers(model.tower, temporal, tower, tokenizer), fitted, pixels.numpy()
+            self.out / "package",
+            FittedTowers(model.tower, temporal, tower, tokenizer),
+            fitted,
+            pixels.numpy(),
         )
 
 
@@ -306,4 +309,4 @@ def _of(texts: list[str], vectors: Tensor, path: Path) -> Tensor:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one step, or all."""
-    return run_steps(Run, __doc__, arguments)
+    return run_steps(MiniRun, __doc__, arguments)
