@@ -19,6 +19,7 @@ from emoclip.model import (
     covering_windows,
     label_vectors,
     load,
+    mean_frames,
     prepare,
     sampling_rate,
     textcache,
@@ -400,9 +401,3 @@ class EmoCLIP:
             seen_at_s=person.largest[1],
             box=person.largest[2],
         )
-
-
-def mean_frames(clips: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
-    """Unit means (N, D) of the unit embeddings of each clip's frames.  clips: N arrays (T, D)."""
-    means = [unit(frames).mean(axis=0) for frames in clips]
-    return unit(np.reshape(means, (len(clips), width)).astype(np.float32))

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from emoclip.codings.coding import ANYONE, Coding, Mark, Span, union
 from emoclip.codings.statistics import Floats
 from emoclip.config import FaceConfig, WindowConfig
-from emoclip.engine import EmoCLIP, mean_frames
+from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError
+from emoclip.model import mean_frames
 from emoclip.prompts import NONE
 from emoclip.recording import Recording
 from emoclip.timeline import cut

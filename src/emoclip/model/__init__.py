@@ -7,7 +7,15 @@ from emoclip.model.hub import load
 from emoclip.model.onnxfile import FLOAT, Value
 from emoclip.model.package import Package, cache_folder, check_values
 from emoclip.model.pixels import PixelSpec, prepare
-from emoclip.model.rules import covering_windows, label_vectors, largest, paper_window, sampling_rate, unit
+from emoclip.model.rules import (
+    covering_windows,
+    label_vectors,
+    largest,
+    mean_frames,
+    paper_window,
+    sampling_rate,
+    unit,
+)
 from emoclip.model.runtime import Runtime
 from emoclip.model.writing import Description, add_to_card, check_target, new_package, seal
 
@@ -29,6 +37,7 @@ __all__ = [
     "label_vectors",
     "largest",
     "load",
+    "mean_frames",
     "new_package",
     "openvino_lack",
     "paper_window",

@@ -69,3 +69,9 @@ def label_vectors(
         for label in parts
     ]
     return unit(np.asarray(rows, np.float32))
+
+
+def mean_frames(clips: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
+    """Unit means (N, D) of the unit embeddings of each clip's frames.  clips: N arrays (T, D)."""
+    means = [unit(frames).mean(axis=0) for frames in clips]
+    return unit(np.reshape(means, (len(clips), width)).astype(np.float32))
