@@ -6,7 +6,7 @@ Everything works on (N, 1, S, S) float tensors in [0, 1], on any device, and dra
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,11 @@ class AugmentConfig:
     p_blocks: float = 0.15
     p_noise: float = 0.2
     p_occlude: float = 0.3
+
+    def calmer(self) -> AugmentConfig:
+        """Return the same with everything but mirroring half as strong or half as often."""
+        halves = {f.name: getattr(self, f.name) / 2 for f in fields(self) if f.name != "p_flip"}
+        return replace(self, **halves)
 
 
 @dataclass

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from emoclip.training.mini.batches import (  # noqa: E402
     Captions,
     ImageRecipe,
     Targets,
+    calmed,
     crop_size,
     draw_batch,
     draws,
@@ -59,7 +61,7 @@ def captions():
     torch.manual_seed(0)
 
     def texts(*shape):
-        return torch.nn.functional.normalize(torch.randn(*shape, 384), dim=-1)
+        return torch.nn.functional.normalize(torch.randn(*shape, 768), dim=-1)
 
     return Captions(
         described=texts(32, 1),
@@ -91,7 +93,12 @@ def test_a_run_that_was_cut_off_goes_on_as_if_never_stopped(faces, votes, captio
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_two_workers_find_the_gradients_that_one_finds(faces, votes, captions):
+@pytest.mark.parametrize(("half_floats", "tolerance"), [(False, 1e-5), (True, 0.02)])
+def test_two_workers_find_the_gradients_that_one_finds(
+    faces, votes, captions, monkeypatch, half_floats, tolerance
+):
+    processor = SimpleNamespace(bf16=half_floats)  # whatever this one can do
+    monkeypatch.setattr("emoclip.training.nets.precision.processor", lambda: processor)
     recipe = replace(RECIPE, mixup=0.0, descriptions=0.0, words=0.0, geometry=0.0)
     torch.manual_seed(0)
     data = Targets(faces, votes)
@@ -106,7 +113,16 @@ def test_two_workers_find_the_gradients_that_one_finds(faces, votes, captions):
         found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     assert len(found[0]) == len(found[1]) > 10
     for one, two in zip(*found, strict=True):
-        assert torch.allclose(one, two, atol=1e-5)
+        assert torch.allclose(one, two, atol=tolerance)
+
+
+def test_the_last_epochs_are_calm():
+    recipe = replace(RECIPE, epochs=10, calm=3)
+    assert calmed(recipe, 6) is recipe
+    calm = calmed(recipe, 7)
+    assert calm.mixup == 0
+    assert calm.augment.p_flip == recipe.augment.p_flip
+    assert calm.augment.rotation_deg == recipe.augment.rotation_deg / 2
 
 
 def test_rare_classes_are_drawn_oftener_and_the_logits_are_told_how_much():

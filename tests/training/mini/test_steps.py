@@ -12,7 +12,15 @@ from emoclip.errors import ConfigError  # noqa: E402
 from emoclip.model import load  # noqa: E402
 from emoclip.training.export.packing import store_fp16, store_int8  # noqa: E402
 from emoclip.training.mini import steps as mini  # noqa: E402
-from emoclip.training.mini.fitting import fit_intensity, fit_scale, fit_text_head, lifted, rejection_threshold  # noqa: E402
+from emoclip.training.mini.fitting import (  # noqa: E402
+    fit_intensity,
+    fit_scale,
+    fit_text_head,
+    lifted,
+    narrowed,
+    rejection_threshold,
+    widening,
+)
 from emoclip.training.nets.compact import TextHead  # noqa: E402
 from emoclip.training.tables import read_as  # noqa: E402
 
@@ -21,7 +29,7 @@ SHIPPED = Path(mini.__file__).parents[1] / "recipes" / "mini" / "mini.toml"
 
 def test_shipped_recipe_is_read():
     recipe = read_as(mini.MiniRecipe, SHIPPED)
-    assert recipe.images.tower.channels == (32, 64, 128, 256)
+    assert recipe.images.tower.channels == (48, 96, 192, 256)
     assert recipe.images.small[0][1] < recipe.images.tower.size
     assert recipe.images.augment.rotation_deg == 14.0
     assert recipe.text.layers == (0, 2, 5)
@@ -128,3 +136,14 @@ def test_bundled_package_is_small_and_does_not_mix_batch_mates():
     together = session.run(None, {"pixels": crops})[0]
     alone = np.concatenate([session.run(None, {"pixels": crop[None]})[0] for crop in crops])
     assert np.array_equal(together, alone)
+
+
+def test_a_narrowed_head_says_of_small_sentences_what_the_head_says_of_wide_ones():
+    torch.manual_seed(0)
+    unit = torch.nn.functional.normalize
+    small, true = unit(torch.randn(200, 12), dim=-1), torch.linalg.qr(torch.randn(24, 12))[0]
+    wide = small @ true.T  # as long as before: the columns are at right angles
+    found = widening(small, wide, ridge=0.0)
+    assert torch.allclose(found, true, atol=1e-4)
+    head = TextHead(24, 6)
+    assert torch.allclose(narrowed(head, found)(small), head(wide), atol=1e-4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from emoclip.training.mini.faces import Faces, mirrored_measures, mirrored_order
 from emoclip.training.mini.votes import Votes
 from emoclip.training.nets.compact import ImageTowerConfig
 
-SENTENCE_WIDTH = 384  # of the sentence encoder
+SENTENCE_WIDTH = 768  # of the sentence encoder
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class ImageRecipe:
     momentum_rate: float = 0.0  # over 0: of SGD for the tower, AdamW is for the heads only
     warmup_epochs: float = 1.0
     average: float = 0.998  # decay of the running average of weights, per step
+    calm: int = 0  # the last epochs, in which crops are changed half as much and none are mixed
     small: tuple[
         tuple[int, int], ...
     ] = ()  # epochs and pixels, first on small crops; for a tower whose head pools
@@ -51,13 +52,20 @@ class ImageRecipe:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
+def calmed(recipe: ImageRecipe, epoch: int) -> ImageRecipe:
+    """Return what an epoch's crops are drawn by."""
+    if epoch < recipe.epochs - recipe.calm:
+        return recipe
+    return replace(recipe, augment=recipe.augment.calmer(), mixup=0.0)
+
+
 @dataclass(frozen=True)
 class Captions:
     """Sentence embeddings (unit rows) of what this step trains on.
 
-    described (N, M, 384): M descriptions of every crop, zeros where there is none, and mirrored: of its mirror image;
-    classes: per class, contempt last, (V, 384): its sentence and then the words that name it.
-    states, cues: per further state (bored, confused ...) what it is called (V, 384) and what is seen (U, 384).
+    described (N, M, 768): M descriptions of every crop, zeros where there is none, and mirrored: of its mirror image;
+    classes: per class, contempt last, (V, 768): its sentence and then the words that name it.
+    states, cues: per further state (bored, confused ...) what it is called (V, 768) and what is seen (U, 768).
     """
 
     described: Tensor
@@ -88,7 +96,7 @@ def _z_scores(values: NDArray[np.float32], population: NDArray[np.float32]) -> N
 
 
 def _drawn_texts(captions: Captions) -> Tensor:
-    """Return per class its sentence or a drawn mix of its captions, (8, 384)."""
+    """Return per class its sentence or a drawn mix of its captions, (8, 768)."""
     rows = []
     for bank in captions.classes:
         chosen = torch.randint(0, len(bank), (2,))

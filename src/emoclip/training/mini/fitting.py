@@ -41,8 +41,8 @@ def fit_text_head(
 ) -> TextHead:
     """Carry the joint space over to the small tower's sentences.
 
-    head: as trained with the image tower, on the encoder's sentences; it is copied and then follows its own earlier
-    output for the same texts.  teacher, small: (N, 384) of the same texts.  words: per class the wanted (V, D) unit
+    head: as trained with the image tower, on the encoder's sentences, which the new one follows for the same texts.
+    teacher, small: (N, 768) and (N, 384) of the same texts.  words: per class the wanted (V, D) unit
     rows and the small tower's (V, 384), its class sentence first; all words together, and the class sentences alone
     once more, count as much as all other texts together.
     towards: a last correction of all wanted rows.  Returns the new head.
@@ -50,8 +50,7 @@ def fit_text_head(
     torch.manual_seed(seed)
     with torch.no_grad():
         wanted = towards(F.normalize(head(teacher), dim=-1))
-    fitted = TextHead(head.linear.in_features, head.linear.out_features)
-    fitted.load_state_dict(head.state_dict())
+    fitted = narrowed(head, widening(small, teacher))
     wanted_words, small_words = towards(torch.cat([w for w, _ in words])), torch.cat([s for _, s in words])
     wanted_sentences, sentences = (
         towards(torch.stack([w[0] for w, _ in words])),
@@ -72,6 +71,24 @@ def fit_text_head(
     plan = Plan(steps, per_epoch=500, rate=falling(steps))
     take_steps(plan, Trained(fitted, [optimizer]), losses, told=lambda now: f"text head, loss {now.loss:.4f}")
     return fitted.eval()
+
+
+def widening(small: Tensor, wide: Tensor, ridge: float = 0.05) -> Tensor:
+    """Return the linear map (W, S) from `small` unit rows (N, S) that comes closest to `wide` ones (N, W)."""
+    variance = torch.eye(small.shape[1]) * ridge * len(small) / small.shape[1]
+    found: Tensor = torch.linalg.solve(small.T @ small + variance, small.T @ wide)
+    return found.T
+
+
+def narrowed(head: TextHead, widen: Tensor) -> TextHead:
+    """Return a head (S -> D) that says of small sentences what `head` (W -> D) says of them widened by (W, S)."""
+    narrow = TextHead(widen.shape[1], head.linear.out_features)
+    scale = (widen.shape[0] / widen.shape[1]) ** 0.5  # heads bring unit rows to unit variance themselves
+    weights = {name: value.detach().clone() for name, value in head.state_dict().items()}
+    for name in ("linear.weight", "up.weight"):
+        weights[name] = weights[name] @ widen * scale
+    narrow.load_state_dict(weights)
+    return narrow
 
 
 def _apart(embeddings: Tensor, wanted: Tensor) -> Tensor:

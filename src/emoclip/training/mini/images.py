@@ -24,6 +24,7 @@ from emoclip.training.mini.batches import (
     ImageBatch,
     ImageRecipe,
     Targets,
+    calmed,
     crop_size,
     draw_batch,
     draws,
@@ -69,14 +70,14 @@ def geometry_loss(
 
 
 def class_logits(model: ImageModel, embedding: Tensor, texts: Tensor) -> Tensor:
-    """Logits (N, 8): scaled cosines with one sentence vector per class, (8, 384)."""
+    """Logits (N, 8): scaled cosines with one sentence vector per class, (8, 768)."""
     text = F.normalize(model.text_head(texts), dim=-1)
     logits: Tensor = model.class_scale() * F.normalize(embedding, dim=-1) @ text.T
     return logits
 
 
 def class_sentences(captions: Captions) -> Tensor:
-    """Return the class sentences' vectors (8, 384)."""
+    """Return the class sentences' vectors (8, 768)."""
     return torch.stack([bank[0] for bank in captions.classes])
 
 
@@ -149,13 +150,13 @@ def train_images(
     def losses(progress: Progress) -> Iterator[float]:
         for replica in workers.replicas:
             replica.train()
-        size = crop_size(recipe, progress.epoch)
+        size, seen = crop_size(recipe, progress.epoch), calmed(recipe, progress.epoch)
         order = torch.multinomial(often, per_epoch * recipe.batch, replacement=True).split(recipe.batch)
-        batch = draw_batch(recipe, data, captions, order[0], size)
+        batch = draw_batch(seen, data, captions, order[0], size)
         for at in range(per_epoch):
             running = workers.start(recipe, batch, log_prior)
             if at + 1 < per_epoch:
-                batch = draw_batch(recipe, data, captions, order[at + 1], size)
+                batch = draw_batch(seen, data, captions, order[at + 1], size)
             yield workers.finish(running)
 
     def told(progress: Progress) -> str:

