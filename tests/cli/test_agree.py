@@ -60,7 +60,8 @@ def test_what_timeline_writes_agrees_with_the_timeline(capsys, tmp_path: Path, t
 
 
 @pytest.mark.xfail(
-    strict=True, reason="the bundled model puts one of its boundaries two seconds late, the other one early: .72"
+    strict=True,
+    reason="the bundled model puts one of its boundaries two seconds late, the other one early: .72",
 )
 def test_a_real_recording_agrees_with_the_coding_of_its_three_phases(capsys, tmp_path: Path, timelines: Path):
     phases = table(tmp_path, "phases.csv", ROWS)
