@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--large", type=Path)
     options = parser.parse_args()
     from emoclip.model.cpu import processor
-    from emoclip.model.package import load
+    from emoclip.model import load
 
     machine = processor()
     print(f"{platform.machine()}, {os.cpu_count()} cores, {machine}, ONNX Runtime {version('onnxruntime')}")
@@ -72,7 +72,7 @@ def bundled(package: Any, crops: list[np.ndarray], rounds: int) -> None:
 
 def large(home: Path, faces: Path, rounds: int) -> None:
     from emoclip.model import Runtime, openvino_lack, prepare
-    from emoclip.model.package import load
+    from emoclip.model import load
 
     if not (home / "int8").is_dir():
         make_large(home, faces)

@@ -1,5 +1,7 @@
 """Imports: what a room may know, checked by import-linter (`lint-imports`); importing emoclip stays instant."""
 
+import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +42,24 @@ def test_the_public_names_are_there():
     assert all(getattr(emoclip, name) is not None for name in emoclip.__all__)
     with pytest.raises(AttributeError):
         emoclip.nothing  # noqa: B018
+
+
+HOME = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted([*HOME.glob("benchmarks/*.py"), *HOME.glob("examples/*.py")])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_what_benchmarks_and_examples_import_of_ours_is_there(script):
+    """They import inside functions and run for minutes, so nothing else would say that a name has moved."""
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != "emoclip":
+            continue
+        if "training" in node.module:
+            pytest.importorskip("torch")
+        home = importlib.import_module(node.module)
+        for name in node.names:
+            if not hasattr(home, name.name):
+                importlib.import_module(f"{node.module}.{name.name}")
 
 
 def test_lines_reach_a_file_as_they_are_printed(tmp_path):
