@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--large", type=Path)
     options = parser.parse_args()
-    from emoclip.model.cpu import processor
     from emoclip.model import load
+    from emoclip.model.cpu import processor
 
     machine = processor()
     print(f"{platform.machine()}, {os.cpu_count()} cores, {machine}, ONNX Runtime {version('onnxruntime')}")
@@ -71,8 +71,7 @@ def bundled(package: Any, crops: list[np.ndarray], rounds: int) -> None:
 
 
 def large(home: Path, faces: Path, rounds: int) -> None:
-    from emoclip.model import Runtime, openvino_lack, prepare
-    from emoclip.model import load
+    from emoclip.model import Runtime, load, openvino_lack, prepare
 
     if not (home / "int8").is_dir():
         make_large(home, faces)
