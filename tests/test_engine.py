@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,7 +12,7 @@ from videos import noise
 
 from emoclip import EmoCLIP
 from emoclip.config import FaceConfig
-from emoclip.errors import ConfigError, InputError
+from emoclip.errors import ConfigError, InputError, PackageError
 from emoclip.model import unit
 from emoclip.prompts import resolve
 from emoclip.timeline import Baseline
@@ -233,3 +234,33 @@ def test_a_model_goes_to_other_processes_and_is_shared_by_threads(tiny):
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: tiny.embed_frames(crops), range(8)):
             np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model: model.embed_frames(None), "crops: a NoneType"),
+        (
+            lambda model: model.embed_frames([np.zeros((9, 9), np.uint8)]),
+            r"crops\[0\]: is uint8 of shape \(9, 9\)",
+        ),
+        (lambda model: model.embed_frames([np.full((9, 9, 3), np.nan)]), r"crops\[0\]: is float64"),
+        (lambda model: model.embed_frames(["a.png"]), r"crops\[0\]: is a str"),
+        (lambda model: model.embed_clip("a.mp4"), "frames: str; give what `embed_frames` returns"),
+        (lambda model: model.embed_clip(np.zeros((0, 1), np.float32)), r"frames: shape \(0, 1\)"),
+        (lambda model: model.classify_many("a.mp4", "sad, happy").__next__(), "a single input"),
+        (lambda model: model.embed_text(None), "a NoneType"),
+    ],
+)
+def test_what_programs_mistake_is_named_in_one_line(tiny, call, words):
+    with pytest.raises(InputError, match=words) as caught:
+        call(tiny)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_may_come_one_by_one_and_a_package_as_a_path(tiny):
+    labels = ["smiling", "crying"]
+    assert np.array_equal(tiny.embed_text(word for word in labels), tiny.embed_text(labels))
+    assert EmoCLIP.load(Path(tiny.package.path)).package.name == tiny.package.name
+    with pytest.raises(PackageError, match="not a model package"):
+        EmoCLIP.load(Path("nowhere"))

@@ -1,6 +1,7 @@
 """The main path: frames, faces, embeddings, labels, probabilities."""
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class EmoCLIP:
     @classmethod
     def load(
         cls,
-        name: str = packages.BUNDLED,
+        name: str | os.PathLike[str] = packages.BUNDLED,
         *,
         threads: int | None = None,
         provider: str = "CPU",
@@ -137,6 +138,8 @@ class EmoCLIP:
         others are done.  Raises InputError for labels, ConfigError.
         """
         prompts = resolve(labels)
+        if isinstance(sources, (str, bytes, os.PathLike)):
+            raise InputError("sources: a single input; give a list of them, or ask `classify`")
         for source in sources:
             try:
                 yield self.classify(source, prompts, **options)
@@ -278,7 +281,11 @@ class EmoCLIP:
         return text, doubts(prompts.labels, text, self.package.logit_scale, unknown, cut)
 
     def embed_frames(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, D) float32, not normalised."""
+        """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, D) float32, not normalised.
+
+        Raises InputError for anything else.
+        """
+        _check_crops(crops)
         return self.runtime.image(prepare(crops, self.package.pixels))
 
     def embed_clip(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -286,7 +293,14 @@ class EmoCLIP:
 
         The temporal part sees `frames_per_clip` frames at a time: a shorter clip is stretched to that by repeating
         frames evenly; a longer one is covered by the fewest evenly placed windows, whose unit embeddings are averaged.
+        Raises InputError for anything else.
         """
+        shape = getattr(frames, "shape", None)
+        if shape is None or len(shape) != 2 or not shape[0] or shape[1] != self.package.width:
+            given = type(frames).__name__ if shape is None else f"shape {shape}"
+            raise InputError(
+                f"frames: {given}; give what `embed_frames` returns, (T, {self.package.width}), of one frame or more"
+            )
         clip: NDArray[np.float32] = self.embed_clips([frames])[0]
         return clip
 
@@ -401,3 +415,14 @@ class EmoCLIP:
             seen_at_s=person.largest[1],
             box=person.largest[2],
         )
+
+
+def _check_crops(crops: Any) -> None:
+    wanted = "give arrays (h, w, 3) uint8 RGB"
+    if isinstance(crops, (str, bytes)) or not isinstance(crops, (Sequence, np.ndarray)):
+        raise InputError(f"crops: a {type(crops).__name__} is no list of crops; {wanted}")
+    for at, crop in enumerate(crops):
+        if not isinstance(crop, np.ndarray):
+            raise InputError(f"crops[{at}]: is a {type(crop).__name__}; {wanted}")
+        if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or not crop.size:
+            raise InputError(f"crops[{at}]: is {crop.dtype} of shape {crop.shape}; {wanted}")

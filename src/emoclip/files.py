@@ -110,7 +110,9 @@ def told(name: str | os.PathLike[str]) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return Path(text).absolute().as_uri()
+        with suppress(UnicodeEncodeError):  # half a surrogate pair: no file's name, but a program's
+            return Path(text).absolute().as_uri()
+        return text.encode(errors="backslashreplace").decode()
     return text
 
 

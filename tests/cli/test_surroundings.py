@@ -208,6 +208,15 @@ def test_closed_streams(tiny, crop, tmp_path):
         assert predict(tiny, tmp_path / "no.png", **streams).returncode == 1
     closed = predict(tiny, crop, "--json", "-", stdout=None, preexec_fn=lambda: os.close(1))
     one_line(closed, "stdout: is closed")
+    asked = ["predict", "-", "-m", tiny, "-l", "smiling, sad"]
+    one_line(run(*asked, preexec_fn=lambda: os.close(0)), "standard input: is closed")
+
+
+@UNIX
+def test_lines_for_a_full_stdout_are_not_put_down_to_the_video(tiny, crop):
+    asked = ["timeline", crop, "-m", tiny, "--faces", "full", "-l", "smiling, sad", "-o", "-"]
+    with open("/dev/full", "wb") as full:
+        one_line(run(*asked, stdout=full), "stdout: cannot be used .No space left")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16", "utf-8"])

@@ -1,13 +1,16 @@
 """What commands print as a table fits 80 columns, wide characters counted, and nothing of it is cut off."""
 
 import csv
+import re
 import shutil
 import sys
 import unicodedata
 
+import numpy as np
 import pytest
 import trees
 from packages import tiny_package
+from PIL import Image
 
 from emoclip import cli
 
@@ -56,6 +59,23 @@ def test_predict(emoclip, media):
         "predict", media / "multi_face.jpg", "-l", f"happy, {LONG}, {WIDE}", "--scores", sentences="/"
     )
     assert all(word in out for word in LONG.split())
+
+
+def test_a_bar_and_its_figure_stay_in_one_line_and_so_do_names(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save("two\nlines.png")
+    labels = "about to burst into tears of joy, a\tb"
+    monkeypatch.setattr(
+        sys, "argv", ["emoclip", "predict", "two\nlines.png", "--faces", "full", "-l", labels]
+    )
+    with pytest.raises(SystemExit):
+        cli.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(r"two\nlines.png")
+    assert all(label in "".join(lines) for label in ("about to burst into tears of joy", r"a\tb"))
+    assert sum(re.search(r"[01]\.\d\d\s*$", line) is not None for line in lines) == 2
+    assert not [line for line in lines if re.search(r"[█#]\s*$", line)]
 
 
 def test_timeline(emoclip, media):

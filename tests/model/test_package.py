@@ -66,6 +66,14 @@ def test_a_mistyped_name_or_path_is_asked_of_nobody(tmp_path, monkeypatch, name)
     assert ("models fetch runs/alice" in str(caught.value)) == (name == "runs/alice")
 
 
+def test_a_model_that_is_not_fetched_yet_or_has_no_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path))
+    with pytest.raises(PackageError, match=r"not fetched yet; `emoclip models fetch clip-vit-b-32`"):
+        hub.find("clip-vit-b-32")
+    with pytest.raises(PackageError, match="without a name"):
+        hub.find("")
+
+
 def test_a_hub_name_is_fetched_once_and_then_found(copy, tmp_path, monkeypatch):
     monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path / "cache"))
     asked = []

@@ -119,16 +119,20 @@ def test_the_name_of_an_output_does_not_depend_on_what_else_is_in_the_batch(chos
 
 
 @pytest.mark.parametrize(
-    ("inputs", "made"),
+    ("inputs", "made", "remedy"),
     [
-        (["a", "b/x.mp4"], "x.json"),
-        (["b"], "x.json"),
-        (["a/x.mp4", "a/s1/x.mp4"], "x.json"),
-        (["c/Y.mp4", "c/s1/y.mp4"], "y.json"),
+        (["a", "b/x.mp4"], "x.json", "name the folder that holds both"),
+        (["b"], "x.json", "rename one"),
+        (["a/x.mp4", "a/s1/x.mp4"], "x.json", "name the folder that holds both"),
+        (["c/Y.mp4", "c/s1/y.mp4"], "y.json", "name the folder that holds both"),
     ],
 )
-def test_inputs_that_would_land_on_the_same_name_are_refused_before_any_work(inputs, made, study, settings):
-    with pytest.raises(ConfigError, match=rf"both would write {made}; name the folder") as caught:
+def test_inputs_that_would_land_on_the_same_name_are_refused_before_any_work(
+    inputs, made, remedy, study, settings
+):
+    with pytest.raises(
+        ConfigError, match=rf"both would write {made}; {remedy}, or give each its own"
+    ) as caught:
         names([study / name for name in inputs], settings())
     assert "\n" not in str(caught.value)
     assert not settings().out.exists()

@@ -389,6 +389,8 @@ def test_expand_inputs(tmp_path):
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
+    for name in ("1.png", "2.png"):
+        Image.fromarray(shade(0)).save(tmp_path / "crops" / name)
     root = str(tmp_path)
     videos = [f"{root}/b2.MOV", f"{root}/b10.mp4", f"{root}/crops", f"{root}/deep/x.mkv"]
     assert expand_inputs([root]) == videos

@@ -344,7 +344,8 @@ def test_float_pictures_that_are_no_numbers_are_one_line(tmp_path, value):
     grey[3, 4] = value
     Image.fromarray(grey).save(tmp_path / "a.tif")
     one_line(tmp_path / "a.tif", "NaN or infinite")
-    one_line(grey, "0-1")
+    one_line(grey, "NaN or infinite")
+    one_line(np.full((20, 20), 1.5), "0-1")
 
 
 class Tensor:
@@ -578,3 +579,44 @@ def test_times_are_never_minus_zero(tmp_path):
     early = replace(timeline, windows=[replace(timeline.windows[0], start_s=-1e-9, end_s=-0.0)])
     texts = [json.dumps(result.to_dict()), json_line("a", early.windows[0]), repr(next(early.rows()))]
     assert not any("-0.0" in text for text in texts)
+
+
+def test_what_is_closed_or_no_number_is_one_line(tmp_path):
+    image = Image.fromarray(corners())
+    image.save(tmp_path / "a.png")
+    closed = Image.open(tmp_path / "a.png")
+    closed.close()
+    one_line(closed, "open it again")
+    with (tmp_path / "a.png").open("rb") as file:
+        pass
+    one_line(file, "is closed already")
+    one_line(np.full((9, 9, 3), np.nan), "no number")
+    one_line("a\ud800b.mp4", "no such file")
+    with pytest.raises(InputError, match="fps=a must be a number"):
+        open_video(corners(), fps="a")
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.avif"])
+def test_a_picture_cut_off_or_empty_is_said_to_be_so(tmp_path, name):
+    path = tmp_path / name
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:300])  # within the boxes that say what follows
+    one_line(path, "cut off or damaged")
+    path.write_bytes(b"")
+    one_line(path, "the file is empty")
+    with pytest.raises(InputError, match="the file is empty"):
+        read_picture(path)
+
+
+def test_what_lies_beside_the_frames_of_a_clip_is_named_where_it_is(tmp_path):
+    for name in ("1.png", "2.png"):
+        Image.fromarray(corners()).save(tmp_path / name)
+    other = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
+    try:
+        other.write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    _, video = read(tmp_path)
+    assert video.warnings == [
+        f"at 0.00 s: not part of the clip of its pictures: {other.parent.as_uri()}/caf%E9.mp4"
+    ]

@@ -169,3 +169,12 @@ def test_a_list_at_an_address_reaches_no_file(web):
     (folder / "far.mp4").write_bytes(f"ffconcat version 1.0\nfile 'file:{folder}/clip.ts'\n".encode())
     with pytest.raises(InputError):
         open_video(f"{address}/far.mp4")
+
+
+@pytest.mark.parametrize("name", ["ftp://host/a.mp4", "file:///tmp/a.mp4"])
+def test_addresses_of_other_kinds_are_refused_as_they_were_given(name):
+    (source,) = expand_inputs([name])
+    with pytest.raises(
+        InputError, match=f"{name}: no such file, and addresses of {name.split(':')[0]}:// are not read"
+    ):
+        open_video(source)

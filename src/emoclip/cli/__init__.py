@@ -80,6 +80,7 @@ def main() -> None:
 
     warnings.showwarning = show
     warnings.simplefilter("always", LabelWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged notes in a picture, but not in which
     status = _run()
     try:
         if sys.stdout is not None:
@@ -98,7 +99,8 @@ def _run() -> int:
     except EmoclipError as error:
         return _said(str(error))
     except UsageError as error:
-        return _said(f"{error.format_message()} (--help shows what there is)", 2)
+        words = error.format_message().replace("Value error, ", "")  # pydantic's, of newer typers
+        return _said(f"{words} (--help shows what there is)", 2)
     except MemoryError:
         return _said("not enough memory; give fewer or smaller inputs, or --threads 1")
     except (KeyboardInterrupt, typer.Abort):

@@ -53,7 +53,7 @@ def shown(text: object, style: str = "") -> "Text":
     """Return text from outside (a label, a file's name) as it can stand in a table: nothing in it is markup."""
     from rich.text import Text
 
-    return Text(visible(str(text)), style=style)
+    return Text(visible(str(text)).replace("\n", r"\n").replace("\t", r"\t"), style=style)
 
 
 def table(*names: str, figures: Sequence[str] = (), title: str = "", gap: int = 2) -> "Table":
@@ -75,9 +75,15 @@ def emit(text: str) -> None:
     """Write JSON on stdout: UTF-8, whatever the terminal's encoding.  Raises OutputError."""
     if sys.stdout is None:
         raise OutputError("stdout: is closed; name a file instead of -")
-    sys.stdout.flush()
-    sys.stdout.buffer.write(visible_json(text).encode())
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(visible_json(text).encode())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_stdout()
+        raise OutputError(f"stdout: cannot be used ({error.strerror}); name another place") from None
 
 
 def prepare_streams() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emoclip.characters import visible
 from emoclip.cli.console import bar, emit, fail, progress_bars, shown, stdout_console, table, warn
 from emoclip.cli.options import (
     DETECTOR,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from emoclip.prompts import PromptSet
     from emoclip.results import Classification
     from emoclip.timeline import Baseline
+
+LONGEST_BAR, SHORTEST_BAR = 30, 8  # characters
+LEAST_WIDTH = 40  # columns of a terminal that all of a table's lines fit
 
 
 def predict(
@@ -198,6 +202,8 @@ def _print(results: "list[Classification]") -> None:
             continue
         scored = result.faces[0].scores is not None
         faces = table("face", "seconds", "in view", "label", "probability", *["score"] * scored)
+        faces.columns[4].no_wrap = console.width >= LEAST_WIDTH
+        width = _bar_width(result, console.width - 7 * scored)
         for face in result.faces:
             ranked = sorted(face.probs.items(), key=lambda item: -item[1])
             for at, (label, share) in enumerate(ranked):
@@ -207,7 +213,7 @@ def _print(results: "list[Classification]") -> None:
                     f"{face.coverage:.0%}",
                 ]
                 style = "bold" if label == face.top else ""
-                blocks = Text(bar(share, 30), style="green" if label == face.top else "bright_black")
+                blocks = Text(bar(share, width), style="green" if label == face.top else "bright_black")
                 faces.add_row(
                     *(cells if at == 0 else [""] * 3),
                     shown(label, style),
@@ -216,6 +222,18 @@ def _print(results: "list[Classification]") -> None:
                 )
         console.print(faces)
         console.print()
+
+
+def _bar_width(result: "Classification", columns: int) -> int:
+    """How long bars may be so that they stand in one line beside the longest label, or most of it."""
+    from rich.cells import cell_len
+
+    labels = max(cell_len(visible(label)) for label in result.labels)
+    seconds = max(len(f"{face.start_s:.1f}-{face.end_s:.1f}") for face in result.faces)
+    others = (
+        sum(len(name) + 2 for name in ("face", "in view")) + max(seconds, len("seconds")) + 2 + len(" 0.00")
+    )
+    return min(LONGEST_BAR, max(SHORTEST_BAR, columns - others - labels - 2))
 
 
 def _score(score: float | None) -> str:

@@ -191,7 +191,7 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
     """Write each window as a line of JSON as soon as it is read."""
     from emoclip import interrupt
     from emoclip.engine import EmoCLIP
-    from emoclip.errors import in_one_line
+    from emoclip.errors import OutputError, in_one_line
     from emoclip.files import told
     from emoclip.timeline import json_line, open_stream
 
@@ -208,8 +208,8 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
         try:
             for row in stream:
                 emit(json_line(stream.name, row) + "\n")
-        except BrokenPipeError:
-            raise
+        except (BrokenPipeError, OutputError):
+            raise  # stdout is gone or full, which is no fault of the input's
         except Exception as error:  # one bad file must not stop the rest
             interrupt.check()  # it may be what the reading was broken off by
             warn(in_one_line(error, told(str(source))))

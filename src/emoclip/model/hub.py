@@ -1,6 +1,7 @@
 """Models by name: where each lies or comes from, under which licence, and fetching what can be fetched."""
 
 import errno
+import os
 import re
 import shutil
 import time
@@ -96,6 +97,8 @@ def find(name: str) -> Path:
 
     Only the last asks the hub, where it is not in the cache.  Raises PackageError that says where it looked.
     """
+    if not name:
+        raise PackageError("a model without a name; is a variable of the shell not set?")
     plain = Path(name).name == name
     # A folder that happens to be named like a bundled model is not meant; `./mini` is.
     if plain and (packages.bundled_folder() / name / "config.json").is_file():
@@ -114,14 +117,25 @@ def find(name: str) -> Path:
                 f"one on the Hugging Face hub is {HUB}{name}, or `emoclip models fetch {name}` once"
             )
         return fetch(hub_name)
+    if name.startswith(HUB):
+        raise PackageError(
+            f"{shown(name)}: no such folder, and a name on the hub is {HUB}ORGANISATION/NAME; check it"
+        )
+    if name in KNOWN:
+        raise PackageError(f"{name}: is not fetched yet; `emoclip models fetch {name}` does so, once")
     raise PackageError(
         f"{name}: no model package of this name (bundled, or in {packages.cache_folder()}) and no such folder; "
         "`emoclip models list` shows what there is"
     )
 
 
-def load(name: str) -> Package:
-    """Find a package and verify it.  Raises PackageError that says where it looked, or what is wrong with it."""
+def load(name: str | os.PathLike[str]) -> Package:
+    """Find a package and verify it.  name: as in `find`; a `Path` is a folder.
+
+    Raises PackageError that says where it looked, or what is wrong with it.
+    """
+    if isinstance(name, os.PathLike):
+        return packages.read(Path(name))
     return packages.read(find(name))
 
 

@@ -35,6 +35,8 @@ def read_mapping(path: Path) -> dict[Any, Any]:
         ) from None
     except Exception as error:  # PyYAML raises Index-, Key-, Type- and AttributeErrors for odd tags, too
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+            reason = f"line {error.problem_mark.line + 1}: {error.problem}"[:200]
         raise InputError(f"{path}: is not readable YAML or JSON in UTF-8 ({reason}); fix the file") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: must map each label to one or more sentences, e.g. 'bored: a bored face'")

@@ -1,8 +1,9 @@
 """Label sets, descriptions, templates and compound emotions: from what users type to sentences."""
 
+import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -151,7 +152,14 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
             labels = labels.encode("utf-8", "surrogateescape").decode()
         if name := _set_name(labels):
             return class_prompts(_assets()["sets"][name] + [NONE] * (NONE in labels.casefold()))
+        if "," not in labels and (end := Path(labels).suffix) and os.path.isfile(labels):  # noqa: PTH113 (any text)
+            raise InputError(
+                f"labels: {labels} is a file; a prompt file's name ends in .yaml or .json, not {end}"
+            )
         labels = labels.split(",")
+    if not isinstance(labels, Iterable):
+        raise InputError(f"labels: a {type(labels).__name__} is none; give a list of words, or a set's name")
+    labels = list(labels)
     if not all(isinstance(label, str) for label in labels):
         raise InputError("labels: every label must be text; quote numbers and yes/no in a prompt file")
     stripped = [label.strip() for label in labels]

@@ -110,9 +110,11 @@ def plan(sources: Sequence[str | int | Found], settings: Settings) -> list[Input
             other = taken.setdefault(str(target).casefold(), item)
             if other is not item:
                 made = target.relative_to(settings.out).as_posix()
+                beside = Path(str(other.source)).parent == Path(str(item.source)).parent
+                remedy = "rename one" if beside else "name the folder that holds both"
                 raise ConfigError(
-                    f"{told_source(other.source)} and {told_source(item.source)}: both would write {made}; name the "
-                    "folder that holds both, or give each its own --out"
+                    f"{told_source(other.source)} and {told_source(item.source)}: both would write {made}; {remedy}, "
+                    "or give each its own --out"
                 )
     return list(dict.fromkeys(inputs))
 

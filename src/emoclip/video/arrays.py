@@ -28,7 +28,7 @@ def plain(source: Any) -> Plain:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source)
     if _is_pillow(source):
-        return pixels_of(source, "Pillow image")
+        return _pillow(source, "Pillow image")
     if hasattr(source, "__array__"):
         return _array(source)
     if hasattr(source, "read"):
@@ -43,7 +43,7 @@ def load(picture: Any, name: str, say: Say) -> Pixels:
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return read_picture(io.BytesIO(picture), say=say)
     if _is_pillow(picture):
-        return pixels_of(picture, name, say)
+        return _pillow(picture, name, say)
     if hasattr(picture, "__array__"):
         return to_rgb(_array(picture), name)
     if hasattr(picture, "read"):
@@ -92,8 +92,20 @@ def _binary(file: Any) -> IO[bytes]:
         raise InputError(
             f"{getattr(file, 'name', 'file')}: is open as text; open it in binary mode: open(name, 'rb')"
         )
+    if getattr(file, "closed", False):
+        raise InputError(f"{getattr(file, 'name', 'file')}: is closed already; open it again")
     opened: IO[bytes] = file
     return opened
+
+
+def _pillow(image: Any, name: str, say: Say = lambda line: None) -> Pixels:
+    try:
+        return pixels_of(image, name, say)
+    except InputError:
+        raise
+    except Exception as error:  # closed, or read from a damaged file only now
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name}: cannot be read ({reason}); open it again") from None
 
 
 def _is_pillow(source: Any) -> bool:

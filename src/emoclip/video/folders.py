@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.characters import is_encodable
 from emoclip.errors import InputError
 from emoclip.files import told
 from emoclip.video.pictures import Say, is_picture, natural_order, opened
@@ -67,9 +68,17 @@ def list_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def left_out(paths: Sequence[Path]) -> str:
     """A line for files that are neither videos nor pictures by their names."""
-    names = ", ".join(told(path.name) for path in paths[:NAMED])
-    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-    return f"left out, no video or picture that is read by its name: {names}{more}"
+    return f"left out, no video or picture that is read by its name: {_named(paths)}"
+
+
+def beside_clip(paths: Sequence[Path]) -> str:
+    """A line for what lies in the folder of a clip's frames: a video there is an input of its own, or none."""
+    return f"not part of the clip of its pictures: {_named(paths)}"
+
+
+def _named(paths: Sequence[Path]) -> str:
+    names = ", ".join(path.name if is_encodable(path.name) else told(path) for path in paths[:NAMED])
+    return names + (f" and {len(paths) - NAMED} more" if len(paths) > NAMED else "")
 
 
 def are_frames(pictures: Sequence[Path]) -> bool:

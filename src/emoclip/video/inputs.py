@@ -2,7 +2,9 @@
 
 import glob
 import math
+import numbers
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +22,7 @@ from emoclip.video import arrays
 from emoclip.video.ahead import Ahead
 from emoclip.video.animations import read_animation
 from emoclip.video.containers import Container
-from emoclip.video.folders import VIDEO_SUFFIXES, expand_folder, left_out, list_pictures
+from emoclip.video.folders import VIDEO_SUFFIXES, beside_clip, expand_folder, list_pictures
 from emoclip.video.frames import Frame, Notes, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
 from emoclip.video.sources import is_address
@@ -136,8 +138,8 @@ def open_video(
         raise InputError(f"start={start_s:g} s must not be negative; leave it out to begin at the beginning")
     if end_s is not None and not end_s > start_s:
         raise InputError(f"end={end_s:g} s must be after start={start_s:g} s")
-    if not (math.isfinite(fps) and fps > 0):
-        raise InputError(f"fps={fps:g} must be above 0")
+    if not _is_positive(fps):
+        raise InputError(f"fps={fps} must be a number above 0")
     plain = arrays.plain(source)
     if isinstance(plain, int):
         return _open_camera(plain, end_s)
@@ -149,6 +151,8 @@ def open_video(
         return _open_stream(plain, start_s, end_s, fps)
     name = os.fspath(plain)
     if name == "-":
+        if sys.stdin is None:
+            raise InputError(f"{PIPE}: is closed; name a file, or pipe one in")
         return _open_container(sys.stdin.buffer, PIPE, start_s, end_s)
     if is_address(name):
         if not allow_urls:
@@ -161,6 +165,10 @@ def open_video(
         raise InputError(f"{told(name)}: cannot be opened ({reason}); check the name") from None
 
 
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value) and float(value) > 0
+
+
 def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Video:
     path = Path(name)
     if not name:
@@ -171,9 +179,14 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
             raise InputError(f"{told(name)}: a folder without pictures or videos; name one that has some")
         notes = Notes()
         if others:
-            notes.add(left_out(others), 0.0)
+            notes.add(beside_clip(others), 0.0)
         return _open_pictures(told(name), pictures, start_s, end_s, fps, notes)
     if not path.exists():
+        if scheme := re.match(r"([a-z][a-z0-9+.-]*)://", name, re.IGNORECASE):
+            known = "a file by its plain name, or http://, https://, rtsp:// ..."
+            raise InputError(
+                f"{name}: no such file, and addresses of {scheme[1]}:// are not read; give {known}"
+            )
         problem = "matches no file" if glob.has_magic(name) else "no such file"
         raise InputError(f"{told(name)}: {problem}; check the name")
     if path.stat().st_size == 0 and path.is_file():
@@ -221,7 +234,8 @@ def find_inputs(
         if glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110 (no error over a long name)
             matches = natural_order(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 (takes any root)
             root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(name).parts))
-        if not name or is_address(name) or not matches:
+        missing = "://" in name and not os.path.exists(name)  # noqa: PTH110 (`Path` makes `:/` of it)
+        if not name or is_address(name) or not matches or missing:
             found.append(Found(name))
             continue
         for match in matches:
@@ -320,7 +334,12 @@ def _open_pictures(
 
 def _open_camera(number: int, end_s: float | None) -> Video:
     """Frames with the seconds since the first one came, until `end_s` or the camera goes away."""
-    camera = cv2.VideoCapture(number)
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it prints lines of its own
+    try:
+        camera = cv2.VideoCapture(number)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     if not camera.isOpened():
         raise InputError(f"camera {number}: cannot be opened; is it plugged in, and free?")
 

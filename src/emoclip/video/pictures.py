@@ -33,6 +33,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "JPEG2000", "PP
 WHOLE_PIXELS = (
     50_000_000  # a phone's 48 megapixels; a larger picture is read at a half, a third ... of its size
 )
+HEIF_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
+NO_NUMBER = "has pixels that are no number (NaN or infinite); mend it where it was made"
 BLOCK_PIXELS = 4_000_000  # worked on at once where that takes several times a picture's own memory
 
 
@@ -201,14 +203,26 @@ def _identify(path: str | Path | IO[bytes]) -> "Image.Image":
         try:
             picture = Image.open(path, formats=FORMATS)
         except UnidentifiedImageError:
-            raise InputError(
-                f"{title(path)}: not a picture of a kind that is read; convert it to JPEG or PNG"
-            ) from None
+            raise InputError(f"{title(path)}: {_why_no_picture(path)}") from None
         finally:
             Image.MAX_IMAGE_PIXELS = usual
     if picture.format == "HEIF":
         _tell_heif_orientation(picture, path)
     return picture
+
+
+def _why_no_picture(path: str | Path | IO[bytes]) -> str:
+    if isinstance(path, (str, Path)):
+        with open(path, "rb") as file:
+            head = file.read(32)
+    else:
+        path.seek(0)
+        head = path.read(32)
+    if not head:
+        return "the file is empty; copy or record it again"
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:  # Pillow's plug-ins do not even begin on a cut one
+        return "cut off or damaged; copy it again"
+    return "not a picture of a kind that is read; convert it to JPEG or PNG"
 
 
 @cache
@@ -260,7 +274,9 @@ def _to_uint8(array: NDArray[Any], name: str) -> Pixels:
     if array.dtype == np.uint16:
         return (array // 257).astype(np.uint8)
     if array.dtype == np.bool_ or array.dtype.kind == "f":
-        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+        if not np.isfinite(array).all():
+            raise InputError(f"{name}: {NO_NUMBER}")
+        if array.min() < 0 or array.max() > 1:
             raise InputError(f"{name}: float pixels outside 0-1; scale them, or give uint8 in 0-255")
         return np.rint(array.astype(np.float32) * 255).astype(np.uint8)
     raise InputError(f"{name}: pixels of type {array.dtype}; give uint8 in 0-255")
@@ -270,9 +286,7 @@ def _highest(grey: NDArray[Any], name: str) -> float:
     """What stands for white: 1, 255 or 65535, by the largest value there is."""
     highest = float(grey.max())
     if not np.isfinite(highest) or not np.isfinite(grey.min()):  # either is NaN if any pixel is
-        raise InputError(
-            f"{name}: has pixels that are no number (NaN or infinite); mend it where it was made"
-        )
+        raise InputError(f"{name}: {NO_NUMBER}")
     return 1.0 if grey.dtype.kind == "f" and highest <= 1 else 255.0 if highest <= 255 else 65535.0
 
 
