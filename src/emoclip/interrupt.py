@@ -47,6 +47,7 @@ def raised_in_work() -> Iterator[None]:
     finally:
         if _again is not None:
             _again.cancel()
+        _seen = False  # what comes after is other work
         sys.unraisablehook = hook
         if handler is not None:  # None: not set by Python, which could not set it again
             signal.signal(signal.SIGINT, handler)

@@ -144,6 +144,7 @@ def test_ctrl_c_that_python_or_a_library_drops_still_stops_the_run(place):
     with pytest.raises(KeyboardInterrupt), interrupt.raised_in_work():
         work()
     assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
+    interrupt.check()  # which other work is not stopped by
 
 
 @UNIX

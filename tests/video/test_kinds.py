@@ -620,3 +620,13 @@ def test_what_lies_beside_the_frames_of_a_clip_is_named_where_it_is(tmp_path):
     assert video.warnings == [
         f"at 0.00 s: not part of the clip of its pictures: {other.parent.as_uri()}/caf%E9.mp4"
     ]
+
+
+def test_a_gif_cut_off_is_said_to_be_so(tmp_path):
+    path = tmp_path / "a.gif"
+    pictures = [Image.fromarray(np.roll(corners(), 9 * at, axis=1)) for at in range(6)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100)
+    assert read(path)[1].warnings == []
+    path.write_bytes(path.read_bytes()[:-20])
+    for source in (path, path.read_bytes()):
+        assert "cut off?" in read(source)[1].warnings[-1]

@@ -1,6 +1,8 @@
 """Video containers and streams through PyAV: frames in order, times that grow, damage stepped over."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from emoclip.config import Limits
@@ -72,6 +74,8 @@ class Container:
         if self.duration_s is not None and self._reached_s + 1 / self.fps < self.duration_s - SHORTFALL_S:
             what = f"ends though its header says {self.duration_s:.2f} s; cut off?"
             self.notes.add(what, self._reached_s)
+        elif self.file.format.name == "gif" and _is_gif_cut(self._source):  # whose header knows no length
+            self.notes.add("ends without the mark that ends a GIF; cut off?", self._reached_s)
 
     def _open(self) -> None:
         self.file = _open(self._source, self.name)
@@ -250,3 +254,16 @@ def _best_video_stream(file: "InputContainer", name: str) -> "VideoStream":
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).replace("\n", " ").rstrip(".")
+
+
+def _is_gif_cut(source: str | IO[bytes]) -> bool:
+    """True for a local file in whose last bytes there is no GIF trailer, which other programs may pad."""
+    if isinstance(source, str):
+        if is_address(source) or not Path(source).is_file():
+            return False
+        with open(source, "rb") as file:
+            return _is_gif_cut(file)
+    if not source.seekable():
+        return False
+    source.seek(max(0, source.seek(0, os.SEEK_END) - 64))
+    return not source.read().rstrip(b"\0\r\n").endswith(b";")
