@@ -75,8 +75,9 @@ def test_by_default_a_table_a_page_and_a_sidecar_are_written(timeline, tmp_path)
         "talk.json",
     ]
     rows = pd.read_csv(tmp_path / "out" / "talk.csv")
-    assert ",".join(rows.columns[:8]) == "input,track_id,start_s,end_s,status,coverage,score,top"
-    assert list(rows.columns)[8:] == ["prob:calm", "prob:joyful"]
+    seen = "size,sharpness,exposure,yaw,pitch,roll"
+    columns = f"input,track_id,start_s,end_s,status,coverage,score,{seen},top,prob:calm,prob:joyful"
+    assert ",".join(rows.columns) == columns
     assert list(rows["start_s"]) == [0.0, 0.5, 1.0, 1.5, 2.0]
     record = json.loads((tmp_path / "out" / "talk.json").read_text())
     assert record["command"].startswith("emoclip timeline --model")
