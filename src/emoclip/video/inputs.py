@@ -334,12 +334,13 @@ def _open_pictures(
 
 def _open_camera(number: int, end_s: float | None) -> Video:
     """Frames with the seconds since the first one came, until `end_s` or the camera goes away."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it prints lines of its own
+    log: Any = getattr(cv2.utils, "logging", cv2)  # where it lies depends on OpenCV's version
+    level = log.getLogLevel()
+    log.setLogLevel(0)  # silent: it prints lines of its own
     try:
         camera = cv2.VideoCapture(number)
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        log.setLogLevel(level)
     if not camera.isOpened():
         raise InputError(f"camera {number}: cannot be opened; is it plugged in, and free?")
 
