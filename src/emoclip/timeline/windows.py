@@ -18,7 +18,11 @@ EDGE_S = 5e-4  # container clocks round: a frame this close before a window's ed
 
 @dataclass(slots=True)
 class Draft:
-    """A window before the temporal part has run."""
+    """A window before the temporal part has run.
+
+    track_id to quality: as in `Window`.  embeddings: (F, D) of the frames that are read.  picture: (H, W, 3) uint8
+    crop of the middle one, where pictures are kept.
+    """
 
     track_id: int
     start_s: float
