@@ -128,10 +128,10 @@ def sharpen(pixels: Tensor, share: float) -> Tensor:
 
 
 def small(pixels: Tensor, share: float) -> Tensor:
-    """Make some crops as coarse as small faces are: down to 16-36 pixels and up again."""
+    """Make some crops as coarse as small faces are: down to 12-36 pixels and up again."""
     chosen = _some(len(pixels), share, pixels)
     if chosen.any():
-        side = int(torch.randint(16, 37, ()))
+        side = int(torch.randint(12, 37, ()))
         reduced = F.interpolate(pixels[chosen], size=(side, side), mode="bilinear", antialias=True)
         pixels = pixels.clone()
         pixels[chosen] = F.interpolate(reduced, size=pixels.shape[2:], mode="bilinear").clamp(0, 1)
@@ -149,7 +149,7 @@ def blocks(pixels: Tensor, share: float, strength: float | None = None) -> Tenso
     """Quantise 8x8 cosine blocks of some crops, as JPEG and video codecs do."""
     chosen = _some(len(pixels), share, pixels)
     if chosen.any():
-        strength = 0.03 + 0.09 * float(torch.rand(())) if strength is None else strength
+        strength = 0.03 + 0.12 * float(torch.rand(())) if strength is None else strength
         basis = _cosine_basis(pixels)
         n, side = int(chosen.sum()), pixels.shape[2]
         tiles = pixels[chosen].reshape(n, side // 8, 8, side // 8, 8).transpose(2, 3)
@@ -169,9 +169,9 @@ def noise(pixels: Tensor, share: float) -> Tensor:
 
 
 def dim(pixels: Tensor, share: float) -> Tensor:
-    """Take half to four fifths of the light from some crops and leave them the noise of a sensor in the dark."""
+    """Take half to six sevenths of the light from some crops and leave them the noise of a sensor in the dark."""
     n = len(pixels)
-    gain = _uniform(n, 0.2, 0.5, pixels)[:, None, None, None]
+    gain = _uniform(n, 0.15, 0.5, pixels)[:, None, None, None]
     return torch.where(_some(n, share, pixels)[:, None, None, None], noise(pixels * gain, 1.0), pixels)
 
 

@@ -17,9 +17,10 @@ from emoclip.training.mini.batches import (  # noqa: E402
     draws,
 )
 from emoclip.training.mini.faces import Faces  # noqa: E402
-from emoclip.training.mini.images import ImageModel, Workers, evaluate, train_images  # noqa: E402
+from emoclip.training.mini.images import ImageModel, Workers, evaluate, looks, train_images  # noqa: E402
 from emoclip.training.mini.votes import Votes  # noqa: E402
 from emoclip.training.nets.compact import ImageTowerConfig  # noqa: E402
+from emoclip.training.nets.state import load_weights  # noqa: E402
 
 RECIPE = ImageRecipe(
     epochs=2,
@@ -114,6 +115,38 @@ def test_two_workers_find_the_gradients_that_one_finds(
     assert len(found[0]) == len(found[1]) > 10
     for one, two in zip(*found, strict=True):
         assert torch.allclose(one, two, atol=tolerance)
+
+
+def test_a_second_run_keeps_what_the_first_made_of_crops_as_they_are(faces, votes, captions, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    train_images(RECIPE, faces, votes, (faces, votes), captions, first)
+    one = ImageModel(RECIPE.tower, 82)
+    one.load_state_dict(load_weights(first / "model.safetensors"))
+    pixels = torch.from_numpy(faces.images)[:, None]
+    keep = replace(
+        RECIPE, kept=50.0, classes=0.0, words=0.0, descriptions=0.0, geometry=0.0, small=(), mixup=0.0
+    )
+    free = replace(keep, kept=0.0, classes=1.0)
+    nearness = {}
+    for name, recipe in (("kept", keep), ("free", free)):
+        (second / name).mkdir()
+        weights = train_images(
+            replace(recipe, epochs=6),
+            faces,
+            votes,
+            (faces, votes),
+            captions,
+            second / name,
+            first / "model.safetensors",
+        )
+        other = ImageModel(RECIPE.tower, 82)
+        other.load_state_dict(weights)
+        nearness[name] = float(
+            torch.nn.functional.cosine_similarity(looks(one, pixels), looks(other, pixels)).mean()
+        )
+    assert nearness["kept"] > 0.9 > nearness["free"]
 
 
 def test_the_last_epochs_are_calm():

@@ -37,6 +37,7 @@ class ImageRecipe:
     descriptions: float = 0.0
     classes: float = 0.0
     words: float = 0.0  # lexicon words against class sentences, states against their cues
+    kept: float = 0.0  # a changed crop against what the first weights made of the crop as it is
     mixup: float = 0.0  # share of batches that are mixed
     balance: float = (
         0.5  # crops are drawn as often as the classes they are voted for, to the power of minus this
@@ -87,6 +88,7 @@ class Targets:
         points = np.nan_to_num((faces.points + 0.5) / (faces.images.shape[1] / 2) - 1)
         self.points = torch.from_numpy(points.astype(np.float32))
         self.partner = torch.from_numpy(mirrored_order(faces.points))
+        self.kept = torch.zeros(len(self.pixels), 0)  # embeddings to keep (N, D), see ImageRecipe.kept
 
 
 def _z_scores(values: NDArray[np.float32], population: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,6 +116,7 @@ class ImageBatch:
     measures: Tensor
     points: Tensor
     has_mesh: Tensor
+    kept: Tensor
     described: Tensor
     mixed: bool
     texts: Tensor | None
@@ -156,6 +159,7 @@ def draw_batch(
         torch.where(framing.flipped[:, None], data.mirrored[rows], data.measures[rows]),
         framing.move(data.points[rows], data.partner),
         data.has_mesh[rows],
+        data.kept[rows],
         described,
         mixed,
         texts,

@@ -31,7 +31,7 @@ from emoclip.training.mini.batches import (
 )
 from emoclip.training.mini.faces import Faces
 from emoclip.training.mini.votes import Votes, agreement
-from emoclip.training.nets.compact import GeometryHead, ImageTower, ImageTowerConfig, TextHead
+from emoclip.training.nets.compact import BothWays, GeometryHead, ImageTower, ImageTowerConfig, TextHead
 from emoclip.training.nets.losses import LogitScale, contrastive_loss
 from emoclip.training.nets.precision import half_floats
 from emoclip.training.nets.state import load_weights, save_weights
@@ -140,6 +140,8 @@ def train_images(
     if initial is not None:
         model.load_state_dict(load_weights(initial))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recipe.kept:
+        data.kept = looks(model, data.pixels)
     per_epoch = len(data.pixels) // recipe.batch
     trained = Trained(model, _optimizers(recipe, model), averaged(model, recipe.average))
     assert trained.average is not None
@@ -187,6 +189,18 @@ def train_images(
     return weights
 
 
+@torch.no_grad()
+def looks(model: ImageModel, pixels: Tensor) -> Tensor:
+    """Embed crops as they are, with their mirror images.  pixels: (N, 1, 48, 48) uint8.  Returns (N, width)."""
+    look = BothWays(model.tower.eval())
+    with half_floats():
+        found = [
+            look(part.contiguous(memory_format=torch.channels_last).float() / 255)
+            for part in pixels.split(256)
+        ]
+    return torch.cat(found).float()
+
+
 def _optimizers(recipe: ImageRecipe, model: ImageModel) -> list[torch.optim.Optimizer]:
     """Return AdamW for all, or SGD for the tower and AdamW for the heads; norms and biases do not decay."""
 
@@ -228,6 +242,8 @@ def batch_loss(recipe: ImageRecipe, model: ImageModel, batch: ImageBatch, log_pr
         loss = loss + recipe.geometry * geometry_loss(measured, batch.measures, batch.points, batch.has_mesh)
     if recipe.descriptions and not batch.mixed:
         loss = loss + recipe.descriptions * description_loss(model, embedding, batch.described)
+    if recipe.kept and not batch.mixed:
+        loss = loss + recipe.kept * (1 - F.cosine_similarity(embedding, batch.kept)).mean()
     if recipe.classes and batch.texts is not None:
         logits = class_logits(model, embedding, batch.texts) + log_prior
         loss = loss + recipe.classes * F.cross_entropy(logits, batch.shares)

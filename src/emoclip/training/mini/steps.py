@@ -3,6 +3,7 @@
 Steps in order (each resumes where it was cut off, and `all` runs them in turn):
 captions   descriptions, class captions and their sentence vectors        -> captions.safetensors
 images     the image tower: people's votes, descriptions and geometry     -> images/
+sturdy     the same tower, on crops as bad as videos make them            -> sturdy/
 text       the small text tower, distilled over dictionary text           -> text/
 clips      the temporal part, on pseudo-clips                             -> clips/
 package    calibration on unseen crops, ONNX graphs, config               -> package/
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -59,7 +60,7 @@ from emoclip.training.mini.words import (
 from emoclip.training.nets.compact import BothWays, TextTower, TextTowerConfig
 from emoclip.training.nets.state import load_weights, save_weights
 
-STEPS = ("captions", "images", "text", "clips", "package")
+STEPS = ("captions", "images", "sturdy", "text", "clips", "package")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class MiniRecipe:
     bank_crops: int = 9000  # crops whose frame embeddings pseudo-clips are made of
     geometry: ImageRecipe = field(default_factory=ImageRecipe)
     images: ImageRecipe = field(default_factory=ImageRecipe)
+    sturdy: ImageRecipe = field(default_factory=ImageRecipe)  # its tower is that of `images`
     text: TextRecipe = field(default_factory=TextRecipe)
     clips: PseudoClipRecipe = field(default_factory=PseudoClipRecipe)
 
@@ -128,6 +130,12 @@ class MiniRun(FaceRun):
         """Train the image tower on what people said, in class sentences and descriptions."""
         self._train_images(self.recipe.images, self.most, self.unseen, self._captions(self.most), "images")
 
+    def sturdy(self) -> None:
+        """Go on from there on crops that are changed more; what the tower made of them before is kept."""
+        recipe = replace(self.recipe.sturdy, tower=self.recipe.images.tower)
+        first = self.out / "images" / "model.safetensors"
+        self._train_images(recipe, self.most, self.unseen, self._captions(self.most), "sturdy", first)
+
     def _train_images(
         self,
         recipe: ImageRecipe,
@@ -135,6 +143,7 @@ class MiniRun(FaceRun):
         held: NDArray[np.bool_],
         captions: Captions | None,
         name: str,
+        initial: Path | None = None,
     ) -> None:
         train_images(
             recipe,
@@ -143,6 +152,7 @@ class MiniRun(FaceRun):
             (self.faces.take(held), self.votes.take(held)),
             captions,
             self.folder(name),
+            initial,
         )
 
     def _captions(self, keep: NDArray[np.bool_]) -> Captions:
@@ -188,7 +198,7 @@ class MiniRun(FaceRun):
     def image_model(self) -> ImageModel:
         """Return the trained image model."""
         model = ImageModel(self.recipe.images.tower, self.faces.points.shape[1])
-        model.load_state_dict(load_weights(self.out / "images" / "model.safetensors"))
+        model.load_state_dict(load_weights(self.out / "sturdy" / "model.safetensors"))
         return model.eval()
 
     def text_tower(self, model: ImageModel, faces: Tensor) -> tuple[TextTower, Tokenizer]:
