@@ -1,9 +1,20 @@
 """Fixtures shared by all tests."""
 
+import html
+import json
+import re
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
+
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--virtual-time-budget=2000", "--dump-dom"),
+]
 
 
 def pytest_configure() -> None:
@@ -24,3 +35,36 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def media(shared: Path) -> Path:
     return shared / "media"
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Return a function that opens HTML in headless Chromium, runs a script in it and gives what it returned."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no chromium: install Debian's package chromium to test pages in a browser")
+
+    def run(page, script, *, size="1000,900"):
+        probe = """<script>const wrong = []; addEventListener("error", (event) => wrong.push(event.message));</script>
+            {page}<script>addEventListener("load", () => {
+              let found;
+              try { found = (() => {{script}})(); } catch (error) { found = String(error); }
+              document.body.dataset.found = JSON.stringify({wrong, found});
+            });</script>"""
+        path = tmp_path / "page.html"
+        head, body = page.split("<body>", 1)
+        text = head + "<body>" + probe.replace("{page}", body).replace("{script}", "{" + script + "}")
+        path.write_text(text, encoding="utf-8")
+        command = [
+            chromium,
+            *FLAGS,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--window-size={size}",
+            path.as_uri(),
+        ]
+        dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        answer = json.loads(html.unescape(re.search(r'data-found="([^"]*)"', dom)[1]))
+        assert answer["wrong"] == []
+        return answer["found"]
+
+    return run

@@ -61,7 +61,10 @@ def report(agreement: Agreement) -> str:
         notes=agreement.notes,
         overall_names=list(OVERALL),
         overall=[figure(agreement.overall[name]) for name in OVERALL],
-        pairs=[(*pair["raters"], pair["kappa"]) for pair in agreement.overall.get("pairs", ())],
+        pairs=[
+            (*pair["raters"], figure({"value": pair["kappa"], "ci95": None}))
+            for pair in agreement.overall.get("pairs", ())
+        ],
         tolerance=f"{agreement.settings.tolerance_s:g}",
         shares_of=[f"share of {name}" for name in pairing.raters],
         means_of=[f"mean of {name}" for name in pairing.raters],
@@ -153,6 +156,9 @@ def _disagreements(agreement: Agreement) -> list[dict[str, Any]]:
             "where": f"{_where(item.video, item.track)} {clock(item.start_s)}",
             "length": f"{item.end_s - item.start_s:.1f} s",
             "said": item.said,
+            "told": ", ".join(
+                f"{rater}: {said}" for rater, said in zip(agreement.pairing.raters, item.said, strict=True)
+            ),
         }
         for item in longest
     ]
@@ -163,7 +169,10 @@ def _where(video: str, track: str) -> str:
 
 
 def _colour(at: int) -> str:
-    return PALETTE[at % len(PALETTE)]
+    """A label's colour as CSS: paler from the second time round the palette, and black is the ink of the page."""
+    again, place = divmod(at, len(PALETTE))
+    colour = "var(--ink)" if PALETTE[place] == "#000000" else PALETTE[place]
+    return f"color-mix(in srgb, {colour} 45%, var(--paper))" if again else colour
 
 
 def _label_row(label: str, figures: dict[str, Any]) -> list[object]:

@@ -1,0 +1,98 @@
+"""The page of an agreement, opened and used in a real browser."""
+
+from pathlib import Path
+
+import pytest
+
+from emoclip.codings import Coding, Mark, agreement_report, measure, pair, raters
+
+ODD = "</script><b>smirk"
+ANNA = ((0, 6.3, "sad"), (6.3, 10, ODD), (10, 19, "smiling"))
+BEN = ((0, 5.9, "sad"), (6.5, 10, ODD), (12, 19, "smiling"))
+
+
+def coding(coder: str, video: str, marks) -> Coding:
+    found = tuple(Mark(float(a), float(b), label) for a, b, label in marks)
+    return Coding(Path(f"{coder}/{video}.csv"), video, coder, found, 20.0)
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    films = [("talk", ANNA, BEN), ("walk", ANNA, ANNA)]
+    sources = [
+        (Path("anna"), [coding("anna", video, one) for video, one, _ in films]),
+        (Path("ben"), [coding("ben", video, other) for video, _, other in films]),
+    ]
+    return agreement_report.report(measure(pair(raters(sources))))
+
+
+STATE = """
+const state = () => [...document.querySelectorAll(".strip.shown")].map((strip) => {
+  const box = strip.querySelector(".at"), svg = strip.querySelector("svg");
+  return [strip.id, strip.querySelector(".range").textContent,
+    svg.getAttribute("viewBox").split(" ").map((part) => Number(part).toFixed(1)),
+    Number(box.getAttribute("x")), box.getAttribute("visibility"),
+    strip.querySelector(".times").innerText.split(/\\s+/).join(" ")];
+});
+const move = (by) => document.querySelector(`[data-move="${by}"]`).click();
+"""
+
+
+def test_a_disagreement_leads_to_its_place_in_the_codings(browse, page: str):
+    found = browse(page, STATE + "document.querySelectorAll('[data-strip]')[1].click(); return state();")
+    assert found == [
+        [
+            "strip-0",
+            "0:05.9 to 0:06.3: anna: sad, ben: (no label)",
+            ["0.9", "0.0", "10.4", "36.0"],
+            5.9,
+            "visible",
+            "0:00.9 0:06.1 0:11.3",
+        ]
+    ]
+
+
+def test_buttons_step_through_disagreements_and_show_all_time_again(browse, page: str):
+    found = browse(
+        page,
+        STATE + "const told = [];"
+        "for (const by of [1, 1, -1, -1]) { move(by); told.push(state()[0][3]); }"
+        "document.querySelector('[data-all]').click();"
+        "const all = [...document.querySelectorAll('.strip svg')].map((svg) => svg.getAttribute('viewBox'));"
+        "move(-1); return [told, state().length, all, state()[0][3]];",
+    )
+    assert found == [[10, 5.9, 10, 6.3], 1, ["0 0 20 36", "0 0 20 36"], 6.3]
+
+
+@pytest.mark.parametrize("size", ["1280,900", "500,900"])
+def test_the_page_fits_and_words_stay_whole(browse, page: str, size: str):
+    found = browse(
+        page,
+        "const cells = [...document.querySelectorAll('.wide td:first-child')];"
+        "return [document.documentElement.scrollWidth <= innerWidth, performance.getEntriesByType('resource').length,"
+        "cells.some((cell) => cell.innerText === 'sad' && cell.offsetHeight > 45)];",
+        size=size,
+    )
+    assert found == [True, 0, False]
+
+
+def test_text_from_outside_stays_text(browse, page: str):
+    found = browse(
+        page,
+        "return [document.querySelectorAll('td b, .legend b').length,"
+        "[...document.querySelectorAll('.legend span')].map((entry) => entry.textContent)];",
+    )
+    assert found[0] == 0
+    assert ODD in found[1]
+
+
+def test_each_label_has_a_colour_of_its_own_that_shows_on_dark_paper(browse):
+    labels = [f"label {at:02d}" for at in range(14)]
+    marks = [(at, at + 1, label) for at, label in enumerate(labels)]
+    sources = [(Path(name), [coding(name, "talk", marks)]) for name in ("anna", "ben")]
+    found = browse(
+        agreement_report.report(measure(pair(raters(sources)))),
+        "return [...document.querySelectorAll('.legend i')].map((mark) => getComputedStyle(mark).backgroundColor);",
+    )
+    assert len(set(found)) == 14
+    assert "rgb(0, 0, 0)" not in found
