@@ -2,11 +2,11 @@
 
 import json
 import re
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from commands import emoclip, fails
 from packages import tiny_package
 from PIL import Image
 
@@ -27,22 +27,8 @@ def frame(tmp_path):
     return path
 
 
-def run(*arguments, cwd=None):
-    command = [sys.executable, "-m", "emoclip", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def predict(tiny, *arguments):
-    return run("predict", "--model", tiny, "--labels", LABELS, *arguments)
-
-
-def fails(done, said, *, code=1):
-    assert done.returncode == code
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    assert re.search(said, lines[0]), lines[0]
+    return emoclip("predict", "--model", tiny, "--labels", LABELS, *arguments)
 
 
 def test_one_input_gives_one_object_and_nothing_else_on_stdout(tiny, frame):
@@ -133,11 +119,13 @@ def test_missing_empty_and_foreign_files(tiny, tmp_path):
     [("", "at least 2"), ("one", "at least 2"), ("a,b,A", "twice"), ("x" * 5000 + ",y", "5000 characters")],
 )
 def test_bad_labels(tiny, frame, labels, said):
-    fails(run("predict", frame, "--model", tiny, "--labels", labels), said)
+    fails(emoclip("predict", frame, "--model", tiny, "--labels", labels), said)
 
 
 def test_labels_in_another_script(tiny, frame):
-    done = run("predict", frame, "--model", tiny, "--faces", "full", "--labels", "生气, 高兴", "--json", "-")
+    done = emoclip(
+        "predict", frame, "--model", tiny, "--faces", "full", "--labels", "生气, 高兴", "--json", "-"
+    )
     assert json.loads(done.stdout)["labels"] == ["生气", "高兴"]
 
 
@@ -146,8 +134,8 @@ def test_bad_settings(tiny, frame, tmp_path):
     fails(predict(tiny, frame, "--start", 5, "--end", 2), "--end 2 must be after --start 5")
     fails(predict(tiny, frame, "--json", tmp_path / "no" / "out.json"), "does not exist")
     fails(predict(tiny, frame, "--model", "nothing-like-it"), "models list")
-    fails(run("predict", frame, "--bogus"), "bogus", code=2)
-    fails(run("predict"), "INPUT", code=2)
+    fails(emoclip("predict", frame, "--bogus"), "bogus", code=2)
+    fails(emoclip("predict"), "INPUT", code=2)
 
 
 def test_a_truncated_video_is_read_as_far_as_it_goes_and_said(tiny, media, tmp_path):
@@ -166,9 +154,9 @@ def test_start_past_the_end(tiny, media):
 
 
 def test_help_and_version():
-    assert "predict" in run("--help").stdout
-    assert "--labels" in run("predict", "--help").stdout
-    assert re.match(r"emoclip \d+\.\d+\.\d+", run("--version").stdout)
+    assert "predict" in emoclip("--help").stdout
+    assert "--labels" in emoclip("predict", "--help").stdout
+    assert re.match(r"emoclip \d+\.\d+\.\d+", emoclip("--version").stdout)
 
 
 def test_precision_that_cannot_be_had_is_said_in_one_line_and_the_run_goes_on(tiny, frame):

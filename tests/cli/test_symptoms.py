@@ -7,19 +7,14 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from commands import emoclip, fails
 from packages import tiny_package
 
 SUBJECTS = 8
 
 
 def run(*arguments):
-    code = "import sys; from emoclip.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "symptoms", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return emoclip("symptoms", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -107,20 +102,8 @@ def test_score_answers_with_an_interval_and_without_torch(lab, fitted):
 
 def test_a_recording_of_the_model_that_was_fitted_on_is_scored_as_its_video(lab, fitted, tmp_path):
     """`emoclip watch` and `symptoms score` as docs/timelines.md has them."""
-    code = "import sys; from emoclip.cli import main; main()"
-    watched = [
-        "watch",
-        lab / "v3",
-        "--model",
-        lab / "model",
-        "--faces",
-        "full",
-        "-o",
-        tmp_path,
-        "--window",
-        "1",
-    ]
-    subprocess.run([sys.executable, "-c", code, *map(str, watched)], check=True, capture_output=True)
+    watched = ["--model", lab / "model", "--faces", "full", "-o", tmp_path, "--window", 1]
+    assert emoclip("watch", lab / "v3", *watched).returncode == 0
     seen, kept = (
         run("score", lab / "out/package", source, "--faces", "full", "--json", "-")
         for source in (lab / "v3", tmp_path / "v3.npz")
@@ -131,10 +114,7 @@ def test_a_recording_of_the_model_that_was_fitted_on_is_scored_as_its_video(lab,
 
 
 def test_score_without_a_face_is_one_line(lab, fitted):
-    shown = run("score", lab / "out/package", lab / "v0")
-    assert shown.returncode == 1
-    assert "shows a readable face" in shown.stderr
-    assert len(shown.stderr.strip().splitlines()) == 1
+    fails(run("score", lab / "out/package", lab / "v0"), "shows a readable face")
 
 
 @pytest.mark.parametrize(
@@ -163,9 +143,7 @@ def test_what_cannot_be_fitted_is_said_in_one_line(lab, fitted, tmp_path, argume
         ),
         *("--faces", "full", "--cache", lab / "out.cache", *arguments),
     )
-    assert shown.returncode == 1
-    assert message in shown.stderr
-    assert len(shown.stderr.strip().splitlines()) == 1
+    fails(shown, message)
     assert not (tmp_path / "out").exists()
 
 
@@ -175,9 +153,7 @@ def test_nothing_is_overwritten_unasked(lab, fitted):
 
 
 def test_a_package_without_a_head_is_refused(lab):
-    shown = run("score", lab / "model", lab / "v0")
-    assert shown.returncode == 1
-    assert "has no severity head" in shown.stderr
+    fails(run("score", lab / "model", lab / "v0"), "has no severity head")
 
 
 def test_scales_lists_ranges():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,9 +11,8 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+from commands import emoclip, fails
 from packages import tiny_package
-
-from emoclip.cli import main
 
 NASTY = 'a, "b"\tc\nd <e> & f'
 
@@ -24,34 +22,14 @@ def tiny(tmp_path_factory):
     return str(tiny_package(tmp_path_factory.mktemp("tiny") / "p"))
 
 
-def run(*arguments, stdin=None):
-    """Run it in a process of its own."""
-    command = [sys.executable, "-m", "emoclip", "timeline", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=stdin)
-    assert "Traceback" not in done.stderr
-    return done
-
-
 @pytest.fixture
-def timeline(tiny, tmp_path, monkeypatch, capfd):
-    """Return a function that runs it in this process, which is quicker."""
+def timeline(tiny, tmp_path):
+    """Return a function that runs it on one model and into one folder, if nothing else is said."""
 
     def call(*arguments, labels="calm, joyful"):
-        given = ["--model", tiny, "--labels", labels, "--out", tmp_path / "out", *arguments]
-        monkeypatch.setattr(sys, "argv", ["emoclip", "timeline", *map(str, given)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        told = capfd.readouterr()
-        return subprocess.CompletedProcess(given, stopped.value.code, told.out, told.err)
+        return emoclip("timeline", "--model", tiny, "--labels", labels, "--out", tmp_path / "out", *arguments)
 
     return call
-
-
-def fails(done, said):
-    assert done.returncode == 1
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    assert re.search(said, lines[0]), lines[0]
 
 
 def make_video(path, seconds=2.0, *, fps=10, size=(64, 48), codec="mpeg4"):
@@ -115,7 +93,9 @@ def test_json_lines_stream_to_stdout_and_nothing_else(timeline, tmp_path):
 def test_a_pipe_works_like_a_file(tiny, tmp_path):
     make_video(tmp_path / "a.ts", 4.0, fps=25, codec="mpeg2video")
     with open(tmp_path / "a.ts", "rb") as pipe:
-        done = run("-", "--model", tiny, "--out", tmp_path / "out", "--formats", "csv", stdin=pipe)
+        arguments = ["timeline", "-", "--model", tiny, "--out", str(tmp_path / "out"), "--formats", "csv"]
+        command = [sys.executable, "-m", "emoclip", *arguments]
+        done = subprocess.run(command, stdin=pipe, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert len(pd.read_csv(tmp_path / "out" / "stdin.csv")) == 5
 
@@ -231,7 +211,7 @@ def test_interrupted_it_leaves_nothing_half_done_and_goes_on_afterwards(tiny, tm
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["in1.csv", "in1.json"]
-    done = run(tmp_path / "in1.mp4", slow, *arguments, "--end", "0.5")
+    done = emoclip("timeline", tmp_path / "in1.mp4", slow, *arguments, "--end", "0.5")
     assert done.returncode == 1  # other settings than before
     assert "holds results of other settings" in done.stderr
     assert "1 done, 1 failed" in done.stdout

@@ -1,14 +1,7 @@
-import subprocess
-import sys
-
 import pytest
+from commands import emoclip
 
 from emoclip.recording import Recording
-
-
-def emoclip(*arguments):
-    code = "import sys; from emoclip.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

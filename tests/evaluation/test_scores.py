@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trees
+from commands import emoclip
 from packages import tiny_package
 from PIL import Image
 from sklearn import metrics as sk
@@ -218,9 +219,10 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         Image.fromarray(picture).save(tmp_path / f"clips/{number}.png")
         rows.append(f"clips/{number}.png,{'sad' if number % 2 else 'happy'}")
     trees.write(tmp_path / "m.csv", "\n".join(rows))
-    command = [sys.executable, "-m", "emoclip", "evaluate", "manifest", "--root", tmp_path / "m.csv"]
-    command += ["--model", package, "--out", tmp_path / "out", "--cache", tmp_path / "cache", "--no-pictures"]
-    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL)
+    arguments = ["evaluate", "manifest", "--root", tmp_path / "m.csv", "--model", package, "--no-pictures"]
+    arguments += ["--out", tmp_path / "out", "--cache", tmp_path / "cache"]
+    command = [sys.executable, "-m", "emoclip", *map(str, arguments)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
 
     def kept():
@@ -239,7 +241,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     process.wait()
     before = kept()
     assert before
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
+    done = emoclip(*arguments)
     assert done.returncode == 0
     assert before == 600 or f"{600 - before} clips" in done.stderr
     assert json.loads((tmp_path / "out/metrics.json").read_text())["n"] == 600

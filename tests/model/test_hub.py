@@ -3,11 +3,11 @@
 import hashlib
 import http.server
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
+from unittest import mock
 
 import pytest
 from packages import tiny_package
@@ -19,11 +19,18 @@ from emoclip.model import hub as catalogue
 class Hub(http.server.ThreadingHTTPServer):
     """The part of the Hugging Face hub that downloads need, for files in memory."""
 
-    def __init__(self, repository, files):
+    def __init__(self):
         super().__init__(("127.0.0.1", 0), Requests)
+        self.holds("", {})
+
+    def holds(self, repository, files):
         self.repository, self.files = repository, files
         self.cut_after = None  # bytes of one answer, to break connections
         self.ranges = []
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
 
 class Requests(http.server.BaseHTTPRequestHandler):
@@ -71,80 +78,89 @@ class Requests(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
+class Client:
+    """The hub's client in a process of its own, since it reads its settings once."""
+
+    def __init__(self, endpoint, home, **more):
+        settings = {
+            "HF_HOME": str(home),
+            "HF_ENDPOINT": endpoint,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
+        self.process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        with mock.patch.dict(os.environ, settings | more):
+            self.process.submit(os.getpid).result()  # which begins it
+
+    def __call__(self, cache, call, name):
+        """Call a function of the catalogue with a cache of the test's own."""
+        self.process.submit(exec, f"import os; os.environ['EMOCLIP_CACHE'] = {str(cache)!r}").result()
+        return self.process.submit(call, name).result()
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Hub()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def ask(server, tmp_path_factory):
+    return Client(server.address, tmp_path_factory.mktemp("hf"))
+
+
+@pytest.fixture(scope="module")
+def ask_nobody(tmp_path_factory):
+    return Client("http://127.0.0.1:9", tmp_path_factory.mktemp("hf"))
+
+
 @pytest.fixture
-def hub(tmp_path):
+def hub(server, tmp_path):
     folder = tiny_package(tmp_path / "made", name="theirs")
     (folder / "text.onnx.data").write_bytes(os.urandom(14_000_000))
     config = json.loads((folder / "config.json").read_text())
     config["files"]["text.onnx.data"] = hashlib.sha256((folder / "text.onnx.data").read_bytes()).hexdigest()
     (folder / "config.json").write_text(json.dumps(config))
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    server = Hub("someone/theirs", {**files, "pytorch_model.bin": b"never asked for"})
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    server.holds("someone/theirs", {**files, "pytorch_model.bin": b"never asked for"})
+    return server
 
 
-def ask(tmp_path, call, endpoint, **more):
-    """Run a call of the catalogue in a process of its own, since the hub's client reads its settings once."""
-    code = (
-        "import sys\nfrom emoclip.model import hub as catalogue\nfrom emoclip.errors import PackageError\n"
-        f"try: print(catalogue.{call})\nexcept PackageError as error: sys.exit(str(error))"
-    )
-    settings = {
-        "EMOCLIP_CACHE": str(tmp_path / "cache"),
-        "HF_HOME": str(tmp_path / "hf"),
-        "HF_ENDPOINT": endpoint,
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | settings | more,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return done.returncode, done.stdout.strip(), done.stderr.strip().splitlines()[-1:] or [""]
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
 
 
-def address(hub):
-    return f"http://127.0.0.1:{hub.server_address[1]}"
+def test_package_is_fetched_verified_and_then_found_offline(hub, ask, ask_nobody, cache):
+    folder = ask(cache, catalogue.fetch, "someone/theirs")
+    assert folder == cache / "someone" / "theirs"
+    assert {path.name for path in folder.iterdir()} == set(hub.files) - {"pytorch_model.bin"}
+    assert ask_nobody(cache, catalogue.fetch, "someone/theirs") == folder
+    assert [path.name for path in folder.parent.iterdir()] == ["theirs"]
 
 
-def test_package_is_fetched_verified_and_then_found_offline(hub, tmp_path):
-    code, folder, error = ask(tmp_path, "fetch('someone/theirs')", address(hub))
-    assert code == 0, error
-    assert Path(folder) == tmp_path / "cache" / "someone" / "theirs"
-    assert {path.name for path in Path(folder).iterdir()} == set(hub.files) - {"pytorch_model.bin"}
-    assert ask(tmp_path, "fetch('someone/theirs')", "http://127.0.0.1:9")[0] == 0
-    assert [path.name for path in Path(folder).parent.iterdir()] == ["theirs"]
-
-
-def test_interrupted_fetch_leaves_no_package_and_goes_on_where_it_stopped(hub, tmp_path):
+def test_interrupted_fetch_leaves_no_package_and_goes_on_where_it_stopped(hub, ask, cache, tmp_path):
     hub.cut_after = 12_000_000
-    code, _, error = ask(tmp_path, "fetch('someone/theirs')", address(hub))
-    assert code == 1
-    assert "cannot be reached" in error[0]
-    folder = tmp_path / "cache" / "someone" / "theirs"
+    with pytest.raises(PackageError, match="cannot be reached"):
+        ask(cache, catalogue.fetch, "someone/theirs")
+    folder = cache / "someone" / "theirs"
     assert not folder.exists()
     hub.cut_after = None
     hub.ranges.clear()
-    code, _, error = ask(tmp_path, "fetch('someone/theirs')", address(hub))
-    assert code == 0, error
+    Client(hub.address, tmp_path)(cache, catalogue.fetch, "someone/theirs")  # another process
     (start,) = hub.ranges
     assert 8 * 2**20 < start <= 12_000_000  # what had arrived, but for the megabytes on their way
     assert (folder / "text.onnx.data").read_bytes() == hub.files["text.onnx.data"]
 
 
-def test_package_whose_hash_is_wrong_is_not_kept(hub, tmp_path):
+def test_package_whose_hash_is_wrong_is_not_kept(hub, ask, cache):
     hub.files["image.onnx"] = hub.files["image.onnx"][:-1] + b"!"
-    code, _, error = ask(tmp_path, "fetch('someone/theirs')", address(hub))
-    assert code == 1
-    assert "image.onnx: is damaged" in error[0]
-    assert list((tmp_path / "cache" / "someone").iterdir()) == []
+    with pytest.raises(PackageError, match=r"image\.onnx: is damaged"):
+        ask(cache, catalogue.fetch, "someone/theirs")
+    assert list((cache / "someone").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -154,50 +170,44 @@ def test_package_whose_hash_is_wrong_is_not_kept(hub, tmp_path):
         ("two words/x", "is no name on the hub"),
     ],
 )
-def test_names_that_the_hub_does_not_know(hub, tmp_path, name, message):
-    code, _, error = ask(tmp_path, f"fetch({name!r})", address(hub))
-    assert code == 1
-    assert message in error[0]
+def test_names_that_the_hub_does_not_know(hub, ask, cache, name, message):
+    with pytest.raises(PackageError, match=message):
+        ask(cache, catalogue.fetch, name)
 
 
-def test_repository_without_a_package(hub, tmp_path):
+def test_repository_without_a_package(hub, ask, cache):
     whole = hub.files.pop("config.json")
-    code, _, error = ask(tmp_path, "fetch('someone/theirs')", address(hub))
-    assert code == 1
-    assert "lacks a file that makes an emoclip model" in error[0]
+    with pytest.raises(PackageError, match="lacks a file that makes an emoclip model"):
+        ask(cache, catalogue.fetch, "someone/theirs")
     hub.files["config.json"] = b'{"architectures": ["BertModel"]}'
-    assert "not that of an emoclip package" in ask(tmp_path, "fetch('someone/theirs')", address(hub))[2][0]
+    with pytest.raises(PackageError, match="not that of an emoclip package"):
+        ask(cache, catalogue.fetch, "someone/theirs")
     hub.files["config.json"] = whole.replace(b'"image.onnx"', b'"../image.onnx"')
-    assert "no plain file name" in ask(tmp_path, "fetch('someone/theirs')", address(hub))[2][0]
+    with pytest.raises(PackageError, match="no plain file name"):
+        ask(cache, catalogue.fetch, "someone/theirs")
 
 
-def test_weights_are_fetched_verified_and_kept(tmp_path):
-    server = Hub(
-        "timm/vit_base_patch32_clip_224.openai", {"open_clip_model.safetensors": os.urandom(100_000)}
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    code, path, error = ask(tmp_path, "fetch_weights('clip-vit-b-32')", address(server))
-    assert code == 0, error
-    assert Path(path).read_bytes() == server.files["open_clip_model.safetensors"]
-    server.shutdown()
-    server.server_close()
-    assert ask(tmp_path, "fetch_weights('clip-vit-b-32')", "http://127.0.0.1:9")[1] == path
+def test_weights_are_fetched_verified_and_kept(server, ask, ask_nobody, cache):
+    content = os.urandom(100_000)
+    server.holds("timm/vit_base_patch32_clip_224.openai", {"open_clip_model.safetensors": content})
+    path = ask(cache, catalogue.fetch_weights, "clip-vit-b-32")
+    assert path.read_bytes() == content
+    assert ask_nobody(cache, catalogue.fetch_weights, "clip-vit-b-32") == path
 
 
-def test_offline_says_which_file_to_put_where_and_takes_it_from_there(tmp_path):
-    call = "fetch_weights('clip-vit-b-32')"
-    for more in ({}, {"HF_HUB_OFFLINE": "1"}):
-        code, _, error = ask(tmp_path, call, "http://127.0.0.1:9", **more)
-        assert code == 1
-        assert "cannot be reached" in error[0]
-        assert f"save it as {tmp_path}/cache/weights/clip-vit-b-32.safetensors" in error[0]
-        assert f"ViT-B-32.pt as {tmp_path}/cache/weights/ViT-B-32.pt" in error[0]
-    (tmp_path / "cache" / "weights").mkdir(parents=True)
-    (tmp_path / "cache" / "weights" / "ViT-B-32.pt").write_bytes(b"weights")
-    assert ask(tmp_path, call, "http://127.0.0.1:9")[1] == f"{tmp_path}/cache/weights/ViT-B-32.pt"
-    code, _, error = ask(tmp_path, "fetch('someone/theirs')", "http://127.0.0.1:9")
-    assert code == 1
-    assert f"copy the package's files to {tmp_path}/cache/someone/theirs" in error[0]
+def test_offline_says_which_file_to_put_where_and_takes_it_from_there(ask_nobody, cache, tmp_path):
+    turned_off = Client("http://127.0.0.1:9", tmp_path / "hf", HF_HUB_OFFLINE="1")
+    for client in (ask_nobody, turned_off):
+        with pytest.raises(PackageError, match="cannot be reached") as caught:
+            client(cache, catalogue.fetch_weights, "clip-vit-b-32")
+        assert f"save it as {cache}/weights/clip-vit-b-32.safetensors" in str(caught.value)
+        assert f"ViT-B-32.pt as {cache}/weights/ViT-B-32.pt" in str(caught.value)
+    (cache / "weights").mkdir(parents=True)
+    (cache / "weights" / "ViT-B-32.pt").write_bytes(b"weights")
+    assert ask_nobody(cache, catalogue.fetch_weights, "clip-vit-b-32") == cache / "weights" / "ViT-B-32.pt"
+    with pytest.raises(PackageError) as caught:
+        ask_nobody(cache, catalogue.fetch, "someone/theirs")
+    assert f"copy the package's files to {cache}/someone/theirs" in str(caught.value)
 
 
 def test_the_authors_weights_are_for_the_user_to_download(tmp_path, monkeypatch):

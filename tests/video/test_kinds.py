@@ -4,14 +4,13 @@ import io
 import json
 import os
 import struct
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from commands import emoclip
 from packages import tiny_package
 from PIL import Image
 
@@ -504,13 +503,6 @@ def test_nothing_in_a_folder_is_left_out_silently(tmp_path):
     assert "b.jxl" in " ".join(read(tmp_path)[1].warnings)
 
 
-def run(*arguments, cwd=None):
-    command = [sys.executable, "-m", "emoclip", *arguments]
-    done = subprocess.run(command, capture_output=True, timeout=300, cwd=cwd, check=False)
-    assert b"Traceback" not in done.stderr
-    return done
-
-
 def test_a_batch_of_odd_files_is_done_beside_the_broken_ones(plain_mp4, tmp_path):
     tiny = str(tiny_package(tmp_path / "tiny"))
     inputs = tmp_path / "in"
@@ -525,23 +517,25 @@ def test_a_batch_of_odd_files_is_done_beside_the_broken_ones(plain_mp4, tmp_path
     (inputs / "bad.mp4").write_bytes(good.replace(b"avc1", b"zzz9"))
     (inputs / "bad.avif").write_bytes(good[:300])
     shared = ("--model", tiny, "--labels", "smiling, sad", "--faces", "full")
-    done = run("predict", str(inputs), "", *shared, "--json", str(tmp_path / "r.json"), cwd=inputs)
+    done = emoclip("predict", str(inputs), "", *shared, "--json", str(tmp_path / "r.json"), cwd=inputs)
     assert done.returncode == 1
     records = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert [record["status"] for record in records].count("ok") == 3
     assert len(records) == 6
     assert any(record["input"].startswith("file:///") for record in records)
-    assert b"without a name" in done.stderr
-    done = run(
+    assert "without a name" in done.stderr
+    done = emoclip(
         "timeline", str(inputs), "", *shared, "--formats", "csv,overlay", "--out", str(tmp_path / "out")
     )
     assert done.returncode == 1
-    assert b"3 done, 3 failed" in done.stdout
+    assert "3 done, 3 failed" in done.stdout
     sidecars = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "out").glob("*.json")]
     assert len(sidecars) == 3
     assert all(record["complete"] for record in sidecars)
-    done = run("timeline", str(inputs), *shared, "--formats", "csv,overlay", "--out", str(tmp_path / "out"))
-    assert b"3 skipped" in done.stdout
+    done = emoclip(
+        "timeline", str(inputs), *shared, "--formats", "csv,overlay", "--out", str(tmp_path / "out")
+    )
+    assert "3 skipped" in done.stdout
 
 
 def test_fps_on_the_command_line_sets_the_times_of_pictures(tmp_path):
@@ -549,11 +543,11 @@ def test_fps_on_the_command_line_sets_the_times_of_pictures(tmp_path):
     (tmp_path / "in").mkdir()
     clip(tmp_path / "in")
     arguments = ("--model", tiny, "--labels", "smiling, sad", "--faces", "full", "--fps", "2")
-    done = run("predict", str(tmp_path / "in"), *arguments, "--json", "-")
+    done = emoclip("predict", str(tmp_path / "in"), *arguments, "--json", "-")
     record = json.loads(done.stdout)
     assert (record["duration_s"], record["faces"][0]["end_s"]) == (3.0, 2.5)
-    assert b"--each" in done.stderr
-    done = run("predict", str(tmp_path / "in"), *arguments, "--each", "--json", "-")
+    assert "--each" in done.stderr
+    done = emoclip("predict", str(tmp_path / "in"), *arguments, "--each", "--json", "-")
     assert len(json.loads(done.stdout)) == 6
 
 
