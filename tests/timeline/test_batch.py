@@ -1,14 +1,13 @@
 """Many videos: names, what is done already, what is another's, and what goes wrong."""
 
 import json
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from deaths import die_on_two
 from hypothesis import given
 from hypothesis import settings as settings_
 from hypothesis import strategies as st
@@ -217,12 +216,6 @@ def test_an_input_is_hashed_once(folders, settings, tmp_path, monkeypatch):
     assert states(folders[:1], settings(recordings=tmp_path / "kept")) == ["done"]
     assert hashed
     assert len(hashed) == len(set(hashed))
-
-
-def die_on_two(place, item):
-    if item.name == "two":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return batch._work(place, item)
 
 
 def test_a_process_that_dies_takes_only_its_own_video_with_it(folders, settings, monkeypatch):
