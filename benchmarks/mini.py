@@ -170,7 +170,8 @@ class Figures:
         neutral = (bank.shares[:, CLASSES.index("neutral")] > 0.8).nonzero()[:, 0]
         found = {}
         for name, partial in (("all frames show it", 0.0), ("some frames show it", 1.0)):
-            clips = pseudo_clips(bank, torch.arange(len(bank.shares)), 32, neutral, partial).numpy()
+            around = neutral[torch.randint(0, len(neutral), (len(bank.shares),))]
+            clips = pseudo_clips(bank, torch.arange(len(bank.shares)), around, 32, partial)[0].numpy()
             mean = unit(unit(clips).mean(axis=1))
             for kind, embedding in (
                 ("mean", mean),
@@ -178,7 +179,38 @@ class Figures:
             ):
                 shares = self.model.probabilities(embedding, self.text).astype(np.float32)
                 found[f"{name}, {kind}"] = rounded(agreement(shares, self.votes))
-        return found
+        return found | self.changes(bank)
+
+    def changes(self, bank: FrameBank, films: int = 600, rate: int = 16) -> dict[str, Any]:
+        """One face follows another: how far from the change do windows of 2 s, every quarter, change sides?
+
+        Of films in which the first and last window are read rightly with the two classes' sentences.
+        """
+        rng, late = np.random.default_rng(0), []
+        most, seen_as = bank.shares.max(1).values.numpy(), bank.shares.argmax(1).numpy()
+        rows = [np.nonzero((most > 0.6) & (seen_as == c))[0] for c in range(8)]
+        kinds = [c for c in range(8) if len(rows[c]) >= 5]
+        for _ in range(films):
+            pair = rng.choice(kinds, 2, replace=False)
+            first, then = (rng.choice(rows[c]) for c in pair)
+            frames, change = 7 * rate, int(rng.uniform(2.5, 4.5) * rate)
+            shown = np.where(np.arange(frames) < change, first, then)
+            film = bank.views[shown, rng.integers(bank.views.shape[1], size=frames)].numpy()
+            starts = np.arange(0, frames - 2 * rate + 1, rate // 4)
+            windows = np.stack([film[at : at + 2 * rate] for at in starts]).astype(np.float32)
+            said = (self.model.embed_clips(windows) @ self.text[pair].T).argmax(1)
+            if said[0] == 0 and said[-1] == 1:
+                # halfway between the centres of the two windows
+                late.append((starts[said.argmax()] + rate - rate / 8 - change) / rate)
+        off = np.abs(late)
+        return {
+            "changes": {
+                "films": len(off),
+                "late_s": round(float(np.mean(late)), 3),
+                "off_s_median": round(float(np.median(off)), 3),
+                "within_0.9_s": round(float((off <= 0.9).mean()), 3),
+            }
+        }
 
     def rejection(self) -> dict[str, Any]:
         """What falls below the package's threshold."""

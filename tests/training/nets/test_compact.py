@@ -7,7 +7,14 @@ torch = pytest.importorskip("torch")
 
 from emoclip.training.augmentation import AugmentConfig, blocks, frame, sharpen  # noqa: E402
 from emoclip.training.export.packing import folded  # noqa: E402
-from emoclip.training.mini.clips import ClipModel, FrameBank, PseudoClipRecipe, pseudo_clips, train_clips  # noqa: E402
+from emoclip.training.mini.clips import (  # noqa: E402
+    ClipModel,
+    FrameBank,
+    PseudoClipRecipe,
+    pseudo_clips,
+    train_clips,
+    weight_of,
+)
 from emoclip.training.mini.faces import held_out, near_duplicates  # noqa: E402
 from emoclip.training.nets.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig  # noqa: E402
 from emoclip.training.nets.losses import LogitScale, contrastive_loss, same_text_targets  # noqa: E402
@@ -168,9 +175,35 @@ def test_a_partial_clip_shows_its_apex_and_rests_elsewhere():
     views = torch.zeros(2, 1, 2)
     views[0, :, 0], views[1, :, 1] = 1.0, 1.0  # crop 0 shows something, crop 1 is neutral
     bank = FrameBank(views, views.expand(2, 2, 2).clone(), torch.zeros(3, 2), shares(torch.tensor([0, 4])))
-    clips = pseudo_clips(bank, torch.zeros(200, dtype=torch.long), 16, torch.tensor([1]), partial=1.0)
+    first, second = torch.zeros(200, dtype=torch.long), torch.ones(200, dtype=torch.long)
+    clips, shown = pseudo_clips(bank, first, second, 16, partial=1.0)
     assert torch.all(clips[..., 0].amax(1) == 1.0)
     assert float((clips[..., 1] > 0.5).float().mean()) > 0.3
+    seen = (clips[..., 0] > 0).float().mean(1)  # of frames that are not covered, the share that shows crop 0
+    assert float(torch.corrcoef(torch.stack([seen, shown]))[0, 1]) > 0.8
+    assert torch.all(pseudo_clips(bank, first, second, 16, partial=0.0)[1] == 1.0)
+
+
+def test_two_expressions_share_a_clip_by_time_and_a_neutral_face_says_little():
+    half, no, yes = torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([1.0])
+    assert float(weight_of(half, no, no, 3.0)) == 0.5
+    assert float(weight_of(half, no, yes, 3.0)) == 0.75
+    assert float(weight_of(half, yes, no, 3.0)) == 0.25
+    assert float(weight_of(torch.tensor([1.0]), yes, no, 3.0)) == 1.0
+
+
+def test_the_temporal_part_learns_to_change_sides_where_one_face_gives_way_to_another(tmp_path):
+    torch.manual_seed(0)
+    views = torch.nn.functional.normalize(torch.randn(8, 16), dim=-1)[:, None] + 0.02 * torch.randn(8, 2, 16)
+    bank = FrameBank(views, views, torch.randn(3, 16), shares(torch.arange(8)))
+    text = torch.nn.functional.normalize(views.mean(1), dim=-1)
+    recipe = PseudoClipRecipe(steps=1000, batch=8, frames=16, depth=1, others=1.0)
+    model = train_clips(recipe, bank, text, 10.0, tmp_path)
+    for first, then in ((0, 3), (3, 0), (5, 7)):
+        for before in (4, 8, 12):
+            clip = torch.cat([views[first, :1].expand(before, 16), views[then, :1].expand(16 - before, 16)])
+            said = model(clip[None]).detach() @ text[[first, then]].T
+            assert before == 8 or bool(said[0, 0] > said[0, 1]) == (before > 8)
 
 
 def test_near_duplicates_share_a_group_and_a_side():

@@ -1,8 +1,8 @@
 """Train the temporal part on pseudo-clips made from stills.
 
 There is no video in the training data, so clips are put together from frame embeddings: several jittered and
-degraded views of one crop, between neutral frames of another face (onset, apex, offset), with frames in which the
-face is covered or is no face at all.
+degraded views of one crop, between frames of another, neutral or not (onset, apex, offset), with frames in which the
+face is covered or is no face at all.  What people would say of such a clip is what they said of both, by time.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class PseudoClipRecipe:
     weight_decay: float = 0.05
     views: int = 4
     evenness: float = 1.0  # 0 draws classes as often as they are among the crops, 1 all alike
+    others: float = 0.5  # share of clips in which any crop is shown around the expression, not a neutral one
+    weight: float = 3.0  # of a second of expression against one of a neutral face
     trust: float = 1.0  # share of the learned correction that is kept; all of it suits crops the tower knows
     seed: int = 0
 
@@ -114,15 +116,16 @@ def frame_bank(tower: ImageTower, images: Tensor, shares: Tensor, views: int, se
     return FrameBank(torch.stack(clean, 1), torch.stack(poor, 1), junk, shares)
 
 
-def pseudo_clips(bank: FrameBank, rows: Tensor, length: int, neutral: Tensor, partial: float) -> Tensor:
-    """Return (B, length, D) clips of the crops in `rows`.
+def pseudo_clips(
+    bank: FrameBank, rows: Tensor, around: Tensor, length: int, partial: float
+) -> tuple[Tensor, Tensor]:
+    """Return (B, length, D) clips of the crops in `rows`, and the share of each (B,) that shows them.
 
-    neutral: rows of neutral crops.  partial: share of clips in which only some frames show the expression.
+    around: rows (B,) of what is shown before and after.  partial: share of clips in which anything else is.
     """
     count, views = len(rows), bank.views.shape[1]
     own = bank.views[rows[:, None], torch.randint(0, views, (count, length))]
-    other = neutral[torch.randint(0, len(neutral), (count, 1))].expand(count, length)
-    resting = bank.views[other, torch.randint(0, views, (count, length))]
+    resting = bank.views[around[:, None], torch.randint(0, views, (count, length))]
     # A trapezoid: onset, apex, offset.
     time = torch.linspace(0, 1, length)[None] if length > 1 else torch.full((1, 1), 0.5)
     middle, apex, ramp = (torch.rand(count, 1) for _ in range(3))
@@ -138,7 +141,19 @@ def pseudo_clips(bank: FrameBank, rows: Tensor, length: int, neutral: Tensor, pa
     bad = torch.rand(count, length) < torch.rand(count, 1) * 0.35 * (torch.rand(count, 1) < 0.6)
     bad.scatter_(1, shown[..., 0].argmax(1, keepdim=True), False)
     replaced = torch.where(torch.rand(count, length, 1) < 0.4, junk, poor)
-    return torch.where(bad[..., None], F.normalize(replaced, dim=-1), clips)
+    return torch.where(bad[..., None], F.normalize(replaced, dim=-1), clips), shown.mean(dim=(1, 2))
+
+
+def weight_of(shown: Tensor, neutral: Tensor, neutral_around: Tensor, weight: float) -> Tensor:
+    """Return how much of a clip is its expression's, 0 to 1.
+
+    shown: share of its time.  neutral, neutral_around: share of votes for neutral, of the crop and of what is around.
+    A second of expression counts `weight` times one of a neutral face, which says little; two expressions count alike,
+    so that where one follows another the clip changes sides in the middle.
+    """
+    own = shown * (weight + (1 - weight) * neutral)
+    rest = (1 - shown) * (weight + (1 - weight) * neutral_around)
+    return own / (own + rest)
 
 
 def train_clips(
@@ -146,8 +161,8 @@ def train_clips(
 ) -> ClipModel:
     """Train the temporal part.  class_text: (K, D) unit rows of the class sentences; scale: the logit scale.
 
-    Loss: cross-entropy with the class sentences and one minus the cosine to the crop's own
-    mean view, which keeps clips where other words than the classes' find them.
+    Loss: cross-entropy with the class sentences and one minus the cosine to the mean views of what is shown, which
+    keeps clips where other words than the classes' find them.
     """
     torch.manual_seed(recipe.seed)
     model = ClipModel(bank.views.shape[2], recipe.depth)
@@ -163,11 +178,22 @@ def train_clips(
         for step in count(progress.step):
             torch.manual_seed(recipe.seed + 1 + step)
             rows = torch.multinomial(share, recipe.batch)
+            resting = neutral[torch.randint(0, len(neutral), (recipe.batch,))]
+            any_crop = torch.randint(0, len(bank.shares), (recipe.batch,))
+            around = torch.where(torch.rand(recipe.batch) < recipe.others, any_crop, resting)
             length = int(torch.randint(1, recipe.frames + 1, ()))
-            clips = pseudo_clips(bank, rows, length, neutral, partial=0.6)
+            clips, shown = pseudo_clips(bank, rows, around, length, partial=0.6)
             embedding = F.normalize(model(clips), dim=-1)
-            loss = F.cross_entropy(scale * embedding @ class_text.T, bank.shares[rows])
-            yield loss + 1.0 * (1 - (embedding * whole[rows]).sum(1)).mean()
+            at_rest = bank.shares[:, NEUTRAL]
+            own = weight_of(shown, at_rest[rows], at_rest[around], recipe.weight)[:, None]
+            loss = F.cross_entropy(
+                scale * embedding @ class_text.T, own * bank.shares[rows] + (1 - own) * bank.shares[around]
+            )
+            yield (
+                loss
+                + 1
+                - F.cosine_similarity(embedding, own * whole[rows] + (1 - own) * whole[around]).mean()
+            )
 
     take_steps(
         Plan(recipe.steps, per_epoch=250, rate=falling(recipe.steps, 100, 0.01), clip=1.0),
