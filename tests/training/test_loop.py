@@ -213,7 +213,7 @@ def test_a_killed_run_resumed_ends_with_the_same_weights(tmp_path, monkeypatch, 
 
 def test_a_process_killed_at_any_moment_resumes_to_the_same_weights(tmp_path):
     manifest = make_clips(tmp_path / "data")
-    settings = ("loop.checkpoint_steps=1", "loop.epochs=30")
+    settings = ("loop.checkpoint_steps=1", "loop.epochs=10")
     script = (
         f"import sys; sys.path[:0] = {PLACES!r}\n"
         "from test_loop import tiny, train\n"
