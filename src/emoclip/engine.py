@@ -17,7 +17,10 @@ from emoclip.model import (
     Package,
     Precision,
     Runtime,
+    check_crops,
     covering_windows,
+    label_scores,
+    label_shares,
     label_vectors,
     load,
     mean_frames,
@@ -27,7 +30,7 @@ from emoclip.model import (
     unit,
 )
 from emoclip.model import package as packages
-from emoclip.prompts import NONE, Doubts, PromptSet, Taught, doubts, resolve
+from emoclip.prompts import NONE, Doubts, PromptSet, doubts, resolve
 from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
@@ -261,7 +264,8 @@ class EmoCLIP:
         """Embed labels as `embed_text` does, and say which of them are doubtful, without a warning."""
         prompts = resolve(labels)
         if prompts.taught:
-            return self._taught_rows(prompts.taught), Doubts()
+            package = self.package
+            return prompts.taught.for_model(package.digest, package.name, package.width), Doubts()
         if not all(prompt.parts for prompt in prompts.prompts) and self.package.rejection is None:
             raise ConfigError(
                 f"model {self.package.name} has no threshold for {NONE!r}; leave that label out"
@@ -285,7 +289,7 @@ class EmoCLIP:
 
         Raises InputError for anything else.
         """
-        _check_crops(crops)
+        check_crops(crops)
         return self.runtime.image(prepare(crops, self.package.pixels))
 
     def embed_clip(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -336,15 +340,7 @@ class EmoCLIP:
         `none of these` counts as a label whose cosine is always the package's threshold, so it wins where no label
         reaches that.  Of taught labels, text (K, 2 D + 1), clips are (..., 2 D), see `compared`.
         """
-        if text.shape[1] == clips.shape[-1] + 1:
-            logits = clips.astype(np.float64) @ text[:, :-1].T.astype(np.float64) + text[:, -1]
-        else:
-            cosines = clips.astype(np.float64) @ text.T.astype(np.float64)
-            cosines[..., ~text.any(axis=1)] = self.package.rejection
-            logits = self.package.logit_scale * cosines
-        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-        return shares
+        return label_shares(clips, text, self.package.logit_scale, self.package.rejection)
 
     def intensities(self, clips: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float64]:
         """How strongly each label shows, whatever the other labels are.  Shapes as in `probabilities`; in [0, 1].
@@ -354,22 +350,7 @@ class EmoCLIP:
         """
         if self.package.intensity is None:
             raise ConfigError(f"model {self.package.name} has no calibrated scores; leave --scores out")
-        slope, offset = self.package.intensity
-        cosines = clips.astype(np.float64) @ text.T.astype(np.float64)
-        scores: NDArray[np.float64] = 1 / (1 + np.exp(-(slope * cosines + offset)))
-        scores[..., ~text.any(axis=1)] = np.nan
-        return scores
-
-    def _taught_rows(self, taught: Taught) -> NDArray[np.float32]:
-        rows = taught.matrix()
-        if taught.model != self.package.digest:
-            raise ConfigError(
-                f"labels: were taught with another model, {taught.model_name}, than {self.package.name}; "
-                "name that one with --model, or teach them again"
-            )
-        if rows.shape[1] != 2 * self.package.width + 1:
-            raise ConfigError(f"labels: do not fit the model {self.package.name}; teach them again")
-        return rows
+        return label_scores(clips, text, *self.package.intensity)
 
     def _sampling_rate(self, video: Video, start_s: float, end_s: float | None) -> float:
         # A short input is sampled more densely, so that it fills one clip where it has the frames.
@@ -415,14 +396,3 @@ class EmoCLIP:
             seen_at_s=person.largest[1],
             box=person.largest[2],
         )
-
-
-def _check_crops(crops: Any) -> None:
-    wanted = "give arrays (h, w, 3) uint8 RGB"
-    if isinstance(crops, (str, bytes)) or not isinstance(crops, (Sequence, np.ndarray)):
-        raise InputError(f"crops: a {type(crops).__name__} is no list of crops; {wanted}")
-    for at, crop in enumerate(crops):
-        if not isinstance(crop, np.ndarray):
-            raise InputError(f"crops[{at}]: is a {type(crop).__name__}; {wanted}")
-        if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or not crop.size:
-            raise InputError(f"crops[{at}]: is {crop.dtype} of shape {crop.shape}; {wanted}")

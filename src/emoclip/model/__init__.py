@@ -6,9 +6,11 @@ from emoclip.model.fields import Fields, shown
 from emoclip.model.hub import load
 from emoclip.model.onnxfile import FLOAT, Value
 from emoclip.model.package import Package, cache_folder, check_values
-from emoclip.model.pixels import PixelSpec, prepare
+from emoclip.model.pixels import PixelSpec, check_crops, prepare
 from emoclip.model.rules import (
     covering_windows,
+    label_scores,
+    label_shares,
     label_vectors,
     largest,
     mean_frames,
@@ -30,10 +32,13 @@ __all__ = [
     "Value",
     "add_to_card",
     "cache_folder",
+    "check_crops",
     "check_target",
     "check_values",
     "cores",
     "covering_windows",
+    "label_scores",
+    "label_shares",
     "label_vectors",
     "largest",
     "load",

@@ -1,4 +1,4 @@
-"""Rules that training and every use of a package share: a clip's windows, the largest face, a label's vector."""
+"""Rules that every use of a package shares: a clip's windows, the largest face, a label's vector, share and score."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -75,3 +75,35 @@ def mean_frames(clips: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.
     """Unit means (N, D) of the unit embeddings of each clip's frames.  clips: N arrays (T, D)."""
     means = [unit(frames).mean(axis=0) for frames in clips]
     return unit(np.reshape(means, (len(clips), width)).astype(np.float32))
+
+
+def label_shares(
+    clips: NDArray[np.float32], text: NDArray[np.float32], scale: float, rejection: float | None
+) -> NDArray[np.float64]:
+    """Return the probabilities (..., K) of labels among themselves: the softmax of scaled cosines.
+
+    clips: (..., D) unit.  text: (K, D) unit rows; a zero row is a label whose cosine is always `rejection`.
+    Of taught labels text is (K, 2 D + 1) and clips are (..., 2 D): weights and a constant that give the logits.
+    """
+    if text.shape[1] == clips.shape[-1] + 1:
+        logits = clips.astype(np.float64) @ text[:, :-1].T.astype(np.float64) + text[:, -1]
+    else:
+        cosines = clips.astype(np.float64) @ text.T.astype(np.float64)
+        cosines[..., ~text.any(axis=1)] = rejection
+        logits = scale * cosines
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def label_scores(
+    clips: NDArray[np.float32], text: NDArray[np.float32], slope: float, offset: float
+) -> NDArray[np.float64]:
+    """Return how strongly each label shows by itself, (..., K) in [0, 1]: a logistic curve of its cosine.
+
+    clips: (..., D) unit.  text: (K, D) unit rows; a zero row has no score, NaN.
+    """
+    cosines = clips.astype(np.float64) @ text.T.astype(np.float64)
+    scores: NDArray[np.float64] = 1 / (1 + np.exp(-(slope * cosines + offset)))
+    scores[..., ~text.any(axis=1)] = np.nan
+    return scores

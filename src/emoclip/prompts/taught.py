@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError
+from emoclip.errors import ConfigError, InputError
 
 FORMAT = 1
 SUFFIX = ".labels"
@@ -34,6 +34,21 @@ class Taught:
     def matrix(self) -> NDArray[np.float32]:
         """Return the rows as an array (K, 2 D + 1)."""
         return np.asarray(self.rows, np.float32)
+
+    def for_model(self, digest: str, name: str, width: int) -> NDArray[np.float32]:
+        """Return the matrix for the model with this digest, whose embeddings have `width` numbers.
+
+        Raises ConfigError if the labels were taught with another one.
+        """
+        rows = self.matrix()
+        if self.model != digest:
+            raise ConfigError(
+                f"labels: were taught with another model, {self.model_name}, than {name}; "
+                "name that one with --model, or teach them again"
+            )
+        if rows.shape[1] != 2 * width + 1:
+            raise ConfigError(f"labels: do not fit the model {name}; teach them again")
+        return rows
 
 
 def is_taught(labels: object) -> bool:
