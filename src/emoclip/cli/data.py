@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emoclip.cli.console import emit, progress_bars, say, stdout_console, table, warn
-from emoclip.cli.evaluate import read_dataset
-from emoclip.cli.options import ClassOrder, Compound, DatasetName, Frames, Layout, Root
+from emoclip.cli.dataset import DatasetName, Reading, Root
+from emoclip.cli.options import spread
 
 if TYPE_CHECKING:
     from emoclip.datasets import Dataset
@@ -18,13 +18,10 @@ app = typer.Typer(help="Check data sets on disk; write them as neutral manifests
 
 
 @app.command("check")
+@spread
 def check(
     dataset: DatasetName,
     root: Root,
-    compound: Compound = False,
-    layout: Layout = None,
-    frames: Frames = None,
-    class_order: ClassOrder = None,
     thorough: Annotated[
         bool, typer.Option("--thorough", help="Decode every frame, not only first and last ones.")
     ] = False,
@@ -33,6 +30,8 @@ def check(
         typer.Option("--json", help="Write what was found as JSON; - for stdout.", show_default=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing --json file.")] = False,
+    *,
+    given: Reading,
 ) -> int:
     """Compare a data set's lists, files and published counts.  Exit code 1: something would spoil scores."""
     from emoclip.datasets.check import check as check_dataset
@@ -41,7 +40,7 @@ def check(
     to_stdout = str(json_file) == "-"
     if json_file and not to_stdout:
         check_writable(json_file, force=force)
-    data = read_dataset(dataset, root, compound, layout, frames, class_order)
+    data = given.read(dataset, root)
     with progress_bars() as bars:
         bar = bars.add_task("looking at clips", total=len({clip.id for clip in data.clips}))
         report = check_dataset(
@@ -58,6 +57,7 @@ def check(
 
 
 @app.command("manifest")
+@spread
 def manifest(
     dataset: DatasetName,
     root: Root,
@@ -69,11 +69,9 @@ def manifest(
     ],
     split: Annotated[str | None, typer.Option("--split", help="Only this split.", show_default="all")] = None,
     fold: Annotated[int | None, typer.Option("--fold", help="Only this fold.", show_default="all")] = None,
-    compound: Compound = False,
-    layout: Layout = None,
-    frames: Frames = None,
-    class_order: ClassOrder = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    *,
+    given: Reading,
 ) -> None:
     """Write a data set as a manifest: path, label, caption, fold, split, subject."""
     from emoclip.datasets.manifest import write
@@ -83,7 +81,7 @@ def manifest(
     if out.suffix.lower() not in (".csv", ".parquet"):
         raise OutputError(f"{out}: a manifest is a .csv or .parquet file; name it so")
     check_writable(out, force=force)
-    data = read_dataset(dataset, root, compound, layout, frames, class_order)
+    data = given.read(dataset, root)
     clips = data.select(split, fold)
     write(clips, out, force=force)
     for note in data.notes:

@@ -1,11 +1,17 @@
 """Options that several commands share, so that each has one name, one help text and one default everywhere."""
 
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
 from emoclip.config import FaceConfig
+
+Returned = TypeVar("Returned")
 
 DETECTOR = FaceConfig.detector
 MAX_FACES = FaceConfig.max_faces
@@ -86,47 +92,27 @@ Calibration = Annotated[
     ),
 ]
 
-# Of commands that read a data set.
-DatasetName = Annotated[
-    str, typer.Argument(metavar="DATASET", help="mafw, dfew, ferv39k, afew, or manifest.", show_default=False)
-]
-Root = Annotated[
-    Path, typer.Option("--root", help="The data set's folder; for manifest the file.", show_default=False)
-]
-Fold = Annotated[str, typer.Option("--fold", help="A fold, or all.")]
-Split = Annotated[
-    str | None, typer.Option("--split", help="A split, or all.", show_default="the set's test split")
-]
-Compound = Annotated[bool, typer.Option("--compound", help="MAFW's compound set.")]
-Layout = Annotated[
-    str | None,
-    typer.Option("--layout", help="official, emoclip or dferclip.", show_default="recognised by itself"),
-]
-Frames = Annotated[
-    str | None,
-    typer.Option("--frames", help="Part of the name of the frames' folder, where there are several."),
-]
-ClassOrder = Annotated[
-    str | None, typer.Option("--class-order", help="What the indices in a list mean: a, b, c, ...")
-]
-DatasetFaces = Annotated[
-    str | None,
-    typer.Option(
-        "--faces",
-        help="full: the frames are face crops; largest: find the largest face.",
-        show_default="full for cropped sets",
-    ),
-]
-SamplingRule = Annotated[
-    str,
-    typer.Option("--sampling", help="even: frames over the whole clip; paper: the official random window."),
-]
-Seeds = Annotated[
-    str | None, typer.Option("--seed", help="Seeds of --sampling paper: N[,N...].", show_default="0")
-]
-Every = Annotated[int, typer.Option("--every", min=1, help="Keep every k-th frame, with --sampling paper.")]
-Cache = Annotated[
-    Path | None,
-    typer.Option("--cache", help="Folder in which embeddings are kept.", show_default="the user's cache"),
-]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no embeddings; a killed run starts anew.")]
+
+def spread(command: Callable[..., Returned]) -> Callable[..., Returned]:
+    """Give a command, in place of its parameter `given`, the fields of that one's dataclass as options of its own.
+
+    Typer reads options off a signature, so commands with many in common can share them only so.
+    """
+    kind = get_type_hints(command)["given"]
+    hints = get_type_hints(kind, include_extras=True)
+    shared = [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in fields(kind)
+    ]
+
+    @wraps(command)
+    def run(**values: Any) -> Returned:
+        given = kind(**{option.name: values.pop(option.name) for option in shared})
+        return command(**values, given=given)
+
+    options: list[Parameter] = []
+    for own in signature(command).parameters.values():
+        options += shared if own.name == "given" else [own.replace(kind=Parameter.KEYWORD_ONLY)]
+    run.__signature__ = Signature(options)  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in options}
+    return run

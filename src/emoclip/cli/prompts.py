@@ -8,34 +8,8 @@ import typer
 
 from emoclip.characters import visible
 from emoclip.cli.console import emit, say, stdout_console, table, warn
-from emoclip.cli.evaluate import (
-    embed_with_progress,
-    face_config,
-    fold_number,
-    read_dataset,
-    samplings,
-    say_dataset,
-    store_folder,
-)
-from emoclip.cli.options import (
-    Cache,
-    ClassOrder,
-    Compound,
-    DatasetFaces,
-    DatasetName,
-    Every,
-    Fold,
-    Frames,
-    Layout,
-    NoCache,
-    Provider,
-    Root,
-    SamplingRule,
-    Seeds,
-    Split,
-    Strict,
-    Threads,
-)
+from emoclip.cli.dataset import DatasetName, Root, Scoring, say_dataset, score_cells
+from emoclip.cli.options import Strict, spread
 
 app = typer.Typer(help="Show what labels become; compare wordings on a data set.", no_args_is_help=True)
 
@@ -73,6 +47,7 @@ def show(
 
 
 @app.command("compare")
+@spread
 def compare(
     dataset: DatasetName,
     root: Root,
@@ -85,26 +60,14 @@ def compare(
         ),
     ],
     model: Annotated[str, typer.Option("--model", "-m", help="Model package.")] = "mini",
-    fold: Fold = "all",
-    split: Split = None,
-    compound: Compound = False,
-    layout: Layout = None,
-    frames: Frames = None,
-    class_order: ClassOrder = None,
-    faces: DatasetFaces = None,
-    sampling: SamplingRule = "even",
-    seed: Seeds = None,
-    every: Every = 4,
-    cache: Cache = None,
-    no_cache: NoCache = False,
-    threads: Threads = None,
-    provider: Provider = "CPU",
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write the ranking as JSON; - for stdout.", show_default=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing --json file.")] = False,
     strict: Strict = False,
+    *,
+    given: Scoring,
 ) -> None:
     """Rank wordings on a data set, and show how far scores swing with the wording.
 
@@ -112,7 +75,7 @@ def compare(
     """
     from emoclip.engine import EmoCLIP
     from emoclip.errors import ConfigError
-    from emoclip.evaluation import class_prompts, classify, compare_wordings, make_task, open_store
+    from emoclip.evaluation import class_prompts, classify, compare_wordings
     from emoclip.files import check_writable, write_text
 
     to_stdout = str(json_file) == "-"
@@ -121,20 +84,19 @@ def compare(
     wordings = list(dict.fromkeys(prompts))
     if len(wordings) < 2:
         raise ConfigError("--prompts: give at least two to compare, e.g. --prompts names --prompts mine.yaml")
-    data = read_dataset(dataset, root, compound, layout, frames, class_order)
-    task = make_task(data, split, fold_number(fold))
+    data = given.read(dataset, root)
+    task = given.task(data)
     prompt_sets = [class_prompts(data, wording) for wording in wordings]
-    config = face_config(data, faces)
-    loaded = EmoCLIP.load(model, threads=threads, provider=provider)
+    faces = given.face_config(data)
+    loaded = EmoCLIP.load(model, threads=given.threads, provider=given.provider)
     for prompt_set in prompt_sets:
         loaded.embed_text(prompt_set, strict=strict)
-    rules = samplings(loaded, sampling, seed, every)
-    say_dataset(task, config)
-    with open_store(loaded.package, store_folder(cache, no_cache)) as store:
-        embeddings = embed_with_progress(loaded, task, rules, config, store)
+    rules = given.samplings(loaded)
+    say_dataset(task, faces)
+    embeddings = given.embed(loaded, task, rules, faces)
     found = compare_wordings(
         [
-            classify(loaded, task, rules, config, embeddings, wording, prompt_set)
+            classify(loaded, task, rules, faces, embeddings, wording, prompt_set)
             for wording, prompt_set in zip(wordings, prompt_sets, strict=True)
         ]
     )
@@ -152,11 +114,8 @@ def compare(
 def _print(found: dict[str, Any]) -> None:
     ranked = table("prompts", figures=("UAR %", "95 %", "WAR %", "95 %", "p to best"))
     for row in found["ranked"]:
-        cells = [row["prompts"]]
-        for key in ("uar", "war"):
-            low, high = row["ci95"][key]
-            cells += [f"{100 * row[key]:.2f}", f"{100 * low:.1f}-{100 * high:.1f}"]
-        ranked.add_row(*cells, "" if row["p"] is None else f"{row['p']:.3f}")
+        p = "" if row["p"] is None else f"{row['p']:.3f}"
+        ranked.add_row(row["prompts"], *score_cells(row), p)
     stdout_console().print(ranked)
     swing = found["swing"]
     say(
