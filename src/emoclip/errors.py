@@ -1,5 +1,7 @@
 """What can go wrong, in the user's words: every message is one line with a name, a reason and a remedy."""
 
+from collections.abc import Sequence
+
 
 class EmoclipError(Exception):
     """Base of every error this package raises on purpose."""
@@ -35,3 +37,8 @@ def reason(error: BaseException) -> str:
     """Return the first line of what a library says, short and with characters that steer a terminal made visible."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """Join names for a message of one line; of many, the first ones and the count of the others."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

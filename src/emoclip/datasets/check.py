@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from emoclip.datasets.clips import Clip, Dataset
-from emoclip.errors import InputError
+from emoclip.errors import InputError, few
 from emoclip.video import is_picture, natural_order, open_video, read_picture
 
 WORKERS = 2
@@ -197,6 +197,4 @@ def _check_files(dataset: Dataset, clips: Sequence[Clip], seen: Sequence[_Seen],
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} clip{'s' if len(names) > 1 else ''} ({shown}{more})"
+    return f"{len(names)} clip{'s' if len(names) > 1 else ''} ({few(names, SHOWN)})"

@@ -12,7 +12,7 @@ from typing import Any
 
 from emoclip.datasets import rows
 from emoclip.datasets.clips import Clip, Dataset
-from emoclip.errors import ConfigError, InputError
+from emoclip.errors import ConfigError, InputError, reason
 from emoclip.files import atomic_path
 from emoclip.prompts import canonical
 
@@ -113,7 +113,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             _check_columns(path, names)
             table = file.read(columns=[name for name in (*COLUMNS, "image") if name in names])
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: is no readable Parquet file ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: is no readable Parquet file ({reason(error)})") from None
     for number, row in enumerate(table.to_pylist(), start=1):
         yield f"{path}, row {number}", row
 

@@ -20,7 +20,6 @@ Pixels = NDArray[np.uint8]
 Picks = NDArray[np.int64]
 
 PAPER_LENGTH = 32
-PAPER_EVERY = 4
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from emoclip.errors import PackageError
+from emoclip.errors import PackageError, reason
 from emoclip.files import sha256
 from emoclip.model import package as packages
 from emoclip.model.fields import shown
@@ -296,7 +296,6 @@ def _hub_errors(name: str, by_hand: str) -> Iterator[None]:
     except errors.HFValidationError:
         raise PackageError(f"{name}: is no name on the hub, which are ORGANISATION/NAME; check it") from None
     except Exception as error:  # three clients below the hub's, each with kinds of its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if isinstance(error, OSError) and error.errno in (
             errno.ENOSPC,
             errno.EDQUOT,
@@ -307,4 +306,4 @@ def _hub_errors(name: str, by_hand: str) -> Iterator[None]:
                 f"{name}: cannot be stored ({error.strerror}: {error.filename}); "
                 "make room, or set EMOCLIP_CACHE to a folder on another disk"
             ) from None
-        raise PackageError(f"{name}: the hub cannot be reached ({reason}); {by_hand}") from None
+        raise PackageError(f"{name}: the hub cannot be reached ({reason(error)}); {by_hand}") from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError, LabelWarning
+from emoclip.errors import InputError, LabelWarning, few
 
 # How far apart two labels' logits can be for any face at all: the logit scale times the distance of their vectors.
 # Measured on 840 training crops of FER-2013 with the bundled model and two labels at a time (docs/predict.md).
@@ -102,5 +102,5 @@ def _names(labels: Sequence[str] | Sequence[tuple[str, ...]]) -> str:
 
 def _listed(names: list[str], last: str) -> str:
     if len(names) > _NAMED:
-        return ", ".join(names[:_NAMED]) + f" and {len(names) - _NAMED} more"
+        return few(names, _NAMED)
     return ", ".join(names[:-1]) + last + names[-1]

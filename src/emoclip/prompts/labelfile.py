@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from emoclip.errors import InputError
+from emoclip.errors import InputError, reason
 
 MAX_BYTES = 2 << 20  # five thousand labels of four sentences each are half of it
 _DEEPEST = 2  # a mapping, and in it lists of sentences
@@ -34,10 +34,10 @@ def read_mapping(path: Path) -> dict[Any, Any]:
             f"{path}: is nested too deeply; map each label to its sentences, no deeper"
         ) from None
     except Exception as error:  # PyYAML raises Index-, Key-, Type- and AttributeErrors for odd tags, too
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        why = reason(error)
         if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
-            reason = f"line {error.problem_mark.line + 1}: {error.problem}"[:200]
-        raise InputError(f"{path}: is not readable YAML or JSON in UTF-8 ({reason}); fix the file") from None
+            why = f"line {error.problem_mark.line + 1}: {error.problem}"[:200]
+        raise InputError(f"{path}: is not readable YAML or JSON in UTF-8 ({why}); fix the file") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: must map each label to one or more sentences, e.g. 'bored: a bored face'")
     return content
@@ -62,8 +62,8 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        reason = f"byte {error.start}: {error.reason}"
-        raise InputError(f"{path}: is not readable YAML or JSON in UTF-8 ({reason}); fix the file") from None
+        why = f"byte {error.start}: {error.reason}"
+        raise InputError(f"{path}: is not readable YAML or JSON in UTF-8 ({why}); fix the file") from None
     except ValueError as error:  # a NUL in the name
         raise InputError(f"{str(path)!r}: cannot be read ({error})") from None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from emoclip.errors import InputError
+from emoclip.errors import InputError, reason
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ def _read(path: Path) -> list[Scale]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: is not readable YAML in UTF-8 ({reason}); fix the file") from None
+        raise InputError(f"{path}: is not readable YAML in UTF-8 ({reason(error)}); fix the file") from None
     return _scales(content, str(path))
 
 

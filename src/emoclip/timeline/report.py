@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from emoclip import __version__
 from emoclip.drawing import clock, page
+from emoclip.errors import few
 from emoclip.results import LabelSummary, Peak, Segment, Timeline, Track, Window, WindowStatus
 
 MAX_CHARTS = 20  # faces with a chart of their own; the others of a crowd are named in the notes
@@ -81,9 +82,8 @@ def _notes(timeline: Timeline, charted: list[Track]) -> list[str]:
         lines.append(f"Mean detection score of the windows read: {sum(scores) / len(scores):.2f} of 1.")
     others = [track for track in timeline.tracks if track not in charted]
     if others:
-        named = [f"{track.track_id} ({clock(track.start_s)} – {clock(track.end_s)})" for track in others[:50]]
-        more = f" and {len(others) - 50} more" if len(others) > 50 else ""
-        lines.append(f"Faces without a chart, seen too briefly or too poorly: {', '.join(named)}{more}.")
+        named = [f"{track.track_id} ({clock(track.start_s)} – {clock(track.end_s)})" for track in others]
+        lines.append(f"Faces without a chart, seen too briefly or too poorly: {few(named, 50)}.")
     return lines + [f"The video, {warning}." for warning in timeline.warnings]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.characters import is_encodable
-from emoclip.errors import InputError
+from emoclip.errors import InputError, few
 from emoclip.files import told
 from emoclip.video.pictures import Say, is_picture, natural_order, opened
 
@@ -77,8 +77,7 @@ def beside_clip(paths: Sequence[Path]) -> str:
 
 
 def _named(paths: Sequence[Path]) -> str:
-    names = ", ".join(path.name if is_encodable(path.name) else told(path) for path in paths[:NAMED])
-    return names + (f" and {len(paths) - NAMED} more" if len(paths) > NAMED else "")
+    return few([path.name if is_encodable(path.name) else told(path) for path in paths], NAMED)
 
 
 def are_frames(pictures: Sequence[Path]) -> bool:
