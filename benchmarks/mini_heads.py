@@ -8,6 +8,7 @@ scored on held-out train crops with the class sentences.  About 5 minutes on one
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 
 from emoclip.training.mini.captions import read_captions
 from emoclip.training.mini.faces import CLASSES, held_out, near_duplicates, read_faces
-from emoclip.training.mini.images import ImageModel
-from emoclip.training.nets.compact import ImageTowerConfig, TextHead
+from emoclip.training.mini.images import read_model
+from emoclip.training.nets.compact import TextHead
 from emoclip.training.nets.losses import LogitScale, contrastive_loss, same_text_targets
-from emoclip.training.nets.state import load_weights
+from emoclip.training.resume import Trained
+from emoclip.training.stepping import Plan, falling, take_steps
 
 
 class Heads:
@@ -36,14 +38,13 @@ class Heads:
         self.train, self.held = torch.from_numpy(~held & usable & has_mesh), torch.from_numpy(held & usable)
         self.described = captions.described[:, 1].float()  # after what people said
         self.sentences = torch.stack([bank[0] for bank in captions.classes[: len(CLASSES)]])
-        features = self._features(run, torch.from_numpy(faces.images)[:, None], faces.points.shape[1])
+        features = self._features(run, torch.from_numpy(faces.images)[:, None])
         seen = features[self.train]
         self.features = (features - seen.mean(0)) / (seen.std(0) + 1e-3)
 
     @torch.no_grad()
-    def _features(self, run: Path, images: Tensor, points: int) -> Tensor:
-        model = ImageModel(ImageTowerConfig(), points).eval()
-        model.load_state_dict(load_weights(run / "geometry" / "model.safetensors"))
+    def _features(self, run: Path, images: Tensor) -> Tensor:
+        model = read_model(run / "geometry")
         rows = []
         for batch in images.split(512):
             maps = model.tower.feature_map(batch.float() / 255)
@@ -58,20 +59,21 @@ class Heads:
         ]
         image = nn.Sequential(nn.Linear(self.features.shape[1], 256), nn.GELU(), nn.Linear(256, 256))
         head, scale = TextHead(384, 256), LogitScale()
-        learned = [*image.parameters(), *head.parameters(), *scale.parameters()]
-        optimizer = torch.optim.AdamW(learned, lr=2e-3, weight_decay=0.05)
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = 2e-3 * (1 - step / steps)
-            rows = torch.cat([c[torch.randint(0, len(c), (256 // len(by_class),))] for c in by_class])
-            sentences, described = self.sentences[self.labels[rows]], self.described[rows]
-            chosen = {"class": 1.0, "sample": 0.0, "both": 0.5}[text]
-            texts = torch.where(torch.rand(len(rows), 1) < chosen, sentences, described)
-            alike = F.softmax((texts @ texts.T - 1) / 0.03, dim=1)
-            targets = same_text_targets(self.labels[rows]) if text == "class" else alike
-            loss = contrastive_loss(image(self.features[rows]), head(texts), scale(), targets)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        model = nn.ModuleDict({"image": image, "head": head, "scale": scale})
+
+        def losses(_: object) -> Iterator[Tensor]:
+            while True:
+                rows = torch.cat([c[torch.randint(0, len(c), (256 // len(by_class),))] for c in by_class])
+                sentences, described = self.sentences[self.labels[rows]], self.described[rows]
+                chosen = {"class": 1.0, "sample": 0.0, "both": 0.5}[text]
+                texts = torch.where(torch.rand(len(rows), 1) < chosen, sentences, described)
+                alike = F.softmax((texts @ texts.T - 1) / 0.03, dim=1)
+                targets = same_text_targets(self.labels[rows]) if text == "class" else alike
+                yield contrastive_loss(image(self.features[rows]), head(texts), scale(), targets)
+
+        optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
+        plan = Plan(steps, per_epoch=steps, rate=falling(steps))
+        take_steps(plan, Trained(model, [optimizer]), losses, note=lambda line: None)
         with torch.no_grad():
             faces = F.normalize(image(self.features[self.held]), dim=1)
             return (faces @ F.normalize(head(self.sentences), dim=1).T).argmax(1)

@@ -17,6 +17,7 @@ from lightning.fabric import Fabric  # noqa: E402
 from emoclip.errors import ConfigError, InputError, OutputError  # noqa: E402
 from emoclip.training import loop, resume  # noqa: E402
 from emoclip.training.export.checkpoint import import_checkpoint  # noqa: E402
+from emoclip.training.nets.model import VideoTextModel  # noqa: E402
 from emoclip.training.nets.state import load_weights, load_with_metadata  # noqa: E402
 from emoclip.training.recipe import LossRecipe, OptimiserRecipe, Recipe, load_recipe  # noqa: E402
 from emoclip.training.run import train  # noqa: E402
@@ -60,7 +61,7 @@ def test_three_steps_are_the_official_codes(shared):
     )
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     fabric = Fabric(accelerator="cpu", devices=1)
-    pairs, optimizer = fabric.setup(loop.Pairs(model), loop.make_optimizer(model, Recipe().optimiser))
+    pairs, optimizer = fabric.setup(model, loop.make_optimizer(model, Recipe().optimiser))
     pairs.train()
     for expected in after["losses"]:
         clips, texts, scale = pairs(given["frames"], given["tokens"][:3])
@@ -197,10 +198,10 @@ def test_a_killed_run_resumed_ends_with_the_same_weights(tmp_path, monkeypatch, 
     straight = train(recipe, manifest, tmp_path / "straight")
     kept, step = weights(straight), loop._step
 
-    def dies(run, pairs, optimizer, group, order, progress):
+    def dies(run, wrapped, optimizer, group, order, progress):
         if progress.step == at:
             raise Killed
-        return step(run, pairs, optimizer, group, order, progress)
+        return step(run, wrapped, optimizer, group, order, progress)
 
     monkeypatch.setattr(loop, "_step", dies)
     with pytest.raises(Killed):
@@ -327,7 +328,7 @@ def test_a_whole_run_in_two_processes_ends_like_one(two_processes, tmp_path):
 
 def one_step(path):
     """Save loss and gradients of one batch of 8 clips, in as many processes as there are."""
-    from emoclip.training.nets.model import VideoTextModel
+
     from emoclip.training.nets.temporal import TemporalConfig
     from emoclip.training.run import make_fabric
 
@@ -350,7 +351,7 @@ def one_step(path):
     video, tokens = torch.randn(8, 5, 3, 4, 4), torch.randint(0, 9, (8, 6))
     positives = torch.tensor([0, 1, 2, 0, 3, 4, 1, 5])
     fabric = make_fabric(Recipe(), Path(path).parent)
-    pairs, _ = fabric.setup(loop.Pairs(model), loop.make_optimizer(model, OptimiserRecipe()))
+    pairs, _ = fabric.setup(model, loop.make_optimizer(model, OptimiserRecipe()))
     share = slice(
         fabric.global_rank * 8 // fabric.world_size, (fabric.global_rank + 1) * 8 // fabric.world_size
     )
@@ -370,7 +371,7 @@ def one_step(path):
 def test_a_loss_that_is_no_number_stops_keeps_the_checkpoint_and_names_the_clips(tmp_path, monkeypatch):
     manifest = make_clips(tmp_path / "data")
     recipe = tiny("loop.checkpoint_steps=1")
-    encode = loop.Pairs.forward
+    encode = VideoTextModel.forward
 
     def broken(self, video, text):
         clips, texts, scale = encode(self, video, text)
@@ -380,7 +381,7 @@ def test_a_loss_that_is_no_number_stops_keeps_the_checkpoint_and_names_the_clips
         return clips, texts, scale
 
     broken.calls = 0
-    monkeypatch.setattr(loop.Pairs, "forward", broken)
+    monkeypatch.setattr(VideoTextModel, "forward", broken)
     with pytest.raises(InputError) as caught:
         train(recipe, manifest, tmp_path / "run")
     order = loop.EpochBatches([s.label for s in _samples(recipe, manifest).train], recipe, 1)

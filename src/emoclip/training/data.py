@@ -176,13 +176,8 @@ class EpochBatches(Sampler[list[tuple[int, int, int]]]):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.epoch, self.first, self.rank, self.world, self.batch = (
-            epoch,
-            first,
-            rank,
-            world,
-            recipe.loop.batch,
-        )
+        self.epoch, self.first, self.batch = epoch, first, recipe.loop.batch
+        self.rank, self.world = rank, world
         if self.batch % world:
             raise InputError(
                 f"loop.batch={self.batch} does not divide over {world} processes; pass a multiple of {world}"

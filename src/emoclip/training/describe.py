@@ -186,6 +186,9 @@ def cues(measures: NDArray[np.float32], population: Population) -> list[Cue]:
     def pair(name: str) -> tuple[float, float]:
         return value(f"{name}_right"), value(f"{name}_left")
 
+    def sided(part: str, amount: float, above: str, below: str) -> None:
+        found.append((part, abs(amount), above if amount > 0 else below))
+
     def both_ways(up: str, down: str | None, amount: float, side: str = "") -> None:
         if amount > 0:
             found.append((up, amount, side))
@@ -208,29 +211,24 @@ def cues(measures: NDArray[np.float32], population: Population) -> list[Cue]:
         found.append(("mouth open", value("mouth_open"), ""))
     both_ways("mouth wide", "mouth narrow", width)
     both_ways("corners up", "corners down", (corner_right + corner_left) / 2)
-    uneven = (corner_left - corner_right) * (1 - turned)
-    found.append(("corner one-sided", abs(uneven), "left" if uneven > 0 else "right"))
-    found.append(
-        ("upper lip raised", -value("upper_lip_raise"), "")
-    )  # the gap under the nose, so small is raised
+    sided("corner one-sided", (corner_left - corner_right) * (1 - turned), "left", "right")
+    found.append(("upper lip raised", -value("upper_lip_raise"), ""))  # the gap under the nose
     found.append(("thick lips", value("lip_thickness") if openness < 0.1 else 0.0, ""))
     both_ways("eyes wide", "eyes narrow", (eye_right + eye_left) / 2)
-    uneven = (eye_left - eye_right) * (1 - turned)
-    found.append(("wink", abs(uneven) / 2, "right" if uneven > 0 else "left"))
+    sided("wink", (eye_left - eye_right) * (1 - turned) / 2, "right", "left")
     both_ways("brows raised", "brows lowered", (inner + outer) / 2)
     both_ways("inner brows raised", "inner brows lowered", 1.5 * (inner - outer))
     found.append(("brows together", -value("brow_gap"), ""))
-    uneven = (outer_left + inner_left - outer_right - inner_right) / 2 * (1 - turned)
-    found.append(("brow one-sided", abs(uneven), "left" if uneven > 0 else "right"))
+    uneven = outer_left + inner_left - outer_right - inner_right
+    sided("brow one-sided", uneven / 2 * (1 - turned), "left", "right")
     both_ways("cheeks raised", "cheeks flat", value("cheek_raise"))
     found.append(("nose wrinkled", -value("nose_wing_height") - max(0.0, width), ""))
     found.append(("nose wide", value("nose_width"), ""))
     found.append(("jaw", value("jaw_drop") - 0.5, ""))
-    roll, yaw, gaze = value("head_roll_deg"), value("head_yaw_proxy"), sum(pair("gaze")) / 2
-    found.append(("roll", abs(roll) * 0.8, "left" if roll < 0 else "right"))
-    found.append(("yaw", abs(yaw) * 0.8, "left" if yaw > 0 else "right"))
+    sided("roll", 0.8 * value("head_roll_deg"), "right", "left")
+    sided("yaw", 0.8 * value("head_yaw_proxy"), "left", "right")
     both_ways("head down", "head up", value("head_pitch_proxy") * 0.8)
-    found.append(("gaze", abs(gaze) * 0.8, "left" if gaze > 0 else "right"))
+    sided("gaze", 0.8 * (sum(pair("gaze")) / 2), "left", "right")
 
     graded = []
     for part, strength, side in found:
@@ -267,11 +265,12 @@ def describe(
         if generator.random() < 0.5:
             generator.shuffle(chosen)  # type: ignore[arg-type]  # a list shuffles in place
         words = [cue.phrases[generator.integers(len(cue.phrases))] for cue in chosen]
-        sentences.append(template.format(cues=_joined(words)))
+        sentences.append(template.format(cues=joined(words)))
     return sentences
 
 
-def _joined(words: list[str]) -> str:
+def joined(words: list[str]) -> str:
+    """Join with commas and a last "and"."""
     if len(words) == 1:
         return words[0]
     return ", ".join(words[:-1]) + " and " + words[-1]

@@ -21,6 +21,7 @@ from emoclip.training.assembly import Assembly
 from emoclip.training.cache import EmbeddingCache, fingerprint, stamp
 from emoclip.training.data import cached_view, said, view_key, view_pixels
 from emoclip.training.nets.model import VideoTextModel
+from emoclip.training.nets.tokenizer import token_ids
 from emoclip.training.recipe import Recipe
 from emoclip.training.samples import Sample, Samples
 
@@ -91,9 +92,7 @@ def embed_sentences(model: VideoTextModel, tokenizer: Tokenizer, sentences: Sequ
     model.eval()
     device = model.logit_scale.device
     parts = [sentences[at : at + SENTENCES_AT_ONCE] for at in range(0, len(sentences), SENTENCES_AT_ONCE)]
-    tokens = [
-        torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(part))]) for part in parts
-    ]
+    tokens = [token_ids(tokenizer, part) for part in parts]
     return torch.cat([model.encode_text(part.to(device)).float().cpu() for part in tokens])
 
 

@@ -121,13 +121,8 @@ def draw_curves(history: Sequence[Mapping[str, Any]], selection: SelectionRecipe
     for axes, endings in ((left, ("loss",)), (right, ("war", "uar"))):
         for key in history[0] if history else ():
             if key.endswith(endings):
-                axes.plot(
-                    epochs,
-                    [row[key] for row in history],
-                    marker="o",
-                    markersize=3,
-                    label=key.replace("_", " "),
-                )
+                curve, name = [row[key] for row in history], key.replace("_", " ")
+                axes.plot(epochs, curve, marker="o", markersize=3, label=name)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False)

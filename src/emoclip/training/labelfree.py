@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from emoclip import metrics
 from emoclip.files import atomic_path
 from emoclip.model import Description, new_package, seal
 from emoclip.training.export.graphs import save_graph
@@ -37,12 +38,12 @@ from emoclip.training.mini.actions import PHRASES, actions, readings, say
 from emoclip.training.mini.command import FaceRun, run_steps
 from emoclip.training.mini.faces import CLASSES, held_out
 from emoclip.training.mini.fitting import fit_scale, rejection_threshold
-from emoclip.training.mini.images import ImageModel
+from emoclip.training.mini.images import ImageModel, read_model
 from emoclip.training.mini.pack import PIXELS, rejection
-from emoclip.training.nets.compact import BothWays, ImageTowerConfig
+from emoclip.training.nets.compact import BothWays
 from emoclip.training.nets.losses import LogitScale, contrastive_loss
 from emoclip.training.nets.state import load_weights, save_weights
-from emoclip.training.nets.tokenizer import whole_words
+from emoclip.training.nets.tokenizer import token_ids, whole_words
 from emoclip.training.recipe import SHIPPED
 from emoclip.training.resume import Trained
 from emoclip.training.stepping import Plan, falling, take_steps
@@ -103,9 +104,9 @@ class SentenceTower(nn.Module):
 class GeometryFeatures(nn.Module):
     """The frozen tower of mini's step geometry: crops (N, 1, 48, 48) -> pooled maps, measures and points (N, F)."""
 
-    def __init__(self, points: int) -> None:
+    def __init__(self, model: ImageModel) -> None:
         super().__init__()
-        self.model = ImageModel(ImageTowerConfig(), points)
+        self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Crops in [0, 1] -> features (N, F)."""
@@ -153,11 +154,6 @@ def word_tokenizer() -> Tokenizer:
     """Return a tokenizer over the words of all phrases; any other word is [UNK]."""
     said = " ".join(phrase for phrases in PHRASES.values() for phrase in phrases)
     return whole_words(set(re.findall(r"[a-z]+", said)) - {"a", "an", "the", "and", "of"}, LENGTH)
-
-
-def token_ids(tokenizer: Tokenizer, sentences: Sequence[str]) -> Tensor:
-    """Return (N, 48) int64."""
-    return torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(sentences))])
 
 
 def whitening(embeddings: Tensor, power: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -232,9 +228,7 @@ class LabelFreeRun(FaceRun):
             save_weights(self.out / "actions.safetensors", {"actions": torch.from_numpy(found)})
 
     def _geometry(self) -> GeometryFeatures:
-        geometry = GeometryFeatures(self.faces.points.shape[1])
-        geometry.model.load_state_dict(load_weights(self.run / "geometry" / "model.safetensors"))
-        return geometry.eval()
+        return GeometryFeatures(read_model(self.run / "geometry")).eval()
 
     @torch.no_grad()
     def features(self) -> None:
@@ -257,10 +251,10 @@ class LabelFreeRun(FaceRun):
         generator = np.random.default_rng(recipe.seed)
         sentences = [say(row, generator) for row in strengths for _ in range(recipe.sentences)]
         said = token_ids(self.tokenizer, sentences).unflatten(0, (-1, recipe.sentences))
-        head, text, scale = self._untrained(seen.shape[2])
+        model = self._untrained(seen.shape[2])
+        head, text, scale = model.values()
         head.get_buffer("mean").copy_(seen.mean(dim=(0, 1)))
         head.get_buffer("spread").copy_(seen.std(dim=(0, 1)) + 1e-3)
-        model = nn.ModuleDict({"head": head, "text": text, "scale": scale})
 
         def losses(_: object) -> Iterator[Tensor]:
             while True:
@@ -281,18 +275,19 @@ class LabelFreeRun(FaceRun):
         )
         save_weights(self.out / "towers.safetensors", model.state_dict())
 
-    def _untrained(self, inputs: int) -> tuple[ActionHead, SentenceTower, LogitScale]:
+    def _untrained(self, inputs: int) -> nn.ModuleDict:
         text = SentenceTower(self.tokenizer.get_vocab_size())
-        return ActionHead(inputs, self.recipe.dropout), text, LogitScale()
+        head = ActionHead(inputs, self.recipe.dropout)
+        return nn.ModuleDict({"head": head, "text": text, "scale": LogitScale()})
 
     @torch.no_grad()
     def _joint(self) -> tuple[Tensor, nn.Module, nn.Module]:
         """Return unit clip embeddings (N, 64) of all of train, and the image and the text tower behind them."""
         seen = load_weights(self.out / "features.safetensors")["features"]
-        head, text, scale = self._untrained(seen.shape[2])
-        tensors = load_weights(self.out / "towers.safetensors")
-        nn.ModuleDict({"head": head, "text": text, "scale": scale}).load_state_dict(tensors)
-        both = F.normalize(head.eval()(seen), dim=-1).mean(1)
+        model = self._untrained(seen.shape[2]).eval()
+        model.load_state_dict(load_weights(self.out / "towers.safetensors"))
+        head, text, _ = model.values()
+        both = F.normalize(head(seen), dim=-1).mean(1)
         centre, for_images, for_texts = whitening(both[torch.from_numpy(self.train)], self.recipe.whitening)
         images = BothWays(nn.Sequential(self._geometry(), head))
         return (
@@ -306,30 +301,29 @@ class LabelFreeRun(FaceRun):
         """Choose each class's sentences from the pool by the held-out crops, and say what they reach there."""
         embedded, _, text = self._joint()
         pool: dict[str, list[str]] = yaml.safe_load(POOL.read_text(encoding="utf-8"))["pool"]
-        texts = {name: F.normalize(text(token_ids(self.tokenizer, pool[name])), dim=-1) for name in CLASSES}
+        texts = self._said(text, pool)
         images, labels = embedded[torch.from_numpy(self.held)], self.faces.labels[self.held]
         chosen = choose_sentences(images, texts, labels)
         kept = {name: [pool[name][row] for row in chosen[name]] for name in CLASSES}
         with atomic_path(self.out / "prompts.yaml", force=True) as target:
             target.write_text(yaml.safe_dump(kept, sort_keys=False, width=110), encoding="utf-8")
-        first = torch.stack([F.normalize(texts[name].mean(0), dim=0) for name in CLASSES])
-        best = torch.stack([F.normalize(texts[name][chosen[name]].mean(0), dim=0) for name in CLASSES])
-        for what, rows in (("all sentences", first), ("chosen sentences", best)):
-            said = (images @ rows.T).argmax(1).numpy()
-            recall = [float((said[labels == c] == c).mean()) for c in np.unique(labels)]
-            print(f"held-out crops, {what}: WAR {np.mean(said == labels):.3f} UAR {np.mean(recall):.3f}")
+        best = {name: rows[chosen[name]] for name, rows in texts.items()}
+        for what, rows in (("all sentences", texts), ("chosen sentences", best)):
+            said = (images @ _means(rows).T).argmax(1).numpy()
+            war, uar = metrics.war(labels, said), metrics.uar(labels, said, len(CLASSES))
+            print(f"held-out crops, {what}: WAR {war:.3f} UAR {uar:.3f}")
+
+    def _said(self, text: nn.Module, sentences: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
+        """Return unit rows (S, 64) of each class's sentences."""
+        return {c: F.normalize(text(token_ids(self.tokenizer, sentences[c])), dim=-1) for c in CLASSES}
 
     @torch.no_grad()
     def package(self) -> None:
         """Fit logit scale and threshold and write the package."""
         embedded, images, text = self._joint()
-        prompts: dict[str, list[str]] = yaml.safe_load(
-            (self.out / "prompts.yaml").read_text(encoding="utf-8")
-        )
-        rows = [
-            F.normalize(text(token_ids(self.tokenizer, prompts[name])), dim=-1).mean(0) for name in CLASSES
-        ]
-        cosines = (embedded[torch.from_numpy(self.held)] @ F.normalize(torch.stack(rows), dim=-1).T).numpy()
+        prompts = yaml.safe_load((self.out / "prompts.yaml").read_text(encoding="utf-8"))
+        rows = _means(self._said(text, prompts))
+        cosines = (embedded[torch.from_numpy(self.held)] @ rows.T).numpy()
         shares = np.eye(len(CLASSES), dtype=np.float32)[self.faces.labels[self.held]]
         config = DESCRIPTION.config(
             width=WIDTH,
@@ -346,6 +340,11 @@ class LabelFreeRun(FaceRun):
             self.tokenizer.save(str(part / "tokenizer.json"), pretty=False)
             shutil.copy(self.out / "prompts.yaml", part / "prompts.yaml")
             seal(part, config, "# labelfree\n")
+
+
+def _means(texts: Mapping[str, Tensor]) -> Tensor:
+    """Return each class's row (K, 64): the unit mean of its sentences (S, 64)."""
+    return F.normalize(torch.stack([rows.mean(0) for rows in texts.values()]), dim=-1)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,10 +17,9 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from emoclip.errors import InputError
+from emoclip.errors import InputError, few
 from emoclip.training import resume
 from emoclip.training.data import Batch, EpochBatches, TrainingClips, batches
 from emoclip.training.embedding import Progress as Report
@@ -30,24 +29,6 @@ from emoclip.training.recipe import LossRecipe, OptimiserRecipe, Recipe
 from emoclip.training.samples import Samples
 from emoclip.training.selection import Scorer, usable_rule
 from emoclip.training.stepping import Plan, cosine, take_steps
-
-
-class Pairs(nn.Module):
-    """The model as training calls it: unit embeddings of clips and of their texts, and the logit scale."""
-
-    def __init__(self, model: VideoTextModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, video: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """video: pixels (B, T, C, S, S) or frame embeddings (B, T, D).  text: ids (B, L) or embeddings (B, D)."""
-        clips = self.model.encode_video(video)
-        texts = text if text.is_floating_point() else self.model.encode_text(text)
-        return (
-            functional.normalize(clips, dim=-1),
-            functional.normalize(texts, dim=-1),
-            self.model.logit_scale.exp(),
-        )
 
 
 def batch_loss(
@@ -112,12 +93,9 @@ def fit(run: Run) -> resume.Progress:
     written; in both the last good checkpoint stays.
     """
     recipe, fabric, model = run.recipe, run.fabric, run.scorer.assembly.model
-    pairs, optimizer = fabric.setup(Pairs(model), make_optimizer(model, recipe.optimiser))
-    epochs, accumulate, total = (
-        recipe.loop.epochs,
-        recipe.loop.accumulate,
-        len(_order(run, resume.Progress())),
-    )
+    wrapped, optimizer = fabric.setup(model, make_optimizer(model, recipe.optimiser))
+    epochs, accumulate = recipe.loop.epochs, recipe.loop.accumulate
+    total = len(_order(run, resume.Progress()))
     if accumulate > total:
         raise InputError(
             f"loop.accumulate={accumulate} batches make no step: an epoch has {total}; "
@@ -131,9 +109,9 @@ def fit(run: Run) -> resume.Progress:
 
     def losses(progress: resume.Progress) -> Iterator[float]:
         order = _order(run, progress)
-        pairs.train()
+        wrapped.train()
         for group in _grouped(batches(run.clips, order), accumulate):
-            yield _step(run, pairs, optimizer, group, order, progress)
+            yield _step(run, wrapped, optimizer, group, order, progress)
 
     def report(progress: resume.Progress, loss: float) -> None:
         what = f"epoch {progress.epoch + 1}/{epochs}, loss {loss:.3f}"
@@ -165,7 +143,7 @@ def _order(run: Run, progress: resume.Progress) -> EpochBatches:
 
 def _step(
     run: Run,
-    pairs: Any,
+    wrapped: Any,
     optimizer: Any,
     group: Sequence[Batch],
     order: EpochBatches,
@@ -179,8 +157,8 @@ def _step(
     total = 0.0
     for number, batch in enumerate(group):
         last = number == len(group) - 1
-        with fabric.no_backward_sync(pairs, enabled=not last) if fabric.world_size > 1 else nullcontext():
-            clips, texts, scale = pairs(batch.video.to(fabric.device), batch.text.to(fabric.device))
+        with fabric.no_backward_sync(wrapped, enabled=not last) if fabric.world_size > 1 else nullcontext():
+            clips, texts, scale = wrapped(batch.video.to(fabric.device), batch.text.to(fabric.device))
             positives = batch.positives.to(fabric.device)
             loss, clips, texts = batch_loss(fabric, clips, texts, scale, positives, recipe.loss)
             if not torch.isfinite(loss):
@@ -188,7 +166,7 @@ def _step(
             fabric.backward(loss / len(group))
         total += float(loss.detach()) / len(group)
     norm = fabric.clip_gradients(
-        pairs, optimizer, max_norm=recipe.optimiser.clip_norm or math.inf, error_if_nonfinite=False
+        wrapped, optimizer, max_norm=recipe.optimiser.clip_norm or math.inf, error_if_nonfinite=False
     )
     # Half precision overflows now and then by design, and its scaler leaves such a step out.
     if recipe.loop.precision != "16-mixed" and norm is not None and not torch.isfinite(norm):
@@ -202,10 +180,10 @@ def _stop_at(run: Run, clips: Tensor, texts: Tensor, names: Sequence[str], progr
     guilty = [name for name, fine in zip(names, good.tolist(), strict=True) if not fine]
     if guilty and len(guilty) < len(names):
         blame = (
-            f"the embeddings of {_some(guilty)} are not finite; look at those clips, or lower optimiser.lr"
+            f"the embeddings of {few(guilty, 5)} are not finite; look at those clips, or lower optimiser.lr"
         )
     else:
-        blame = f"in the batch of {_some(names)}; lower optimiser.lr, or set optimiser.clip_norm=1 or loss.clamp=true"
+        blame = f"in the batch of {few(names, 5)}; lower optimiser.lr, or set optimiser.clip_norm=1 or loss.clamp=true"
     last = run.folder / resume.LAST
     kept = f"the last good checkpoint is {last}" if last.is_file() else "no checkpoint was written yet"
     raise InputError(
@@ -249,7 +227,3 @@ def _patience_over(recipe: Recipe, progress: resume.Progress) -> bool:
 def _grouped(stream: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
     while len(group := list(islice(stream, size))) == size:
         yield group
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

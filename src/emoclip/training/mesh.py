@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError
+from emoclip.errors import InputError, reason
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import MEASURES
 
@@ -154,5 +154,4 @@ def _read_columns(path: Path) -> dict[str, list[Any]]:
     except ImportError:
         raise InputError(f"{path}: Parquet needs pyarrow: pip install 'emoclip[eval]', or use CSV") from None
     except (ValueError, OSError) as error:  # pyarrow's own errors are ValueErrors
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: is not a readable table of measures ({reason})") from None
+        raise InputError(f"{path}: is not a readable table of measures ({reason(error)})") from None

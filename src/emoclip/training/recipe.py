@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from emoclip.errors import ConfigError
-from emoclip.training.tables import fill, read_toml, within
+from emoclip.training.tables import Within, fill, read_toml
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "recipes"
@@ -24,30 +24,21 @@ class DataRecipe:
     """Which clips are kept, and where a clip's text comes from: the only difference between the modes.
 
     text: `captions` sample-level descriptions (the paper's), `classes` its class's sentence, `mixed` either.
+    balance: clips of a class are drawn frequency ** -balance as often; 0: every clip once an epoch.
     """
 
     dataset: Literal["mafw", "dfew", "ferv39k", "afew", "manifest"] = "mafw"
     file: str = ""  # a manifest under --root; "" if --root is the manifest itself
     measures: str = ""  # face-mesh measures under --root, to make captions from
     text: Text = "captions"
-    caption_share: float = 0.5  # of the draws in `mixed` that show the caption
-    fold: int = 1  # of a five-fold set
+    caption_share: Annotated[float, Within(0, 1)] = 0.5  # of the draws in `mixed` that show the caption
+    fold: Annotated[int, Within(1, 100)] = 1  # of a five-fold set
     split: Literal["train", "all"] = "train"  # all: the test part too, for zero-shot use on other sets
     leave_out: str = ""  # a class that is not trained on
     labels: tuple[str, ...] = ()  # classes to score and to take sentences of; () is the data set's own
-    faces: Literal["auto", "full", "largest"] = (
-        "auto"  # full: frames are face crops; auto: as the data set says
-    )
-    limit: int = 0  # train on so many clips only, drawn by seed; 0: all
-    balance: float = (
-        0.0  # clips of a class are drawn frequency ** -balance as often; 0: every clip once an epoch
-    )
-
-    def __post_init__(self) -> None:
-        within("data.caption_share", self.caption_share, 0, 1)
-        within("data.balance", self.balance, 0, 1)
-        within("data.fold", self.fold, 1, 100)
-        within("data.limit", self.limit, 0, 10**9)
+    faces: Literal["auto", "full", "largest"] = "auto"  # full: frames are crops; auto: as the set says
+    limit: Annotated[int, Within(0, 10**9)] = 0  # train on so many clips, drawn by seed; 0: all
+    balance: Annotated[float, Within(0, 1)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,36 +55,24 @@ class ModelRecipe:
     start: str = ""
     sizes: str = ""
     temporal: Literal["paper", "lean", "mean"] = "paper"
-    depth: int = 2  # layers of the temporal part
+    depth: Annotated[int, Within(1, 48)] = 2  # layers of the temporal part
     train_image: bool = False
     train_text: bool = False
     channels: tuple[int, ...] = (16, 32, 64, 128)  # compact: per stage of the image tower
-    width: int = 128  # compact: of the embeddings
-
-    def __post_init__(self) -> None:
-        within("model.depth", self.depth, 1, 48)
-        within("model.width", self.width, 8, 4096)
+    width: Annotated[int, Within(8, 4096)] = 128  # compact: of the embeddings
 
 
 @dataclass(frozen=True)
 class ClipRecipe:
     """How a clip becomes frames; augmentation is the same for all frames of a clip."""
 
-    frames: int = 32
-    stride: int = 4  # every stride-th frame is kept (the official code: 4, for MAFW 2)
-    rotation_deg: float = 6.0  # at most, to either side
+    frames: Annotated[int, Within(1, 1023)] = 32
+    stride: Annotated[int, Within(1, 1000)] = 4  # every stride-th frame is kept (official: 4, for MAFW 2)
+    rotation_deg: Annotated[float, Within(0, 180)] = 6.0  # at most, to either side
     flip: bool = True
-    views: int = 4  # augmented views in the cache of a frozen image tower; 0: the plain one only
-    sample_fps: float = 0.0  # frames a second that the package samples; 0: 30 / stride
-    jitter: float = 0.0  # a still picture as a clip: how far the camera drifts, as a share of its side
-
-    def __post_init__(self) -> None:
-        within("clips.frames", self.frames, 1, 1023)
-        within("clips.stride", self.stride, 1, 1000)
-        within("clips.rotation_deg", self.rotation_deg, 0, 180)
-        within("clips.views", self.views, 0, 64)
-        within("clips.sample_fps", self.sample_fps, 0, 1000)
-        within("clips.jitter", self.jitter, 0, 0.5)
+    views: Annotated[int, Within(0, 64)] = 4  # in the cache of a frozen image tower; 0: the plain one only
+    sample_fps: Annotated[float, Within(0, 1000)] = 0.0  # that the package samples; 0: 30 / stride
+    jitter: Annotated[float, Within(0, 0.5)] = 0.0  # how far a still picture drifts, of its side
 
     @property
     def augmented(self) -> bool:
@@ -119,43 +98,29 @@ class OptimiserRecipe:
     """Step sizes.  tower_lr: factor on lr for towers that learn (the official fine-tuning)."""
 
     kind: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    tower_lr: float = 1e-3
+    lr: Annotated[float, Within(0, 100)] = 1e-3
+    momentum: Annotated[float, Within(0, 1)] = 0.9
+    weight_decay: Annotated[float, Within(0, 10)] = 5e-4
+    tower_lr: Annotated[float, Within(0, 100)] = 1e-3
     schedule: Literal["steps", "cosine"] = "steps"
     milestones: tuple[int, ...] = (15, 35, 50)  # epochs after which lr is multiplied by decay
     decay: float = 0.1
     warmup_epochs: float = 0.0
-    clip_norm: float = 0.0  # of the gradient; 0: not clipped
-
-    def __post_init__(self) -> None:
-        within("optimiser.lr", self.lr, 0, 100)
-        within("optimiser.momentum", self.momentum, 0, 1)
-        within("optimiser.weight_decay", self.weight_decay, 0, 10)
-        within("optimiser.tower_lr", self.tower_lr, 0, 100)
-        within("optimiser.clip_norm", self.clip_norm, 0, 1e9)
+    clip_norm: Annotated[float, Within(0, 1e9)] = 0.0  # of the gradient; 0: not clipped
 
 
 @dataclass(frozen=True)
 class LoopRecipe:
     """batch: clips that are negatives of each other, over all processes.  accumulate: batches per step."""
 
-    epochs: int = 30
-    batch: int = 128
-    accumulate: int = 1
+    epochs: Annotated[int, Within(1, 100_000)] = 30
+    batch: Annotated[int, Within(2, 1_000_000)] = 128
+    accumulate: Annotated[int, Within(1, 10_000)] = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     seed: int = 0
-    workers: int = 2  # processes that read clips; 0: this one
+    workers: Annotated[int, Within(0, 256)] = 2  # processes that read clips; 0: this one
     wandb: bool = False  # log to Weights & Biases, which sends the numbers to its servers
-    checkpoint_steps: int = 0  # also save every so many steps; 0: at the end of epochs only
-
-    def __post_init__(self) -> None:
-        within("loop.epochs", self.epochs, 1, 100_000)
-        within("loop.batch", self.batch, 2, 1_000_000)
-        within("loop.accumulate", self.accumulate, 1, 10_000)
-        within("loop.workers", self.workers, 0, 256)
-        within("loop.checkpoint_steps", self.checkpoint_steps, 0, 10**9)
+    checkpoint_steps: Annotated[int, Within(0, 10**9)] = 0  # save every so many steps too; 0: no
 
 
 @dataclass(frozen=True)
@@ -166,12 +131,10 @@ class SelectionRecipe:
     """
 
     select: Select = "held-out-uar"
-    held_out: float = 0.1
-    patience: int = 0  # epochs without a better score before it stops; 0: never
+    held_out: Annotated[float, Within(0, 0.9)] = 0.1
+    patience: Annotated[int, Within(0, 100_000)] = 0  # epochs without a better score; 0: never stops
 
     def __post_init__(self) -> None:
-        within("selection.held_out", self.held_out, 0, 0.9)
-        within("selection.patience", self.patience, 0, 100_000)
         if self.select.startswith("held-out") and self.held_out == 0:
             raise ConfigError(f"selection.select={self.select!r} needs selection.held_out above 0, e.g. 0.1")
 

@@ -64,13 +64,11 @@ class Checkpoint:
         """Write the run.  Raises OutputError; the file before stays."""
         if not self.writes:
             return
-        tensors = _prefixed("model", learned(trained.model))
+        state: dict[str, Any] = {"model": learned(trained.model)}
         if trained.average is not None:
-            tensors |= _prefixed("average", trained.average.state_dict())
-        for which, optimizer in enumerate(trained.optimizers):
-            for index, moments in optimizer.state_dict()["state"].items():
-                known = {name: torch.as_tensor(value) for name, value in moments.items() if value is not None}
-                tensors |= _prefixed(f"optimizer.{which}.{index}", known)
+            state["average"] = trained.average.state_dict()
+        state["optimizer"] = {n: one.state_dict()["state"] for n, one in enumerate(trained.optimizers)}
+        tensors = {name: torch.as_tensor(value) for name, value in _keys(state) if value is not None}
         facts = {
             "format": FORMAT,
             "recipe": self.recipe,
@@ -159,16 +157,12 @@ def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any])
             )
 
 
-def _keys(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _keys(table: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from _keys(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, value
-
-
-def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+            yield f"{prefix}{key}", value
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

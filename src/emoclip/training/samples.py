@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emoclip import datasets
 from emoclip.datasets import Clip, Dataset
-from emoclip.errors import ConfigError, InputError
+from emoclip.errors import ConfigError, InputError, few
 from emoclip.prompts import canonical, class_prompts
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import held_out, near_duplicates, read_geometry
@@ -73,7 +73,7 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     overlap = {clip.id for clip in train_clips} & {clip.id for clip in test_clips}
     if overlap:
         raise InputError(
-            f"{place}: {len(overlap)} clips are in the training and the test part ({_some(overlap)}); "
+            f"{place}: {len(overlap)} clips are in the training and the test part ({few(sorted(overlap))}); "
             f"`emoclip data check {recipe.data.dataset}` lists them, mend the lists first"
         )
     kept = _kept(recipe, classes, samples(train_clips), place, notes)
@@ -120,7 +120,7 @@ def _present(clips: Sequence[Clip], place: Path, notes: list[str]) -> list[Clip]
     there = [clip for clip in clips if clip.image is not None or clip.path.exists()]
     if len(there) < len(clips):
         lost = {clip.id for clip in clips} - {clip.id for clip in there}
-        notes.append(f"{len(lost)} of {len(clips)} clips do not exist and are left out: {_some(lost)}")
+        notes.append(f"{len(lost)} of {len(clips)} clips do not exist and are left out: {few(sorted(lost))}")
     if clips and not there:
         raise InputError(
             f"{place}: none of the {len(clips)} listed clips exists, the first is {clips[0].path}"
@@ -154,7 +154,9 @@ def _kept(
     if len(usable) < len(samples):
         lost = {s.clip.id for s in samples} - {s.clip.id for s in usable}
         lacks = {"captions": "caption", "classes": "known label", "mixed": "caption and no known label"}[text]
-        notes.append(f"{len(lost)} of {len(samples)} clips have no {lacks} and are left out: {_some(lost)}")
+        notes.append(
+            f"{len(lost)} of {len(samples)} clips have no {lacks} and are left out: {few(sorted(lost))}"
+        )
         if not usable:
             other = "classes" if text == "captions" else "captions"
             raise InputError(
@@ -229,8 +231,3 @@ def _measured_captions(recipe: Recipe, root: Path, clips: Sequence[Clip]) -> dic
         clip.id: tuple(describe(row, population, PHRASINGS, seed=zlib.crc32(clip.id.encode())))
         for clip, row in zip(clips, measures, strict=True)
     }
-
-
-def _some(names: set[str]) -> str:
-    shown = sorted(names)[:3]
-    return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")

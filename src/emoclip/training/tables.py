@@ -6,9 +6,10 @@ import dataclasses
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from emoclip.errors import ConfigError
 
@@ -47,10 +48,12 @@ def read_as(kind: type[T], path: Path, settings: Sequence[str] = ()) -> T:
     return fill(kind, read_toml(path), str(path), settings)
 
 
-def within(key: str, value: float, low: float, high: float) -> None:
-    """Raise ConfigError for a value outside its range."""
-    if not low <= value <= high:
-        raise ConfigError(f"{key}={value!r} must be in [{low}, {high}]")
+@dataclass(frozen=True)
+class Within:
+    """The range of a number in a recipe, ends included: `Annotated[float, Within(0, 1)]`."""
+
+    low: float
+    high: float
 
 
 def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
@@ -63,7 +66,7 @@ def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
 def _made(
     kind: Any, prefix: str, table: Mapping[str, Any], known: list[str], given: Mapping[str, Any]
 ) -> Any:
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     values = dict(given)
     for name, value in table.items():
         key = prefix + name
@@ -80,6 +83,12 @@ def _made(
 
 def _value(key: str, kind: Any, value: Any) -> Any:
     """Check a TOML value against a field's type; whole numbers pass for floats, lists become tuples."""
+    if get_origin(kind) is Annotated:
+        plain, allowed = get_args(kind)
+        value = _value(key, plain, value)
+        if not allowed.low <= value <= allowed.high:
+            raise ConfigError(f"{key}={value!r} must be in [{allowed.low}, {allowed.high}]")
+        return value
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             near = get_close_matches(str(value), get_args(kind), n=1)

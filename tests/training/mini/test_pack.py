@@ -39,7 +39,7 @@ def crops():
 def parts(crops):
     """Small towers and what is fitted to them, as `write_package` takes them."""
     torch.manual_seed(0)
-    image = ImageTower(ImageTowerConfig(fine=4, channels=(8, 16), blocks=(1, 1), width=64)).train()
+    image = ImageTower(ImageTowerConfig(channels=(8, 16), blocks=(1, 1), width=64)).train()
     image(torch.from_numpy(crops[:64]))  # gives the batch norms statistics that are not their initial ones
     tokenizer = Tokenizer.from_file(str(load("mini").path / "tokenizer.json"))
     vocabulary = tokenizer.get_vocab_size()

@@ -47,33 +47,6 @@ def test_folded_tower_is_the_same_function_without_norms(tower):
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.modules())
 
 
-@pytest.mark.parametrize("pooled", [True, False])
-def test_tower_that_begins_at_full_resolution_folds_too(pooled):
-    torch.manual_seed(0)
-    tower = ImageTower(
-        ImageTowerConfig(fine=4, channels=(8, 8, 16), blocks=(1, 1, 1), width=12, pooled=pooled)
-    )
-    tower.train()
-    tower(torch.rand(64, 1, 48, 48))
-    crops = torch.rand(5, 1, 48, 48)
-    assert tower.eval().feature_map(crops).shape == (5, 16, 6, 6)
-    small = folded(tower)
-    assert torch.allclose(small(crops), tower(crops), atol=1e-4)
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.modules())
-
-
-def test_head_over_all_cells_knows_where_something_is_and_hides_cells_only_in_training():
-    torch.manual_seed(0)
-    config = ImageTowerConfig(fine=4, channels=(8, 8, 16), blocks=(1, 1, 1), width=12, dropout=0.0)
-    maps = torch.rand(2, 16, config.cells, config.cells)
-    seen = ImageTower(replace(config, pooled=False, cell_dropout=0.5))
-    mean = ImageTower(config)
-    assert torch.allclose(mean.embed(maps), mean.embed(maps.flip(3)), atol=1e-6)
-    assert not torch.allclose(seen.eval().embed(maps), seen.embed(maps.flip(3)))
-    assert torch.equal(seen.embed(maps), seen.embed(maps))
-    assert not torch.allclose(seen.train().embed(maps), seen.embed(maps))
-
-
 def test_padding_does_not_change_a_text():
     torch.manual_seed(0)
     tower = TextTower(

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from emoclip.errors import ConfigError, PackageError
-from emoclip.training.export.weights import is_openai_archive, read_weights, shortened
+from emoclip.errors import ConfigError, PackageError, few
+from emoclip.training.export.weights import is_torchscript, read_weights
 from emoclip.training.nets.model import HEAD_WIDTH, ClipSizes, VideoTextModel, build_backbone
 from emoclip.training.nets.temporal import TemporalConfig
 
@@ -124,7 +124,7 @@ def read_sizes(path: str | Path) -> Sizes:
     ):
         if unknown := set(given) - known:
             raise ConfigError(
-                f"{path}: {section} has no {shortened(sorted(unknown))}; known are {', '.join(sorted(known))}"
+                f"{path}: {section} has no {few(sorted(unknown))}; known are {', '.join(sorted(known))}"
             )
     return Sizes(clip=clip, temporal={_VCLIP_NAMES[name]: value for name, value in vclip.items()})
 
@@ -153,7 +153,7 @@ def _form(path: Path, weights: Weights) -> Form:
     elif has("visual."):
         return "clip"
     raise PackageError(
-        f"{path}: is no known checkpoint: it begins with {shortened(sorted(weights))}; known are EmoCLIP's "
+        f"{path}: is no known checkpoint: it begins with {few(sorted(weights))}; known are EmoCLIP's "
         "(backbone.*, temporal.*) and CLIP's (visual.*, transformer.*, token_embedding.weight)"
     )
 
@@ -164,7 +164,7 @@ def _complete(path: Path, weights: Weights, clip: Path) -> tuple[dict[str, Tenso
     known = ("backbone.", "temporal.", *head)
     if foreign := [name for name in weights if not name.startswith(known)]:
         raise PackageError(
-            f"{path}: has foreign {shortened(foreign)}; only weights that fit name by name are taken"
+            f"{path}: has foreign {few(foreign)}; only weights that fit name by name are taken"
         )
     whole = read_weights(clip)
     if "text_projection" not in whole or "logit_scale" not in whole:
@@ -183,7 +183,7 @@ def _complete(path: Path, weights: Weights, clip: Path) -> tuple[dict[str, Tenso
         )
     notes = [f"Text tower and logit scale are from {clip.name}, since the checkpoint has none."]
     if head:
-        notes.append(f"Left out the head of the downstream task ({shortened(head)}).")
+        notes.append(f"Left out the head of the downstream task ({few(head)}).")
     if not all(torch.allclose(own[name], theirs[name], atol=1e-3) for name in own):
         notes.append(
             f"Its image tower is not {clip.name}'s: either it was fine-tuned, or this is not the CLIP it belongs to."
@@ -201,7 +201,7 @@ def _import_clip(path: Path, weights: Weights, sizes: Sizes, backbone: str | Non
     if backbone:
         towers = build_backbone(backbone)
     else:
-        known: dict[str, Any] = {"quick_gelu": True} if farl or is_openai_archive(path) else {}
+        known: dict[str, Any] = {"quick_gelu": True} if farl or is_torchscript(path) else {}
         known |= sizes.clip
         if "quick_gelu" not in known:
             raise PackageError(
@@ -230,7 +230,7 @@ def _differences(expected: Mapping[str, torch.Size], weights: Weights) -> str:
         if name in weights and weights[name].shape != expected[name]
     ]
     found = (("misses", missing), ("has foreign", foreign), ("has of another shape:", misshapen))
-    return "; ".join(f"{what} {shortened(names)}" for what, names in found if names)
+    return "; ".join(f"{what} {few(names)}" for what, names in found if names)
 
 
 def _shape(shape: torch.Size) -> str:

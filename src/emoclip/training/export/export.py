@@ -25,6 +25,7 @@ from emoclip.training.export.quantisation import quantise
 from emoclip.training.nets.folding import fold
 from emoclip.training.nets.model import VideoTextModel
 from emoclip.training.nets.temporal import TemporalTransformer
+from emoclip.training.nets.tokenizer import token_ids
 from emoclip.training.nets.vision import is_plain, lean
 
 StoredPrecision = Literal["fp32", "fp16", "int8"]
@@ -147,13 +148,11 @@ class _Method(nn.Module):
 
 
 def _check_room(folder: Path, towers: Towers, precision: StoredPrecision) -> None:
-    parameters = {
-        id(p): p.numel()
-        for tower in (towers.image, towers.temporal, towers.text)
-        if tower
-        for p in tower.parameters()
-    }
-    need = sum(parameters.values()) * {"fp32": 4, "fp16": 2, "int8": 3}[precision]
+    whole = nn.ModuleList(tower for tower in (towers.image, towers.temporal, towers.text) if tower)
+    need = (
+        sum(parameter.numel() for parameter in whole.parameters())
+        * {"fp32": 4, "fp16": 2, "int8": 3}[precision]
+    )
     home = next(parent for parent in folder.absolute().parents if parent.is_dir())
     if (free := shutil.disk_usage(home).free) < need:
         raise OutputError(
@@ -202,7 +201,7 @@ def _examples(
         embedded = towers.image(images)
     # Frames of one clip are alike: an embedding and small changes of it.
     changes = torch.randn(clips, frames, embedded.shape[-1], generator=random) * embedded.std()
-    tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(_SENTENCES))])
+    tokens = token_ids(tokenizer, _SENTENCES)
     return {"pixels": images, "frames": (embedded[:, None] + changes).clone(), "tokens": tokens}
 
 
@@ -215,22 +214,17 @@ def _check(
     examples = _examples(
         towers, tokenizer, description, seed=1, clips=3, frames=max(1, description.frames_per_clip - 3)
     )
-    towers_run: list[tuple[str, nn.Module | None, Tensor, Callable[[], NDArray[np.float32]]]] = [
-        ("image", towers.image, examples["pixels"], lambda: runtime.image(examples["pixels"].numpy())),
-        (
-            "temporal",
-            towers.temporal,
-            examples["frames"],
-            lambda: runtime.temporal(examples["frames"].numpy()),
-        ),
-        ("text", towers.text, examples["tokens"], lambda: runtime.text(_SENTENCES)),
-    ]
-    for name, tower, given, run in towers_run:
+    runs: dict[str, tuple[nn.Module | None, str, Callable[[NDArray[Any]], NDArray[np.float32]]]] = {
+        "image": (towers.image, "pixels", runtime.image),
+        "temporal": (towers.temporal, "frames", runtime.temporal),
+        "text": (towers.text, "tokens", lambda _: runtime.text(_SENTENCES)),
+    }
+    for name, (tower, given, run) in runs.items():
         if tower is None:
             continue
         with torch.inference_mode():
-            expected = tower(given).numpy()
-        cosine = float((unit(run()) * unit(expected)).sum(axis=-1).min())
+            expected = tower(examples[given]).numpy()
+        cosine = float((unit(run(examples[given].numpy())) * unit(expected)).sum(axis=-1).min())
         if not cosine >= AGREEMENT[storage]:  # NaN fails too
             raise PackageError(
                 f"{part.name}: the {name} tower on ONNX Runtime differs from torch (cosine {cosine:.6f}, at least "

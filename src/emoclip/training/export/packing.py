@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import copy
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from emoclip.training.export.exact import ExactGraph
+from emoclip.training.export.quantisation import RANGE_BITS, coarse
 from emoclip.training.nets.compact import ImageTower, ResidualBlock
 
 LEAST = 4096  # weights with fewer numbers stay as they are
 BATCH = 32  # crops at once
 _OUTLIERS = 5e-6  # share of an activation's values that may lie beyond either end of its range
-_RANGE_BITS = 12
 
 
 def folded(tower: ImageTower) -> ImageTower:
@@ -142,7 +142,8 @@ def measured_ranges(model: onnx.ModelProto, crops: NDArray[np.float32]) -> dict[
             kept = int(_OUTLIERS * len(flat) * len(crops) / len(batch)) + 1
             lowest[name] = np.partition(np.append(lowest.get(name, []), flat), kept - 1)[:kept]
             highest[name] = np.partition(np.append(highest.get(name, []), flat), -kept)[-kept:]
-    return {name: (_coarse(lowest[name].max()), _coarse(highest[name].min())) for name in lowest}
+    ends = {name: torch.tensor([lowest[name].max(), highest[name].min()]) for name in lowest}
+    return {name: tuple(coarse(pair, RANGE_BITS).tolist()) for name, pair in ends.items()}
 
 
 def _before_convolutions(model: onnx.ModelProto) -> list[str]:
@@ -155,12 +156,6 @@ def _before_convolutions(model: onnx.ModelProto) -> list[str]:
         else:
             before.append(node.name)
     return before
-
-
-def _coarse(value: float) -> float:
-    """Round to `_RANGE_BITS` significant bits."""
-    part, power = math.frexp(value)
-    return math.ldexp(round(part * 2**_RANGE_BITS), power - _RANGE_BITS)
 
 
 def _columns_to_int8(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

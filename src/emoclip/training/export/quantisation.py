@@ -32,7 +32,7 @@ BATCH = 16  # crops at once
 ALPHA = 0.6
 _LEAST = 1e-5
 # Significant bits of what is measured: a range within 1/4,096, a smoothing scale, which is exact algebra, within 1/256.
-_RANGE_BITS, _SCALE_BITS = 12, 8
+RANGE_BITS, _SCALE_BITS = 12, 8
 
 Progress = Callable[[float], None]
 
@@ -51,8 +51,7 @@ def quantise(visual: nn.Module, pixels: Tensor, progress: Progress = lambda shar
     tower.double()
     exact, measured = measure(tower, pixels, lambda share: progress(0.45 * share))
     ranges = {
-        name: (_coarse(low, _RANGE_BITS), _coarse(high, _RANGE_BITS))
-        for name, (low, high) in measured.items()
+        name: (coarse(low, RANGE_BITS), coarse(high, RANGE_BITS)) for name, (low, high) in measured.items()
     }
     smooth(tower, ranges)
     tower.float()
@@ -66,7 +65,7 @@ def quantise(visual: nn.Module, pixels: Tensor, progress: Progress = lambda shar
     progress(0.5)
     found, _ = measure(_rounded(tower, products), pixels, lambda share: progress(0.5 + 0.5 * share))
     missing = exact - found
-    _add(model, _coarse(torch.from_numpy(missing), _RANGE_BITS).numpy().astype(np.float32))
+    _add(model, coarse(torch.from_numpy(missing), RANGE_BITS).numpy().astype(np.float32))
     return model
 
 
@@ -124,7 +123,7 @@ def _rounded(tower: LeanVision, products: dict[str, Product]) -> nn.Module:
     return copied
 
 
-def _coarse(values: Tensor, bits: int) -> Tensor:
+def coarse(values: Tensor, bits: int) -> Tensor:
     """Round to so many significant bits."""
     parts, powers = torch.frexp(values)
     return torch.ldexp((parts * 2**bits).round(), powers - bits)
@@ -183,7 +182,7 @@ def _move(
     greatest = torch.stack([torch.maximum(-ranges[name][0], ranges[name][1]) for name in names]).amax(0)
     weights = torch.stack([linear.weight.detach().abs().amax(0) for linear in linears]).amax(0)
     scale = greatest.clamp(min=_LEAST) ** ALPHA / weights.clamp(min=_LEAST) ** (1 - ALPHA)
-    scale = _coarse(scale / scale.log().mean().exp(), _SCALE_BITS)
+    scale = coarse(scale / scale.log().mean().exp(), _SCALE_BITS)
     for name, linear in zip(names, linears, strict=True):
         linear.weight.data *= scale
         low, high = ranges[name]

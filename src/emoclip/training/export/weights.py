@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emoclip.errors import PackageError
+from emoclip.errors import PackageError, few, reason
 from emoclip.files import sha256
 
 # SHA-256 of the TorchScript archives that OpenAI published, as their download addresses state them.
@@ -43,16 +43,11 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     _refuse_what_is_no_checkpoint(path, head)
     if path.suffix == ".safetensors":
         content = _read_safetensors(path)
-    elif _is_torchscript(path):
+    elif is_torchscript(path):
         content = _read_openai_archive(path)
     else:
         content = _read_pytorch(path)
     return _named_tensors(path, content)
-
-
-def is_openai_archive(path: str | Path) -> bool:
-    """Say whether a file is a TorchScript archive; `read_weights` takes none but OpenAI's."""
-    return _is_torchscript(Path(path))
 
 
 def _refuse_what_is_no_checkpoint(path: Path, head: bytes) -> None:
@@ -72,7 +67,8 @@ def _refuse_what_is_no_checkpoint(path: Path, head: bytes) -> None:
         raise PackageError(f"{path}: is cut short ({path.stat().st_size / 1e6:.1f} MB); download it again")
 
 
-def _is_torchscript(path: Path) -> bool:
+def is_torchscript(path: Path) -> bool:
+    """Say whether a file is a TorchScript archive; `read_weights` takes none but OpenAI's."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -100,9 +96,7 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
     try:
         content: Mapping[str, Any] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise PackageError(
-            f"{path}: is damaged or cut short ({_first_line(error)}); download it again"
-        ) from None
+        raise PackageError(f"{path}: is damaged or cut short ({reason(error)}); download it again") from None
     return content
 
 
@@ -116,12 +110,10 @@ def _read_pytorch(path: Path) -> Mapping[str, Any]:
                 "ask its author for the state_dict alone, best as .safetensors"
             ) from None
         raise PackageError(
-            f"{path}: is no PyTorch checkpoint ({_first_line(error)}); name a .pth, .pt or .safetensors file"
+            f"{path}: is no PyTorch checkpoint ({reason(error)}); name a .pth, .pt or .safetensors file"
         ) from None
     except Exception as error:  # a damaged file fails in many ways
-        raise PackageError(
-            f"{path}: is damaged or cut short ({_first_line(error)}); download it again"
-        ) from None
+        raise PackageError(f"{path}: is damaged or cut short ({reason(error)}); download it again") from None
     if not isinstance(content, Mapping):
         raise PackageError(
             f"{path}: holds a {type(content).__name__}, not named weights; save the model's state_dict"
@@ -139,23 +131,13 @@ def _named_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     )
     if others or not tensors:
         raise PackageError(
-            f"{path}: holds {shortened(others) or 'nothing'} instead of named weights; save the model's state_dict"
+            f"{path}: holds {few(others) or 'nothing'} instead of named weights; save the model's state_dict"
         )
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     weights = {name: tensor.float() for name, tensor in tensors.items() if name not in _OPENAI_SIZES}
     if broken := [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]:
         raise PackageError(
-            f"{path}: has NaN or infinite numbers in {shortened(broken)}; take an earlier checkpoint"
+            f"{path}: has NaN or infinite numbers in {few(broken)}; take an earlier checkpoint"
         )
     return weights
-
-
-def shortened(names: list[str], most: int = 3) -> str:
-    """Join names for a one-line message; of many, the first few and the count of the others."""
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

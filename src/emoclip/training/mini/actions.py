@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.training.describe import joined
+
 Floats = NDArray[np.float32]
 
 # Mesh numbers of the geometry file's points, in its order.
@@ -319,5 +321,4 @@ def say(strengths: Floats, generator: np.random.Generator) -> str:
         PHRASES[ACTIONS[action]][generator.integers(len(PHRASES[ACTIONS[action]]))]
         for action in generator.permutation(chosen)
     ]
-    listed = words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
-    return _TEMPLATES[generator.integers(len(_TEMPLATES))].format(listed)
+    return _TEMPLATES[generator.integers(len(_TEMPLATES))].format(joined(words))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -30,24 +30,15 @@ class ImageRecipe:
     warmup_epochs: float = 1.0
     average: float = 0.998  # decay of the running average of weights, per step
     calm: int = 0  # the last epochs, in which crops are changed half as much and none are mixed
-    small: tuple[
-        tuple[int, int], ...
-    ] = ()  # epochs and pixels, first on small crops; for a tower whose head pools
+    small: tuple[tuple[int, int], ...] = ()  # epochs and pixels: first on small crops
     geometry: float = 1.0
     descriptions: float = 0.0
     classes: float = 0.0
     words: float = 0.0  # lexicon words against class sentences, states against their cues
     kept: float = 0.0  # a changed crop against what the first weights made of the crop as it is
     mixup: float = 0.0  # share of batches that are mixed
-    balance: float = (
-        0.5  # crops are drawn as often as the classes they are voted for, to the power of minus this
-    )
-    prior: float = (
-        0.5  # share of that imbalance which predictions get back; at 1 they are what people would say
-    )
-    workers: int = (
-        1  # threads that share a batch, a core each; with dropout such a run cannot be repeated exactly
-    )
+    balance: float = 0.5  # crops are drawn by how often people say their classes, to the power of minus this
+    prior: float = 0.5  # share of that imbalance which predictions get back; at 1 they are as people say
     seed: int = 0
     tower: ImageTowerConfig = field(default_factory=ImageTowerConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -121,15 +112,6 @@ class ImageBatch:
     mixed: bool
     texts: Tensor | None
     words: tuple[Tensor, Tensor, Tensor] | None
-
-    def part(self, which: int, of: int) -> ImageBatch:
-        """Return one of equal parts; words among themselves go with the first."""
-        rows = {
-            f.name: value.chunk(of)[which]
-            for f in fields(self)
-            if f.name != "texts" and isinstance(value := getattr(self, f.name), Tensor)
-        }
-        return ImageBatch(**rows, mixed=self.mixed, texts=self.texts, words=None if which else self.words)
 
 
 def draw_batch(

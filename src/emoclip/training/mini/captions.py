@@ -25,19 +25,13 @@ def mirrored_text(sentence: str) -> str:
     return re.sub(r"\b(left|right)\b", lambda match: swap[match[0]], sentence)
 
 
-def descriptions(faces: Faces, per_crop: int) -> tuple[list[list[str]], Population]:
-    """Return `per_crop` sentences per crop (an empty list where no mesh was found), and the population."""
-    population = Population.of(faces.measures)
-    sentences = [describe(row, population, per_crop, seed=index) for index, row in enumerate(faces.measures)]
-    return sentences, population
-
-
 def make_captions(faces: Faces, votes: Votes, encoder: SentenceEncoder, out: Path, per_crop: int = 1) -> None:
     """Write captions.safetensors: embeddings of descriptions, class captions and state cues (fp16).
 
     Of every crop one sentence says what people saw in it, and `per_crop` what the face mesh measures.
     """
-    measured, _ = descriptions(faces, per_crop)
+    population = Population.of(faces.measures)
+    measured = [describe(row, population, per_crop, seed=at) for at, row in enumerate(faces.measures)]
     said = [
         [mixture(row, at)] if told else [""]
         for at, (row, told) in enumerate(zip(votes.shares, votes.told, strict=True))

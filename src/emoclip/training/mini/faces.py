@@ -25,6 +25,7 @@ MEASURES = (
     "brow_inner_raise_right", "brow_inner_raise_left", "brow_gap", "nose_wing_height", "nose_width", "jaw_drop",
     "cheek_raise", "head_roll_deg", "head_yaw_proxy", "head_pitch_proxy", "gaze_right", "gaze_left",
 )  # fmt: skip
+POINTS = 82  # key points of a face
 # In a mirror left and right change places, the head turns and rolls the other way, and gaze is counted from the
 # other side of the eye.
 _SIDED = [i for i, name in enumerate(MEASURES) if name.endswith("_right") and name != "gaze_right"]
@@ -102,9 +103,8 @@ def _read_csv(path: Path, split: str) -> tuple[list[str], NDArray[np.uint8], NDA
 
 def read_geometry(path: Path, paths: list[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Measures and key points in the order of `paths`; all NaN where the file or a row is missing."""
-    points_per_face = 82
     measures = np.full((len(paths), len(MEASURES)), np.nan, np.float32)
-    points = np.full((len(paths), points_per_face, 2), np.nan, np.float32)
+    points = np.full((len(paths), POINTS, 2), np.nan, np.float32)
     if path.is_file():
         import pyarrow.parquet as pq
 

@@ -6,14 +6,11 @@ and a small trained head on them, so the tower and the head agree on one joint s
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,7 +26,7 @@ from emoclip.training.mini.batches import (
     draw_batch,
     draws,
 )
-from emoclip.training.mini.faces import Faces
+from emoclip.training.mini.faces import POINTS, Faces
 from emoclip.training.mini.votes import Votes, agreement
 from emoclip.training.nets.compact import BothWays, GeometryHead, ImageTower, ImageTowerConfig, TextHead
 from emoclip.training.nets.losses import LogitScale, contrastive_loss
@@ -44,7 +41,7 @@ MOMENTUM_DECAY = 5e-4  # weight decay that goes with SGD
 class ImageModel(nn.Module):
     """The tower and what learns beside it."""
 
-    def __init__(self, config: ImageTowerConfig, points: int) -> None:
+    def __init__(self, config: ImageTowerConfig, points: int = POINTS) -> None:
         super().__init__()
         self.tower = ImageTower(config)
         self.geometry = GeometryHead(config.channels[-1], config.cells**2, 22, points)
@@ -57,6 +54,13 @@ class ImageModel(nn.Module):
         features = self.tower.feature_map(pixels)
         measures, points = self.geometry(features)
         return self.tower.embed(features), measures, points
+
+
+def read_model(folder: Path, config: ImageTowerConfig | None = None) -> ImageModel:
+    """Return the model that `train_images` left in a folder.  Raises InputError."""
+    model = ImageModel(config or ImageTowerConfig())
+    model.load_state_dict(load_weights(folder / "model.safetensors"))
+    return model.eval()
 
 
 def geometry_loss(
@@ -79,46 +83,6 @@ def class_logits(model: ImageModel, embedding: Tensor, texts: Tensor) -> Tensor:
 def class_sentences(captions: Captions) -> Tensor:
     """Return the class sentences' vectors (8, 768)."""
     return torch.stack([bank[0] for bank in captions.classes])
-
-
-class Workers:
-    """Threads that share a batch.  Each has the model's weights, norm statistics of its own, and one core.
-
-    The sum of their gradients is what one thread would find (norms apart, which see their own part).  Threads within
-    every layer wait for one another dozens of times a batch: on a busy machine that takes twice as long.
-    """
-
-    def __init__(self, model: ImageModel, count: int) -> None:
-        self.model, self.replicas = model, [model]
-        for _ in range(count - 1):
-            replica = copy.deepcopy(model)
-            for module, original in zip(replica.modules(), model.modules(), strict=True):
-                module._parameters = original._parameters
-            self.replicas.append(replica)
-        self.threads = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
-        self.parameters = list(model.parameters())
-
-    def start(self, recipe: ImageRecipe, batch: ImageBatch, log_prior: Tensor) -> list[Future[Any]]:
-        """Begin with a batch."""
-        of = len(self.replicas)
-        return [
-            self.threads.submit(self._gradients, recipe, replica, batch.part(at, of), log_prior)
-            for at, replica in enumerate(self.replicas)
-        ]
-
-    def finish(self, running: list[Future[Any]]) -> float:
-        """Wait for it, leave the mean gradients in the model and return the loss."""
-        results = [one.result() for one in running]
-        for at, parameter in enumerate(self.parameters):
-            found = [gradients[at] for _, gradients in results if gradients[at] is not None]
-            parameter.grad = sum(found) / len(results) if found else None  # type: ignore[assignment]
-        return float(np.mean([loss for loss, _ in results]))
-
-    def _gradients(
-        self, recipe: ImageRecipe, replica: ImageModel, batch: ImageBatch, log_prior: Tensor
-    ) -> tuple[float, tuple[Tensor | None, ...]]:
-        loss = batch_loss(recipe, replica, batch, log_prior)
-        return float(loss.detach()), torch.autograd.grad(loss, self.parameters, allow_unused=True)
 
 
 def train_images(
@@ -146,20 +110,14 @@ def train_images(
     trained = Trained(model, _optimizers(recipe, model), averaged(model, recipe.average))
     assert trained.average is not None
     average: ImageModel = trained.average.module  # type: ignore[assignment]  # a copy of the model
-    workers = Workers(model, recipe.workers)
     often, log_prior = draws(data.shares, recipe)
 
-    def losses(progress: Progress) -> Iterator[float]:
-        for replica in workers.replicas:
-            replica.train()
+    def losses(progress: Progress) -> Iterator[Tensor]:
+        model.train()
         size, seen = crop_size(recipe, progress.epoch), calmed(recipe, progress.epoch)
-        order = torch.multinomial(often, per_epoch * recipe.batch, replacement=True).split(recipe.batch)
-        batch = draw_batch(seen, data, captions, order[0], size)
-        for at in range(per_epoch):
-            running = workers.start(recipe, batch, log_prior)
-            if at + 1 < per_epoch:
-                batch = draw_batch(seen, data, captions, order[at + 1], size)
-            yield workers.finish(running)
+        order = torch.multinomial(often, per_epoch * recipe.batch, replacement=True)
+        for rows in order.split(recipe.batch):
+            yield batch_loss(recipe, model, draw_batch(seen, data, captions, rows, size), log_prior)
 
     def told(progress: Progress) -> str:
         scores = evaluate(average, recipe, *held, captions, crop_size(recipe, progress.epoch))

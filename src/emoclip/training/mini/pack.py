@@ -23,6 +23,7 @@ from emoclip.training.export.graphs import save_graph
 from emoclip.training.export.packing import folded, quantise_image, store_fp16, store_int8
 from emoclip.training.mini.fitting import Fitted
 from emoclip.training.nets.compact import BothWays, ImageTower, TextTower
+from emoclip.training.nets.tokenizer import token_ids
 
 AGREEMENT = {
     "image": 0.98,
@@ -65,9 +66,7 @@ def write_package(
     Raises PackageError if a packed tower strays from its original; the package before stays.
     """
     pixels = torch.from_numpy(crops[-256:])
-    tokens = torch.tensor(
-        [e.ids for e in towers.tokenizer.encode_batch(["a happy face", "about to cry", "furious"])]
-    )
+    tokens = token_ids(towers.tokenizer, ["a happy face", "about to cry", "furious"])
     with torch.no_grad():
         frames = BothWays(towers.image.eval())(pixels).reshape(16, 16, -1)
     with new_package(folder, force=True) as part:

@@ -42,7 +42,7 @@ from emoclip.training.mini.fitting import (
     rejection_threshold,
     small_sentences,
 )
-from emoclip.training.mini.images import ImageModel, train_images
+from emoclip.training.mini.images import ImageModel, read_model, train_images
 from emoclip.training.mini.pack import FittedTowers, write_package
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
@@ -51,14 +51,14 @@ from emoclip.training.mini.words import (
     TextRecipe,
     dictionary_texts,
     distil_text,
-    encode_texts,
     feeling_texts,
     packed_tower,
     small_tokenizer,
     start_tower,
 )
-from emoclip.training.nets.compact import BothWays, TextTower, TextTowerConfig
+from emoclip.training.nets.compact import BothWays, TextTower
 from emoclip.training.nets.state import load_weights, save_weights
+from emoclip.training.nets.tokenizer import token_ids
 
 STEPS = ("captions", "images", "sturdy", "text", "clips", "package")
 
@@ -191,15 +191,14 @@ class MiniRun(FaceRun):
     def _encoded(self, name: str, texts: list[str]) -> Tensor:
         """Return the encoder's vectors of the texts, kept under this name for the next time."""
         path = self.folder("text") / f"{name}.safetensors"
-        if path.is_file():
-            return _of(texts, load_weights(path)["sentences"], path)
-        return encode_texts(texts, SentenceEncoder(self.encoder, self.out), path)
+        if not path.is_file():
+            sentences = SentenceEncoder(self.encoder, self.out).encode(texts)
+            save_weights(path, {"sentences": sentences.half()})
+        return _of(texts, load_weights(path)["sentences"], path)
 
     def image_model(self) -> ImageModel:
         """Return the trained image model."""
-        model = ImageModel(self.recipe.images.tower, self.faces.points.shape[1])
-        model.load_state_dict(load_weights(self.out / "sturdy" / "model.safetensors"))
-        return model.eval()
+        return read_model(self.out / "sturdy", self.recipe.images.tower)
 
     def text_tower(self, model: ImageModel, faces: Tensor) -> tuple[TextTower, Tokenizer]:
         """Return the distilled text tower with a head into the image model's joint space.
@@ -208,23 +207,14 @@ class MiniRun(FaceRun):
         """
         folder = self.out / "text"
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        recipe = self.recipe.text
-        tower = TextTower(
-            TextTowerConfig(
-                vocabulary=tokenizer.get_vocab_size(),
-                embedding=recipe.embedding,
-                layers=len(recipe.layers),
-                length=recipe.length,
-            )
-        )
+        tower = self.recipe.text.tower(tokenizer.get_vocab_size())
         tower.load_state_dict(load_weights(folder / "text.safetensors"))
         texts = feeling_texts()
         banks = self._captions(np.zeros(len(self.faces.labels), bool)).classes
         names = lexicon().words
 
         def read(sentences: list[str]) -> Tensor:
-            tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(sentences)])
-            return small_sentences(tower, tokens)
+            return small_sentences(tower, token_ids(tokenizer, sentences))
 
         words = []
         for name, bank in zip(CLASSES_WITH_CONTEMPT, banks, strict=True):
@@ -291,8 +281,8 @@ class MiniRun(FaceRun):
             tower, tokenizer = self.text_tower(model, clips.mean(0))
         clips = clips.numpy()
         sentences = [class_captions(name, [])[0] for name in CLASSES_WITH_CONTEMPT]
-        tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(sentences)])
-        cosines = clips @ F.normalize(tower(tokens), dim=-1).numpy().T
+        text = F.normalize(tower(token_ids(tokenizer, sentences)), dim=-1)
+        cosines = clips @ text.numpy().T
         resting = votes.majority & (votes.shares.argmax(1) == CLASSES_WITH_CONTEMPT.index("neutral"))
         fitted = Fitted(
             scale=fit_scale(cosines, votes.raw),

@@ -141,9 +141,9 @@ def agreement(probabilities: NDArray[np.float32], votes: Votes) -> dict[str, flo
 
 def auc(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
     """Return the area under the curve: how often a positive scores above a negative, half for ties."""
-    from scipy.stats import rankdata
+    from scipy.stats import mannwhitneyu
 
-    ranks, count = rankdata(scores), int(positive.sum())
-    if not 0 < count < len(scores):
+    if positive.all() or not positive.any():
         return float("nan")
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(scores) - count)))
+    above = mannwhitneyu(scores[positive], scores[~positive]).statistic
+    return float(above / (positive.sum() * (~positive).sum()))

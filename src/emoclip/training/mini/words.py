@@ -21,11 +21,12 @@ from emoclip.prompts import templated
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import Faces
 from emoclip.training.mini.fitting import small_sentences, widening
-from emoclip.training.mini.sentences import SentenceEncoder, bert_layers, layers_folder
+from emoclip.training.mini.sentences import bert_layers, layers_folder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, glosses, lexicon
 from emoclip.training.nets.compact import TextTower, TextTowerConfig
 from emoclip.training.nets.precision import half_floats
 from emoclip.training.nets.state import load_weights, save_weights
+from emoclip.training.nets.tokenizer import token_ids
 from emoclip.training.resume import LAST, Checkpoint, Trained
 from emoclip.training.stepping import Plan, averaged, falling, take_steps
 
@@ -45,6 +46,12 @@ class TextRecipe:
     batch: int = 128
     learning_rate: float = 4e-4
     seed: int = 0
+
+    def tower(self, vocabulary: int) -> TextTower:
+        """Return a text tower of this size, untrained."""
+        return TextTower(
+            TextTowerConfig(vocabulary, self.embedding, layers=len(self.layers), length=self.length)
+        )
 
 
 def dictionary_texts(faces: Faces | None, recipe: TextRecipe) -> list[str]:
@@ -145,10 +152,7 @@ def small_tokenizer(
 def start_tower(kept: Sequence[int], recipe: TextRecipe, folder: Path | None = None) -> TextTower:
     """Return a text tower that starts from the encoder: chosen layers, its word table as a product of two."""
     weights = load_weights(layers_folder(folder) / "model.safetensors")
-    config = TextTowerConfig(
-        vocabulary=len(kept), embedding=recipe.embedding, layers=len(recipe.layers), length=recipe.length
-    )
-    tower = TextTower(config)
+    tower = recipe.tower(len(kept))
     table = weights["embeddings.word_embeddings.weight"][list(kept)]
     left, values, right = torch.linalg.svd(table, full_matrices=False)
     root = values[: recipe.embedding].sqrt()
@@ -181,27 +185,12 @@ def packed_tower(package: Path, recipe: TextRecipe) -> TextTower:
     found |= {name: value for name, value in wide.items() if not name.startswith("val_")}
     if len(unnamed) == len(names):
         found |= dict(zip(names, unnamed, strict=True))
-    config = TextTowerConfig(
-        vocabulary=len(found["words.weight"]),
-        embedding=recipe.embedding,
-        layers=len(recipe.layers),
-        length=recipe.length,
-    )
-    tower = TextTower(config)
+    tower = recipe.tower(len(found["words.weight"]))
     try:
         tower.load_state_dict({name: torch.tensor(value) for name, value in found.items()})
     except RuntimeError:
         raise InputError(f"{package}/text.onnx: is not a text tower of this recipe") from None
     return tower.eval()
-
-
-def encode_texts(texts: Sequence[str], encoder: SentenceEncoder, out: Path) -> Tensor:
-    """Return the encoder's (N, 768) fp16 rows of the texts, kept in `out` for the next time."""
-    if out.is_file():
-        return load_weights(out)["sentences"]
-    sentences = encoder.encode(texts).half()
-    save_weights(out, {"sentences": sentences})
-    return sentences
 
 
 def distil_text(
@@ -218,7 +207,7 @@ def distil_text(
     Loss: one minus cosine, plus the squared error of cosines within the batch, which is what prompts are compared by.
     """
     torch.manual_seed(recipe.seed)
-    tokens = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))])
+    tokens = token_ids(tokenizer, texts)
     lengths = (tokens != tower.config.pad_id).sum(1)
     both = nn.ModuleDict({"tower": tower, "widen": _widen(tower, tokens, sentences)})
     optimizer = torch.optim.AdamW(both.parameters(), lr=recipe.learning_rate, weight_decay=0.01)

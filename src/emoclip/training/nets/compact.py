@@ -18,15 +18,10 @@ class ImageTowerConfig:
     """Channels per stage at 24, 12, 6 and 3 pixels (as many as given), and residual blocks per stage."""
 
     size: int = 48
-    fine: int = 0  # channels of a first convolution at 48 pixels; 0 folds 2x2 pixels into channels instead
     channels: tuple[int, ...] = (32, 64, 128, 256)
     blocks: tuple[int, ...] = (1, 2, 2, 1)
     width: int = 256  # of the joint space
     dropout: float = 0.2
-    pooled: bool = True  # False: the head sees every cell of the last map, not their mean
-    cell_dropout: float = (
-        0.0  # share of cells hidden from such a head, as hands and hair hide parts of a face
-    )
 
     @property
     def cells(self) -> int:
@@ -67,13 +62,9 @@ class ImageTower(nn.Module):
         super().__init__()
         self.config = config = config or ImageTowerConfig()
         first = config.channels[0]
-        self.stem = nn.Sequential()
-        if config.fine:
-            self.stem.extend(_convolution(1, config.fine, 1))
-            self.stem.extend(_convolution(config.fine, first, 2))
-        else:  # halves the resolution without dropping a pixel
-            self.stem.append(nn.PixelUnshuffle(2))
-            self.stem.extend(_convolution(4, first, 1))
+        # Halves the resolution without dropping a pixel.
+        convolution = nn.Conv2d(4, first, 3, 1, 1, bias=False)
+        self.stem = nn.Sequential(nn.PixelUnshuffle(2), convolution, nn.BatchNorm2d(first), nn.ReLU())
         stages: list[nn.Module] = []
         inputs = first
         for stage, (outputs, depth) in enumerate(zip(config.channels, config.blocks, strict=True)):
@@ -82,7 +73,7 @@ class ImageTower(nn.Module):
                 inputs = outputs
         self.stages = nn.Sequential(*stages)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(inputs * (1 if config.pooled else config.cells**2), config.width)
+        self.head = nn.Linear(inputs, config.width)
 
     def feature_map(self, pixels: Tensor) -> Tensor:
         """The last stage's map, (N, channels, cells, cells)."""
@@ -94,21 +85,12 @@ class ImageTower(nn.Module):
 
     def embed(self, feature_map: Tensor) -> Tensor:
         """The last stage's map -> embeddings (N, width), not normalised."""
-        if self.config.pooled:
-            seen = feature_map.mean(dim=(2, 3))
-        else:
-            seen = F.dropout(torch.ones_like(feature_map[:, :1]), self.config.cell_dropout, self.training)
-            seen = (feature_map * seen).flatten(1)
-        embedding: Tensor = self.head(self.dropout(seen))
+        embedding: Tensor = self.head(self.dropout(feature_map.mean(dim=(2, 3))))
         return embedding
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Crops (N, 1, S, S) in [0, 1] -> embeddings (N, width), not normalised."""
         return self.embed(self.feature_map(pixels))
-
-
-def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 class BothWays(nn.Module):

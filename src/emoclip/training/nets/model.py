@@ -32,9 +32,7 @@ class ClipSizes:
     transformer_heads: int = 8
     transformer_layers: int = 12
     vision_heads: int = 12
-    quick_gelu: bool = (
-        True  # OpenAI's and FaRL's weights want x * sigmoid(1.702 x); most of LAION's the exact GELU
-    )
+    quick_gelu: bool = True  # OpenAI's and FaRL's x * sigmoid(1.702 x); most of LAION's want the exact GELU
 
     def __post_init__(self) -> None:
         for width, heads in (("vision_width", "vision_heads"), ("transformer_width", "transformer_heads")):
@@ -164,11 +162,11 @@ class VideoTextModel(nn.Module):
         embeddings: Tensor = self.backbone.encode_text(tokens)  # type: ignore[operator]
         return embeddings
 
-    def forward(self, video: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, video: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return unit clip embeddings (B, D), unit text embeddings (N, D) and the logit scale as a multiplier ().
 
-        video: (B, T, C, H, W) pixels, or (B, T, D) frame embeddings computed before.  tokens: (N, L) ids.
+        video: (B, T, C, H, W) pixels, or (B, T, D) frame embeddings.  text: ids (N, L), or embeddings (N, D).
         """
         clips = functional.normalize(self.encode_video(video), dim=-1)
-        texts = functional.normalize(self.encode_text(tokens), dim=-1)
+        texts = functional.normalize(text if text.is_floating_point() else self.encode_text(text), dim=-1)
         return clips, texts, self.logit_scale.exp()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from emoclip.errors import InputError, OutputError
+from emoclip.errors import InputError, OutputError, reason
 from emoclip.files import atomic_path
 
 
@@ -27,7 +27,7 @@ def save_weights(
                 dict(metadata or {}),
             )
         except SafetensorError as error:  # what it makes of a full disk
-            raise OutputError(f"{path}: cannot be written ({_line(error)})") from None
+            raise OutputError(f"{path}: cannot be written ({reason(error)})") from None
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -45,8 +45,4 @@ def load_with_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
-        raise InputError(f"{path}: is not safetensors, or damaged ({_line(error)}); make it again") from None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
+        raise InputError(f"{path}: is not safetensors, or damaged ({reason(error)}); make it again") from None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
 from ftfy.chardata import CONTROL_CHARS, LIGATURES, WIDTH_MAP
 from open_clip.tokenizer import bytes_to_unicode, default_bpe
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
 
 START, END = "<start_of_text>", "<end_of_text>"
 VOCABULARY_SIZE = 49408
@@ -34,6 +36,11 @@ def whole_words(words: Iterable[str], length: int) -> Tokenizer:
     tokenizer.enable_truncation(length)
     tokenizer.enable_padding(length=length, pad_id=0, pad_token="[PAD]")
     return tokenizer
+
+
+def token_ids(tokenizer: Tokenizer, sentences: Sequence[str]) -> Tensor:
+    """Return (N, L) int64, for a tokenizer that pads."""
+    return torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(sentences))])
 
 
 def clip_tokenizer(context_length: int = 77) -> Tokenizer:
