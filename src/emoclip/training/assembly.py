@@ -21,6 +21,14 @@ from emoclip.training.nets.tokenizer import clip_tokenizer, whole_words
 from emoclip.training.recipe import ModelRecipe
 
 COMPACT_TOKENS = 48
+COMPACT_TEXT = {
+    "embedding": 64,
+    "hidden": 128,
+    "layers": 1,
+    "heads": 4,
+    "feed_forward": 256,
+    "length": COMPACT_TOKENS,
+}
 
 
 @dataclass(frozen=True)
@@ -137,18 +145,7 @@ def _compact(recipe: ModelRecipe, sentences: Iterable[str]) -> Assembly:
     tokenizer = word_tokenizer(sentences)
     blocks = (1,) * len(recipe.channels)
     image = ImageTower(ImageTowerConfig(channels=recipe.channels, blocks=blocks, width=recipe.width))
-    text = TextTower(
-        TextTowerConfig(
-            vocabulary=tokenizer.get_vocab_size(),
-            embedding=64,
-            hidden=128,
-            layers=1,
-            heads=4,
-            feed_forward=256,
-            length=COMPACT_TOKENS,
-            width=recipe.width,
-        )
-    )
+    text = TextTower(TextTowerConfig(tokenizer.get_vocab_size(), **COMPACT_TEXT, width=recipe.width))
     image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on CPUs
     model = VideoTextModel(CompactBackbone(image, text), _temporal(recipe, recipe.width))
     _quiet_places(model, recipe)

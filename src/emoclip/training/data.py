@@ -75,16 +75,11 @@ def view_pixels(
     Returns (T, C, S, S).  Raises InputError naming the clip.
     """
     crops = as_clip(read_crops(clip, recipe.clips.stride, recipe.data.faces, pixels), view, recipe.clips)
-    count = len(crops)
-    chosen = (
-        range(count)
-        if start is None
-        else paper_window(count, recipe.clips.frames, int(start * count)).tolist()
-    )
+    count, length = len(crops), recipe.clips.frames
+    chosen = range(count) if start is None else paper_window(count, length, int(start * count)).tolist()
     place = {frame: row for row, frame in enumerate(dict.fromkeys(chosen))}
-    return prepare(turned([crops[frame] for frame in place], view), pixels)[
-        [place[frame] for frame in chosen]
-    ]
+    rows = prepare(turned([crops[frame] for frame in place], view), pixels)
+    return rows[[place[frame] for frame in chosen]]
 
 
 def said(samples: Iterable[Sample], sentences: Sequence[Sequence[str]], recipe: Recipe) -> list[str]:
@@ -145,9 +140,8 @@ class TrainingClips(Dataset[Batch]):
         recipe = self.recipe.clips
         if self.frames is None:
             view = draw_view(recipe, draw.angle, draw.mirror, draw.drift) if recipe.augmented else PLAIN
-            return torch.from_numpy(
-                view_pixels(clip, view, self.recipe, self.pixels, draw.start)
-            ), view.mirrored
+            seen = view_pixels(clip, view, self.recipe, self.pixels, draw.start)
+            return torch.from_numpy(seen), view.mirrored
         number = 1 + int(draw.view * recipe.cached_views) if recipe.cached_views else 0
         rows = self.frames.rows(view_key(clip, number))
         chosen = paper_window(len(rows), recipe.frames, int(draw.start * len(rows)))

@@ -64,13 +64,8 @@ def embed_views(
 
     def flush() -> Iterator[tuple[Job, NDArray[np.float32]]]:
         nonlocal begun
-        frames = torch.cat(waiting)
-        embedded = torch.cat(
-            [
-                model.encode_frames(part.to(device)).float().cpu()
-                for part in torch.split(frames, FRAMES_AT_ONCE)
-            ]
-        )
+        parts = torch.cat(waiting).split(FRAMES_AT_ONCE)
+        embedded = torch.cat([model.encode_frames(part.to(device)).float().cpu() for part in parts])
         for rows in torch.split(embedded, [len(part) for part in waiting]):
             yield jobs[begun], rows.numpy()
             begun += 1

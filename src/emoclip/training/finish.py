@@ -58,11 +58,8 @@ def finish(
 
 def training_data(recipe: Recipe, samples: Samples) -> str:
     """Say in words what was trained on."""
-    text = {
-        "captions": "sample-level captions",
-        "classes": "class sentences",
-        "mixed": "sample-level captions and class sentences",
-    }[recipe.data.text]
+    kinds = {"captions": "sample-level captions", "classes": "class sentences"}
+    text = kinds.get(recipe.data.text, " and ".join(kinds.values()))
     if recipe.data.measures:
         text += " (captions made from face-mesh measures)"
     left_out = f", without the class {recipe.data.leave_out}" if recipe.data.leave_out else ""

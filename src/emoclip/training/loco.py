@@ -93,9 +93,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     Clips are resampled within each class, the same clips for both texts; chance is one in the number of classes.
     """
     rng = np.random.default_rng(0)
-    by_text: dict[str, list[NDArray[np.float64]]] = {
-        text: [] for text in dict.fromkeys(row.text for row in rows)
-    }
+    by_text: dict[str, list[NDArray[np.float64]]] = {row.text: [] for row in rows}
     for name in dict.fromkeys(row.left_out for row in rows):
         same = [row for row in rows if row.left_out == name]
         picks = rng.integers(len(same[0].right), size=(DRAWS, len(same[0].right)))

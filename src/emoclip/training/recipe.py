@@ -191,19 +191,15 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
 
 def find_recipe(name: str | Path) -> Path:
     """Return the file of a recipe.  Raises ConfigError that names the nearest shipped one."""
-    path = Path(name).expanduser()
+    path, known = Path(name).expanduser(), ", ".join(shipped_names())
     if path.suffix == ".toml":
         if path.is_file():
             return path
-        raise ConfigError(f"{path}: no such recipe file; shipped recipes are {', '.join(shipped_names())}")
+        raise ConfigError(f"{path}: no such recipe file; shipped recipes are {known}")
     if (shipped := SHIPPED / f"{name}.toml").is_file():
         return shipped
     near = get_close_matches(str(name), shipped_names(), n=1)
-    hint = (
-        f"did you mean {near[0]}?"
-        if near
-        else f"there are {', '.join(shipped_names())}, or give a .toml file"
-    )
+    hint = f"did you mean {near[0]}?" if near else f"there are {known}, or give a .toml file"
     raise ConfigError(f"{name}: no recipe of this name; {hint}")
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from emoclip.errors import InputError, OutputError
-from emoclip.training.nets.state import load_weights, load_with_metadata, save_weights
+from emoclip.training.nets.state import load_weights, load_with_metadata, save_weights, under
 
 FORMAT = 2
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -86,12 +86,12 @@ class Checkpoint:
             return Progress()
         tensors, facts = self._read()
         _check_same(self.path.parent, facts["recipe"], self.recipe)
-        restore(trained.model, _part(tensors, "model"), self.path)
+        restore(trained.model, under(tensors, "model."), self.path)
         if trained.average is not None:
-            trained.average.load_state_dict(_part(tensors, "average"))
+            trained.average.load_state_dict(under(tensors, "average."))
         for which, optimizer in enumerate(trained.optimizers):
             moments: dict[int, dict[str, Tensor]] = {}
-            for name, value in _part(tensors, f"optimizer.{which}").items():
+            for name, value in under(tensors, f"optimizer.{which}.").items():
                 index, _, key = name.partition(".")
                 moments.setdefault(int(index), {})[key] = value
             groups = optimizer.state_dict()["param_groups"]
@@ -163,11 +163,6 @@ def _keys(table: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _keys(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    start = f"{prefix}."
-    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

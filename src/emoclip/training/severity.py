@@ -230,7 +230,7 @@ class PaperEstimator:
     def _embed(self, frames: Frames) -> Tensor:
         """Embed an interview's clips (N, T, D) by the transformer as it starts: (N, D)."""
         with torch.no_grad():
-            return torch.cat([self.start(batch) for batch in _batches(frames)])
+            return _through(self.start, frames)
 
     def _beginning(self, targets: int) -> SeverityModel:
         with _SEEDING:  # torch has one generator for all threads
@@ -320,9 +320,9 @@ def _fold(layer: nn.Linear, centre: Tensor, size: Tensor) -> None:
 def clip_scores(model: nn.Module, frames: Frames) -> Floats:
     """Score the clips of an interview.  frames: (N, T, D).  Returns (N, targets)."""
     with torch.inference_mode():
-        return torch.cat([model(batch) for batch in _batches(frames)]).double().numpy()
+        return _through(model, frames).double().numpy()
 
 
-def _batches(frames: Frames) -> Iterator[Tensor]:
-    for at in range(0, len(frames), CLIP_BATCH):
-        yield torch.from_numpy(np.asarray(frames[at : at + CLIP_BATCH], np.float32))
+def _through(model: nn.Module, frames: Frames) -> Tensor:
+    parts = [frames[at : at + CLIP_BATCH] for at in range(0, len(frames), CLIP_BATCH)]
+    return torch.cat([model(torch.from_numpy(np.asarray(part, np.float32))) for part in parts])

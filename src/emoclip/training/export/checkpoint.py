@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from emoclip.errors import ConfigError, PackageError, few
 from emoclip.training.export.weights import is_torchscript, read_weights
 from emoclip.training.nets.model import HEAD_WIDTH, ClipSizes, VideoTextModel, build_backbone
+from emoclip.training.nets.state import under
 from emoclip.training.nets.temporal import TemporalConfig
 
 Form = Literal["video", "downstream", "clip"]
@@ -80,9 +81,7 @@ def import_checkpoint(
                 "add --clip openai, or --clip FILE with the CLIP weights it was trained from"
             )
         weights, notes = _complete(path, weights, Path(clip))
-    towers = {
-        name.removeprefix("backbone."): weights[name] for name in weights if name.startswith("backbone.")
-    }
+    towers = under(weights, "backbone.")
     temporal = _temporal_config(path, weights, sizes.temporal)
     clip_sizes = _clip_sizes(path, towers, {"quick_gelu": True, **sizes.clip})
     if temporal.width != clip_sizes.embed_dim:
@@ -118,10 +117,8 @@ def read_sizes(path: str | Path) -> Sizes:
     if "model_cfg" in content:
         return Sizes(clip=_from_open_clip(Path(path), content["model_cfg"]))
     clip, vclip = content.get("clip", {}), content.get("vclip", {})
-    for section, given, known in (
-        ("clip", clip, {item.name for item in fields(ClipSizes)}),
-        ("vclip", vclip, set(_VCLIP_NAMES)),
-    ):
+    sizes = {item.name for item in fields(ClipSizes)}
+    for section, given, known in (("clip", clip, sizes), ("vclip", vclip, set(_VCLIP_NAMES))):
         if unknown := set(given) - known:
             raise ConfigError(
                 f"{path}: {section} has no {few(sorted(unknown))}; known are {', '.join(sorted(known))}"
@@ -171,12 +168,7 @@ def _complete(path: Path, weights: Weights, clip: Path) -> tuple[dict[str, Tenso
         raise PackageError(
             f"{clip}: has no CLIP text tower (text_projection, logit_scale); give the weights of a whole CLIP"
         )
-    own = {
-        f"visual.{name.removeprefix('backbone.')}": weights[name]
-        for name in weights
-        if name.startswith("backbone.")
-    }
-    theirs = {name: whole[name] for name in whole if name.startswith("visual.")}
+    own, theirs = under(weights, "backbone.", "visual."), under(whole, "visual.", "visual.")
     if differences := _differences({name: tensor.shape for name, tensor in theirs.items()}, own):
         raise PackageError(
             f"{path}: its image tower is not that of {clip.name}: {differences}; give the CLIP it was trained from"
@@ -188,10 +180,8 @@ def _complete(path: Path, weights: Weights, clip: Path) -> tuple[dict[str, Tenso
         notes.append(
             f"Its image tower is not {clip.name}'s: either it was fine-tuned, or this is not the CLIP it belongs to."
         )
-    text = {name: tensor for name, tensor in whole.items() if not name.startswith("visual.")}
-    temporal = {name: tensor for name, tensor in weights.items() if name.startswith("temporal.")}
-    towers = {f"backbone.{name}": tensor for name, tensor in (own | text).items()}
-    return {**towers, **temporal, "logit_scale": whole["logit_scale"]}, notes
+    towers = under({**whole, **own}, "", "backbone.")
+    return {**towers, **under(weights, "temporal.", "temporal."), "logit_scale": whole["logit_scale"]}, notes
 
 
 def _import_clip(path: Path, weights: Weights, sizes: Sizes, backbone: str | None) -> Imported:

@@ -66,11 +66,8 @@ def trace(
 
 def save(model: ir.Model, path: Path) -> None:
     """Write a graph, large weights into a file beside it.  Raises OSError."""
-    size = sum(
-        value.const_value.nbytes
-        for value in model.graph.initializers.values()
-        if value.const_value is not None
-    )
+    weights = [value.const_value for value in model.graph.initializers.values()]
+    size = sum(weight.nbytes for weight in weights if weight is not None)
     external = f"{path.name}.data" if size > EXTERNAL_FROM_BYTES else None
     ir.save(model, path, external_data=external)
 

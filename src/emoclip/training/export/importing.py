@@ -6,26 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emoclip.errors import ConfigError, PackageError
-from emoclip.model import Description, PixelSpec
+from emoclip.model import Description
 from emoclip.model import hub as catalogue
 from emoclip.model import package as packages
 from emoclip.training.export.calibration import Calibration, read_calibration
-from emoclip.training.export.checkpoint import Form, Imported, import_checkpoint, openai_name
+from emoclip.training.export.checkpoint import import_checkpoint, openai_name
 from emoclip.training.export.export import StoredPrecision, Towers, export_package
 from emoclip.training.nets.model import image_settings
 from emoclip.training.nets.tokenizer import VOCABULARY_SIZE, clip_tokenizer
 
 Progress = Callable[[float], None]
-_LICENCE = {
-    "video": "code Apache-2.0, CLIP's weights MIT; MAFW, which it learned from, is for research",
-    "downstream": "code Apache-2.0, CLIP's weights MIT; MAFW, which it learned from, is for research",
-    "clip": "see the source of the weights",
-}
-_TRAINING_DATA = {
-    "video": "CLIP's image-text pairs; then, in the paper, MAFW's clips with their captions",
-    "downstream": "CLIP's image-text pairs; then, in the paper, MAFW's clips with their captions",
-    "clip": "CLIP's image-text pairs; nothing of faces in motion",
-}
+# Licence and training data: of plain CLIPs, and of the official code's checkpoints.
+_CLIP = ("see the source of the weights", "CLIP's image-text pairs; nothing of faces in motion")
+_OFFICIAL = (
+    "code Apache-2.0, CLIP's weights MIT; MAFW, which it learned from, is for research",
+    "CLIP's image-text pairs; then, in the paper, MAFW's clips with their captions",
+)
 
 
 def import_package(
@@ -64,12 +60,15 @@ def import_package(
             f"{checkpoint}: its text tower has a vocabulary of {vocabulary}, not CLIP's {VOCABULARY_SIZE}; "
             "only backbones with CLIP's tokenizer become packages"
         )
+    usual_licence, training_data = _CLIP if imported.form == "clip" else _OFFICIAL
     description = Description(
         name=name or folder.resolve().name,
-        licence=licence or _LICENCE[imported.form],
+        licence=licence or usual_licence,
         source=source or Path(checkpoint).name,
-        training_data=_TRAINING_DATA[imported.form],
-        pixels=_pixels(imported),
+        training_data=training_data,
+        pixels=image_settings(
+            imported.model.backbone, resize="bicubic-antialias" if imported.form == "clip" else "bicubic"
+        ),
         notes="\n\n".join(imported.notes),
     )
     figures = export_package(
@@ -126,8 +125,3 @@ def _calibration(precision: StoredPrecision, source: str | Path | None) -> Calib
     if source is not None:
         raise ConfigError(f"--calibration: belongs to --precision int8, not {precision}")
     return None
-
-
-def _pixels(imported: Imported) -> PixelSpec:
-    resize: dict[Form, str] = {"video": "bicubic", "downstream": "bicubic", "clip": "bicubic-antialias"}
-    return image_settings(imported.model.backbone, resize=resize[imported.form])

@@ -69,9 +69,8 @@ def _states(graph: onnx.GraphProto) -> list[tuple[TemporalConfig, dict[str, torc
     if not depth or len(norms) != 2 * depth or len(matrices) != 4 * depth or len(biases) != 3 * depth:
         raise ValueError("another graph")
     width, mlp_width = len(matrices[0].T), matrices[2].shape[0]
-    folded = (
-        matrices[0].shape[0] == matrices[1].shape[1]
-    )  # else queries, keys and values: three times as many
+    # Else there are queries, keys and values: three times as many.
+    folded = matrices[0].shape[0] == matrices[1].shape[1]
     if folded:
         for at in range(0, len(matrices), 4):
             pair = [torch.from_numpy(np.ascontiguousarray(part.T)) for part in matrices[at : at + 2]]

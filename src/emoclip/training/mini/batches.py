@@ -114,13 +114,19 @@ class ImageBatch:
     words: tuple[Tensor, Tensor, Tensor] | None
 
 
+def resized(pixels: Tensor, size: int) -> Tensor:
+    """Return crops (N, 1, S, S) at another size."""
+    if size == pixels.shape[-1]:
+        return pixels
+    return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+
+
 def draw_batch(
     recipe: ImageRecipe, data: Targets, captions: Captions | None, rows: Tensor, size: int
 ) -> ImageBatch:
     """Draw how the crops in `rows` are framed, lit, covered, mixed and spoken of."""
     pixels, framing = augment(data.pixels[rows].float() / 255, recipe.augment)
-    if size != pixels.shape[-1]:
-        pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+    pixels = resized(pixels, size)
     shares, described = data.shares[rows], torch.zeros(len(rows), SENTENCE_WIDTH)
     texts, words = None, None
     if captions is not None:

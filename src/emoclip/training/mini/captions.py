@@ -16,7 +16,7 @@ from emoclip.training.mini.faces import CLASSES, Faces
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
 from emoclip.training.mini.votes import Votes, mixture
-from emoclip.training.nets.state import load_weights, save_weights
+from emoclip.training.nets.state import load_weights, save_weights, under
 
 
 def mirrored_text(sentence: str) -> str:
@@ -65,13 +65,10 @@ def read_captions(path: Path, keep: np.ndarray) -> Captions:
     tensors = {name: tensor.float() for name, tensor in load_weights(path).items()}
     index = torch.from_numpy(np.arange(len(tensors["described"]))[keep])
 
-    def named(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
     return Captions(
         described=tensors["described"][index].half(),
         mirrored=tensors["mirrored"][index].half(),
         classes=[tensors[f"class.{name}"] for name in (*CLASSES, "contempt")],
-        states=named("state."),
-        cues=named("cues."),
+        states=under(tensors, "state."),
+        cues=under(tensors, "cues."),
     )

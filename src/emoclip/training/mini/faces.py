@@ -50,13 +50,8 @@ class Faces:
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Faces:
         """Return the chosen rows."""
         where = np.arange(len(self.labels))[index]
-        return Faces(
-            [self.paths[i] for i in where],
-            self.images[where],
-            self.labels[where],
-            self.measures[where],
-            self.points[where],
-        )
+        rows = (self.images[where], self.labels[where], self.measures[where], self.points[where])
+        return Faces([self.paths[i] for i in where], *rows)
 
 
 def read_faces(root: Path, split: str) -> Faces:

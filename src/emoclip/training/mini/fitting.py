@@ -52,10 +52,8 @@ def fit_text_head(
         wanted = towards(F.normalize(head(teacher), dim=-1))
     fitted = narrowed(head, widening(small, teacher))
     wanted_words, small_words = towards(torch.cat([w for w, _ in words])), torch.cat([s for _, s in words])
-    wanted_sentences, sentences = (
-        towards(torch.stack([w[0] for w, _ in words])),
-        torch.stack([s[0] for _, s in words]),
-    )
+    sentences = torch.stack([s[0] for _, s in words])
+    wanted_sentences = towards(torch.stack([w[0] for w, _ in words]))
 
     def losses(_: object) -> Iterator[Tensor]:
         while True:
@@ -130,14 +128,11 @@ class Fitted:
 
 def fit_scale(cosines: NDArray[np.float32], shares: NDArray[np.float32]) -> float:
     """Return the logit scale with the least cross-entropy.  cosines, shares of votes: (N, K) of held-out crops."""
+    from scipy.special import log_softmax
+
     scales = np.geomspace(1, 100, 400)
-    return float(min(scales, key=lambda scale: _cross_entropy(scale * cosines, shares)))
-
-
-def _cross_entropy(logits: NDArray[np.float32], shares: NDArray[np.float32]) -> float:
-    top = logits.max(axis=1, keepdims=True)
-    log_sum = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
-    return float((log_sum * shares.sum(axis=1) - (logits * shares).sum(axis=1)).mean())
+    losses = [-(shares * log_softmax(scale * cosines, axis=1)).sum(axis=1).mean() for scale in scales]
+    return float(scales[np.argmin(losses)])
 
 
 def fit_intensity(cosines: NDArray[np.float32], shares: NDArray[np.float32]) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from emoclip.training.mini.batches import (
     crop_size,
     draw_batch,
     draws,
+    resized,
 )
 from emoclip.training.mini.faces import POINTS, Faces
 from emoclip.training.mini.votes import Votes, agreement
@@ -247,13 +248,8 @@ def evaluate(
     """One line on held-out crops: how well the votes are read with the class sentences, and the measures."""
     data = Targets(held, votes)
     model.eval()
-    side = size or recipe.tower.size
-    maps = []
-    for pixels in data.pixels.split(256):
-        seen = pixels.float() / 255
-        if side != seen.shape[-1]:
-            seen = F.interpolate(seen, size=(side, side), mode="bilinear", antialias=True)
-        maps.append(model.tower.feature_map(seen))
+    side, parts = size or recipe.tower.size, data.pixels.split(256)
+    maps = [model.tower.feature_map(resized(pixels.float() / 255, side)) for pixels in parts]
     features, text = torch.cat(maps), ""
     if recipe.geometry and _whole(features, recipe):
         unexplained = ((model.geometry(features)[0] - data.measures)[data.has_mesh] ** 2).mean()

@@ -25,11 +25,8 @@ from emoclip.training.mini.fitting import Fitted
 from emoclip.training.nets.compact import BothWays, ImageTower, TextTower
 from emoclip.training.nets.tokenizer import token_ids
 
-AGREEMENT = {
-    "image": 0.98,
-    "temporal": 0.999,
-    "text": 0.99,
-}  # least cosine of a packed tower to its torch original
+# Least cosine of a packed tower to its torch original.
+AGREEMENT = {"image": 0.98, "temporal": 0.999, "text": 0.99}
 KEEP = 0.95  # share of held-out faces that the rejection threshold lets pass
 # A Haar box is how FER-2013's crops were framed: measured on 350 crops, the box's side is 47.5 of 48 pixels.
 PIXELS = PixelSpec(48, "grey", (0.0,), (1.0,), "bilinear-antialias", margin=0.0)

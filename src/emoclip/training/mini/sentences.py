@@ -111,13 +111,8 @@ class SentenceEncoder:
         out = torch.empty(len(sentences), WIDTH)
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
-            given = self.tokenizer(
-                [sentences[i] for i in rows],
-                padding=True,
-                truncation=True,
-                max_length=LENGTH,
-                return_tensors="pt",
-            )
+            some, how = [sentences[i] for i in rows], {"max_length": LENGTH, "return_tensors": "pt"}
+            given = self.tokenizer(some, padding=True, truncation=True, **how)
             with half_floats():
                 states = self.model(**given).last_hidden_state.float()
             there = given["attention_mask"][..., None].float()

@@ -124,36 +124,30 @@ class MiniRun(FaceRun):
 
     def geometry(self) -> None:
         """Train an image tower on face-mesh geometry alone."""
-        self._train_images(self.recipe.geometry, self.train, self.held, None, "geometry")
+        self._train_images("geometry", self.recipe.geometry, self.train, self.held, words=False)
 
     def images(self) -> None:
         """Train the image tower on what people said, in class sentences and descriptions."""
-        self._train_images(self.recipe.images, self.most, self.unseen, self._captions(self.most), "images")
+        self._train_images("images", self.recipe.images, self.most, self.unseen)
 
     def sturdy(self) -> None:
         """Go on from there on crops that are changed more; what the tower made of them before is kept."""
         recipe = replace(self.recipe.sturdy, tower=self.recipe.images.tower)
         first = self.out / "images" / "model.safetensors"
-        self._train_images(recipe, self.most, self.unseen, self._captions(self.most), "sturdy", first)
+        self._train_images("sturdy", recipe, self.most, self.unseen, initial=first)
 
     def _train_images(
         self,
+        name: str,
         recipe: ImageRecipe,
         train: NDArray[np.bool_],
         held: NDArray[np.bool_],
-        captions: Captions | None,
-        name: str,
+        words: bool = True,
         initial: Path | None = None,
     ) -> None:
-        train_images(
-            recipe,
-            self.faces.take(train),
-            self.votes.take(train),
-            (self.faces.take(held), self.votes.take(held)),
-            captions,
-            self.folder(name),
-            initial,
-        )
+        seen, unseen = ((self.faces.take(rows), self.votes.take(rows)) for rows in (train, held))
+        captions = self._captions(train) if words else None
+        train_images(recipe, *seen, unseen, captions, self.folder(name), initial)
 
     def _captions(self, keep: NDArray[np.bool_]) -> Captions:
         return read_captions(self.out / "captions.safetensors", keep)

@@ -74,11 +74,8 @@ def read_votes(root: Path, paths: list[str]) -> Votes:
     table = pq.read_table(path)
     row_of = {name: row for row, name in enumerate(table["path"].to_pylist())}
     every = np.stack([table[name].to_numpy() for name in COLUMNS], axis=1).astype(np.float32)
-    counts = np.zeros((len(paths), len(COLUMNS)), np.float32)
-    for at, name in enumerate(paths):
-        if name in row_of:
-            counts[at] = every[row_of[name]]
-    return Votes.of(counts)
+    nobody = np.zeros(len(COLUMNS), np.float32)
+    return Votes.of(np.stack([every[row_of[name]] if name in row_of else nobody for name in paths]))
 
 
 def read_leaks(root: Path) -> set[str]:
@@ -96,23 +93,16 @@ def mixture(shares: NDArray[np.float32], variant: int) -> str:
     first, others = order[0], [i for i in order[1:] if shares[i] >= 0.15][:2]
     names = [CLASSES_WITH_CONTEMPT[i] for i in (first, *others)]
     noun, look = [_NOUNS[n] for n in names], [_LOOKS[n] for n in names]
-    if not others:
-        return (f"clearly {noun[0]}", f"a face that is plainly {look[0]}", f"everyone sees {noun[0]}")[
-            variant % 3
-        ]
-    near = shares[first] - shares[others[0]] < 0.15
+    near = bool(others) and shares[first] - shares[others[0]] < 0.15
     rest, rest_looks = " and ".join(noun[1:]), " and ".join(look[1:])
+    ways = (f"mostly {noun[0]}, some {rest}", f"a rather {look[0]} face, a little {rest_looks}",
+            f"most see {noun[0]}, a few {rest}")  # fmt: skip
     if near:
-        return (
-            f"between {noun[0]} and {rest}",
-            f"a face that looks as {look[0]} as {rest_looks}",
-            f"some see {noun[0]}, others {rest}",
-        )[variant % 3]
-    return (
-        f"mostly {noun[0]}, some {rest}",
-        f"a rather {look[0]} face, a little {rest_looks}",
-        f"most see {noun[0]}, a few {rest}",
-    )[variant % 3]
+        ways = (f"between {noun[0]} and {rest}", f"a face that looks as {look[0]} as {rest_looks}",
+                f"some see {noun[0]}, others {rest}")  # fmt: skip
+    if not others:
+        ways = (f"clearly {noun[0]}", f"a face that is plainly {look[0]}", f"everyone sees {noun[0]}")
+    return ways[variant % 3]
 
 
 def agreement(probabilities: NDArray[np.float32], votes: Votes) -> dict[str, float]:

@@ -46,3 +46,8 @@ def load_with_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
         raise InputError(f"{path}: is not safetensors, or damaged ({reason(error)}); make it again") from None
+
+
+def under(tensors: Mapping[str, Tensor], prefix: str, put: str = "") -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, named with `put` in its place."""
+    return {put + n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}

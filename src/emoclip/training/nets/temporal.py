@@ -199,9 +199,7 @@ def mean_start(config: TemporalConfig) -> TemporalTransformer:
     with torch.no_grad():
         model.cls_token.zero_()
         model.pos_embedding.mul_(0.02)
-        layers: Any = (
-            model.temporal_transformer.layers
-        )  # blocks in a ModuleList, which nn.Module does not tell
+        layers: Any = model.temporal_transformer.layers
         for layer, (attention, mlp) in enumerate(layers):
             inner, last = attention.fn.fn, mlp.fn.fn.net[3]
             queries_and_keys, values = inner.to_qkv.weight.split([2 * config.width, config.width])

@@ -51,22 +51,11 @@ def clip_tokenizer(context_length: int = 77) -> Tokenizer:
     """
     merges = _merges(Path(default_bpe()))
     symbols = list(bytes_to_unicode().values())
-    words = [
-        *symbols,
-        *(f"{symbol}</w>" for symbol in symbols),
-        *("".join(pair) for pair in merges),
-        START,
-        END,
-    ]
+    ends, pairs = (f"{symbol}</w>" for symbol in symbols), ("".join(pair) for pair in merges)
+    words = [*symbols, *ends, *pairs, START, END]
     vocabulary = {word: index for index, word in enumerate(words)}
     tokenizer = Tokenizer(
-        models.BPE(
-            vocab=vocabulary,
-            merges=merges,
-            unk_token=END,
-            continuing_subword_prefix="",
-            end_of_word_suffix="</w>",
-        )
+        models.BPE(vocabulary, merges, unk_token=END, continuing_subword_prefix="", end_of_word_suffix="</w>")
     )
     tokenizer.normalizer = _cleaning()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
