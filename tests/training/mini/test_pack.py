@@ -103,7 +103,7 @@ def test_weights_are_small_enough_for_every_processor(package):
         and node.input[0] in kinds
         and kinds[node.input[0]].dtype == np.int8
     ]
-    assert len(weights) == 8
+    assert len(weights) == 7
     assert max(np.abs(matrix.astype(int)).max() for matrix in weights) == 64
     assert load(str(package)).narrow
 
@@ -114,7 +114,7 @@ def test_convolutions_run_in_int8_but_not_the_contrast_of_a_crop(package, tmp_pa
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     ort.InferenceSession(str(package / "image.onnx"), options, ["CPUExecutionProvider"])
     kinds = [node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node]
-    assert kinds.count("QLinearConv") == 7
+    assert kinds.count("QLinearConv") == 6
     assert "Conv" not in kinds
 
 
