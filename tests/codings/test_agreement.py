@@ -236,6 +236,22 @@ def test_a_label_of_one_video_only_is_told():
     assert "label 'wink' was marked in one video only, v2" in compare(one, two).notes
 
 
+def test_a_label_of_one_coder_alone_is_told():
+    found = compare([coding("a", A)], [coding("b", [*B, (54, 55, "wink")])])
+    assert "label 'wink' was marked by b alone" in found.notes
+    assert not [note for note in found.notes if "'smile'" in note]
+
+
+@pytest.mark.parametrize(("rate", "told"), [(25, True), (2, False), (24.5, False)])
+def test_times_that_are_probably_frames_are_told(rate: float, told: bool):
+    frames = [(start * rate, end * rate, label) for start, end, label in B]
+    one, two = [coding("a", A, duration_s=None)], [coding("b", frames, duration_s=None)]
+    found = [note for note in compare(one, two).notes if "--fps" in note]
+    assert bool(found) == told
+    if told:
+        assert "marks of b go on to 1300, all others' to 42 s" in found[0]
+
+
 @pytest.mark.parametrize(
     ("label", "near"),
     [("SMILE", "smile"), ("brow_flash", "brow flash"), ("smil", "smile"), ("joy", None), ("AU1", None)],

@@ -288,6 +288,22 @@ def test_suggestions_are_new_apart_and_spread(model: EmoCLIP):
         suggest_windows(prepare_lesson(model, recordings, codings).samples, lesson.words, 4)
 
 
+def test_suggestions_lie_where_a_face_looks_the_same_for_a_while(model: EmoCLIP):
+    recordings, codings = films(model)
+    lesson = prepare_lesson(model, recordings, codings[:1])
+    clear = {
+        (part.video, float(start)): share
+        for part in prepare_lesson(model, recordings, codings).samples
+        for start, share in zip(part.start_s, part.clear, strict=True)
+    }
+    found = [
+        clear[w.video, w.start_s]
+        for seed in range(8)
+        for w in suggest_windows(lesson.samples, lesson.words, 8, seed=seed)
+    ]
+    assert np.mean(found) > np.mean(list(clear.values())) + 0.05
+
+
 def test_a_suggestion_is_filled_in_elan_and_read_back(model: EmoCLIP, tmp_path: Path):
     pytest.importorskip("pympi")
     from pympi.Elan import Eaf

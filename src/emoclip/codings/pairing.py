@@ -11,6 +11,7 @@ from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, Span, minus, u
 from emoclip.errors import InputError
 
 Source = tuple[Path, Sequence[Coding]]
+FRAMES = 5  # frames in a second, at the very least
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def pair(
         raise InputError(wrong[0])
     notes += [f"{reason}; left out" for reason in wrong]
     _note_rare(pairing)
+    _note_frames(people, shared, notes)
     return pairing
 
 
@@ -269,15 +271,39 @@ def _subject(video: str, people: Sequence[Rater], subjects: Mapping[str, str]) -
 
 
 def _note_rare(pairing: Pairing) -> None:
+    for label in pairing.labels:
+        users = {
+            at for unit in pairing.units for at, marks in enumerate(unit.marks) if label in _labels(marks)
+        }
+        if len(users) == 1:
+            pairing.notes.append(f"label {label!r} was marked by {pairing.raters[users.pop()]} alone")
     videos = {unit.video for unit in pairing.units}
     if len(videos) < 2:
         return
     for label in pairing.labels:
-        seen = {
-            unit.video for unit in pairing.units for marks in unit.marks for m in marks if m.label == label
-        }
+        seen = {unit.video for unit in pairing.units for marks in unit.marks if label in _labels(marks)}
         if len(seen) == 1:
             pairing.notes.append(f"label {label!r} was marked in one video only, {seen.pop()}")
+
+
+def _note_frames(people: Sequence[Rater], videos: Sequence[str], notes: list[str]) -> None:
+    """Whole numbers that go on for many times as long as the other's seconds are probably frames."""
+    for video in videos:
+        ends = {rater.name: rater.codings[video].end_s for rater in people if rater.codings[video].marks}
+        if not ends or any(rater.codings[video].duration_s for rater in people):
+            continue
+        last = max(ends, key=ends.__getitem__)
+        marks = next(rater.codings[video].marks for rater in people if rater.name == last)
+        whole = all(time == int(time) for mark in marks for time in (mark.onset_s, mark.offset_s))
+        if whole and ends[last] > FRAMES * min(ends.values()):
+            notes.append(
+                f"{video}: marks of {last} go on to {ends[last]:g}, all others' to {min(ends.values()):g} s; if those "
+                "times are frames, write them as seconds, or pass --fps if all tables have frames"
+            )
+
+
+def _labels(marks: Sequence[Mark]) -> set[str]:
+    return {mark.label for mark in marks}
 
 
 def _nearest(label: str, known: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from emoclip.recording import Recording
 from emoclip.timeline import cut
 
 CODED = 0.99  # share of a window that a coder must have coded for it to count
+LEAST_NEW, LEAST_CLEAR = 0.05, 0.05  # what a window counts at least
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,43 @@ class CodedWindows:
     def coded(self) -> NDArray[np.bool_]:
         """Which windows have a target, (N,)."""
         return np.asarray(~np.isnan(self.targets).any(axis=1))
+
+    @property
+    def own_s(self) -> Floats:
+        """The coded seconds that each window brings, (N,): those that several cover are shared among them."""
+        starts, ends = self.start_s[self.coded], self.end_s[self.coded]
+        edges = np.unique(np.concatenate([starts, ends]))
+        between = (edges[1:] + edges[:-1]) / 2
+        over = np.searchsorted(np.sort(starts), between) - np.searchsorted(np.sort(ends), between)
+        passed = np.concatenate([[0.0], np.cumsum(np.diff(edges) / np.maximum(over, 1))])
+        own = np.zeros(len(self.start_s))
+        own[self.coded] = passed[np.searchsorted(edges, ends)] - passed[np.searchsorted(edges, starts)]
+        return own
+
+    @property
+    def weights(self) -> Floats:
+        """What each window counts, (N,): by the share of it that no other brings, and by how clear it is."""
+        lasts = self.end_s - self.start_s
+        new = np.where(lasts > 0, self.own_s / np.maximum(lasts, 1e-9), 1.0)
+        return np.asarray(
+            self.coded * np.clip(new, LEAST_NEW, 1.0) * np.maximum(self.clear, LEAST_CLEAR), np.float64
+        )
+
+    @property
+    def steady(self) -> Floats:
+        """How alike each window and those around it look, (N,), the least cosine: low where one look gives way."""
+        unit = self.features / np.maximum(np.linalg.norm(self.features, axis=1, keepdims=True), 1e-9)
+        alike = np.ones(len(unit))
+        step = float(np.median(np.diff(self.start_s))) if len(unit) > 1 else 0.0
+        if step <= 0:
+            return alike
+        reach = float(np.max(self.end_s - self.start_s)) + step / 2
+        for away in range(1, min(len(unit), round(reach / step) + 1)):
+            near = self.start_s[away:] - self.start_s[:-away] < reach
+            cosines = np.where(near, (unit[away:] * unit[:-away]).sum(axis=1), 1.0)
+            alike[away:] = np.minimum(alike[away:], cosines)
+            alike[:-away] = np.minimum(alike[:-away], cosines)
+        return alike
 
     def every(self, step: int) -> "CodedWindows":
         """Return every `step`-th window."""

@@ -20,6 +20,9 @@ from emoclip.errors import ConfigError, InputError
 from emoclip.files import atomic_folder
 
 MOST_KNOWN = 500  # coded windows that new ones are kept apart from
+# How much likelier a window is drawn that lies further from the others (a power of the squared distance), or that is
+# steadier (of its rank).  Chosen on draws 10 to 25 of benchmarks/codings.py --tune.
+FAR, STEADY = 4, 2
 MOST_WINDOWS = 20_000  # that are chosen among; of longer material every second, third ...
 
 
@@ -36,13 +39,15 @@ class Suggestion:
 def suggest(
     samples: Sequence[CodedWindows], rows: NDArray[np.floating[Any]], count: int, *, seed: int = 0
 ) -> list[Suggestion]:
-    """Choose windows that were not coded, whose coding would teach most: unsure, and unlike each other.
+    """Choose windows that were not coded, whose coding would teach most: unsure, unlike each other, and steady.
 
     Windows are drawn one by one, likelier the further the change that their coding would make lies from those chosen
-    and coded before (BADGE: Ash et al., ICLR 2020), at most twice as many of a video as its share.
+    and coded before (BADGE: Ash et al., ICLR 2020), and the more they look like those around them: where one look gives
+    way to another, a coder's lag spoils the label.  At most twice as many of a video as its share are taken.
     Raises InputError if everything was coded.
     """
     every = -(-sum(len(s.start_s) for s in samples) // MOST_WINDOWS) or 1
+    steady = np.concatenate([s.steady[::every] for s in samples] or [np.empty(0)])
     samples = [s.every(every) for s in samples]
     part = np.concatenate([np.full(len(s.start_s), at) for at, s in enumerate(samples)] or [np.empty(0, int)])
     features = (
@@ -60,6 +65,7 @@ def suggest(
     centred = features - features.mean(axis=0)
     size = (centred**2).sum(axis=1) * (bent**2).sum(axis=1)
     apart = size.copy()
+    calm = ((steady.argsort().argsort() + 1) / max(len(steady), 1)) ** STEADY
     rng = np.random.default_rng(seed)
     most = math.ceil(2 * count / len({s.group for s in samples}))
     taken: Counter[str] = Counter()
@@ -73,7 +79,7 @@ def suggest(
         keep(row)
     found: list[Suggestion] = []
     while len(found) < count and free.any():
-        chances = np.where(free, np.maximum(apart, 0) + 1e-12, 0.0) ** 2
+        chances = np.where(free, np.maximum(apart, 0) + 1e-12, 0.0) ** FAR * calm
         at = int(rng.choice(len(chances), p=chances / chances.sum()))
         of = samples[part[at]]
         found.append(Suggestion(of.video, of.track, float(start[at]), float(end[at])))

@@ -110,9 +110,8 @@ def teach(lesson: Lesson, progress: Progress, *, seed: int = 0) -> tuple[Taught,
             f"{what} coded time in which a face can be read; code at least two videos of different people, so that "
             "one can be left out"
         )
-    step_s = lesson.windows.step_s
-    validation = validate(coded, lesson.words, lesson.labels, step_s, progress, seed=seed)
-    rows = fit(coded, lesson.words, step_s) / validation.temperature
+    validation = validate(coded, lesson.words, lesson.labels, progress, seed=seed)
+    rows = fit(coded, lesson.words) / validation.temperature
     package = lesson.model.package
     taught = Taught(
         package.digest,
@@ -121,7 +120,7 @@ def teach(lesson: Lesson, progress: Progress, *, seed: int = 0) -> tuple[Taught,
         lesson.windows.length_s,
     )
     progress(1.0)
-    return taught, validation, _card(lesson, validation, len(groups), minutes(coded, step_s))
+    return taught, validation, _card(lesson, validation, len(groups), minutes(coded))
 
 
 def write(

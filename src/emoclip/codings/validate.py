@@ -21,7 +21,6 @@ from emoclip.results import Window
 from emoclip.timeline import find_segments
 
 MAX_FOLDS = 10
-LEAST_CLEAR = 0.05  # weight of a window that two labels share evenly
 MAX_WINDOWS = 20_000  # learnt from at once
 ORDERS = 4  # random orders of videos behind a learning curve
 APART = 0.2  # kappa lost on new people beyond which people are thought to be learnt
@@ -53,7 +52,6 @@ def validate(
     samples: Sequence[CodedWindows],
     words: Floats,
     labels: Sequence[str],
-    step_s: float,
     progress: Progress,
     *,
     seed: int = 0,
@@ -66,22 +64,22 @@ def validate(
     held: dict[int, Floats] = {}
     folds = sorted(set(fold_of.values()))
     for done, fold in enumerate(folds):
-        rows = fit([part for part in coded if fold_of[part.group] != fold], words, step_s)
+        rows = fit([part for part in coded if fold_of[part.group] != fold], words)
         held |= {
             at: logits(rows, part.features) for at, part in enumerate(coded) if fold_of[part.group] == fold
         }
         progress(0.6 * (done + 1) / len(folds))
     outputs = [held[at] for at in range(len(coded))]
-    said, targets, weights = _stacked(coded, outputs, step_s)
+    said, targets, weights = _stacked(coded, outputs)
     # What calibrates a video was found on the others; what ships, on all.
-    outputs = _calibrated(coded, outputs, [fold_of[part.group] for part in coded], step_s)
+    outputs = _calibrated(coded, outputs, [fold_of[part.group] for part in coded])
     machine = [read_marks(part, values, labels) for part, values in zip(coded, outputs, strict=True)]
     zero = [read_marks(part, logits(words, part.features), labels) for part in coded]
     plain = [label for label in labels if label != NONE]
     settings = AgreementConfig(seed=seed)
     taught, untaught = _pairing(coded, machine, plain, "taught"), _pairing(coded, zero, plain, "words alone")
-    curve, ahead = _curve(coded, words, step_s, rng, progress)
-    people = _people(coded, words, labels, step_s)
+    curve, ahead = _curve(coded, words, rng, progress)
+    people = _people(coded, words, labels)
     agreement = measure(taught, settings)
     validation = Validation(
         agreement,
@@ -91,7 +89,7 @@ def validate(
         temperature(said, targets, weights),
         {
             "before": _error(said, targets, weights),
-            "after": _error(_stacked(coded, outputs, step_s)[0], targets, weights),
+            "after": _error(_stacked(coded, outputs)[0], targets, weights),
         },
         curve,
         ahead,
@@ -101,12 +99,12 @@ def validate(
     return replace(validation, warnings=_warnings(validation, coded, labels))
 
 
-def fit(samples: Sequence[CodedWindows], words: Floats, step_s: float) -> Floats:
-    """Learn rows from the coded windows of samples; a window counts as much as it brings new seconds."""
+def fit(samples: Sequence[CodedWindows], words: Floats) -> Floats:
+    """Learn rows from the coded windows of samples; a window counts as its `weights` say."""
     none = np.empty((0, words.shape[1] - 1), np.float32)
     features = np.concatenate([none, *(part.features[part.coded] for part in samples)])
     targets = np.concatenate([part.targets[part.coded] for part in samples] or [np.empty((0, len(words)))])
-    weights = np.concatenate([_weights(part, step_s)[part.coded] for part in samples] or [np.empty(0)])
+    weights = np.concatenate([part.weights[part.coded] for part in samples] or [np.empty(0)])
     every = -(-len(features) // MAX_WINDOWS) or 1  # of many hours, neighbours say much the same
     return learn(words, features[::every], targets[::every], weights[::every] * every)
 
@@ -122,23 +120,15 @@ def read_marks(samples: CodedWindows, values: Floats, labels: Sequence[str]) -> 
     return tuple(Mark(s.onset_s, s.offset_s, s.label) for s in found if s.label != NONE)
 
 
-def minutes(samples: Sequence[CodedWindows], step_s: float) -> float:
+def minutes(samples: Sequence[CodedWindows]) -> float:
     """Return how many minutes of samples were coded, by their windows."""
-    return sum(float(part.coded.sum()) for part in samples) * step_s / 60
+    return sum(float(part.own_s.sum()) for part in samples) / 60
 
 
-def _weights(part: CodedWindows, step_s: float) -> Floats:
-    """A window counts by the new seconds that it brings, and by how clear it is what is shown in it."""
-    new = np.clip(step_s / np.maximum(part.end_s - part.start_s, step_s), 0.05, 1.0)
-    return new * np.maximum(part.clear, LEAST_CLEAR)
-
-
-def _stacked(
-    coded: Sequence[CodedWindows], outputs: Sequence[Floats], step_s: float
-) -> tuple[Floats, Floats, Floats]:
+def _stacked(coded: Sequence[CodedWindows], outputs: Sequence[Floats]) -> tuple[Floats, Floats, Floats]:
     values = np.concatenate([out[part.coded] for part, out in zip(coded, outputs, strict=True)])
     targets = np.concatenate([part.targets[part.coded] for part in coded])
-    return values, targets, np.concatenate([_weights(part, step_s)[part.coded] for part in coded])
+    return values, targets, np.concatenate([part.weights[part.coded] for part in coded])
 
 
 def _pairing(
@@ -160,15 +150,13 @@ def _pairing(
 
 
 def _calibrated(
-    coded: Sequence[CodedWindows], outputs: Sequence[Floats], folds: Sequence[int], step_s: float
+    coded: Sequence[CodedWindows], outputs: Sequence[Floats], folds: Sequence[int]
 ) -> list[Floats]:
     """Divide each video's logits by what calibrates those of the other folds."""
     scales = {}
     for fold in set(folds):
         others = [at for at, other in enumerate(folds) if other != fold]
-        scales[fold] = temperature(
-            *_stacked([coded[at] for at in others], [outputs[at] for at in others], step_s)
-        )
+        scales[fold] = temperature(*_stacked([coded[at] for at in others], [outputs[at] for at in others]))
     return [values / scales[fold] for values, fold in zip(outputs, folds, strict=True)]
 
 
@@ -210,7 +198,7 @@ def _windows(samples: Sequence[CodedWindows]) -> list[tuple[NDArray[np.float32],
 
 
 def _curve(
-    coded: Sequence[CodedWindows], words: Floats, step_s: float, rng: np.random.Generator, progress: Progress
+    coded: Sequence[CodedWindows], words: Floats, rng: np.random.Generator, progress: Progress
 ) -> tuple[list[dict[str, float]], dict[str, float] | None]:
     """Kappa on the other videos after 0, 1, 2, 4 ... of them, and what ten more minutes are likely to add."""
     groups = list(dict.fromkeys(part.group for part in coded))
@@ -223,8 +211,8 @@ def _curve(
             chosen = {groups[at] for at in order[:size]}
             known = [part for part in coded if part.group in chosen]
             rest = [part for part in coded if part.group not in chosen]
-            scores.append(_kappa(fit(known, words, step_s), _windows(rest)))
-            spent.append(minutes(known, step_s))
+            scores.append(_kappa(fit(known, words), _windows(rest)))
+            spent.append(minutes(known))
         points.append(
             {
                 "videos": size,
@@ -241,13 +229,11 @@ def _curve(
     slope = float(
         np.polyfit(np.log([point["minutes"] for point in learnt]), [p["kappa"] for p in learnt], 1)[0]
     )
-    total = minutes(coded, step_s)
+    total = minutes(coded)
     return points, {"minutes": 10.0, "kappa": max(0.0, slope * float(np.log((total + 10) / total)))}
 
 
-def _people(
-    coded: Sequence[CodedWindows], words: Floats, labels: Sequence[str], step_s: float
-) -> dict[str, Any]:
+def _people(coded: Sequence[CodedWindows], words: Floats, labels: Sequence[str]) -> dict[str, Any]:
     """Kappa on the second halves of videos, with their people known from the first halves and with them unknown."""
     halves = []
     for part in coded:
@@ -255,7 +241,7 @@ def _people(
         first = part.coded & (part.end_s <= middle)
         second = part.coded & (part.start_s >= middle)
         halves.append((replace(part, targets=np.where(first[:, None], part.targets, np.nan)), second))
-    known_rows = fit([half for half, _ in halves], words, step_s)
+    known_rows = fit([half for half, _ in halves], words)
     known = _kappa(
         known_rows, [(p.features[s], p.targets[s]) for p, (_, s) in zip(coded, halves, strict=True)]
     )
@@ -263,7 +249,7 @@ def _people(
     counts = np.zeros((len(words), len(words)))
     for fold in range(min(len(groups), MAX_FOLDS)):
         out = set(groups[fold::MAX_FOLDS])
-        rows = fit([half for half, _ in halves if half.group not in out], words, step_s)
+        rows = fit([half for half, _ in halves if half.group not in out], words)
         for part, (_, second) in zip(coded, halves, strict=True):
             if part.group in out:
                 at = part.targets[second].argmax(axis=1), logits(rows, part.features[second]).argmax(axis=1)

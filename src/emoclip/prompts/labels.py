@@ -75,9 +75,15 @@ class PromptSet:
 
     def check_asked(self, *, scores: bool, baseline: bool) -> None:
         """Raise ConfigError for what labels that were taught cannot be asked."""
-        for name, given in (("scores", scores), ("baseline", baseline)):
+        reasons = (
+            ("scores", scores, "which say already how often the coders would mark each"),
+            ("baseline", baseline, "and were learnt with each person's rest left in"),
+        )
+        for name, given, reason in reasons:
             if self.taught and given:
-                raise ConfigError(f"labels that were taught have probabilities alone; leave --{name} out")
+                raise ConfigError(
+                    f"labels that were taught have probabilities alone, {reason}; leave --{name} out"
+                )
 
     @property
     def labels(self) -> list[str]:
