@@ -11,8 +11,9 @@ people who cross before a picture without any (`crossing`).
 Truth: the follower is asked for faces from 30 pixels on, and those have to be found.  Less than half in view (past the
 frame's edge, or under what hides it), smaller in frame or photograph, or doubtful to those who marked it, a face is an
 ignored region, neither missed nor false: as the MOT and KITTI benchmarks do, finds that match one, or lie by more than
-half in one and match no face, are left out.  Who was out of view for more than `FaceConfig.bridge_s` is somebody new,
-as the product says.
+half in one and match no face, are left out.  Boxes are paired one to one there and in all that follows.  A person is
+the same as long as anything of them can be seen, however little is asked for, and when they are back within
+`FaceConfig.bridge_s`; later they are somebody new, as MOT has it of those who left the view, and as the product says.
 
 `passed` counts track ids that were on one person and later on another; `bridged` is the share of hidden stretches after
 which the person is found under the same id within half a second.
@@ -52,14 +53,16 @@ class Scene:
     people: list = field(default_factory=list)
     ignored: list = field(default_factory=list)
     hidden: list = field(default_factory=list)  # person, first and last frame
+    present: list = field(default_factory=list)  # numbers of those of whom anything can be seen
 
     def add(self, other: "Scene") -> "Scene":
         """Append another scene, its people numbered on."""
-        first = 1 + max((number for boxes in self.people for number in boxes), default=-1)
+        first = 1 + max((number for numbers in self.present for number in numbers), default=-1)
         start = len(self.frames)
         self.frames += other.frames
         self.people += [{first + number: box for number, box in boxes.items()} for boxes in other.people]
         self.ignored += other.ignored
+        self.present += [{first + number for number in numbers} for numbers in other.present]
         self.hidden += [(first + number, start + a, start + b) for number, a, b in other.hidden]
         return self
 
@@ -127,10 +130,12 @@ def group(rng: np.random.Generator, folder: Path, row: dict, *, hide: bool, leav
         over = [cover for _, start, end, cover in covers if start <= at < end]
         for x0, y0, x1, y1 in over:
             laid[y0:y1, x0:x1] = (90, 110, 80)
-        people, ignored = {}, [placed(box, view) for box in row["ignore"]]
+        people, ignored, present = {}, [placed(box, view) for box in row["ignore"]], set()
         for number, box in enumerate(row["boxes"]):
             there = placed(box, view)
             in_view = covered(there, FRAME) - sum(covered(box, cover) for cover in over)
+            if in_view > 0:
+                present.add(number)
             if in_view >= IN_VIEW and min(shorter(box), shorter(there)) >= MIN_FACE:
                 people[number] = there
             else:
@@ -138,6 +143,7 @@ def group(rng: np.random.Generator, folder: Path, row: dict, *, hide: bool, leav
         scene.frames.append(blurred(laid, path, at))
         scene.people.append(people)
         scene.ignored.append(ignored)
+        scene.present.append(present)
     scene.hidden = [
         (n, a, b)
         for n, a, b, _ in covers
@@ -190,6 +196,7 @@ def crossing(rng: np.random.Generator, folder: Path, rows: list[dict], back: dic
         scene.frames.append(frame)
         scene.people.append(boxes)
         scene.ignored.append(ignored)
+        scene.present.append({0, 1})
     return scene
 
 
@@ -218,26 +225,23 @@ def follow(scene: Scene, detector: str) -> list[dict]:
 
 def counted(found: dict, people: dict, ignored: list) -> dict:
     """Leave out the finds of a frame that match an ignored region, or lie in one and match no face."""
-    every = [*people.values(), *ignored]
-    overlaps = np.array([[overlap(box, other) for other in every] for box in found.values()])
-    overlaps = overlaps.reshape(len(found), len(every)) * (overlaps.reshape(len(found), len(every)) >= SAME)
-    matched = {i: j for i, j in zip(*linear_sum_assignment(-overlaps), strict=True) if overlaps[i, j]}
+    pairs = dict(matched(list(found.values()), [*people.values(), *ignored]))
     kept = {}
     for i, (track, box) in enumerate(found.items()):
         inside = any(covered(box, region) > 0.5 for region in ignored)
-        if matched[i] < len(people) if i in matched else not inside:
+        if pairs[i] < len(people) if i in pairs else not inside:
             kept[track] = box
     return kept
 
 
-def identities(people: list[dict]) -> list[dict]:
-    """Number the people of each frame anew: who was out of view for longer than is bridged is somebody new."""
+def identities(scene: Scene) -> list[dict]:
+    """Number people anew: who could not be seen at all for longer than is bridged is somebody new."""
     fresh = itertools.count()
     names: dict[int, int] = {}
     last: dict[int, int] = {}
     numbered = []
-    for at, boxes in enumerate(people):
-        for number in boxes:
+    for at, (boxes, present) in enumerate(zip(scene.people, scene.present, strict=True)):
+        for number in present:
             if number not in last or at - last[number] - 1 > FaceConfig.bridge_s * FPS:
                 names[number] = next(fresh)
             last[number] = at
@@ -245,16 +249,20 @@ def identities(people: list[dict]) -> list[dict]:
     return numbered
 
 
+def matched(boxes: list, others: list) -> list[tuple[int, int]]:
+    """Pair boxes one to one where they overlap enough, the sum of overlaps as large as can be."""
+    overlaps = np.array([[overlap(a, b) for b in others] for a in boxes]).reshape(len(boxes), len(others))
+    overlaps *= overlaps >= SAME
+    return [(i, j) for i, j in zip(*linear_sum_assignment(-overlaps), strict=True) if overlaps[i, j]]
+
+
 def on_people(scene: Scene, found: list[dict]) -> list[dict[int, int]]:
-    """Per frame, person -> the track id that lies on them."""
+    """Per frame, person -> the track id that lies on them, one on one."""
     told = []
     for people, tracks in zip(scene.people, found, strict=True):
-        here = {}
-        for number, box in people.items():
-            best = max(tracks, key=lambda track: overlap(tracks[track], box), default=None)
-            if best is not None and overlap(tracks[best], box) >= SAME:
-                here[number] = best
-        told.append(here)
+        numbers, ids = list(people), list(tracks)
+        pairs = matched(list(people.values()), list(tracks.values()))
+        told.append({numbers[i]: ids[j] for i, j in pairs})
     return told
 
 
@@ -314,7 +322,7 @@ def main() -> None:
             told = on_people(scene, found)
             ids += passed(told)
             held += bridged(scene, told)
-            videos[f"{kind} {at}"] = judged(identities(scene.people), found)
+            videos[f"{kind} {at}"] = judged(identities(scene), found)
         gaps = f"  bridged {np.mean(held):.2f} of {len(held)}" if held else ""
         of_kind = {name: one for name, one in videos.items() if name.startswith(kind)}
         print(f"{kind:9} {score(of_kind)}  passed {ids}{gaps}", flush=True)
