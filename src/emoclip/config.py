@@ -25,7 +25,7 @@ class FaceConfig:
     detector: str = "auto"
     detect_every: int = 5  # frames between detections; placed in between
     min_face_px: int = 40  # side of the smallest face, in pixels of the frame
-    min_score: float = 0.5  # detection score in [0, 1]
+    min_score: float = 0.5  # detection score in [0, 1], the mean of a face's so far
     max_faces: int = 250  # reported in a frame, the largest
     bridge_s: float = 1.0  # a face gone for no longer keeps its track_id
 

@@ -7,7 +7,7 @@ from skimage import data
 
 from emoclip.config import FaceConfig
 from emoclip.faces import FaceFollower
-from emoclip.faces.boxes import overlap
+from emoclip.faces.boxes import Detection, overlap
 from emoclip.video import Frame, open_video
 from emoclip.video.pictures import read_picture
 
@@ -205,6 +205,35 @@ def test_a_fast_pan_has_nobody_new(portraits, room):
     assert nearest(seen[4], 400) == nearest(seen[-1], 50)
     assert nearest(seen[4], 630) == nearest(seen[-1], 280) != nearest(seen[-1], 50)
     assert len(ids(seen)) == 2
+
+
+def test_a_face_that_leaves_is_shown_until_half_of_it_is_out(portraits, room):
+    places = range(320, 700, 6)
+    seen = run(paste(room, portraits[1], x, 180, 140) for x in places)
+    shown = [len(faces) for x, faces in zip(places, seen, strict=True) if x <= 632]
+    assert sum(shown) == len(shown)
+    assert ids(seen) == {0}
+    assert seen[-1] == []
+
+
+class Scripted:
+    """A detector that finds one face at one place, with one score after the other."""
+
+    def __init__(self, scores):
+        self.scores = iter(scores)
+
+    def find(self, picture, least):
+        score, width = next(self.scores), picture.shape[1]
+        return (
+            [Detection((0.2 * width, 0.2 * width, 0.3 * width, 0.3 * width), score)] if score >= least else []
+        )
+
+
+def test_a_face_is_reported_while_its_mean_score_is_high_enough(room):
+    follower = FaceFollower(FaceConfig(mode="all", detect_every=1))
+    follower._detector = Scripted([0.55, 0.35, 0.4, 0.9, 0.3])  # means 0.55, 0.45, 0.43, 0.55, 0.5
+    seen = [faces for _, faces in follower.follow(Frame(i, i / 25, room) for i in range(5))]
+    assert [len(faces) for faces in seen] == [1, 0, 0, 1, 1]
 
 
 def test_smallest_face_and_number_of_faces_can_be_set(portraits, room):

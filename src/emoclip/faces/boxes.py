@@ -36,6 +36,11 @@ def inside(a: Box, b: Box) -> float:
     return _both(a, b) / min(_area(a), _area(b))
 
 
+def covered(box: Box, by: Box) -> float:
+    """The share of a box that another one covers."""
+    return _both(box, by) / _area(box)
+
+
 def moved(box: Box, x: float, y: float, grow: float = 1.0) -> Box:
     """A box shifted and then scaled about its centre."""
     centre_x, centre_y = (box[0] + box[2]) / 2 + x, (box[1] + box[3]) / 2 + y

@@ -8,7 +8,7 @@ import numpy as np
 
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
-from emoclip.faces.boxes import Box, Detection, Points, scaled, side
+from emoclip.faces.boxes import Box, Detection, Points, covered, scaled, side
 from emoclip.faces.detectors import CLOSE, QUICK, looked_at, open_detector
 from emoclip.faces.track import Look, Tracklet, assign, likeness, look_of, part
 from emoclip.video import Frame, Pixels
@@ -20,7 +20,7 @@ DEARER = 200  # are for the smallest faces asked for, those between for
 COARSE = 10  # faces of this part of the picture's longer side, and those followed
 LOOK_AGAIN_S = 0.25  # seconds after which to look, however few frames went by
 RETURN_S = 0.5  # within which a face that is back in view is found
-HOLD_S = 0.7  # a face not found where it should be, though all looks as before there, is reported for so long
+HOLD_S = 0.7  # a face not found where it should be, leaving or though all looks as before there, is kept for so long
 ITSELF = 0.7  # likeness from which all looks as before
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
 SWEPT = 0.3  # response of phase correlation from which the whole picture moved
@@ -53,7 +53,8 @@ class FaceFollower:
 
     It looks at every `detect_every`-th frame, and gives out the frames between when it knows where the faces went.
     A face keeps its track_id while it is followed, through gaps up to `bridge_s`, flashes and crossings; a cut ends
-    every track.  A faint find counts only where a face is expected.
+    every track.  A faint find counts only where a face is expected, and a face only while the mean score of its
+    finds is at least `min_score`.
     Source: the two rounds of Zhang et al., ByteTrack (ECCV 2022), with looks beside motion.
     """
 
@@ -142,8 +143,9 @@ class FaceFollower:
         self._pair(lost, [(found[i], looks[i]) for i in faint], frame.time_s)
         for track in lost:
             if track.seen_s < frame.time_s and not track.covered and frame.time_s - track.seen_s <= HOLD_S:
-                there = scaled(track.expected(frame.time_s), 1 / scale, 1 / scale).box
-                if likeness(track.look, look_of(picture, there)) > ITSELF:
+                there = track.expected(frame.time_s)
+                look = look_of(picture, scaled(there, 1 / scale, 1 / scale).box)
+                if likeness(track.look, look) > ITSELF or is_leaving(there.box, frame):
                     track.hold(frame.time_s)
         for one, look in left:
             sure = self._new_scene or one.score >= SURE
@@ -181,11 +183,18 @@ class FaceFollower:
         shown = []
         for track in self._tracks:
             place = track.at(frame.time_s, last_s, look_s)
-            if place and track.sure and side(place.box) >= self.config.min_face_px:
+            known = track.sure and track.score >= self.config.min_score
+            if place and known and side(place.box) >= self.config.min_face_px:
                 shown.append(Face(track.id, place.box, place.score, place.points))
         shown.sort(key=lambda face: -side(face.box))
         most = PROMINENT if self.config.mode == "largest" else self.config.max_faces
         return shown[: min(most, self.config.max_faces)]
+
+
+def is_leaving(box: Box, frame: Frame) -> bool:
+    """True if some of a box is out of the frame, and half of it at most: too little to be found, enough to be seen."""
+    whole = (0.0, 0.0, float(frame.width), float(frame.height))
+    return 0.5 <= covered(box, whole) < 0.95
 
 
 def is_cut(before: Pixels, now: Pixels) -> bool:

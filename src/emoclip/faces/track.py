@@ -1,6 +1,6 @@
 """One followed face, and which of the faces found now is which of those followed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -35,6 +35,11 @@ class Tracklet:
     speed: tuple[float, float] = (0.0, 0.0)
     covered: bool = False  # another face is in the way: what it looks like is not to be trusted
     swept: tuple[float, float] = (0.0, 0.0)  # pixels by which the whole picture moved since `now`
+    finds: int = 1
+    score: float = field(init=False)  # mean over its finds
+
+    def __post_init__(self) -> None:
+        self.score = self.now.score
 
     def expected(self, time_s: float) -> Detection:
         """Where it should be at a time after `now`."""
@@ -48,6 +53,8 @@ class Tracklet:
 
     def see(self, found: Detection, look: Look, time_s: float) -> None:
         """Take in that it was found."""
+        self.finds += 1
+        self.score += (found.score - self.score) / self.finds
         there, step_s = self.expected(time_s), time_s - self.now_s
         if time_s - self.seen_s <= step_s and overlap(there.box, found.box) > 0.5:
             found = _between(there, found, SETTLE)
