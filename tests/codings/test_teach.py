@@ -96,6 +96,16 @@ def test_a_label_of_one_video_only_is_warned_of(model: EmoCLIP):
     assert any("'brow flash' was coded in one video" in line for line in card["warnings"])
 
 
+@pytest.mark.filterwarnings("ignore:labels. the model cannot tell apart")
+def test_a_label_that_is_probably_another_misspelt_is_warned_of(model: EmoCLIP):
+    recordings, codings = films(model)
+    codings[0] = replace(
+        codings[0], marks=(*codings[0].marks[:-1], replace(codings[0].marks[-1], label="smrik"))
+    )
+    _, _, card = teach_labels(prepare_lesson(model, recordings, codings), quiet)
+    assert [line for line in card["warnings"] if "if 'smirk' is meant, pass --same 'smrik=smirk'" in line]
+
+
 def test_subjects_are_left_out_whole(model: EmoCLIP):
     recordings, codings = films(model)
     who = {f"v{n}": f"sub-{n // 2}" for n in range(6)}

@@ -12,7 +12,7 @@ from emoclip.codings import statistics as stats
 from emoclip.codings.agreement import Agreement, AgreementConfig, confusions, measure
 from emoclip.codings.coding import Mark
 from emoclip.codings.learn import learn, logits, softmax, temperature
-from emoclip.codings.pairing import Pairing, Unit
+from emoclip.codings.pairing import Pairing, Unit, nearest_label
 from emoclip.codings.samples import CodedWindows
 from emoclip.codings.statistics import Floats, Resamples, estimate
 from emoclip.config import Progress, SegmentConfig
@@ -310,8 +310,11 @@ def _warnings(validation: Validation, coded: Sequence[CodedWindows], labels: Seq
     for at, label in enumerate(labels):
         shown = {part.group for part in coded if (np.nan_to_num(part.targets[:, at]) > 0.5).any()}
         if len(shown) == 1 and len(groups) > 1:
+            near = nearest_label(label, [other for other in labels if other not in (label, NONE)])
+            meant = f"; if {near!r} is meant, pass --same '{label}={near}'" if near else ""
             found.append(
                 f"label {label!r} was coded in one video or person only, so it cannot be told how well it carries over"
+                f"{meant}"
             )
         elif label != NONE and 1 < len(shown) <= len(groups) / 4 and len(shown) < 4:
             found.append(f"label {label!r} was coded in {len(shown)} of {len(groups)} videos or people only")
