@@ -131,7 +131,7 @@ def test_labels_in_another_script(tiny, frame):
 
 def test_bad_settings(tiny, frame, tmp_path):
     fails(predict(tiny, frame, "--faces", "some"), "largest, all, full")
-    fails(predict(tiny, frame, "--start", 5, "--end", 2), "--end 2 must be after --start 5")
+    fails(predict(tiny, frame, "--start", 5, "--end", 2), "--end 2 must be after --start 5", code=2)
     fails(predict(tiny, frame, "--json", tmp_path / "no" / "out.json"), "does not exist")
     fails(predict(tiny, frame, "--model", "nothing-like-it"), "models list")
     fails(emoclip("predict", frame, "--bogus"), "bogus", code=2)

@@ -211,6 +211,12 @@ def test_closed_streams(tiny, crop, tmp_path):
     assert predict(tiny, tmp_path / "no.png", **streams).returncode == 1
     closed = predict(tiny, crop, "--json", "-", stdout=None, preexec_fn=lambda: os.close(1))
     one_line(closed, "stdout: is closed")
+    one_line(
+        predict(tiny, crop, stdout=None, preexec_fn=lambda: os.close(1)), "stdout: is closed, and no file"
+    )
+    one_line(
+        run("models", "list", stdout=None, preexec_fn=lambda: os.close(1)), "stdout: is closed, and no file"
+    )
     asked = ["predict", "-", "-m", tiny, "-l", "smiling, sad"]
     one_line(run(*asked, preexec_fn=lambda: os.close(0)), "standard input: is closed")
 

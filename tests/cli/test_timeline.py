@@ -123,13 +123,8 @@ def test_a_sound_file_has_no_video_stream(timeline, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--step", "0"], "step_s=0"),
-        (["--step", "3"], r"step_s=3.* length_s=2"),
-        (["--window", "nan"], "length_s=nan|step_s"),
         (["--formats", "csv,docx"], "'docx' is none of"),
         (["--formats", "overlay", "--embeddings-only"], "embeddings-only"),
-        (["--end", "1", "--start", "2"], "--end 1 must be after --start 2"),
-        (["--enter", "1", "--leave", "2"], "leave=2"),
         (["--faces", "some"], "faces='some'"),
         (["--labels", "one"], "at least 2"),
         (["--start", "60"], "past the end"),
@@ -137,6 +132,18 @@ def test_a_sound_file_has_no_video_stream(timeline, tmp_path):
 )
 def test_settings_that_cannot_be_are_one_line(timeline, tmp_path, options, said):
     fails(timeline(make_video(tmp_path / "talk.mp4"), *options), said)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--step", "3"], "--step 3 must not be above --window 2"),
+        (["--end", "1", "--start", "2"], "--end 1 must be after --start 2"),
+        (["--enter", "1", "--leave", "2"], "--leave 2 must not be above --enter 1"),
+    ],
+)
+def test_options_that_contradict_each_other_are_named(timeline, tmp_path, options, said):
+    fails(timeline(make_video(tmp_path / "talk.mp4"), *options), said, code=2)
 
 
 def test_nothing_to_read_is_one_line(timeline):

@@ -24,6 +24,7 @@ from emoclip.cli import (
     watch,
 )
 from emoclip.cli.console import drop_stdout, prepare_streams, warn
+from emoclip.cli.options import with_real_numbers
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
 BROKEN_PIPE = 141  # what shells report when the reader of stdout went away
@@ -51,6 +52,10 @@ app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(symptoms.app, name="symptoms")
+for each in (app, models.app, data.app, prompts.app, symptoms.app):
+    for command in each.registered_commands:
+        if command.callback:
+            command.callback = with_real_numbers(command.callback)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from emoclip.cli.console import fail, say, stdout_console, warn
+from emoclip.cli.console import fail, needs_stdout, say, stdout_console, warn
 
 if TYPE_CHECKING:
     from emoclip.codings import Coding
@@ -58,15 +58,17 @@ def agree(
     same: Same = None,
     tier: Tier = None,
     fps: Fps = None,
-    step: Annotated[float, typer.Option("--step", help="Seconds between the moments compared.")] = 0.1,
+    step: Annotated[
+        float, typer.Option("--step", min=0.001, max=60, help="Seconds between the moments compared.")
+    ] = 0.1,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", help="Seconds by which onsets may lie apart.")
+        float, typer.Option("--tolerance", min=0, max=3600, help="Seconds by which onsets may lie apart.")
     ] = 0.5,
     gaps: Gaps = "none",
     anyone: Annotated[bool, typer.Option("--anyone", help="Take all faces of a video together.")] = False,
     start: Annotated[float, typer.Option("--start", min=0, help="Compare from this second.")] = 0.0,
     end: Annotated[
-        float | None, typer.Option("--end", help="Compare up to this second.", show_default="the end")
+        float | None, typer.Option("--end", min=0, help="Compare up to this second.", show_default="the end")
     ] = None,
     subjects: Annotated[
         Path | None,
@@ -83,10 +85,11 @@ def agree(
     """
     from emoclip.codings import AgreementConfig, agreement_report, measure, methods_paragraph, pair, raters
 
+    needs_stdout(out)
     if out is not None and out.exists() and not force:
         fail(f"{out}: exists already; pass --force to replace it, or name another folder")
     if end is not None and end <= start:
-        fail(f"--end {end:g} must be after --start {start:g}")
+        fail(f"--end {end:g} must be after --start {start:g}", code=2)
     settings = AgreementConfig(step_s=step, tolerance_s=tolerance, skip_gaps=gaps == "uncoded", seed=seed)
     sources, failed = read_sources(codings, tier or [], fps)
     pairing = pair(

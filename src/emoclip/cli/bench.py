@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emoclip.cli.console import emit, progress_bars, shown, stdout_console, table, warn
+from emoclip.cli.console import emit, needs_stdout, progress_bars, shown, stdout_console, table, warn
 from emoclip.cli.options import Model, RunPrecision
 
 
@@ -37,6 +37,7 @@ def bench(
     from emoclip.files import check_writable, write_text
     from emoclip.prompts import resolve
 
+    needs_stdout(json_file)
     to_stdout = str(json_file) == "-"
     if json_file and not to_stdout:
         check_writable(json_file, force=force)

@@ -86,6 +86,15 @@ def emit(text: str) -> None:
         raise OutputError(f"stdout: cannot be used ({error.strerror}); name another place") from None
 
 
+def needs_stdout(*files: object) -> None:
+    """Check, before there is work, that an answer has somewhere to go: stdout, if no file for it was named.
+
+    Raises OutputError.
+    """
+    if sys.stdout is None and not any(files):
+        raise OutputError("stdout: is closed, and no file for the answer was named; name one")
+
+
 def prepare_streams() -> None:
     """Make stdout and stderr such that no character can fail on them, and no file can take a closed one's place."""
     for number in (0, 1, 2):

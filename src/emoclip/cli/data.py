@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import emit, progress_bars, say, stdout_console, table, warn
+from emoclip.cli.console import emit, needs_stdout, progress_bars, say, stdout_console, table, warn
 from emoclip.cli.dataset import DatasetName, Reading, Root
 from emoclip.cli.options import spread
 
@@ -37,6 +37,7 @@ def check(
     from emoclip.datasets.check import check as check_dataset
     from emoclip.files import check_writable, write_text
 
+    needs_stdout(json_file)
     to_stdout = str(json_file) == "-"
     if json_file and not to_stdout:
         check_writable(json_file, force=force)
@@ -68,7 +69,9 @@ def manifest(
         ),
     ],
     split: Annotated[str | None, typer.Option("--split", help="Only this split.", show_default="all")] = None,
-    fold: Annotated[int | None, typer.Option("--fold", help="Only this fold.", show_default="all")] = None,
+    fold: Annotated[
+        int | None, typer.Option("--fold", min=1, help="Only this fold.", show_default="all")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     *,
     given: Reading,

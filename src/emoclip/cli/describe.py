@@ -18,7 +18,7 @@ def describe(
         ),
     ],
     count: Annotated[int, typer.Option("--count", min=1, help="Sentences per face.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", help="Chooses among phrasings.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses among phrasings.")] = 0,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write path,caption rows, a manifest to train on.")
     ] = None,

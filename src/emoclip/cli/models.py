@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import emit, fail, progress_bars, say, shown, stdout_console, table
+from emoclip.cli.console import emit, fail, needs_stdout, progress_bars, say, shown, stdout_console, table
 from emoclip.cli.options import Calibration, StoredPrecision
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing JSON f
 def list_(json_file: JsonFile = None, force: Force = False) -> None:
     """List the models that are here, and those that can be fetched or made."""
     rows = _rows()
+    needs_stdout(json_file)
     if json_file:
         return _write_json(rows, json_file, force=force)
     listed = table("name", "state", "MB", "licence", "source")
@@ -45,6 +46,7 @@ def show(
     """Show what a model is, verified, or how to get one that is not here."""
     from emoclip.model import hub as catalogue
 
+    needs_stdout(json_file)
     found = next((row for row in _rows() if row["name"] == name), None)
     if found and found["state"] == "not here":
         facts = {**found, "about": catalogue.KNOWN[name].about, "get it": f"emoclip models fetch {name}"}

@@ -1,5 +1,6 @@
 """Options that several commands share, so that each has one name, one help text and one default everywhere."""
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
@@ -17,6 +18,20 @@ DETECTOR = FaceConfig.detector
 MAX_FACES = FaceConfig.max_faces
 MIN_FACE = FaceConfig.min_face_px
 
+
+def with_real_numbers(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse nan and infinity, which no range of an option keeps out, by the option's name."""
+
+    @wraps(command)
+    def checked(**given: Any) -> Any:
+        for name, value in given.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise typer.BadParameter(f"--{name.replace('_', '-')} {value} is no number to work with")
+        return command(**given)
+
+    return checked
+
+
 Detector = Annotated[
     str,
     typer.Option("--detector", help="auto: YuNet, or Haar cascades where it is not installed; yunet; haar."),
@@ -24,9 +39,11 @@ Detector = Annotated[
 MaxFaces = Annotated[int, typer.Option("--max-faces", min=1, help="Faces read in a frame, the largest.")]
 MinFace = Annotated[int, typer.Option("--min-face", min=8, help="Side of the smallest face read, in px.")]
 Start = Annotated[float, typer.Option("--start", min=0, help="Start at this second.")]
-End = Annotated[float | None, typer.Option("--end", help="Stop at this second.", show_default="the end")]
+End = Annotated[
+    float | None, typer.Option("--end", min=0, help="Stop at this second.", show_default="the end")
+]
 PictureFps = Annotated[
-    float, typer.Option("--fps", help="Frames per second of a folder of pictures or TIFF pages.")
+    float, typer.Option("--fps", min=0.01, help="Frames per second of a folder of pictures or TIFF pages.")
 ]
 Model = Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Videos at once.")]

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emoclip.characters import visible
-from emoclip.cli.console import bar, emit, fail, progress_bars, shown, stdout_console, table, warn
+from emoclip.cli.console import (
+    bar,
+    emit,
+    fail,
+    needs_stdout,
+    progress_bars,
+    shown,
+    stdout_console,
+    table,
+    warn,
+)
 from emoclip.cli.options import (
     DETECTOR,
     MIN_FACE,
@@ -103,6 +113,7 @@ def predict(
     from emoclip.timeline import parse_baseline
     from emoclip.video import expand_inputs
 
+    needs_stdout(json_file, picture)
     to_stdout = str(json_file) == "-"
     for output in (None if to_stdout else json_file, picture):
         if output:
@@ -112,7 +123,7 @@ def predict(
 
         check_format(picture)
     if end is not None and end <= start:
-        fail(f"--end {end:g} must be after --start {start:g}")
+        fail(f"--end {end:g} must be after --start {start:g}", code=2)
     rest = parse_baseline(baseline) if baseline else None
     config = FaceConfig.of(faces, detector=detector, min_face_px=min_face)
     prompts = resolve(labels)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from emoclip.characters import visible
-from emoclip.cli.console import emit, say, stdout_console, table, warn
+from emoclip.cli.console import emit, needs_stdout, say, stdout_console, table, warn
 from emoclip.cli.dataset import DatasetName, Root, Scoring, say_dataset, score_cells
 from emoclip.cli.options import Strict, spread
 
@@ -78,6 +78,7 @@ def compare(
     from emoclip.evaluation import class_prompts, classify, compare_wordings
     from emoclip.files import check_writable, write_text
 
+    needs_stdout(json_file)
     to_stdout = str(json_file) == "-"
     if json_file and not to_stdout:
         check_writable(json_file, force=force)

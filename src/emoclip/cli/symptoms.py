@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from emoclip.cli.console import emit, fail, progress_bars, say, stdout_console, table, warn
+from emoclip.cli.console import emit, fail, needs_stdout, progress_bars, say, stdout_console, table, warn
 from emoclip.cli.options import DETECTOR, Detector, Model, Threads
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def score(
     from emoclip.files import check_writable, write_text
     from emoclip.symptoms import NOTE, Head, read_interview
 
+    needs_stdout(json_file)
     to_stdout = str(json_file) == "-"
     if json_file and not to_stdout:
         check_writable(json_file, force=force)
@@ -209,6 +210,7 @@ def scales_(
     """List the clinical scales that are known: their columns, what they rate, and the range of a rating."""
     from emoclip.symptoms import scales as clinical
 
+    needs_stdout()
     listed = table("column", "rates", "range", "scale", "also")
     for scale in clinical.scales(scales):
         for item in scale.items:

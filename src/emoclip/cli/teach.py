@@ -56,7 +56,11 @@ def teach(
     window: Annotated[
         float | None,
         typer.Option(
-            "--window", help="Seconds of video per reading.", show_default="half of what a mark lasts"
+            "--window",
+            min=0.05,
+            max=3600,
+            help="Seconds of video per reading.",
+            show_default="half of what a mark lasts",
         ),
     ] = None,
     subjects: Annotated[

@@ -62,10 +62,16 @@ def timeline(
     window: Annotated[
         float | None,
         typer.Option(
-            "--window", help="Seconds of video per row.", show_default="2, or as labels were taught"
+            "--window",
+            min=0.05,
+            max=3600,
+            help="Seconds of video per row.",
+            show_default="2, or as labels were taught",
         ),
     ] = None,
-    step: Annotated[float, typer.Option("--step", help="Seconds between the starts of rows.")] = 0.5,
+    step: Annotated[
+        float, typer.Option("--step", min=0.001, max=3600, help="Seconds between the starts of rows.")
+    ] = 0.5,
     start: Start = 0.0,
     end: End = None,
     fps: PictureFps = 25.0,
@@ -73,13 +79,17 @@ def timeline(
     camera: Annotated[
         int | None, typer.Option("--camera", min=0, help="Read this camera until Ctrl-C.", show_default=False)
     ] = None,
-    smooth: Annotated[float, typer.Option("--smooth", help="Mean over this many seconds; 0: none.")] = 0.0,
+    smooth: Annotated[
+        float, typer.Option("--smooth", min=0, max=3600, help="Mean over this many seconds; 0: none.")
+    ] = 0.0,
     enter: Annotated[
-        float, typer.Option("--enter", help="A segment begins at this many times chance.")
+        float, typer.Option("--enter", min=0.001, help="A segment begins at this many times chance.")
     ] = 1.5,
-    leave: Annotated[float, typer.Option("--leave", help="And ends below this many times chance.")] = 1.1,
+    leave: Annotated[
+        float, typer.Option("--leave", min=0.001, help="And ends below this many times chance.")
+    ] = 1.1,
     min_segment: Annotated[
-        float, typer.Option("--min-segment", help="Drop segments shorter than this.")
+        float, typer.Option("--min-segment", min=0, max=3600, help="Drop segments shorter than this.")
     ] = 0.0,
     faces: Annotated[
         str, typer.Option("--faces", help="all, largest, or full (frames are face crops).")
@@ -142,7 +152,7 @@ def timeline(
     from emoclip.video import find_inputs
 
     if end is not None and end <= start:
-        fail(f"--end {end:g} must be after --start {start:g}")
+        fail(f"--end {end:g} must be after --start {start:g}", code=2)
     found = find_inputs(inputs or [], each=each, say=warn)
     cameras = [] if camera is None else [camera]
     if not found and not cameras:
@@ -153,6 +163,10 @@ def timeline(
         window = prompts.taught.window_s
         step = min(step, window)
     window = 2.0 if window is None else window
+    if step > window:
+        fail(f"--step {step:g} must not be above --window {window:g}", code=2)
+    if leave > enter:
+        fail(f"--leave {leave:g} must not be above --enter {enter:g}", code=2)
     cutoffs = {"min_size": min_size, "max_yaw": max_yaw, "min_exposure": min_exposure}
     cutoffs |= {} if min_sharpness is None else {"min_sharpness": min_sharpness}
     settings = Settings(

@@ -34,7 +34,10 @@ def watch(
         Path, typer.Option("--out", "-o", help="Folder for the recordings, NAME.npz each.")
     ] = Path("recordings"),
     window: Annotated[
-        float, typer.Option("--window", help="The shortest window you will ask for, in seconds.")
+        float,
+        typer.Option(
+            "--window", min=0.05, max=3600, help="The shortest window you will ask for, in seconds."
+        ),
     ] = 2.0,
     start: Start = 0.0,
     end: End = None,
@@ -62,7 +65,7 @@ def watch(
     from emoclip.video import find_inputs
 
     if end is not None and end <= start:
-        fail(f"--end {end:g} must be after --start {start:g}")
+        fail(f"--end {end:g} must be after --start {start:g}", code=2)
     settings = Settings(
         out=out,
         model=model,

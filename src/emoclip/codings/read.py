@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,21 @@ def read_all(
             wrong.append(str(error))
     if not codings:
         raise InputError(wrong[0] if wrong else f"{path}: holds no coding ({', '.join(SUFFIXES)})")
-    return merged(codings), wrong
+    return merged(_apart(codings, path)), wrong
+
+
+def _apart(codings: list[Coding], folder: Path) -> list[Coding]:
+    """Name codings as the videos lie, `monday/talk`, where files of one name in several sub-folders mirror them."""
+    places: dict[tuple[str, str], set[Path]] = {}
+    for coding in codings:
+        places.setdefault((coding.coder, coding.video), set()).add(coding.file.parent)
+    return [
+        replace(coding, video=(coding.file.parent.relative_to(folder) / coding.video).as_posix())
+        if len(places[coding.coder, coding.video]) > 1
+        and (coding.machine or coding.file.stem == coding.video)
+        else coding
+        for coding in codings
+    ]
 
 
 def _candidates(folder: Path) -> list[Path]:
