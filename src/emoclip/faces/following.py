@@ -21,6 +21,9 @@ COARSE = 10  # faces of this part of the picture's longer side, and those follow
 LOOK_AGAIN_S = 0.25  # seconds after which to look, however few frames went by
 RETURN_S = 0.5  # within which a face that is back in view is found
 HOLD_S = 0.7  # a face not found where it should be, leaving or though all looks as before there, is kept for so long
+ALIKE = (
+    0.5  # likeness from which a faint find is that face: else what hides a face would take its track along
+)
 ITSELF = 0.7  # likeness from which all looks as before
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
 SWEPT = 0.3  # response of phase correlation from which the whole picture moved
@@ -140,7 +143,7 @@ class FaceFollower:
         faint = [i for i, one in enumerate(found) if one.score < least]
         left = self._pair(self._tracks, [(found[i], looks[i]) for i in clear], frame.time_s)
         lost = [track for track in self._tracks if track.seen_s < frame.time_s]
-        self._pair(lost, [(found[i], looks[i]) for i in faint], frame.time_s)
+        self._pair(lost, [(found[i], looks[i]) for i in faint], frame.time_s, ALIKE)
         for track in lost:
             if track.seen_s < frame.time_s and not track.covered and frame.time_s - track.seen_s <= HOLD_S:
                 there = track.expected(frame.time_s)
@@ -170,10 +173,10 @@ class FaceFollower:
         return max(least, 0 if self._looks % apart == 0 else smallest)
 
     def _pair(
-        self, tracks: list[Tracklet], found: list[tuple[Detection, Look]], time_s: float
+        self, tracks: list[Tracklet], found: list[tuple[Detection, Look]], time_s: float, like: float = -1.0
     ) -> list[tuple[Detection, Look]]:
         """Give finds to tracks; return those that are left over."""
-        given = assign(tracks, [one for one, _ in found], [look for _, look in found], time_s)
+        given = assign(tracks, [one for one, _ in found], [look for _, look in found], time_s, like)
         for track, i in given:
             track.see(*found[i], time_s)
         taken = {i for _, i in given}

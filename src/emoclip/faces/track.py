@@ -86,14 +86,18 @@ class Tracklet:
 
 
 def assign(
-    tracks: list[Tracklet], found: list[Detection], looks: list[Look], time_s: float
+    tracks: list[Tracklet], found: list[Detection], looks: list[Look], time_s: float, like: float = -1.0
 ) -> list[tuple[Tracklet, int]]:
-    """Pair tracks with finds, the likeliest pair first: by where a face should be, its size and what it looks like."""
+    """Pair tracks with finds, the likeliest pair first: by where a face should be, its size and what it looks like.
+
+    like: least likeness of a pair.
+    """
     pairs = []
     for track in tracks:
         for i, one in enumerate(found):
             costs = [_cost(track, there, one, looks[i], time_s) for there in track.places(time_s)]
-            if known := [cost for cost in costs if cost is not None]:
+            known = [cost for cost in costs if cost is not None]
+            if known and likeness(track.look, looks[i]) >= like:
                 pairs.append((min(known), track.id, i, track))
     given: list[tuple[Tracklet, int]] = []
     taken: set[int] = set()
