@@ -59,10 +59,6 @@ def test_what_timeline_writes_agrees_with_the_timeline(capsys, tmp_path: Path, t
     assert "Cohen's kappa was 1.00" in out
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the bundled model puts one of its boundaries two seconds late, the other one early: .73",
-)
 def test_a_real_recording_agrees_with_the_coding_of_its_three_phases(capsys, tmp_path: Path, timelines: Path):
     phases = table(tmp_path, "phases.csv", ROWS)
     code, _, err = run(capsys, "agree", phases, timelines, "--out", tmp_path / "out")
