@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -79,9 +80,12 @@ def test_a_damaged_or_foreign_file_is_one_line(model, kept, tmp_path):
     np.savez(tmp_path / "foreign.npz", a=np.zeros(3))
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.npz").write_text("hello")
-    for name in ("foreign.npz", "cut.npz", "text.npz", "missing.npz"):
+    (tmp_path / "empty.npz").touch()
+    for name in ("foreign.npz", "cut.npz", "text.npz", "empty.npz"):
         with pytest.raises(InputError, match="not a recording of ours"):
             Recording.read(tmp_path / name)
+    with pytest.raises(InputError, match=r"missing\.npz: no such file"):
+        Recording.read(tmp_path / "missing.npz")
 
 
 def test_pickles_in_it_are_never_run(tmp_path):
@@ -185,6 +189,14 @@ def test_a_shelf_finds_its_own_and_replaces_nothing_unasked(tmp_path):
     with pytest.raises(OutputError, match="recording of another input; pass --force"):
         shelf.find("a", replace(FULL, input="j"))
     assert Shelf(tmp_path / "kept", force=True).find("a", replace(FULL, input="j")) is None
-    shelf.path("b").write_bytes(b"no")
-    with pytest.raises(OutputError, match="not a recording of ours"):
-        shelf.find("b", FULL)
+    for content in (b"no", b""):
+        shelf.path("b").write_bytes(content)
+        with pytest.raises(OutputError, match="not a recording of ours"):
+            shelf.find("b", FULL)
+        assert Shelf(tmp_path / "kept", force=True).find("b", FULL) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_has_no_digest_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert input_digest(tmp_path / "pipe.mp4") is None

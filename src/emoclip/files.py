@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -60,12 +60,14 @@ def atomic_folder(target: str | Path, *, force: bool = False) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def check_writable(target: Path, *, force: bool = False) -> None:
-    """Raise OutputError now for what would only fail after the work is done."""
+def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | Path] = ()) -> None:
+    """Raise OutputError now for what would only fail after the work is done, and for a target that is an input."""
     if target.is_dir():
         raise OutputError(f"{target}: is a folder; name a file in it")
     if target.exists() and not force:
         raise OutputError(f"{target}: exists already; pass --force to replace it, or name another file")
+    if target.exists() and any(Path(each).exists() and target.samefile(each) for each in inputs):
+        raise OutputError(f"{target}: is what is to be read; name another file")
     if not target.parent.is_dir():
         raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
     if not os.access(target.parent, os.W_OK):

@@ -190,7 +190,18 @@ class Recording:
                 vector = None if np.isnan(quality.sharpness) else next(rows)
                 known = None if np.isnan(box[0]) else tuple(box)
                 recording.frames[at][1].append(Look(track_id, score, quality, vector, None, known))
-        except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration, zipfile.BadZipFile):
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+            StopIteration,
+            zipfile.BadZipFile,
+        ):
             raise InputError(
                 f"{path}: not a recording of ours, or damaged; make it again from the video"
             ) from None
@@ -246,12 +257,12 @@ def following(faces: FaceConfig) -> str:
 
 
 def input_digest(source: Any) -> str | None:
-    """The SHA-256 of a file, or of a folder's files; None for what has none (camera, stream, array)."""
+    """The SHA-256 of a file, or of a folder's files; None for what has none (camera, pipe, stream, array)."""
     if not isinstance(source, (str, Path)) or not str(source) or not Path(source).exists():
         return None
     path = Path(source)
-    if path.is_file():
-        return file_sha256(path)
+    if not path.is_dir():
+        return file_sha256(path) if path.is_file() else None
     inside = [(entry.name, file_sha256(entry)) for entry in sorted(path.iterdir()) if entry.is_file()]
     return sha256(json.dumps(inside).encode()).hexdigest()
 

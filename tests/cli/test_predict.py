@@ -182,3 +182,18 @@ def test_a_video_is_opened_once_even_with_a_progress_bar(tiny, media, monkeypatc
     with pytest.raises(SystemExit, match="0"):
         main()
     assert len(opened) == 1
+
+
+def test_what_is_read_is_never_written_over(tiny, tmp_path, media):
+    picture = tmp_path / "me.jpg"
+    picture.write_bytes((media / "multi_face.jpg").read_bytes())
+    (tmp_path / "link.jpg").symlink_to(picture)
+    for option in (("--json", picture), ("--picture", picture), ("--picture", tmp_path / "link.jpg")):
+        fails(predict(tiny, picture, *option, "--force"), "is what is to be read")
+    assert picture.read_bytes() == (media / "multi_face.jpg").read_bytes()
+
+
+def test_a_terminal_of_no_width_gets_whole_lines(tiny, frame, monkeypatch):
+    plain = predict(tiny, frame, "--faces", "full").stdout
+    monkeypatch.setenv("COLUMNS", "0")
+    assert predict(tiny, frame, "--faces", "full").stdout == plain != ""

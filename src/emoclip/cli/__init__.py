@@ -1,5 +1,6 @@
 """The `emoclip` command: thin commands, each in a file of its own, imported only when it runs."""
 
+import os
 import sys
 import warnings
 from typing import Any
@@ -76,6 +77,8 @@ def main() -> None:
     from emoclip.errors import LabelWarning
 
     prepare_streams()
+    if os.environ.get("COLUMNS", "").strip("0") == "":
+        os.environ.pop("COLUMNS", None)  # a width of 0 is one that is not known
     told: set[str] = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:

@@ -117,7 +117,7 @@ def predict(
     to_stdout = str(json_file) == "-"
     for output in (None if to_stdout else json_file, picture):
         if output:
-            check_writable(output, force=force)
+            check_writable(output, force=force, inputs=inputs)
     if picture:
         from emoclip.drawing import check_format
 

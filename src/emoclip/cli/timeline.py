@@ -130,7 +130,9 @@ def timeline(
             show_default=False,
         ),
     ] = None,
-    blur: Annotated[bool, typer.Option("--blur", help="Hide the faces in the overlay.")] = False,
+    blur: Annotated[
+        bool, typer.Option("--blur", help="Hide the faces in the overlay, and show none in the page.")
+    ] = False,
     scores: Scores = False,
     baseline: BaselineOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing results.")] = False,
@@ -165,6 +167,8 @@ def timeline(
     window = 2.0 if window is None else window
     if step > window:
         fail(f"--step {step:g} must not be above --window {window:g}", code=2)
+    if blur and "overlay" not in chosen:
+        warn("--blur: no overlay is among --formats; only the page is without faces")
     if leave > enter:
         fail(f"--leave {leave:g} must not be above --enter {enter:g}", code=2)
     cutoffs = {"min_size": min_size, "max_yaw": max_yaw, "min_exposure": min_exposure}
@@ -180,7 +184,7 @@ def timeline(
         start_s=start,
         end_s=end,
         fps=fps,
-        pictures=not embeddings_only,
+        pictures=not (embeddings_only or blur),
         blur=blur,
         scores=scores,
         baseline=parse_baseline(baseline) if baseline else None,
