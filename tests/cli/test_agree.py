@@ -166,3 +166,15 @@ def test_files_of_one_name_in_several_folders_are_of_several_videos(capsys, tmp_
     )
     assert code == 0, told
     assert figures(tmp_path / "out")["videos"] == ["monday/talk", "tuesday/talk"]
+
+
+@pytest.mark.parametrize("order", [("anna", "ben"), ("ben", "anna")])
+def test_a_coder_of_one_of_them_is_compared_on_that_one(capsys, tmp_path: Path, order: tuple[str, str]):
+    for coder, day in (("anna", "monday"), ("anna", "tuesday"), ("ben", "tuesday")):
+        table(tmp_path / coder / day, "talk.csv", "1,4,smile\n")
+    code, _, told = run(
+        capsys, "agree", *(tmp_path / coder for coder in order), "--end", 10, "--out", tmp_path / "out"
+    )
+    assert code == 0, told
+    assert "monday/talk: coded by anna, but not by all; left out" in told
+    assert figures(tmp_path / "out")["videos"] == ["tuesday/talk"]
