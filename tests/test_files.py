@@ -6,7 +6,7 @@ import os
 import pytest
 
 from emoclip.errors import OutputError
-from emoclip.files import atomic_path, sha256, write_text
+from emoclip.files import atomic_path, check_writable, sha256, write_text
 
 
 def write_half(target):
@@ -56,3 +56,13 @@ def test_sha256_is_hashlibs(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"emoclip" * 100_000)
     assert sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_target_that_is_read_is_refused_by_any_of_its_names(tmp_path):
+    source = tmp_path / "clip.mp4"
+    source.write_bytes(b"film")
+    (tmp_path / "link.json").symlink_to(source)
+    for target in (source, tmp_path / "link.json"):
+        with pytest.raises(OutputError, match="is what is to be read"):
+            check_writable(target, force=True, inputs=["rtsp://camera/1", tmp_path / "absent", source])
+    check_writable(tmp_path / "new.json", inputs=[source])

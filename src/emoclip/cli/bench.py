@@ -40,7 +40,7 @@ def bench(
     needs_stdout(json_file)
     to_stdout = str(json_file) == "-"
     if json_file and not to_stdout:
-        check_writable(json_file, force=force)
+        check_writable(json_file, force=force, inputs=[video])
     prompts = resolve(labels)
     with progress_bars() as bars:
         bar = bars.add_task(Path(video).name, total=repeat + 2)

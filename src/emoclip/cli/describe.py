@@ -33,7 +33,7 @@ def describe(
 
     mesh = training_module("mesh")
     if csv_file:
-        check_writable(csv_file, force=force)
+        check_writable(csv_file, force=force, inputs=inputs)
     tables = [path for path in inputs if path.suffix.lower() in {".parquet", ".csv"}]
     pictures = [path for path in inputs if path not in tables]
     rows: list[tuple[str, list[str]]] = []

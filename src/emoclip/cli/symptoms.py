@@ -159,7 +159,7 @@ def score(
     needs_stdout(json_file)
     to_stdout = str(json_file) == "-"
     if json_file and not to_stdout:
-        check_writable(json_file, force=force)
+        check_writable(json_file, force=force, inputs=videos)
     model = EmoCLIP.load(package, threads=threads)
     head = Head(model)
     config = FaceConfig(mode=faces, detector=detector)

@@ -1,14 +1,14 @@
 """Who coded which videos: raters, and the time and faces that they can be compared on."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 
 from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, Span, minus, union
-from emoclip.errors import InputError
+from emoclip.errors import InputError, few
 
 Source = tuple[Path, Sequence[Coding]]
 FRAMES = 5  # frames in a second, at the very least
@@ -327,7 +327,5 @@ def _digits(label: str) -> str:
     return "".join(filter(str.isdecimal, label))
 
 
-def _listed(names: Sequence[str] | Mapping[str, object] | set[str], most: int = 5) -> str:
-    shown = sorted(names)
-    more = f" and {len(shown) - most} more" if len(shown) > most else ""
-    return ", ".join(shown[:most]) + more
+def _listed(names: Iterable[str]) -> str:
+    return few(sorted(names), 5)
