@@ -39,6 +39,7 @@ class YuNet:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # the other cores decode and embed meanwhile
         options.log_severity_level = 3
+        options.enable_mem_pattern = False  # plans per size of picture: 8 MB more, and slower
         self._session = ort.InferenceSession(
             model.replace(_FIXED, _OPEN), options, providers=["CPUExecutionProvider"]
         )
