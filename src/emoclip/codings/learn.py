@@ -44,8 +44,16 @@ def softmax(values: Floats) -> Floats:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def learn(words: Floats, features: NDArray[np.float32], targets: Floats, weights: Floats) -> Floats:
+def learn(
+    words: Floats,
+    features: NDArray[np.float32],
+    targets: Floats,
+    weights: Floats,
+    seen: NDArray[np.float32] | None = None,
+) -> Floats:
     """Return rows (K, 2 D + 1) learnt from features (N, 2 D), soft targets (N, K) and weights (N,).
+
+    seen: features (M, 2 D) of all windows, coded or not; without, those of the N.
 
     The most probable logits `a * words + W x + b` under normal priors, a around 1, W and b around 0: with nothing
     coded they are the words', and each coded second counts against the priors, so much coding decides by itself.
@@ -53,8 +61,10 @@ def learn(words: Floats, features: NDArray[np.float32], targets: Floats, weights
     """
     if not len(features):
         return words
-    centre = np.average(features, axis=0, weights=weights)
-    spread = float(np.sqrt(np.average((features - centre) ** 2, weights=weights, axis=0).mean())) or 1.0
+    # From the few windows that somebody chose to code, the middle, where nothing moves, would lie in a wrong place.
+    seen = features if seen is None else seen
+    centre = seen.mean(axis=0, dtype=np.float64)
+    spread = float(np.sqrt(((seen - centre) ** 2).mean())) or 1.0
     x = (features - centre) / spread
     said = logits(words, features)
     width, labels = x.shape[1], targets.shape[1]

@@ -16,13 +16,17 @@ from emoclip.codings.coding import ANYONE, NOTHING, OPEN
 from emoclip.codings.elan import TO_CODE
 from emoclip.codings.learn import logits, softmax
 from emoclip.codings.samples import CodedWindows
+from emoclip.codings.statistics import Floats
 from emoclip.errors import ConfigError, InputError
 from emoclip.files import atomic_folder
 
 MOST_KNOWN = 500  # coded windows that new ones are kept apart from
-# How much likelier a window is drawn that lies further from the others (a power of the squared distance), or that is
-# steadier (of its rank).  Chosen on draws 10 to 25 of benchmarks/codings.py --tune.
-FAR, STEADY = 4, 2
+# What a steady look counts in a cluster (a power of its rank), and the share of windows, the least steady, that are
+# taken last.  These and SPARE were chosen on draws 10 to 25 of benchmarks/codings.py --tune.
+STEADY, RESTLESS = 2, 0.3
+SPARE = 2  # clusters for each window to suggest: the lightest are oddities, which teach little of the rest
+ROUNDS = 20  # of k-means
+FAR = 1e9  # from what was coded, where nothing was
 MOST_WINDOWS = 20_000  # that are chosen among; of longer material every second, third ...
 
 
@@ -39,12 +43,12 @@ class Suggestion:
 def suggest(
     samples: Sequence[CodedWindows], rows: NDArray[np.floating[Any]], count: int, *, seed: int = 0
 ) -> list[Suggestion]:
-    """Choose windows that were not coded, whose coding would teach most: unsure, unlike each other, and steady.
+    """Choose windows that were not coded, whose coding would teach most: unsure, steady, and each standing for many.
 
-    Windows are drawn one by one, likelier the further the change that their coding would make lies from those chosen
-    and coded before (BADGE: Ash et al., ICLR 2020), and the more they look like those around them: where one look gives
-    way to another, a coder's lag spoils the label.  At most twice as many of a video as its share are taken.
-    Raises InputError if everything was coded.
+    Windows are clustered by how they look and what is read in them, and the middles of the heaviest clusters are taken.
+    An unsure window counts more (CLUE: Prabhu et al., ICCV 2021), and so does one that looks like those around it:
+    where one look gives way to another, a coder's lag spoils the label.  What was coded is the middle of a cluster
+    already.  At most twice as many of a video as its share are taken.  Raises InputError if everything was coded.
     """
     every = -(-sum(len(s.start_s) for s in samples) // MOST_WINDOWS) or 1
     steady = np.concatenate([s.steady[::every] for s in samples] or [np.empty(0)])
@@ -60,35 +64,51 @@ def suggest(
     if not free.any():
         raise InputError("every window was coded already; add recordings that were not")
     shares = softmax(logits(np.asarray(rows, np.float64), features.astype(np.float32)))
-    # The gradient of the likeliest answer: how far, and where to, its coding would move the reading.
-    bent = shares - np.eye(len(rows))[shares.argmax(axis=1)]
     centred = features - features.mean(axis=0)
-    size = (centred**2).sum(axis=1) * (bent**2).sum(axis=1)
-    apart = size.copy()
-    calm = ((steady.argsort().argsort() + 1) / max(len(steady), 1)) ** STEADY
+    looks = np.hstack([centred / (np.sqrt((centred**2).sum(axis=1).mean()) or 1.0), shares])
+    unsure = -(shares * np.log(shares + 1e-12)).sum(axis=1)
+    calm = (steady.argsort().argsort() + 1) / len(steady)
     rng = np.random.default_rng(seed)
+    known = looks[rng.permutation(np.flatnonzero(coded))[:MOST_KNOWN]]
+    middles = _middles(looks, unsure * calm**STEADY * free + 1e-12, known, SPARE * count, rng)
     most = math.ceil(2 * count / len({s.group for s in samples}))
     taken: Counter[str] = Counter()
-
-    def keep(at: int) -> None:
-        nonlocal apart
-        apart = np.minimum(apart, size + size[at] - 2 * (centred @ centred[at]) * (bent @ bent[at]))
-
-    known = np.flatnonzero(coded)
-    for row in rng.permutation(known)[:MOST_KNOWN].tolist():
-        keep(row)
     found: list[Suggestion] = []
-    while len(found) < count and free.any():
-        chances = np.where(free, np.maximum(apart, 0) + 1e-12, 0.0) ** FAR * calm
-        at = int(rng.choice(len(chances), p=chances / chances.sum()))
+    for middle in middles:
+        if len(found) == count or not free.any():
+            break
+        among = free & (calm > RESTLESS) if (free & (calm > RESTLESS)).any() else free
+        at = int(np.where(among, _squared(looks, middle[None])[:, 0], np.inf).argmin())
         of = samples[part[at]]
         found.append(Suggestion(of.video, of.track, float(start[at]), float(end[at])))
-        keep(at)
         free &= ~((part == part[at]) & (start < end[at]) & (end > start[at]))
         taken[of.group] += 1
         if taken[of.group] >= most:
             free &= np.array([samples[p].group != of.group for p in part])
     return sorted(found, key=lambda item: (item.video, item.start_s))
+
+
+def _middles(points: Floats, weights: Floats, known: Floats, count: int, rng: np.random.Generator) -> Floats:
+    """Weighted k-means of points (N, W): `count` middles, heaviest first, beside those `known`, which stay."""
+    apart = np.minimum(_squared(points, known).min(axis=1, initial=np.inf), FAR)
+    nearest, found = apart.copy(), np.empty((count, points.shape[1]))
+    for at in range(count):
+        chances = weights * nearest + 1e-300
+        found[at] = points[rng.choice(len(points), p=chances / chances.sum())]
+        nearest = np.minimum(nearest, _squared(points, found[at : at + 1])[:, 0])
+    for _ in range(ROUNDS):
+        away = _squared(points, found)
+        own = np.where(away.min(axis=1) < apart, away.argmin(axis=1), -1)
+        mass = np.bincount(own + 1, weights, count + 1)[1:]
+        for of in np.flatnonzero(mass):
+            found[of] = np.average(points[own == of], axis=0, weights=weights[own == of])
+    return np.asarray(found[(-mass).argsort()])
+
+
+def _squared(points: Floats, others: Floats) -> Floats:
+    """Squared distances (N, M) of points (N, W) from others (M, W)."""
+    far = (points**2).sum(axis=1)[:, None] - 2 * points @ others.T + (others**2).sum(axis=1)
+    return np.asarray(np.maximum(far, 0.0))
 
 
 def write(

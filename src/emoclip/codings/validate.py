@@ -106,7 +106,9 @@ def fit(samples: Sequence[CodedWindows], words: Floats) -> Floats:
     targets = np.concatenate([part.targets[part.coded] for part in samples] or [np.empty((0, len(words)))])
     weights = np.concatenate([part.weights[part.coded] for part in samples] or [np.empty(0)])
     every = -(-len(features) // MAX_WINDOWS) or 1  # of many hours, neighbours say much the same
-    return learn(words, features[::every], targets[::every], weights[::every] * every)
+    seen = np.concatenate([none, *(part.features for part in samples)])
+    seen = seen[:: -(-len(seen) // MAX_WINDOWS) or 1]
+    return learn(words, features[::every], targets[::every], weights[::every] * every, seen)
 
 
 def read_marks(samples: CodedWindows, values: Floats, labels: Sequence[str]) -> tuple[Mark, ...]:
