@@ -1,11 +1,13 @@
-"""Does a person's own resting face help?  `python benchmarks/baseline.py --root FACES --weights DIR [--keep FILE]`.
+"""Does a person's own resting face help?  `python benchmarks/baseline.py --root FACES --weights DIR --resting 4500`.
 
 FACES is the folder that the bundled model is trained from.  Crops of one person are found by a face recogniser, which
 is used here only: `pip install dlib-bin`, and DIR holds dlib_face_recognition_resnet_model_v1.dat and
 shape_predictor_5_face_landmarks.dat (in the package face_recognition_models).  --keep: what it said, to go on from.
 
-Read are crops of train that no step of training saw; resting faces are crops of the same person that most people call
-neutral, another's as a control.  Needs the extra `train`; a quarter of an hour of one core, most of it the recogniser.
+Read are crops of train that no step of training saw, and neutral ones that it saw.  Resting faces are up to --resting
+crops of train that most people call neutral: another photograph of the same person, or the same one cropped or
+compressed otherwise, as two frames of a video are; another person's as a control.  Needs the extra `train`; ten minutes
+of one core, most of it the recogniser.
 """
 
 from __future__ import annotations
@@ -24,15 +26,16 @@ from emoclip.config import FaceConfig
 from emoclip.engine import EmoCLIP
 from emoclip.prompts import resolve
 from emoclip.timeline import Baseline, Rest
+from emoclip.timeline.baseline import STRENGTH
 from emoclip.training.mini.steps import MiniRecipe, MiniRun
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT
-from emoclip.training.mini.votes import read_leaks
 
 NEUTRAL = CLASSES_WITH_CONTEMPT.index("neutral")
 # Distances in parts of that to the 30th nearest crop: children and faces seen from the side look alike to the
 # recogniser, which the plain distance does not know.  Below the first it is one picture, cropped or turned again.
 SAME_PICTURE, SAME_PERSON, NEIGHBOURS = 0.5, 0.7, 30
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+LEAST = 8  # crops that a paragraph is printed of
 CONTROLS = 20  # other people's resting faces a crop
 
 
@@ -86,7 +89,8 @@ class Pairs:
         self.resting = clear & (self.votes.shares.argmax(1) == NEUTRAL)
         self.unseen = run.unseen[rows] & clear
         same = near < SAME_PERSON
-        self.own = same & (near >= SAME_PICTURE) & self.resting
+        alike = (near < SAME_PICTURE) & ~np.eye(len(near), dtype=bool)
+        self.kinds = {"another photograph": same & ~(near < SAME_PICTURE), "the same one": alike}
         self.person = connected_components(coo_matrix(same))[1]
         crops = [np.repeat(image[..., None], 3, 2) for image in run.faces.images[rows]]
         self.frames = np.concatenate(
@@ -98,12 +102,11 @@ class Pairs:
         self.rest = Rest(model, None, Baseline(auto=True), FaceConfig())
         self.plain = model.probabilities(self.clips, self.text)
 
-    def moved(self, clips: np.ndarray, rest: np.ndarray, strength: float = 1.0) -> np.ndarray:
+    def moved(self, clips: np.ndarray, rest: np.ndarray, strength: float = STRENGTH) -> np.ndarray:
         """Return probabilities (N, 8) of clips (N, D) with `strength` of what sets rest (N, D) apart taken out."""
         usual = self.rest.usual
-        return self.model.probabilities(
-            self.rest.taken_out(clips, usual + strength * (rest - usual)), self.text
-        )
+        rest = usual + strength / STRENGTH * (rest - usual)
+        return self.model.probabilities(self.rest.taken_out(clips, rest), self.text)
 
     def judged(self, at: int, shares: np.ndarray) -> np.ndarray:
         """Return (accuracy, agreement, KL) of readings (N, 8) of one crop, their mean."""
@@ -111,41 +114,44 @@ class Pairs:
         gap = np.where(raw > 0, raw * (np.log(np.maximum(raw, 1e-9)) - np.log(shares + 1e-9)), 0).sum(1)
         return np.array([(top == wanted).mean(), raw[top].mean(), gap.mean()])
 
-    def table(self, chosen: np.ndarray, strength: float = 1.0) -> np.ndarray:
+    def own(self, kind: str) -> np.ndarray:
+        """Return (N, N), which crops are a crop's own resting faces."""
+        return np.asarray(self.kinds[kind] & self.resting)
+
+    def table(self, kind: str, chosen: np.ndarray, strength: float) -> np.ndarray:
         """Return (crops, 3 ways, 3 measures): nothing taken out, the person's own rest, another's."""
-        rng, found = np.random.default_rng(0), []
+        rng, found, own = np.random.default_rng(0), [], self.own(kind)
         for at in chosen:
-            own = np.flatnonzero(self.own[at])
-            others = np.flatnonzero(self.own.any(0) & (self.person != self.person[at]))
+            others = np.flatnonzero(own.any(0) & (self.person != self.person[at]))
             ways = [self.plain[at][None]]
-            for rest in (own, rng.choice(others, CONTROLS)):
+            for rest in (np.flatnonzero(own[at]), rng.choice(others, CONTROLS)):
                 clips = np.repeat(self.clips[at][None], len(rest), 0)
                 ways.append(self.moved(clips, self.clips[rest], strength))
             found.append([self.judged(at, shares) for shares in ways])
         return np.array(found)
 
 
-def show(name: str, pairs: Pairs, chosen: np.ndarray, strength: float = 1.0) -> None:
-    """Print a row per way, and the differences to nothing taken out."""
-    if len(chosen) < 5:
-        print(f"{name}: {len(chosen)} crops, too few")
+def show(name: str, pairs: Pairs, kind: str, chosen: np.ndarray, strength: float = STRENGTH) -> None:
+    """Print what is right of nothing taken out, and how the person's own rest and another's change it."""
+    if len(chosen) < LEAST:
         return
-    found, person = pairs.table(chosen, strength), pairs.person[chosen]
-    print(f"{name}: {len(chosen)} crops of {len(np.unique(person))} people, strength {strength}")
-    for way, title in enumerate(("nothing taken out", "own resting face", "another's")):
-        line = f"  {title:18s}"
-        for measure, title in enumerate(("accuracy", "agree", "KL")):
-            line += f"  {title} {found[:, way, measure].mean():.3f}"
-            if way:
-                change = found[:, way, measure] - found[:, 0, measure]
-                low, high = interval(change, person)
-                line += f" ({change.mean():+.3f}: {low:+.3f} to {high:+.3f})"
-        print(line)
+    found, person = pairs.table(kind, chosen, strength), pairs.person[chosen]
+    print(
+        f"{name}; rest: {kind}; {len(chosen)} crops of {len(np.unique(person))} people; strength {strength}"
+    )
+    print("  nothing: accuracy {:.3f}, agree {:.3f}, KL {:.3f}".format(*found[:, 0].mean(axis=0)))
+    for way, title in ((1, "own"), (2, "another's")):
+        changes = []
+        for measure, said in enumerate(("accuracy", "agree", "KL")):
+            change = found[:, way, measure] - found[:, 0, measure]
+            low, high = interval(change, person)
+            changes.append(f"{said} {change.mean():+.3f} ({low:+.3f} to {high:+.3f})")
+        print(f"  {title}: {', '.join(changes)}")
 
 
-def check_public_path(pairs: Pairs, images: np.ndarray, at: int) -> None:
+def check_public_path(pairs: Pairs, images: np.ndarray) -> None:
     """Stop unless `classify` with a picture as baseline says what is measured here."""
-    rest = int(np.flatnonzero(pairs.own[at])[0])
+    at, rest = np.argwhere(pairs.own("another photograph"))[0]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rest.png"
         cv2.imwrite(str(path), images[rest])
@@ -157,46 +163,45 @@ def check_public_path(pairs: Pairs, images: np.ndarray, at: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print a paragraph per group of crops and strength."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--resting", type=int, default=10**6)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--model", default="mini")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = MiniRun(MiniRecipe(), given.root, Path(folder))
-    leaks = read_leaks(given.root)
-    clear = run.votes.majority & np.array([path not in leaks for path in run.faces.paths])
-    neutral = clear & (run.votes.shares.argmax(1) == NEUTRAL)
-    rows = np.flatnonzero((run.unseen & clear) | neutral)
+    clear = run.votes.majority
+    neutral = np.flatnonzero(clear & (run.votes.shares.argmax(1) == NEUTRAL) & run.most)
+    drawn = np.random.default_rng(0).permutation(neutral)[: given.resting]
+    rows = np.sort(np.concatenate([np.flatnonzero(run.unseen & clear), drawn]))
     near = nearness(recognised(run.faces.images, rows, given.weights, given.keep))
     pairs = Pairs(EmoCLIP.load(given.model, threads=1), run, rows, near)
-    report(pairs, run.faces.images[rows])
-
-
-def report(pairs: Pairs, images: np.ndarray) -> None:
-    has = pairs.own.any(1)
-    unseen = np.flatnonzero(pairs.unseen & has)
-    check_public_path(pairs, images, int(unseen[0]))
-    misread = pairs.plain.argmax(1) != NEUTRAL
-
-    def of_misread(at: int) -> bool:
-        return bool(misread[pairs.own[at]].any())
-
-    show("unseen crops", pairs, unseen)
-    show("  neutral to people", pairs, unseen[pairs.resting[unseen]])
-    show("  not neutral to people", pairs, unseen[~pairs.resting[unseen]])
-    show("  whose rest is misread", pairs, np.array([at for at in unseen if of_misread(at)]))
-    seen = np.flatnonzero(pairs.resting & has)
-    show("neutral crops, most of them trained on", pairs, seen)
-    worst = np.array([at for at in seen if of_misread(at)])
-    show("  whose rest is misread", pairs, worst)
-    half = np.random.default_rng(0).random(pairs.person.max() + 1) < 0.5
-    chosen, reported = unseen[half[pairs.person[unseen]]], unseen[~half[pairs.person[unseen]]]
-    for strength in STRENGTHS:
-        show("strength, one half of people", pairs, chosen, strength)
-    for strength in STRENGTHS:
-        show("strength, the other half", pairs, reported, strength)
+    check_public_path(pairs, run.faces.images[rows])
+    half = np.random.default_rng(0).random(pairs.person.max() + 1)[pairs.person] < 0.5
+    for kind in pairs.kinds:
+        has = pairs.own(kind).any(1)
+        for strength in STRENGTHS:
+            show(
+                "one half of people, neutral",
+                pairs,
+                kind,
+                np.flatnonzero(has & half & pairs.resting),
+                strength,
+            )
+        for strength in (STRENGTH, 1.0):
+            show("other half, neutral", pairs, kind, np.flatnonzero(has & ~half & pairs.resting), strength)
+            show("unseen, neutral", pairs, kind, np.flatnonzero(has & pairs.unseen & pairs.resting), strength)
+            if kind != "the same one":  # of which people said otherwise by chance
+                show(
+                    "unseen, others",
+                    pairs,
+                    kind,
+                    np.flatnonzero(has & pairs.unseen & ~pairs.resting),
+                    strength,
+                )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ def main() -> None:
             beside[form, :, at] = model.probabilities(clips, text)[:, 1]
             alone[form, :, at] = model.intensities(clips, text)[:, 1]
     for title, half in (("chosen on", first), ("reported", ~first)):
-        print(f"{title} {half.sum()} crops: score of `not smiling` (AUC), `not X` said rightly, KL, mean of 8 X")
+        print(
+            f"{title} {half.sum()} crops: score of `not smiling` (AUC), `not X` said rightly, KL, mean of 8 X"
+        )
         for form, name in enumerate(forms):
             said, wanted = beside[form, half], people[half]
             ranked = auc(alone[form, half, 3].astype(np.float32), wanted[:, 3] > 0.5)
