@@ -19,6 +19,7 @@ from emoclip.model import (
     Runtime,
     check_crops,
     covering_windows,
+    denying_rows,
     label_scores,
     label_shares,
     label_vectors,
@@ -30,7 +31,7 @@ from emoclip.model import (
     unit,
 )
 from emoclip.model import package as packages
-from emoclip.prompts import NONE, Doubts, PromptSet, doubts, resolve
+from emoclip.prompts import NONE, OVERLOOKED, Doubts, PromptSet, affirmed, doubts, resolve
 from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
@@ -251,6 +252,9 @@ class EmoCLIP:
     def embed_text(self, labels: Labels, *, strict: bool = False) -> NDArray[np.float32]:
         """Embed labels, (K, D) unit rows; labels that were taught have rows (K, 2 D + 1), see `Taught`.
 
+        With a label `not X` among them the rows are (K, D + 1), see `denying_rows`, if the package has calibrated
+        scores; if not, X's words are read with the "not", which models overlook.
+
         A label is the mean over its parts (compound emotions, paper sec. III-C) of the mean over their sentences.
         Sentences are embedded once per package and machine (see `textcache`).  `none of these` has the zero row, which
         `probabilities` knows; raises ConfigError if the package has no threshold for it.
@@ -270,19 +274,41 @@ class EmoCLIP:
             raise ConfigError(
                 f"model {self.package.name} has no threshold for {NONE!r}; leave that label out"
             )
-        sentences = list(
-            dict.fromkeys(s for prompt in prompts.prompts for part in prompt.parts for s in part)
-        )
-        width = self.package.width
+        width, scale = self.package.width, self.package.logit_scale
+        slope, offset = self.package.intensity or (0.0, 0.0)
+        denied = np.array([slope > 0 and bool(prompt.denied) for prompt in prompts.prompts])
+        parts = [
+            (prompt.denied,) if deny else prompt.parts
+            for prompt, deny in zip(prompts.prompts, denied, strict=True)
+        ]
+        sentences = list(dict.fromkeys(s for label in parts for part in label for s in part))
         read = textcache.embedded(self.package, sentences, self.runtime.read, width + 2)
         place = {sentence: at for at, sentence in enumerate(sentences)}
-        parts = [prompt.parts for prompt in prompts.prompts]
         text = label_vectors(parts, dict(zip(sentences, unit(read[:, :width]), strict=True)), width)
+        text[denied] *= -1
         unknown, cut = (
             [any(read[place[s], column] for part in label for s in part) for label in parts]
             for column in (width, width + 1)
         )
-        return text, doubts(prompts.labels, text, self.package.logit_scale, unknown, cut)
+        found = doubts(prompts.labels, text, scale, unknown, cut, self._overlooked(prompts, denied))
+        if denied.any():
+            text = denying_rows(text, denied, -offset / slope, scale, self.package.rejection)
+        return text, found
+
+    def _overlooked(self, prompts: PromptSet, denied: NDArray[np.bool_]) -> list[bool]:
+        """Say of each label whether it has a negation that makes no difference to the model."""
+        bare = {
+            prompt.label: without
+            for prompt, understood in zip(prompts.prompts, denied, strict=True)
+            if not understood and (without := affirmed(prompt))
+        }
+        if not bare:
+            return [False] * len(denied)
+        width, asked = self.package.width, [*bare, *bare.values()]
+        read = unit(textcache.embedded(self.package, asked, self.runtime.read, width + 2)[:, :width])
+        alike = (read[: len(bare)] * read[len(bare) :]).sum(axis=1)
+        same = {label for label, cosine in zip(bare, alike, strict=True) if cosine > OVERLOOKED}
+        return [label in same for label in prompts.labels]
 
     def embed_frames(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, D) float32, not normalised.
@@ -330,7 +356,7 @@ class EmoCLIP:
         clips: N arrays (T, D) of frames.  text: from `embed_text`.
         """
         embedded = self.embed_clips(clips)
-        if text.shape[1] == self.package.width:
+        if text.shape[1] <= self.package.width + 1:
             return embedded
         return np.concatenate([embedded, mean_frames(clips, self.package.width)], axis=1)
 
@@ -350,7 +376,7 @@ class EmoCLIP:
         """
         if self.package.intensity is None:
             raise ConfigError(f"model {self.package.name} has no calibrated scores; leave --scores out")
-        return label_scores(clips, text, *self.package.intensity)
+        return label_scores(clips, text, *self.package.intensity, self.package.logit_scale)
 
     def _sampling_rate(self, video: Video, start_s: float, end_s: float | None) -> float:
         # A short input is sampled more densely, so that it fills one clip where it has the frames.

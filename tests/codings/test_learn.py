@@ -91,9 +91,10 @@ def test_rows_from_words_read_as_the_words_do(model: EmoCLIP):
     assert model.probabilities(features, rows.astype(np.float32)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_none_of_these_has_the_packages_threshold():
+@pytest.mark.parametrize("labels", [["smiling", "crying", NONE], ["smiling", "not smiling", NONE]])
+def test_none_of_these_and_denied_labels_begin_as_the_package_reads_them(labels):
     bundled = EmoCLIP.load()
-    prompts = resolve(["smiling", "crying", NONE])
+    prompts = resolve(labels)
     clips = np.random.default_rng(0).normal(size=(5, bundled.package.width)).astype(np.float32)
     clips /= np.linalg.norm(clips, axis=1, keepdims=True)
     rows = learn.from_words(bundled, prompts)

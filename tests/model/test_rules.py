@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from emoclip.model import covering_windows, label_vectors, largest, paper_window, sampling_rate, unit
+from emoclip.model import (
+    covering_windows,
+    denying_rows,
+    label_scores,
+    label_shares,
+    label_vectors,
+    largest,
+    paper_window,
+    sampling_rate,
+    unit,
+)
 
 
 def test_long_clips_give_consecutive_frames_from_the_start():
@@ -53,3 +63,21 @@ def test_a_compound_label_lies_between_its_parts_whatever_their_number_of_senten
 
 def test_unit_rows_have_length_one_and_zero_stays_zero():
     np.testing.assert_allclose(unit(np.array([[3.0, 4.0], [0, 0]], np.float32)), [[0.6, 0.8], [0, 0]])
+
+
+def test_a_denied_label_is_as_likely_as_what_it_denies_where_half_would_say_that():
+    slope, offset, scale = 10.0, -4.0, 7.0  # half say it at a cosine of .4
+    angles = np.arccos([0.4, 0.9])
+    clips = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    text = np.array([[1, 0], [-1, 0], [0, 0]], np.float32)
+    rows = denying_rows(text, np.array([False, True, False]), 0.4, scale, 0.4)
+    shares = label_shares(clips, rows, scale, None)
+    np.testing.assert_allclose(shares[0], [1 / 3] * 3, atol=1e-6)  # 7 x .4 thrice
+    odds = np.exp([7 * 0.9, 7 * -0.1, 7 * 0.4])
+    np.testing.assert_allclose(shares[1], odds / odds.sum(), atol=1e-6)
+    scores = label_scores(clips, rows, slope, offset, scale)
+    np.testing.assert_allclose(
+        scores[:, 0], label_scores(clips, text[:1], slope, offset, scale)[:, 0], atol=1e-6
+    )
+    np.testing.assert_allclose(scores[:, 0] + scores[:, 1], 1, atol=1e-6)
+    assert np.isnan(scores[:, 2]).all()

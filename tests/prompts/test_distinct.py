@@ -11,7 +11,7 @@ from emoclip.errors import InputError, LabelWarning
 from emoclip.prompts import label_sets, resolve
 from emoclip.prompts.distinct import CLOSE, SAME, Doubts, doubts
 
-NONE = [False, False, False]
+NEVER = [False, False, False]
 
 
 def at(angle):
@@ -22,7 +22,7 @@ def at(angle):
 def judge(*angles, scale=10.0):
     labels = [f"l{place}" for place in range(len(angles))]
     never = [False] * len(angles)
-    return doubts(labels, np.stack([at(angle) for angle in angles]), scale, never, never)
+    return doubts(labels, np.stack([at(angle) for angle in angles]), scale, never, never, never)
 
 
 def apart(logits, scale=10.0):
@@ -45,7 +45,7 @@ def test_a_chain_names_every_label():
 
 def test_none_of_these_is_like_no_label():
     vectors = np.stack([np.zeros(2, np.float32), np.zeros(2, np.float32), at(1)])
-    assert doubts("abc", vectors, 0.1, NONE, NONE) == Doubts()
+    assert doubts("abc", vectors, 0.1, NEVER, NEVER, NEVER) == Doubts()
 
 
 def test_rows_are_compared_across_blocks():
@@ -68,6 +68,8 @@ def test_lines_name_labels_and_say_what_to_do():
         found.tell(strict=True)
     with pytest.warns(LabelWarning, match="near synonyms"):
         Doubts(close=(("x", "y"),)).tell(strict=True)
+    with pytest.warns(LabelWarning, match="'no x' mean the same to the model without their negation"):
+        Doubts(overlooked=("no x",)).tell(strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,12 @@ LONG = "the " * 90
         ("sad, disappointed, happy", "close", (("sad", "disappointed"),)),
         ("calm, crying, laughing", "close", ()),
         ("smiling 😀, crying", "unknown", ()),
+        ("no anger, never sad, isn't happy", "overlooked", ("no anger", "never sad", "isn't happy")),
+        ("no smile, without expression, smiling", "overlooked", ()),
+        ("smiling, not smiling", "overlooked", ()),
+        ("smiling, not smiling, calm", "close", ()),
+        ("not smiling, not happy, calm", "same", (("not smiling", "not happy"),)),
+        ("not 😢, sad", "unknown", ("not 😢",)),
     ],
 )  # fmt: skip
 def test_the_bundled_model_says_what_it_cannot_tell(mini, labels, field, expected):

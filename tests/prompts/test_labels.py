@@ -5,7 +5,7 @@ import json
 import pytest
 
 from emoclip.errors import InputError
-from emoclip.prompts import NONE, canonical, class_prompts, description, label_sets, resolve
+from emoclip.prompts import NONE, Prompt, affirmed, canonical, class_prompts, description, label_sets, resolve
 
 
 def test_sets_have_the_orders_their_data_sets_document():
@@ -52,6 +52,42 @@ def test_a_compound_keeps_its_parts_apart():
         description("anger"),
         description("disgust"),
     )
+
+
+def test_a_short_label_with_not_before_it_denies_the_rest():
+    plain, denied, shouted = resolve("smiling, not smiling, NOT  about to cry").prompts
+    assert denied.denied == plain.parts[0]
+    assert denied.parts[0][0] == "not smiling"
+    assert shouted.denied[0] == "about to cry"
+
+
+@pytest.mark.parametrize(
+    "label", ["nothing", "not", "no smile", "not happy+sad", "not one who would smile at all today", NONE]
+)
+def test_other_labels_deny_nothing(label):
+    assert resolve([label, "x"]).prompts[0].denied == ()
+
+
+@pytest.mark.parametrize(
+    ("label", "bare"),
+    [
+        ("no smile", "smile"),
+        ("a face without anger", "a face anger"),
+        ("isn't happy", "is happy"),
+        ("Not sad", "sad"),
+        ("nobody knows", None),
+        ("smiling", None),
+        ("no", None),
+        ("not one who would smile at all today", None),
+        (NONE, None),
+    ],
+)
+def test_a_label_without_its_negation(label, bare):
+    assert affirmed(resolve([label, "x"]).prompts[0]) == bare
+
+
+def test_a_label_with_sentences_of_its_own_is_not_read_for_negations():
+    assert affirmed(Prompt("no smile", (("closed, straight lips",),))) is None
 
 
 def test_data_set_names_find_their_class():

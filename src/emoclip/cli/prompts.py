@@ -44,6 +44,8 @@ def show(
             warn(
                 f"{prompt.label} is the mean of its {len(prompt.parts)} parts; a prompt file would lose that"
             )
+        if prompt.denied:
+            warn(f"{prompt.label} denies {prompt.denied[0]!r}; a prompt file would lose that")
 
 
 @app.command("compare")

@@ -9,6 +9,7 @@ from emoclip.model.package import Package, cache_folder, check_values
 from emoclip.model.pixels import PixelSpec, check_crops, prepare
 from emoclip.model.rules import (
     covering_windows,
+    denying_rows,
     label_scores,
     label_shares,
     label_vectors,
@@ -37,6 +38,7 @@ __all__ = [
     "check_values",
     "cores",
     "covering_windows",
+    "denying_rows",
     "label_scores",
     "label_shares",
     "label_vectors",

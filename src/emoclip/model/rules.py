@@ -71,6 +71,20 @@ def label_vectors(
     return unit(np.asarray(rows, np.float32))
 
 
+def denying_rows(
+    text: NDArray[np.float32], denied: NDArray[np.bool_], half: float, scale: float, rejection: float | None
+) -> NDArray[np.float32]:
+    """Return labels as rows (K, D + 1) of weights and a constant that give their logits, some of them denied.
+
+    text: (K, D) unit rows, of a denied label the opposite of what it denies; a zero row is `none of these`.
+    half: the cosine at which half of the people would say the label.  A label is denied by mirroring its cosine about
+    it, so that X and `not X` are as likely there.
+    """
+    constants = np.where(denied, 2 * half, 0)
+    constants[~text.any(axis=1)] = rejection
+    return np.asarray(scale * np.concatenate([text, constants[:, None]], axis=1), np.float32)
+
+
 def mean_frames(clips: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
     """Unit means (N, D) of the unit embeddings of each clip's frames.  clips: N arrays (T, D)."""
     means = [unit(frames).mean(axis=0) for frames in clips]
@@ -83,7 +97,8 @@ def label_shares(
     """Return the probabilities (..., K) of labels among themselves: the softmax of scaled cosines.
 
     clips: (..., D) unit.  text: (K, D) unit rows; a zero row is a label whose cosine is always `rejection`.
-    Of taught labels text is (K, 2 D + 1) and clips are (..., 2 D): weights and a constant that give the logits.
+    With a denied label text is (K, D + 1), see `denying_rows`; of taught ones it is (K, 2 D + 1) and clips are
+    (..., 2 D): weights and a constant that give the logits.
     """
     if text.shape[1] == clips.shape[-1] + 1:
         logits = clips.astype(np.float64) @ text[:, :-1].T.astype(np.float64) + text[:, -1]
@@ -97,13 +112,18 @@ def label_shares(
 
 
 def label_scores(
-    clips: NDArray[np.float32], text: NDArray[np.float32], slope: float, offset: float
+    clips: NDArray[np.float32], text: NDArray[np.float32], slope: float, offset: float, scale: float
 ) -> NDArray[np.float64]:
     """Return how strongly each label shows by itself, (..., K) in [0, 1]: a logistic curve of its cosine.
 
-    clips: (..., D) unit.  text: (K, D) unit rows; a zero row has no score, NaN.
+    clips: (..., D) unit.  text: (K, D) unit rows, or with a denied label (K, D + 1) that give logits, which are `scale`
+    times the cosines; a row of zeros, but for the constant, has no score, NaN.
     """
-    cosines = clips.astype(np.float64) @ text.T.astype(np.float64)
+    width = clips.shape[-1]
+    weights = text[:, :width].astype(np.float64)
+    cosines = clips.astype(np.float64) @ weights.T
+    if text.shape[1] > width:
+        cosines = (cosines + text[:, width]) / scale
     scores: NDArray[np.float64] = 1 / (1 + np.exp(-(slope * cosines + offset)))
-    scores[..., ~text.any(axis=1)] = np.nan
+    scores[..., ~weights.any(axis=1)] = np.nan
     return scores

@@ -1,10 +1,11 @@
 """Labels and their sentences: as typed, from a file, or taught by codings, and whether a model tells them apart."""
 
-from emoclip.prompts.distinct import Doubts, doubts
+from emoclip.prompts.distinct import OVERLOOKED, Doubts, doubts
 from emoclip.prompts.labels import (
     NONE,
     Prompt,
     PromptSet,
+    affirmed,
     canonical,
     class_prompts,
     description,
@@ -17,10 +18,12 @@ from emoclip.prompts.taught import Taught
 
 __all__ = [
     "NONE",
+    "OVERLOOKED",
     "Doubts",
     "Prompt",
     "PromptSet",
     "Taught",
+    "affirmed",
     "canonical",
     "class_prompts",
     "description",

@@ -13,6 +13,7 @@ from emoclip.errors import InputError, LabelWarning, few
 # Measured on 840 training crops of FER-2013 with the bundled model and two labels at a time (docs/predict.md).
 SAME = 0.38  # no crop leaves 47.0 to 53.0 %, whatever it shows (a cosine of .999 in the bundled model)
 CLOSE = 1.45  # no crop leaves 42.0 to 62.0 % (.97)
+OVERLOOKED = 0.9  # cosine of a label with itself without its negation: of "not happy" .97, of "no smile" .42
 _ROWS = 256  # compared with all others at once: 5,000 labels take 5 MB instead of 100
 _NAMED = 4  # labels of a group, and groups, that a sentence names
 
@@ -23,12 +24,14 @@ class Doubts:
 
     same: groups of labels that the model cannot tell apart.  unknown: labels with a sentence in which it knows no word.
     cut: labels with a sentence longer than it reads.  close: groups of near synonyms, which is no fault.
+    overlooked: labels whose negation makes no difference to it ("no anger"), which is a hint only.
     """
 
     same: tuple[tuple[str, ...], ...] = ()
     unknown: tuple[str, ...] = ()
     cut: tuple[str, ...] = ()
     close: tuple[tuple[str, ...], ...] = ()
+    overlooked: tuple[str, ...] = ()
 
     def faults(self) -> list[str]:
         """Return a line per fault; with `--strict` they are errors."""
@@ -40,11 +43,19 @@ class Doubts:
         return [f"labels: {what} {_names(labels)}; {remedy}" for labels, what, remedy in told if labels]
 
     def hints(self) -> list[str]:
-        """Return a line on near synonyms, if there are any."""
-        if not self.close:
-            return []
-        told = "are near synonyms to the model and split the probability; add theirs up, or leave some out"
-        return [f"labels: {_names(self.close)} {told}"]
+        """Return a line on near synonyms and one on negations that are overlooked, if there are any."""
+        told: list[tuple[Sequence[str] | Sequence[tuple[str, ...]], str]] = [
+            (
+                self.close,
+                "are near synonyms to the model and split the probability; add theirs up, or leave some out",
+            ),
+            (
+                self.overlooked,
+                "mean the same to the model without their negation; say what the face shows, or write 'not ...' "
+                "to a model with calibrated scores",
+            ),
+        ]
+        return [f"labels: {_names(labels)} {what}" for labels, what in told if labels]
 
     def tell(self, *, strict: bool = False) -> None:
         """Issue a LabelWarning per line.  Raises InputError with all faults if `strict`."""
@@ -64,6 +75,7 @@ def doubts(
     scale: float,
     unknown: Sequence[bool],
     cut: Sequence[bool],
+    overlooked: Sequence[bool],
 ) -> Doubts:
     """Judge K labels.  vectors: (K, D) unit rows, zero for `none of these`.  scale: the model's logit scale."""
     same = _groups(vectors, scale, SAME)
@@ -73,6 +85,7 @@ def doubts(
         unknown=tuple(label for label, true in zip(labels, unknown, strict=True) if true),
         cut=tuple(label for label, true in zip(labels, cut, strict=True) if true),
         close=tuple(tuple(labels[place] for place in group) for group in close if group not in same),
+        overlooked=tuple(label for label, true in zip(labels, overlooked, strict=True) if true),
     )
 
 

@@ -23,6 +23,9 @@ MAX_LABEL_CHARS = 1000
 MAX_SENTENCE_CHARS = 10_000
 MAX_LABELS = 10_000
 NONE = "none of these"
+WORDS = 6  # a longer label is a sentence of its own
+_DENIED = re.compile(r"not\s+(\S.*)", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|no|never|without)\s+|n['\u2019]t\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,12 @@ class Prompt:
     The label's text embedding is the mean over parts of the mean over a part's sentences (paper sec. III-C:
     a compound emotion is the average of its components).  The label `none of these` has no part: it stands for a face
     that fits no other label, and its score is the model package's own threshold.
+    denied: the sentences of X, for a label that is typed as `not X`.
     """
 
     label: str
     parts: tuple[tuple[str, ...], ...]
+    denied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def description(label: str) -> tuple[str, ...] | None:
 
 def templated(label: str) -> tuple[str, ...]:
     """Return a plain label put into every template; a label that is a sentence already stays as it is."""
-    if len(label.split()) > 6:
+    if len(label.split()) > WORDS:
         return (label,)
     return tuple(template.replace("{}", label) for template in _assets()["templates"])
 
@@ -141,7 +146,8 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
     labels: a set's name (`seven`, `eight`, `mafw11`: our class sentences), a prompt file (.yaml, .yml or .json:
     label -> one or more sentences), labels that were taught (.labels), comma-separated text, a list of labels, or a
     mapping like the file's.
-    `a+b` is a compound of a and b; `none of these` takes the faces that fit no other label.  Raises InputError.
+    `a+b` is a compound of a and b, `not a` denies a; `none of these` takes the faces that fit no other label.
+    Raises InputError.
     """
     if isinstance(labels, PromptSet):
         return labels
@@ -169,7 +175,7 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
     if not all(isinstance(label, str) for label in labels):
         raise InputError("labels: every label must be text; quote numbers and yes/no in a prompt file")
     stripped = [label.strip() for label in labels]
-    return PromptSet(tuple(Prompt(label, _parts(label, templated)) for label in stripped if label))
+    return PromptSet(tuple(_typed(label) for label in stripped if label))
 
 
 def _set_name(labels: str) -> str | None:
@@ -214,6 +220,23 @@ def _from_mapping(mapping: Mapping[Any, Any], name: str) -> PromptSet:
             raise InputError(f"{name}: the label {label[:40]!r} has a sentence that is empty or not text")
         prompts.append(Prompt(label.strip(), (tuple(sentence.strip() for sentence in sentences),)))
     return PromptSet(tuple(prompts))
+
+
+def _typed(label: str) -> Prompt:
+    parts = _parts(label, templated)
+    denied = _DENIED.fullmatch(label) if len(parts) == 1 and len(label.split()) <= WORDS else None
+    return Prompt(label, parts, templated(denied[1]) if denied else ())
+
+
+def affirmed(prompt: Prompt) -> str | None:
+    """Return a short label without its negation ("no smile": "smile"); None where nothing is denied.
+
+    Only of a label that is read as it was typed, and not of one whose sentences stand in a file.
+    """
+    if len(prompt.label.split()) > WORDS or (prompt.label,) not in [part[:1] for part in prompt.parts]:
+        return None
+    bare = _NEGATION.sub("", prompt.label).strip()
+    return bare if bare and bare != prompt.label else None
 
 
 def _parts(label: str, sentences: Any) -> tuple[tuple[str, ...], ...]:
