@@ -6,6 +6,7 @@ and a small trained head on them, so the tower and the head agree on one joint s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +33,7 @@ from emoclip.training.mini.votes import Votes, agreement
 from emoclip.training.nets.compact import BothWays, GeometryHead, ImageTower, ImageTowerConfig, TextHead
 from emoclip.training.nets.losses import LogitScale, contrastive_loss
 from emoclip.training.nets.precision import half_floats
-from emoclip.training.nets.state import load_weights, save_weights
+from emoclip.training.nets.state import load_weights, load_with_metadata, save_weights
 from emoclip.training.resume import LAST, Checkpoint, Progress, Trained
 from emoclip.training.stepping import Plan, averaged, cosine, take_steps
 
@@ -57,10 +58,11 @@ class ImageModel(nn.Module):
         return self.tower.embed(features), measures, points
 
 
-def read_model(folder: Path, config: ImageTowerConfig | None = None) -> ImageModel:
+def read_model(folder: Path) -> ImageModel:
     """Return the model that `train_images` left in a folder.  Raises InputError."""
-    model = ImageModel(config or ImageTowerConfig())
-    model.load_state_dict(load_weights(folder / "model.safetensors"))
+    weights, told = load_with_metadata(folder / "model.safetensors")
+    model = ImageModel(ImageTowerConfig(**json.loads(told.get("tower", "{}"))))
+    model.load_state_dict(weights)
     return model.eval()
 
 
@@ -144,7 +146,7 @@ def train_images(
         note=note,
     )
     weights = average.state_dict()
-    save_weights(out / "model.safetensors", weights)
+    save_weights(out / "model.safetensors", weights, {"tower": json.dumps(asdict(recipe.tower))})
     return weights
 
 

@@ -192,7 +192,7 @@ class MiniRun(FaceRun):
 
     def image_model(self) -> ImageModel:
         """Return the trained image model."""
-        return read_model(self.out / "sturdy", self.recipe.images.tower)
+        return read_model(self.out / "sturdy")
 
     def text_tower(self, model: ImageModel, faces: Tensor) -> tuple[TextTower, Tokenizer]:
         """Return the distilled text tower with a head into the image model's joint space.
