@@ -134,7 +134,9 @@ class FaceFollower:
         frame, waiting, least = self._waiting[-1], self._waiting, self.config.min_score
         picture = looked_at(frame, self._smallest(frame), CLOSE if self._new_scene else QUICK)
         scale = frame.width / picture.shape[1]
-        finds = [whole(one, *picture.shape[1::-1]) for one in self._detector.find(picture, least * FAINT)]
+        finds = self._detector.find(picture, least * FAINT)
+        if not self._new_scene:  # where nothing moves yet, nothing seems to shrink
+            finds = [whole(one, *picture.shape[1::-1]) for one in finds]
         looks = [look_of(picture, one.box) for one in finds]
         found = [scaled(one, scale, scale) for one in finds]
         given = assign(self._tracks, found, looks, frame.time_s, least)
@@ -159,9 +161,9 @@ class FaceFollower:
         return known
 
     def _may_return(self, track: Tracklet, frame: Frame) -> bool:
-        """True while its number waits for it: longer where it is past the edge, by how the camera moved, not wholly."""
+        """True while its number waits: longer where, by how the camera moved, it is partly past the edge."""
         gone_s, longest_s = frame.time_s - track.seen_s, self.config.bridge_s
-        past_edge = 0 < in_view(moved(track.now.box, *track.swept), frame) < 0.9
+        past_edge = 0.1 < in_view(moved(track.now.box, *track.swept), frame) < 0.9
         return gone_s <= longest_s + RETURN_S or (past_edge and gone_s <= PAST_EDGE * longest_s)
 
     def _smallest(self, frame: Frame) -> float:
@@ -191,7 +193,7 @@ def in_view(box: Box, frame: Frame) -> float:
 
 
 def whole(found: Detection, width: int, height: int) -> Detection:
-    """A find at the edge of a picture, its box extended past it to the shape of a face."""
+    """A find at the edge of a picture, its box extended past it to the shape of a face, or leaving would shrink it."""
     x0, y0, x1, y1 = found.box
     wide, high, near = SHAPE * (y1 - y0), (x1 - x0) / SHAPE, 0.05 * (y1 - y0)
     if x0 < near:

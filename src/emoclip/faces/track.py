@@ -15,7 +15,8 @@ Look = NDArray[np.float32]
 LOOK_SIDE = 12  # side in pixels of the remembered look
 SETTLE = 0.7  # share of a new find that enters the place, the rest is where it was expected
 REACH = 0.6  # sides of the box that a face may be off the place where it is expected,
-WANDER = 1.2  # and as much more for the first second in which it was not seen
+WANDER = 1.2  # and as much more for each second in which it was not seen,
+WANDER_S = 0.6  # up to so many: later it may be as far off, not farther
 GROW = 0.45  # natural logarithm of how much larger or smaller it may be
 ALIKE = 0.5  # likeness from which a faint find is that face, not something that hides it
 
@@ -112,7 +113,7 @@ def _cost(track: Tracklet, there: Box, one: Detection, like: float, time_s: floa
     (x, y), (to_x, to_y) = _centre(there), _centre(one.box)
     away = math.hypot(x - to_x, y - to_y) / size
     larger = abs(math.log(side(one.box) / side(there)))
-    unseen_s = min(time_s - track.seen_s, 1.0)
+    unseen_s = min(time_s - track.seen_s, WANDER_S)
     if away > REACH + WANDER * unseen_s or larger > GROW + unseen_s / 4:
         return math.inf
     return away + larger + (1 - like)
