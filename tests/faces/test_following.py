@@ -216,6 +216,23 @@ def test_a_face_that_leaves_is_shown_until_half_of_it_is_out(portraits, room):
     assert seen[-1] == []
 
 
+def test_a_face_that_the_camera_leaves_at_the_edge_for_two_seconds_keeps_its_number(portraits, room):
+    wide = np.concatenate([room, room[:, ::-1]], axis=1)
+    wide = paste(paste(wide, portraits[1], 400, 180, 140), portraits[0], 700, 180, 120)
+    there = list(range(100, 404, 8))
+    seen = run([wide[:, x : x + 640] for x in [100] * 6 + there + [404] * 45 + there[::-1] + [100] * 6])
+    assert len(seen[50]) == 1
+    assert nearest(seen[4], 300) == nearest(seen[-1], 300) != nearest(seen[-1], 600)
+    assert len(ids(seen)) == 2
+
+
+def test_a_box_at_the_edge_is_as_wide_as_the_face_past_it(portraits, room):
+    places = range(320, 652, 6)
+    seen = run(paste(room, portraits[1], x, 180, 140) for x in places)
+    widths = [faces[0].box[2] - faces[0].box[0] for faces in seen if faces]
+    assert min(widths[-10:]) > 0.75 * np.median(widths[:20])
+
+
 class Scripted:
     """A detector that finds one face at one place, with one score after the other."""
 

@@ -1,16 +1,16 @@
 """Faces through a video: found every few frames, told who is who, and placed in the frames between."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
-from emoclip.faces.boxes import Box, Detection, Points, covered, scaled, side
+from emoclip.faces.boxes import Box, Detection, Points, covered, moved, scaled, side
 from emoclip.faces.detectors import CLOSE, QUICK, looked_at, open_detector
-from emoclip.faces.track import Look, Tracklet, assign, likeness, look_of, part
+from emoclip.faces.track import Tracklet, assign, likeness, look_of
 from emoclip.video import Frame, Pixels
 
 FAINT = 0.5  # share of the score asked for at which a face that is followed is still seen
@@ -21,10 +21,9 @@ COARSE = 10  # faces of this part of the picture's longer side, and those follow
 LOOK_AGAIN_S = 0.25  # seconds after which to look, however few frames went by
 RETURN_S = 0.5  # within which a face that is back in view is found
 HOLD_S = 0.7  # a face not found where it should be, leaving or though all looks as before there, is kept for so long
-ALIKE = (
-    0.5  # likeness from which a faint find is that face: else what hides a face would take its track along
-)
 ITSELF = 0.7  # likeness from which all looks as before
+PAST_EDGE = 4  # times as long as any other face, one that is partly past the edge keeps its number
+SHAPE = 0.85  # width of a face in its heights, at least, where the edge cuts it off
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
 SWEPT = 0.3  # response of phase correlation from which the whole picture moved
 FLASH_S = 0.3  # a scene that is back after no longer was never left
@@ -71,9 +70,8 @@ class FaceFollower:
         self._new_scene = True
         self._looks = 0
         self._scene: Pixels | None = None
-        self._left: tuple[float, Pixels, list[Tracklet]] | None = (
-            None  # when, scene and tracks before the last cut
-        )
+        # when, scene and tracks before the last cut
+        self._left: tuple[float, Pixels, list[Tracklet]] | None = None
 
     def follow(self, frames: Iterable[Frame]) -> Iterator[Followed]:
         """Give out each frame with its faces, largest first, a few frames late."""
@@ -133,35 +131,40 @@ class FaceFollower:
 
     def _look(self) -> list[Followed]:
         """Search the last frame that waits, and place the faces in all of them."""
-        frame, waiting = self._waiting[-1], self._waiting
+        frame, waiting, least = self._waiting[-1], self._waiting, self.config.min_score
         picture = looked_at(frame, self._smallest(frame), CLOSE if self._new_scene else QUICK)
         scale = frame.width / picture.shape[1]
-        least = self.config.min_score
-        found = [scaled(one, scale, scale) for one in self._detector.find(picture, least * FAINT)]
-        looks = [look_of(picture, scaled(one, 1 / scale, 1 / scale).box) for one in found]
-        clear = [i for i, one in enumerate(found) if one.score >= least]
-        faint = [i for i, one in enumerate(found) if one.score < least]
-        left = self._pair(self._tracks, [(found[i], looks[i]) for i in clear], frame.time_s)
-        lost = [track for track in self._tracks if track.seen_s < frame.time_s]
-        self._pair(lost, [(found[i], looks[i]) for i in faint], frame.time_s, ALIKE)
-        for track in lost:
-            if track.seen_s < frame.time_s and not track.covered and frame.time_s - track.seen_s <= HOLD_S:
+        finds = self._detector.find(picture, least * FAINT)
+        if not self._new_scene:  # where nothing moves yet, nothing seems to shrink
+            finds = [whole(one, *picture.shape[1::-1]) for one in finds]
+        looks = [look_of(picture, one.box) for one in finds]
+        found = [scaled(one, scale, scale) for one in finds]
+        given = assign(self._tracks, found, looks, frame.time_s, least)
+        for track, i in given:
+            track.see(found[i], looks[i], frame.time_s)
+        for track in self._tracks:
+            if 0 < frame.time_s - track.seen_s <= HOLD_S:
                 there = track.expected(frame.time_s)
                 look = look_of(picture, scaled(there, 1 / scale, 1 / scale).box)
-                if likeness(track.look, look) > ITSELF or is_leaving(there.box, frame):
+                if likeness(track.look, look) > ITSELF or 0.5 <= in_view(there.box, frame) < 0.95:
                     track.hold(frame.time_s)
-        for one, look in left:
-            sure = self._new_scene or one.score >= SURE
-            self._tracks.append(Tracklet(self._next_id, one, frame.time_s, look, sure, frame.time_s))
-            self._next_id += 1
-        part(self._tracks)
+        taken = {i for _, i in given}
+        for i in range(len(found)):
+            if found[i].score >= least and i not in taken:
+                sure = self._new_scene or found[i].score >= SURE
+                self._tracks.append(Tracklet(self._next_id, found[i], frame.time_s, looks[i], sure))
+                self._next_id += 1
         last_s = self._looked.time_s if self._looked and not self._new_scene else frame.time_s
         known = [(each, self._faces(each, last_s, frame.time_s)) for each in waiting]
-        self._tracks = [
-            track for track in self._tracks if frame.time_s - track.seen_s <= self.config.bridge_s + RETURN_S
-        ]
+        self._tracks = [track for track in self._tracks if self._may_return(track, frame)]
         self._waiting, self._looked, self._new_scene = [], frame, False
         return known
+
+    def _may_return(self, track: Tracklet, frame: Frame) -> bool:
+        """True while its number waits: longer where, by how the camera moved, it is partly past the edge."""
+        gone_s, longest_s = frame.time_s - track.seen_s, self.config.bridge_s
+        past_edge = 0.1 < in_view(moved(track.now.box, *track.swept), frame) < 0.9
+        return gone_s <= longest_s + RETURN_S or (past_edge and gone_s <= PAST_EDGE * longest_s)
 
     def _smallest(self, frame: Frame) -> float:
         """Side in pixels of the smallest face that this look is for."""
@@ -171,16 +174,6 @@ class FaceFollower:
         least = self.config.min_face_px
         apart = max(CLOSELY, round(max(frame.width, frame.height) * QUICK / least / DEARER))
         return max(least, 0 if self._looks % apart == 0 else smallest)
-
-    def _pair(
-        self, tracks: list[Tracklet], found: list[tuple[Detection, Look]], time_s: float, like: float = -1.0
-    ) -> list[tuple[Detection, Look]]:
-        """Give finds to tracks; return those that are left over."""
-        given = assign(tracks, [one for one, _ in found], [look for _, look in found], time_s, like)
-        for track, i in given:
-            track.see(*found[i], time_s)
-        taken = {i for _, i in given}
-        return [one for i, one in enumerate(found) if i not in taken]
 
     def _faces(self, frame: Frame, last_s: float, look_s: float) -> list[Face]:
         shown = []
@@ -194,10 +187,24 @@ class FaceFollower:
         return shown[: min(most, self.config.max_faces)]
 
 
-def is_leaving(box: Box, frame: Frame) -> bool:
-    """True if some of a box is out of the frame, and half of it at most: too little to be found, enough to be seen."""
-    whole = (0.0, 0.0, float(frame.width), float(frame.height))
-    return 0.5 <= covered(box, whole) < 0.95
+def in_view(box: Box, frame: Frame) -> float:
+    """The share of a box that is in the frame."""
+    return covered(box, (0.0, 0.0, float(frame.width), float(frame.height)))
+
+
+def whole(found: Detection, width: int, height: int) -> Detection:
+    """A find at the edge of a picture, its box extended past it to the shape of a face, or leaving would shrink it."""
+    x0, y0, x1, y1 = found.box
+    wide, high, near = SHAPE * (y1 - y0), (x1 - x0) / SHAPE, 0.05 * (y1 - y0)
+    if x0 < near:
+        x0 = min(x0, x1 - wide)
+    elif x1 > width - near:
+        x1 = max(x1, x0 + wide)
+    elif y0 < near:
+        y0 = min(y0, y1 - high)
+    elif y1 > height - near:
+        y1 = max(y1, y0 + high)
+    return replace(found, box=(x0, y0, x1, y1))
 
 
 def is_cut(before: Pixels, now: Pixels) -> bool:

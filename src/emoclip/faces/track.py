@@ -1,12 +1,13 @@
 """One followed face, and which of the faces found now is which of those followed."""
 
+import math
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.faces.boxes import Box, Detection, blend, inside, moved, overlap, side
+from emoclip.faces.boxes import Box, Detection, blend, moved, overlap, side
 from emoclip.video import Pixels
 
 Look = NDArray[np.float32]
@@ -14,10 +15,10 @@ Look = NDArray[np.float32]
 LOOK_SIDE = 12  # side in pixels of the remembered look
 SETTLE = 0.7  # share of a new find that enters the place, the rest is where it was expected
 REACH = 0.6  # sides of the box that a face may be off the place where it is expected,
-WANDER = 1.2  # and as much more for each second in which it was not seen
+WANDER = 1.2  # and as much more for each second in which it was not seen,
+WANDER_S = 0.6  # up to so many: later it may be as far off, not farther
 GROW = 0.45  # natural logarithm of how much larger or smaller it may be
-STRANGER = 0.2  # likeness below which a face out of sight is not the one found
-APART = 0.1  # share covered above which two faces may hide each other
+ALIKE = 0.5  # likeness from which a faint find is that face, not something that hides it
 
 
 @dataclass
@@ -29,17 +30,16 @@ class Tracklet:
     now_s: float
     look: Look
     sure: bool  # worth reporting; else it waits for a second find
-    seen_s: float  # when the detector last found it
     before: Detection | None = None  # where it was at the look before `now`
     before_s: float = -1.0
     speed: tuple[float, float] = (0.0, 0.0)
-    covered: bool = False  # another face is in the way: what it looks like is not to be trusted
     swept: tuple[float, float] = (0.0, 0.0)  # pixels by which the whole picture moved since `now`
     finds: int = 1
     score: float = field(init=False)  # mean over its finds
+    seen_s: float = field(init=False)  # when the detector last found it
 
     def __post_init__(self) -> None:
-        self.score = self.now.score
+        self.score, self.seen_s = self.now.score, self.now_s
 
     def expected(self, time_s: float) -> Detection:
         """Where it should be at a time after `now`."""
@@ -63,8 +63,7 @@ class Tracklet:
         ]
         share = 0.5 if self.before else 1.0
         self.speed = tuple(blend(self.speed, moves, share).tolist())
-        if not self.covered:
-            self.look = np.asarray(blend(self.look, look, 0.3), np.float32)
+        self.look = np.asarray(blend(self.look, look, 0.3), np.float32)
         self._place(found, time_s)
         self.seen_s, self.sure = time_s, True
 
@@ -86,38 +85,37 @@ class Tracklet:
 
 
 def assign(
-    tracks: list[Tracklet], found: list[Detection], looks: list[Look], time_s: float, like: float = -1.0
+    tracks: list[Tracklet], found: list[Detection], looks: list[Look], time_s: float, least: float
 ) -> list[tuple[Tracklet, int]]:
     """Pair tracks with finds, the likeliest pair first: by where a face should be, its size and what it looks like.
 
-    like: least likeness of a pair.
+    least: score below which finds are for tracks that are left over, and have to look like them.
     """
     pairs = []
     for track in tracks:
+        places = track.places(time_s)
         for i, one in enumerate(found):
-            costs = [_cost(track, there, one, looks[i], time_s) for there in track.places(time_s)]
-            known = [cost for cost in costs if cost is not None]
-            if known and likeness(track.look, looks[i]) >= like:
-                pairs.append((min(known), track.id, i, track))
+            like, faint = likeness(track.look, looks[i]), one.score < least
+            costs = [_cost(track, there, one, like, time_s) for there in places]
+            if min(costs) < math.inf and not (faint and like < ALIKE):
+                pairs.append((faint, min(costs), track.id, i, track))
     given: list[tuple[Tracklet, int]] = []
     taken: set[int] = set()
-    for _, number, i, track in sorted(pairs, key=lambda pair: pair[:3]):
+    for _, _, number, i, track in sorted(pairs, key=lambda pair: pair[:4]):
         if i not in taken and all(other.id != number for other, _ in given):
             given.append((track, i))
             taken.add(i)
     return given
 
 
-def _cost(track: Tracklet, there: Box, one: Detection, look: Look, time_s: float) -> float | None:
+def _cost(track: Tracklet, there: Box, one: Detection, like: float, time_s: float) -> float:
     size = (side(there) + side(one.box)) / 2
     (x, y), (to_x, to_y) = _centre(there), _centre(one.box)
-    away = float(np.hypot(x - to_x, y - to_y)) / size
-    larger = abs(float(np.log(side(one.box) / side(there))))
-    like = likeness(track.look, look)
-    unseen_s = time_s - track.seen_s
-    hidden = unseen_s > 1.5 * (time_s - track.now_s) or track.covered
-    if away > REACH + WANDER * unseen_s or larger > GROW + unseen_s / 4 or (hidden and like < STRANGER):
-        return None
+    away = math.hypot(x - to_x, y - to_y) / size
+    larger = abs(math.log(side(one.box) / side(there)))
+    unseen_s = min(time_s - track.seen_s, WANDER_S)
+    if away > REACH + WANDER * unseen_s or larger > GROW + unseen_s / 4:
+        return math.inf
     return away + larger + (1 - like)
 
 
@@ -138,14 +136,6 @@ def look_of(picture: Pixels, box: Box) -> Look:
 def likeness(a: Look, b: Look) -> float:
     """Correlation of two looks, in [-1, 1]."""
     return float((a * b).sum())
-
-
-def part(tracks: list[Tracklet]) -> None:
-    """Note who is in whose way."""
-    for track in tracks:
-        track.covered = any(
-            other is not track and inside(track.now.box, other.now.box) > APART for other in tracks
-        )
 
 
 def _between(a: Detection, b: Detection, share: float) -> Detection:
