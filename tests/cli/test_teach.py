@@ -117,6 +117,7 @@ def test_teaching_and_suggesting_in_one_go(capsys, study: Path, tmp_path: Path):
     [
         ([], "nothing to write"),
         (["--out", "smirk.json"], "name it NAME.labels"),
+        (["--out", "absent/x.labels", "--words", "absent.yaml"], "the folder absent does not exist"),
         (["--out", "x.labels"], "no label was marked"),
         (["--out", "x.labels", "--codings", "absent"], "absent: no such file or folder"),
         (["--out", "x.labels", "--codings", "other.csv"], "no coding is of a video given"),

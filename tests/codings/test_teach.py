@@ -53,10 +53,12 @@ def test_it_learns_the_coders_categories_and_says_what_they_are_worth(model: Emo
     assert validation.taught.groups == 6
 
 
-def test_with_soft_targets_of_two_coders_who_differ(model: EmoCLIP):
+@pytest.mark.parametrize("second", ["ben", ""])  # files need not name who coded
+def test_with_soft_targets_of_two_coders_who_differ(model: EmoCLIP, second: str):
     recordings, codings = films(model)
+    codings = [replace(c, coder="ann" if second else "") for c in codings]
     shifted = [
-        replace(c, coder="ben", marks=tuple(replace(m, offset_s=m.offset_s - 1.5) for m in c.marks))
+        replace(c, coder=second, marks=tuple(replace(m, offset_s=m.offset_s - 1.5) for m in c.marks))
         for c in codings
     ]
     lesson = prepare_lesson(model, recordings, codings + shifted)

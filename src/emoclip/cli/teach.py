@@ -8,6 +8,7 @@ import typer
 from emoclip.cli.agree import Fps, Gaps, Same, Tier, read_names, read_sources, read_subjects
 from emoclip.cli.console import fail, progress_bars, say, warn
 from emoclip.cli.options import Model
+from emoclip.files import check_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,9 +92,11 @@ def teach(
         fail("nothing to write: name a label set with --out NAME.labels, or ask for --suggest 20")
     if out is not None and out.suffix != ".labels":
         fail(f"--out {out}: name it NAME.labels, so that other commands know it for a taught label set")
-    for path in (out, out and out.with_suffix(".card.md"), suggest_to if suggest else None):
-        if path is not None and path.exists() and not force:
-            fail(f"{path}: exists already; pass --force to replace it, or name another")
+    if out is not None:
+        for path in (out, out.with_suffix(".card.md")):
+            check_writable(path, force=force, inputs=[*videos, *(codings or [])])
+    if suggest and suggest_to.exists() and not force:
+        fail(f"{suggest_to}: exists already; pass --force to replace it, or name another")
     described = (
         {p.label: [s for part in p.parts for s in part] for p in read_prompt_file(words).prompts}
         if words

@@ -1,5 +1,6 @@
 """Codings and recordings -> a label set of the coder's own categories, with a card that says what it is worth."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -195,7 +196,7 @@ def _card(lesson: Lesson, validation: Validation, groups: int, coded_minutes: fl
         "labels": lesson.labels,
         "model": {"name": package.name, "sha256": package.digest},
         "codings": sorted({sha256(coding.file) for coding in lesson.codings if coding.file.is_file()}),
-        "coders": len({coding.coder for coding in lesson.codings}),
+        "coders": _coders(lesson.codings),
         "groups": groups,
         "left_out": "subjects" if subjects else "videos",
         "minutes": round(coded_minutes, 2),
@@ -224,6 +225,13 @@ def _card(lesson: Lesson, validation: Validation, groups: int, coded_minutes: fl
     }
     finite: dict[str, Any] = _finite(card)
     return finite
+
+
+def _coders(codings: Sequence[Coding]) -> int:
+    """How many people coded, at least: some may not be named."""
+    return max(
+        len({coding.coder for coding in codings}), *Counter(coding.video for coding in codings).values()
+    )
 
 
 def _finite(value: Any) -> Any:
