@@ -6,7 +6,7 @@ import os
 import pytest
 
 from emoclip.errors import OutputError
-from emoclip.files import atomic_path, check_writable, sha256, write_text
+from emoclip.files import atomic_folder, atomic_path, check_writable, sha256, write_text
 
 
 def write_half(target):
@@ -66,3 +66,27 @@ def test_a_target_that_is_read_is_refused_by_any_of_its_names(tmp_path):
         with pytest.raises(OutputError, match="is what is to be read"):
             check_writable(target, force=True, inputs=["rtsp://camera/1", tmp_path / "absent", source])
     check_writable(tmp_path / "new.json", inputs=[source])
+
+
+def test_what_else_lies_in_a_folder_stays(tmp_path):
+    (tmp_path / "out" / "anna").mkdir(parents=True)
+    for name in ("anna/v1.csv", "notes.txt", "report.html"):
+        (tmp_path / "out" / name).write_text("before")
+    with atomic_folder(tmp_path / "out", force=True) as part:
+        (part / "report.html").write_text("now")
+    told = {
+        name: (tmp_path / "out" / name).read_text() for name in ("anna/v1.csv", "notes.txt", "report.html")
+    }
+    assert told == {"anna/v1.csv": "before", "notes.txt": "before", "report.html": "now"}
+    with atomic_folder(tmp_path / "out", force=True, whole=True) as part:
+        (part / "one").write_text("")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "one"]
+
+
+@pytest.mark.parametrize(("name", "said"), [(".", "a folder of its own"), ("file", "is a file")])
+def test_what_is_no_folder_of_its_own_is_refused(tmp_path, monkeypatch, name, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("a coding")
+    with pytest.raises(OutputError, match=said), atomic_folder(name, force=True):
+        pass
+    assert (tmp_path / "file").read_text() == "a coding"

@@ -34,14 +34,22 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(target: str | Path, *, force: bool = False) -> Iterator[Path]:
+def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `target` that becomes `target` when the block ends without an error.
 
-    Raises OutputError if `target` exists and `force` is not set, or if it cannot be written (a full disk, say).
+    force: what is written replaces what has the same name in a folder that is there; what else lies in it stays,
+    unless `whole`.  Raises OutputError if `target` exists and `force` is not set, if it is no folder, or if it cannot
+    be written (a full disk, say).
     """
     target = Path(target)
+    if target.name in ("", ".."):
+        raise OutputError(f"{target}: name a folder of its own")
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target}: is a file; name a folder")
     if target.exists() and not force:
-        raise OutputError(f"{target}: exists already; pass --force to replace it, or name another folder")
+        raise OutputError(
+            f"{target}: exists already; pass --force to replace what is in it, or name another folder"
+        )
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:
@@ -51,13 +59,17 @@ def atomic_folder(target: str | Path, *, force: bool = False) -> Iterator[Path]:
         if target.exists():
             target.rename(replaced)
         temporary.rename(target)
+        if replaced.exists() and not whole:
+            for other in list(replaced.iterdir()):
+                if not (target / other.name).exists():
+                    other.rename(target / other.name)
+        shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         if replaced.exists() and not target.exists():
             replaced.rename(target)
         raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | Path] = ()) -> None:

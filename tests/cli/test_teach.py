@@ -98,6 +98,18 @@ def test_videos_are_watched_once_and_kept(capsys, study: Path, tmp_path: Path, m
     assert (kept / "single_face.npz").stat().st_mtime_ns == before
 
 
+def test_suggestions_do_not_replace_what_was_coded(capsys, study: Path, tmp_path: Path):
+    coded = tmp_path / "to-code"
+    coded.mkdir()
+    for name in ("v0.csv", "v1.csv"):
+        (coded / name).write_bytes((study / "codings" / name).read_bytes())
+    given = ["teach", *recordings(study), "-c", coded, "--suggest", 2, "--suggest-to", coded, "--force"]
+    code, _, err = run(capsys, study, *given)
+    assert code == 1
+    assert "holds codings that are read; name another folder with --suggest-to" in err
+    assert len(list(coded.iterdir())) == 2
+
+
 def test_teaching_and_suggesting_in_one_go(capsys, study: Path, tmp_path: Path):
     few = tmp_path / "codings"
     few.mkdir()

@@ -74,6 +74,15 @@ def test_with_soft_targets_of_two_coders_who_differ(model: EmoCLIP, second: str)
     assert 0.5 < card["coders_kappa"]["value"] < 0.9
 
 
+def test_where_gaps_are_not_coded_they_are_no_disagreement(model: EmoCLIP):
+    recordings, codings = films(model)
+    few = [replace(c, marks=c.marks[::3]) for c in codings]
+    _, validation, card = teach_labels(prepare_lesson(model, recordings, few, skip_gaps=True), quiet)
+    assert card["agreement"]["value"] > 0.9
+    assert card["kappa"]["value"] == pytest.approx(validation.curve[-1]["kappa"], abs=0.15)
+    assert card["next"] is None or card["next"]["kappa"] <= 1 - validation.curve[-1]["kappa"]
+
+
 def test_it_warns_where_it_learns_who_is_shown(model: EmoCLIP):
     # Each person shows one label alone, and the labels look the same.
     made = []

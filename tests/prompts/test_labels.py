@@ -62,7 +62,16 @@ def test_a_short_label_with_not_before_it_denies_the_rest():
 
 
 @pytest.mark.parametrize(
-    "label", ["nothing", "not", "no smile", "not happy+sad", "not one who would smile at all today", NONE]
+    "label",
+    [
+        "nothing",
+        "not",
+        "not not smiling",
+        "no smile",
+        "not happy+sad",
+        "not one who would smile at all today",
+        NONE,
+    ],
 )
 def test_other_labels_deny_nothing(label):
     assert resolve([label, "x"]).prompts[0].denied == ()
@@ -118,6 +127,8 @@ def test_prompt_files(tmp_path, suffix):
         (["x" * 5000, "y"], "5000 characters"),
         ("happy+, sad", "empty part"),
         ("missing.yaml", "missing.yaml"),
+        ("seven, bored", "'seven' is a label set"),
+        ("mine.labels, bored", "mine.labels is a file"),
     ],
 )
 def test_bad_labels_are_one_clear_line(labels, said):

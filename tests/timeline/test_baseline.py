@@ -32,6 +32,11 @@ def test_a_stretch_that_ends_before_it_begins_is_an_error(text):
         parse_baseline(text)
 
 
+def test_nothing_typed_is_an_error():
+    with pytest.raises(ConfigError, match="baseline is empty"):
+        parse_baseline(" ")
+
+
 def model(resting):
     package = SimpleNamespace(name="some", resting=resting)
     text = {"neutral": [1, 0, 0, 0]}

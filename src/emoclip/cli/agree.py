@@ -87,7 +87,7 @@ def agree(
 
     needs_stdout(out)
     if out is not None and out.exists() and not force:
-        fail(f"{out}: exists already; pass --force to replace it, or name another folder")
+        fail(f"{out}: exists already; pass --force to replace what is in it, or name another folder")
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}", code=2)
     settings = AgreementConfig(step_s=step, tolerance_s=tolerance, skip_gaps=gaps == "uncoded", seed=seed)

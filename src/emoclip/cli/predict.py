@@ -124,7 +124,7 @@ def predict(
         check_format(picture)
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}", code=2)
-    rest = parse_baseline(baseline) if baseline else None
+    rest = parse_baseline(baseline) if baseline is not None else None
     config = FaceConfig.of(faces, detector=detector, min_face_px=min_face)
     prompts = resolve(labels)
     sources = expand_inputs(inputs, each=each, say=warn)

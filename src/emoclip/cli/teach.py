@@ -95,8 +95,11 @@ def teach(
     if out is not None:
         for path in (out, out.with_suffix(".card.md")):
             check_writable(path, force=force, inputs=[*videos, *(codings or [])])
-    if suggest and suggest_to.exists() and not force:
-        fail(f"{suggest_to}: exists already; pass --force to replace it, or name another")
+    if suggest and suggest_to.exists():
+        if any(suggest_to.resolve() in (path.resolve(), *path.resolve().parents) for path in codings or []):
+            fail(f"{suggest_to}: holds codings that are read; name another folder with --suggest-to")
+        if not force:
+            fail(f"{suggest_to}: exists already; pass --force, or name another folder with --suggest-to")
     described = (
         {p.label: [s for part in p.parts for s in part] for p in read_prompt_file(words).prompts}
         if words

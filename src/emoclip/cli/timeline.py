@@ -187,7 +187,7 @@ def timeline(
         pictures=not (embeddings_only or blur),
         blur=blur,
         scores=scores,
-        baseline=parse_baseline(baseline) if baseline else None,
+        baseline=parse_baseline(baseline) if baseline is not None else None,
         force=force,
         strict=strict,
         raw_cells=raw_cells,

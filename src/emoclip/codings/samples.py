@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.codings.coding import ANYONE, Coding, Mark, Span, union
+from emoclip.codings.coding import ANYONE, Coding, Mark, Span, minus, union
 from emoclip.codings.statistics import Floats
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.engine import EmoCLIP
@@ -159,8 +159,17 @@ def lessons(
             said = [_target(mine, labels, span, skip_gaps) for span in spans]
             targets = np.reshape([target for target, _ in said], (len(said), len(labels)))
             clear = np.array([share for _, share in said], np.float64)
-            found.append(replace(samples, targets=targets, clear=clear, group=group, codings=tuple(mine)))
+            theirs = tuple(_marked_only(coding) for coding in mine) if skip_gaps else tuple(mine)
+            found.append(replace(samples, targets=targets, clear=clear, group=group, codings=theirs))
     return found
+
+
+def _marked_only(coding: Coding) -> Coding:
+    """The same coding, of the time that it marks."""
+    marked = union((mark.onset_s, mark.offset_s) for mark in coding.marks)
+    return replace(
+        coding, coded=tuple(marked if coding.coded is None else minus(marked, minus(marked, coding.coded)))
+    )
 
 
 def _checked(coding: Coding, recording: Recording) -> Coding:

@@ -232,7 +232,8 @@ def _curve(
         np.polyfit(np.log([point["minutes"] for point in learnt]), [p["kappa"] for p in learnt], 1)[0]
     )
     total = minutes(coded)
-    return points, {"minutes": 10.0, "kappa": max(0.0, slope * float(np.log((total + 10) / total)))}
+    gain = slope * float(np.log((total + 10) / total))
+    return points, {"minutes": 10.0, "kappa": float(np.clip(gain, 0.0, 1 - learnt[-1]["kappa"]))}
 
 
 def _people(coded: Sequence[CodedWindows], words: Floats, labels: Sequence[str]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def new_package(folder: Path, *, force: bool = False) -> Iterator[Path]:
     cannot be written; PackageError if what was put there cannot be read back as a package.  Then nothing is left.
     """
     check_target(folder, force=force)
-    with atomic_folder(folder, force=True) as part:
+    with atomic_folder(folder, force=True, whole=True) as part:
         yield part
         try:
             packages.read(part)

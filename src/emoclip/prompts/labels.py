@@ -24,7 +24,7 @@ MAX_SENTENCE_CHARS = 10_000
 MAX_LABELS = 10_000
 NONE = "none of these"
 WORDS = 6  # a longer label is a sentence of its own
-_DENIED = re.compile(r"not\s+(\S.*)", re.IGNORECASE)
+_DENIED = re.compile(r"not\s+(?!not\b)(\S.*)", re.IGNORECASE)  # twice is not worked out
 _NEGATION = re.compile(r"\b(?:not|no|never|without)\s+|n['\u2019]t\b", re.IGNORECASE)
 
 
@@ -175,6 +175,11 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
     if not all(isinstance(label, str) for label in labels):
         raise InputError("labels: every label must be text; quote numbers and yes/no in a prompt file")
     stripped = [label.strip() for label in labels]
+    for label in stripped if len(stripped) > 1 else []:
+        if label in _assets()["sets"]:
+            raise InputError(f"labels: {label!r} is a label set; name it alone, or with {NONE!r}")
+        if re.search(r"\.(ya?ml|json|labels)$", label, re.I):
+            raise InputError(f"labels: {label} is a file of labels; name it alone")
     return PromptSet(tuple(_typed(label) for label in stripped if label))
 
 

@@ -43,6 +43,8 @@ def parse_baseline(text: str) -> Baseline:
     """Read `auto`, `START-END` in seconds, or a file's name.  Raises ConfigError."""
     if text.strip().casefold() == "auto":
         return Baseline(auto=True)
+    if not text.strip():
+        raise ConfigError("baseline is empty: give auto, START-END in seconds, or a file")
     span = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
     if span is None:
         return Baseline(source=text)
