@@ -133,16 +133,18 @@ def test_subjects_come_from_a_table(capsys, tmp_path: Path):
         (["anna.csv", "case.csv", "--same", "Smile"], "write it as OTHER=LABEL"),
         (["anna.csv", "anna.csv", "--labels", "smyle"], "did you mean 'smile'"),
         (["anna.csv", "anna.csv", "--start", "5", "--end", "5"], "must be after --start"),
+        (["anna.csv", "ben.csv", "--start", "9"], "has no coded time there; check --start and --end"),
         (["anna.csv", "anna.csv", "--tier", "x", "--out", "there"], "exists already; pass --force"),
     ],
 )
 def test_bad_input_is_one_line(capsys, tmp_path: Path, monkeypatch, options: list, told: str):
     monkeypatch.chdir(tmp_path)
     table(Path(), "anna.csv", "1,2,smile\n3,4,smile\n")
+    table(Path(), "ben.csv", "1,2,smile\n3,4,smile\n")
     table(Path(), "case.csv", "1,2,Smile\n3,4,Smile\n")
     Path("there").mkdir()
     code, out, err = run(capsys, "agree", *options)
-    assert code == (2 if "--start" in options else 1)
+    assert code == (2 if "must be" in told else 1)
     assert not out
     assert told in err
     assert err.count("\n") == 1

@@ -127,6 +127,7 @@ def test_prompt_files(tmp_path, suffix):
         (["x" * 5000, "y"], "5000 characters"),
         ("happy+, sad", "empty part"),
         ("missing.yaml", "missing.yaml"),
+        ("bored, not none of these", "denies nothing"),
         ("seven, bored", "'seven' is a label set"),
         ("mine.labels, bored", "mine.labels is a file"),
     ],

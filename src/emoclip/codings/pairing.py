@@ -217,6 +217,9 @@ def _units(
 
 def _check_overlap(video: str, codings: Sequence[Coding], coded: Sequence[Sequence[Span]]) -> None:
     told = "; is one shifted, or of another video?"
+    for coding, spans in zip(codings, coded, strict=True):
+        if not spans:
+            raise InputError(f"{video}: {coding.file} has no coded time there; check --start and --end")
     for at, (one, spans) in enumerate(zip(codings, coded, strict=True)):
         for two, others in zip(codings[at + 1 :], coded[at + 1 :], strict=True):
             if not minus(spans, minus(spans, others)):

@@ -51,8 +51,8 @@ class Doubts:
             ),
             (
                 self.overlooked,
-                "mean the same to the model without their negation; say what the face shows, or write 'not ...' "
-                "to a model with calibrated scores",
+                "mean the same to the model without their negation; say what the face shows, or type 'not ...' "
+                "as a label of its own to a model with calibrated scores",
             ),
         ]
         return [f"labels: {_names(labels)} {what}" for labels, what in told if labels]

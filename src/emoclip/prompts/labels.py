@@ -230,6 +230,8 @@ def _from_mapping(mapping: Mapping[Any, Any], name: str) -> PromptSet:
 def _typed(label: str) -> Prompt:
     parts = _parts(label, templated)
     denied = _DENIED.fullmatch(label) if len(parts) == 1 and len(label.split()) <= WORDS else None
+    if denied and denied[1].casefold() == NONE:
+        raise InputError(f"labels: {label!r} denies nothing that a face shows; leave it out")
     return Prompt(label, parts, templated(denied[1]) if denied else ())
 
 
