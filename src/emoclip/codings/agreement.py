@@ -372,8 +372,8 @@ def _remarks(agreement: Agreement, grids: Sequence[_Grid], groups: int) -> list[
     unmarked = sum(grid.unmarked for grid in grids)
     if not agreement.settings.skip_gaps and moments and unmarked > 0.05 * moments:
         found.append(
-            f"{unmarked / moments:.0%} of the time has no mark by anybody with a label compared, and counts as agreement on no "
-            "label; if that time was not coded, pass --gaps uncoded"
+            f"{unmarked / moments:.0%} of the time has no mark by anybody with a label compared, and counts as "
+            "agreement on no label; if that time was not coded, pass --gaps uncoded"
         )
     if any(" + " in name for name in agreement.categories):
         found.append(
