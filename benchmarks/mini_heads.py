@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emoclip.training.mini.batches import SENTENCE_WIDTH
 from emoclip.training.mini.captions import read_captions
 from emoclip.training.mini.faces import CLASSES, held_out, near_duplicates, read_faces
 from emoclip.training.mini.images import read_model
@@ -58,7 +59,7 @@ class Heads:
             (self.train & (self.labels == c)).nonzero()[:, 0] for c in range(len(CLASSES)) if c != left_out
         ]
         image = nn.Sequential(nn.Linear(self.features.shape[1], 256), nn.GELU(), nn.Linear(256, 256))
-        head, scale = TextHead(384, 256), LogitScale()
+        head, scale = TextHead(SENTENCE_WIDTH, 256), LogitScale()
         model = nn.ModuleDict({"image": image, "head": head, "scale": scale})
 
         def losses(_: object) -> Iterator[Tensor]:
