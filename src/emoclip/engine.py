@@ -281,34 +281,30 @@ class EmoCLIP:
             (prompt.denied,) if deny else prompt.parts
             for prompt, deny in zip(prompts.prompts, denied, strict=True)
         ]
-        sentences = list(dict.fromkeys(s for label in parts for part in label for s in part))
+        # What labels would be without a negation that is not worked out: does it make a difference?
+        bare = [
+            None if deny else affirmed(prompt) for prompt, deny in zip(prompts.prompts, denied, strict=True)
+        ]
+        sentences = list(
+            dict.fromkeys([*(s for label in parts for part in label for s in part), *filter(None, bare)])
+        )
         read = textcache.embedded(self.package, sentences, self.runtime.read, width + 2)
         place = {sentence: at for at, sentence in enumerate(sentences)}
-        text = label_vectors(parts, dict(zip(sentences, unit(read[:, :width]), strict=True)), width)
+        rows = dict(zip(sentences, unit(read[:, :width]), strict=True))
+        text = label_vectors(parts, rows, width)
         text[denied] *= -1
         unknown, cut = (
             [any(read[place[s], column] for part in label for s in part) for label in parts]
             for column in (width, width + 1)
         )
-        found = doubts(prompts.labels, text, scale, unknown, cut, self._overlooked(prompts, denied))
+        overlooked = [
+            without is not None and float(rows[label] @ rows[without]) > OVERLOOKED
+            for label, without in zip(prompts.labels, bare, strict=True)
+        ]
+        found = doubts(prompts.labels, text, scale, unknown, cut, overlooked)
         if denied.any():
             text = denying_rows(text, denied, -offset / slope, scale, self.package.rejection)
         return text, found
-
-    def _overlooked(self, prompts: PromptSet, denied: NDArray[np.bool_]) -> list[bool]:
-        """Say of each label whether it has a negation that makes no difference to the model."""
-        bare = {
-            prompt.label: without
-            for prompt, understood in zip(prompts.prompts, denied, strict=True)
-            if not understood and (without := affirmed(prompt))
-        }
-        if not bare:
-            return [False] * len(denied)
-        width, asked = self.package.width, [*bare, *bare.values()]
-        read = unit(textcache.embedded(self.package, asked, self.runtime.read, width + 2)[:, :width])
-        alike = (read[: len(bare)] * read[len(bare) :]).sum(axis=1)
-        same = {label for label, cosine in zip(bare, alike, strict=True) if cosine > OVERLOOKED}
-        return [label in same for label in prompts.labels]
 
     def embed_frames(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, D) float32, not normalised.

@@ -38,18 +38,10 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
     """Yield a temporary folder beside `target` that becomes `target` when the block ends without an error.
 
     force: what is written replaces what has the same name in a folder that is there; what else lies in it stays,
-    unless `whole`.  Raises OutputError if `target` exists and `force` is not set, if it is no folder, or if it cannot
-    be written (a full disk, say).
+    unless `whole`.  Raises OutputError for what `check_folder` refuses, and if it cannot be written (a full disk, say).
     """
     target = Path(target)
-    if target.name in ("", ".."):
-        raise OutputError(f"{target}: name a folder of its own")
-    if target.exists() and not target.is_dir():
-        raise OutputError(f"{target}: is a file; name a folder")
-    if target.exists() and not force:
-        raise OutputError(
-            f"{target}: exists already; pass --force to replace what is in it, or name another folder"
-        )
+    check_folder(target, force=force)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:
@@ -70,6 +62,18 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
         raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_folder(target: Path, *, force: bool = False) -> None:
+    """Raise OutputError now for a folder that `atomic_folder` would refuse after the work is done."""
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target}: is a file; name a folder")
+    if target.exists() and not force:
+        raise OutputError(
+            f"{target}: exists already; pass --force to replace what is in it, or name another folder"
+        )
+    if target.name in ("", ".."):
+        raise OutputError(f"{target}: name a folder of its own")
 
 
 def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | Path] = ()) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from emoclip.cli.console import fail, needs_stdout, say, stdout_console, warn
+from emoclip.files import check_folder
 
 if TYPE_CHECKING:
     from emoclip.codings import Coding
@@ -86,8 +87,8 @@ def agree(
     from emoclip.codings import AgreementConfig, agreement_report, measure, methods_paragraph, pair, raters
 
     needs_stdout(out)
-    if out is not None and out.exists() and not force:
-        fail(f"{out}: exists already; pass --force to replace what is in it, or name another folder")
+    if out is not None:
+        check_folder(out, force=force)
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}", code=2)
     settings = AgreementConfig(step_s=step, tolerance_s=tolerance, skip_gaps=gaps == "uncoded", seed=seed)

@@ -65,7 +65,7 @@ def evaluate(
     for loaded, rules in zip(models, rules_of, strict=True):
         embeddings = given.embed(loaded, task, rules, faces)
         evaluations.append(classify(loaded, task, rules, faces, embeddings, prompts, wording))
-    with atomic_folder(out, force=force) as folder:
+    with atomic_folder(out, force=force, whole=True) as folder:
         found = scorecard.write(
             evaluations,
             folder,
@@ -81,14 +81,10 @@ def evaluate(
 def check_out(out: Path, force: bool) -> None:
     """Refuse, before hours of work, a folder that cannot be written or holds anything but an earlier evaluation."""
     from emoclip.errors import OutputError
+    from emoclip.files import check_folder
 
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise OutputError(f"{out}: is a file; name a folder")
-    if not force:
-        raise OutputError(f"{out}: exists already; pass --force to replace it, or name another folder")
-    if any(out.iterdir()) and not (out / "report.html").exists():
+    check_folder(out, force=force)
+    if out.exists() and any(out.iterdir()) and not (out / "report.html").exists():
         raise OutputError(f"{out}: is no evaluation, --force would delete what is in it; name another folder")
 
 

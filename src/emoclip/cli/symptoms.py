@@ -8,6 +8,7 @@ import typer
 
 from emoclip.cli.console import emit, fail, needs_stdout, progress_bars, say, stdout_console, table, warn
 from emoclip.cli.options import DETECTOR, Detector, Model, Threads
+from emoclip.files import check_folder
 
 if TYPE_CHECKING:
     from emoclip.model import Package
@@ -93,8 +94,7 @@ def fit(
     from emoclip.symptoms import report as symptom_report
     from emoclip.symptoms import scales as clinical
 
-    if out.exists() and not force:
-        fail(f"{out}: exists already; pass --force to replace it, or name another folder")
+    check_folder(out, force=force)
     if 0 < (paper_permutations or 0) < 19:
         fail(f"--paper-permutations {paper_permutations}: must be 0, or at least 19 for a p of 0.05")
     settings = ValidationConfig(folds=_folds(folds), seed=seed)

@@ -8,7 +8,7 @@ import typer
 from emoclip.cli.agree import Fps, Gaps, Same, Tier, read_names, read_sources, read_subjects
 from emoclip.cli.console import fail, progress_bars, say, warn
 from emoclip.cli.options import Model
-from emoclip.files import check_writable
+from emoclip.files import check_folder, check_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,11 +95,10 @@ def teach(
     if out is not None:
         for path in (out, out.with_suffix(".card.md")):
             check_writable(path, force=force, inputs=[*videos, *(codings or [])])
-    if suggest and suggest_to.exists():
+    if suggest:
         if any(suggest_to.resolve() in (path.resolve(), *path.resolve().parents) for path in codings or []):
             fail(f"{suggest_to}: holds codings that are read; name another folder with --suggest-to")
-        if not force:
-            fail(f"{suggest_to}: exists already; pass --force, or name another folder with --suggest-to")
+        check_folder(suggest_to, force=force)
     described = (
         {p.label: [s for part in p.parts for s in part] for p in read_prompt_file(words).prompts}
         if words

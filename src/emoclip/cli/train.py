@@ -169,7 +169,7 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
             model, task, rules, faces, store, progress=lambda done: report("scoring", done, len(clips))
         )
     evaluation = classify(model, task, rules, faces, embedded, "sentences", prompts)
-    with atomic_folder(package.parent / "evaluation", force=True) as folder:
+    with atomic_folder(package.parent / "evaluation", force=True, whole=True) as folder:
         found = scorecard.write([evaluation], folder, command, pictures=False)[0]
     return {"part": part, **found}
 

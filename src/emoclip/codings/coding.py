@@ -107,7 +107,7 @@ def checked(coding: Coding) -> Coding:
     if len(kept) == len(coding.marks):
         return replace(coding, marks=tuple(kept))
     looked_at = union((mark.onset_s, mark.offset_s) for mark in coding.marks)
-    coded = looked_at if coding.coded is None else minus(coding.coded, minus(coding.coded, looked_at))
+    coded = looked_at if coding.coded is None else intersection(coding.coded, looked_at)
     return replace(coding, marks=tuple(kept), coded=tuple(coded))
 
 
@@ -153,6 +153,11 @@ def union(spans: Iterable[Span]) -> list[Span]:
         else:
             joined.append((start, end))
     return joined
+
+
+def intersection(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """Return what spans and others have in common."""
+    return minus(spans, minus(spans, others))
 
 
 def minus(spans: Iterable[Span], holes: Sequence[Span]) -> list[Span]:

@@ -24,8 +24,9 @@ def from_words(model: EmoCLIP, prompts: PromptSet) -> Floats:
     # Two are needed to resolve, so a lone label is embedded beside another that is not used.
     text = model.embed_text(PromptSet((*plain, *resolve("a, b").prompts)))[: len(plain)]
     named = [at for at, prompt in enumerate(prompts.prompts) if prompt.parts]
-    rows[named, :width] = text[:, :width] if text.shape[1] > width else scale * text
-    rows[named, -1] = text[:, -1] if text.shape[1] > width else 0
+    if text.shape[1] == width:  # none is denied: cosines, not logits
+        text = scale * np.pad(text, ((0, 0), (0, 1)))
+    rows[named, :width], rows[named, -1] = text[:, :width], text[:, -1]
     for at, prompt in enumerate(prompts.prompts):
         if not prompt.parts and model.package.rejection is not None:
             rows[at, -1] = scale * model.package.rejection

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 
-from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, Span, minus, union
+from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, Span, intersection, minus, union
 from emoclip.errors import InputError, few
 
 Source = tuple[Path, Sequence[Coding]]
@@ -222,7 +222,7 @@ def _check_overlap(video: str, codings: Sequence[Coding], coded: Sequence[Sequen
             raise InputError(f"{video}: {coding.file} has no coded time there; check --start and --end")
     for at, (one, spans) in enumerate(zip(codings, coded, strict=True)):
         for two, others in zip(codings[at + 1 :], coded[at + 1 :], strict=True):
-            if not minus(spans, minus(spans, others)):
+            if not intersection(spans, others):
                 raise InputError(
                     f"{video}: the codings do not overlap in time ({_hull(spans)} and {_hull(others)} were coded){told}"
                 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.codings.coding import ANYONE, Coding, Mark, Span, minus, union
+from emoclip.codings.coding import ANYONE, Coding, Mark, Span, intersection, union
 from emoclip.codings.statistics import Floats
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.engine import EmoCLIP
@@ -168,7 +168,7 @@ def _marked_only(coding: Coding) -> Coding:
     """The same coding, of the time that it marks."""
     marked = union((mark.onset_s, mark.offset_s) for mark in coding.marks)
     return replace(
-        coding, coded=tuple(marked if coding.coded is None else minus(marked, minus(marked, coding.coded)))
+        coding, coded=tuple(marked if coding.coded is None else intersection(marked, coding.coded))
     )
 
 

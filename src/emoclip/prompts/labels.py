@@ -24,6 +24,7 @@ MAX_SENTENCE_CHARS = 10_000
 MAX_LABELS = 10_000
 NONE = "none of these"
 WORDS = 6  # a longer label is a sentence of its own
+_PROMPT_FILE = re.compile(r"\.(ya?ml|json)$", re.IGNORECASE)
 _DENIED = re.compile(r"not\s+(?!not\b)(\S.*)", re.IGNORECASE)  # twice is not worked out
 _NEGATION = re.compile(r"\b(?:not|no|never|without)\s+|n['\u2019]t\b", re.IGNORECASE)
 
@@ -155,9 +156,7 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
         return _from_mapping(labels, "labels")
     if isinstance(labels, (str, Path)) and taught_labels.is_taught(labels):
         return _read_taught(Path(str(labels).strip()))
-    if isinstance(labels, Path) or (
-        isinstance(labels, str) and re.search(r"\.(ya?ml|json)$", labels.strip(), re.I)
-    ):
+    if isinstance(labels, Path) or (isinstance(labels, str) and _PROMPT_FILE.search(labels.strip())):
         return read_prompt_file(Path(labels))
     if isinstance(labels, str):
         with suppress(UnicodeError):  # a command line under LC_ALL=C comes as single bytes
@@ -178,7 +177,7 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
     for label in stripped if len(stripped) > 1 else []:
         if label in _assets()["sets"]:
             raise InputError(f"labels: {label!r} is a label set; name it alone, or with {NONE!r}")
-        if re.search(r"\.(ya?ml|json|labels)$", label, re.I):
+        if _PROMPT_FILE.search(label) or taught_labels.is_taught(label):
             raise InputError(f"labels: {label} is a file of labels; name it alone")
     return PromptSet(tuple(_typed(label) for label in stripped if label))
 
