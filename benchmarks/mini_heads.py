@@ -37,7 +37,7 @@ class Heads:
         captions = read_captions(run / "captions.safetensors", np.ones(len(faces.labels), bool))
         self.labels = torch.from_numpy(faces.labels)
         self.train, self.held = torch.from_numpy(~held & usable & has_mesh), torch.from_numpy(held & usable)
-        self.described = captions.described[:, 1].float()  # after what people said
+        self.described = captions.sentences[captions.described[:, 1]].float()  # after what people said
         self.sentences = torch.stack([bank[0] for bank in captions.classes[: len(CLASSES)]])
         features = self._features(run, torch.from_numpy(faces.images)[:, None])
         seen = features[self.train]

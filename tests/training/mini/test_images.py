@@ -6,18 +6,23 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
+from emoclip.errors import InputError  # noqa: E402
+from emoclip.training.augmentation import AugmentConfig  # noqa: E402
 from emoclip.training.mini.batches import (  # noqa: E402
     Captions,
     ImageRecipe,
+    Targets,
     calmed,
     crop_size,
+    draw_batch,
     draws,
 )
+from emoclip.training.mini.captions import read_captions  # noqa: E402
 from emoclip.training.mini.faces import Faces  # noqa: E402
 from emoclip.training.mini.images import ImageModel, evaluate, looks, train_images  # noqa: E402
 from emoclip.training.mini.votes import Votes  # noqa: E402
 from emoclip.training.nets.compact import ImageTowerConfig  # noqa: E402
-from emoclip.training.nets.state import load_weights  # noqa: E402
+from emoclip.training.nets.state import load_weights, save_weights  # noqa: E402
 
 RECIPE = ImageRecipe(
     epochs=2,
@@ -61,8 +66,9 @@ def captions():
         return torch.nn.functional.normalize(torch.randn(*shape, 768), dim=-1)
 
     return Captions(
-        described=texts(32, 1),
-        mirrored=texts(32, 1),
+        sentences=texts(40),
+        described=torch.arange(32)[:, None],
+        mirrored=torch.arange(8, 40)[:, None],
         classes=[texts(3) for _ in range(8)],
         states={"bored": texts(2), "confused": texts(2)},
         cues={"bored": texts(2), "confused": texts(2)},
@@ -119,7 +125,7 @@ def test_a_second_run_keeps_what_the_first_made_of_crops_as_they_are(faces, vote
         nearness[name] = float(
             torch.nn.functional.cosine_similarity(looks(one, pixels), looks(other, pixels)).mean()
         )
-    assert nearness["kept"] > 0.9 > nearness["free"]
+    assert nearness["kept"] > max(0.9, nearness["free"] + 0.05)
 
 
 def test_the_last_epochs_are_calm():
@@ -160,3 +166,28 @@ def test_a_class_without_any_crop_leaves_the_others_to_be_learned(faces, votes, 
     few = replace(captions, described=captions.described[rows], mirrored=captions.mirrored[rows])
     weights = train_images(replace(RECIPE, epochs=1), some, few_votes, (some, few_votes), few, tmp_path)
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+@pytest.mark.filterwarnings("error")
+def test_crops_without_any_mesh_are_trained_on(faces, votes, captions, tmp_path):
+    bare = replace(
+        faces, measures=np.full_like(faces.measures, np.nan), points=np.full_like(faces.points, np.nan)
+    )
+    weights = train_images(replace(RECIPE, geometry=0.0), bare, votes, (bare, votes), captions, tmp_path)
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def test_a_description_follows_its_crop_into_the_mirror(faces, votes, captions):
+    # Every crop is flipped or not; its sentence is the one of that side.
+    torch.manual_seed(0)
+    data, rows = Targets(faces, votes), torch.arange(32)
+    framed = draw_batch(replace(RECIPE, augment=AugmentConfig(p_flip=1.0)), data, captions, rows, 48)
+    assert torch.equal(framed.described, captions.sentences[captions.mirrored[:, 0]])
+    framed = draw_batch(replace(RECIPE, augment=AugmentConfig(p_flip=0.0)), data, captions, rows, 48)
+    assert torch.equal(framed.described, captions.sentences[captions.described[:, 0]])
+
+
+def test_captions_of_an_earlier_version_are_refused(tmp_path):
+    save_weights(tmp_path / "captions.safetensors", {"described": torch.zeros(3, 1, 768)})
+    with pytest.raises(InputError, match=r"captions.safetensors: was made by an earlier version; delete it"):
+        read_captions(tmp_path / "captions.safetensors", np.ones(3, bool))

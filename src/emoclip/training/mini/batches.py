@@ -55,11 +55,13 @@ def calmed(recipe: ImageRecipe, epoch: int) -> ImageRecipe:
 class Captions:
     """Sentence embeddings (unit rows) of what this step trains on.
 
-    described (N, M, 768): M descriptions of every crop, zeros where there is none, and mirrored: of its mirror image;
+    sentences (S, 768): what descriptions point into, zeros where nothing is said;
+    described (N, M): M descriptions of every crop, and mirrored: of its mirror image;
     classes: per class, contempt last, (V, 768): its sentence and then the words that name it.
     states, cues: per further state (bored, confused ...) what it is called (V, 768) and what is seen (U, 768).
     """
 
+    sentences: Tensor
     described: Tensor
     mirrored: Tensor
     classes: list[Tensor]
@@ -70,19 +72,22 @@ class Captions:
 class Targets:
     """What the crops are trained towards, as tensors: measures as z-scores, points -1..1, shares of votes (N, 8)."""
 
-    def __init__(self, faces: Faces, votes: Votes) -> None:
-        self.pixels = torch.from_numpy(faces.images)[:, None]
-        self.shares = torch.from_numpy(votes.shares)
-        self.has_mesh = torch.from_numpy(np.isfinite(faces.measures).all(1))
-        self.measures = torch.from_numpy(_z_scores(faces.measures, faces.measures))
-        self.mirrored = torch.from_numpy(_z_scores(mirrored_measures(faces.measures), faces.measures))
+    def __init__(self, faces: Faces, votes: Votes, device: str = "cpu") -> None:
+        self.pixels = torch.from_numpy(faces.images)[:, None].to(device)
+        self.shares = torch.from_numpy(votes.shares).to(device)
+        self.has_mesh = torch.from_numpy(np.isfinite(faces.measures).all(1)).to(device)
+        self.measures = torch.from_numpy(_z_scores(faces.measures, faces.measures)).to(device)
+        mirrored = _z_scores(mirrored_measures(faces.measures), faces.measures)
+        self.mirrored = torch.from_numpy(mirrored).to(device)
         points = np.nan_to_num((faces.points + 0.5) / (faces.images.shape[1] / 2) - 1)
-        self.points = torch.from_numpy(points.astype(np.float32))
-        self.partner = torch.from_numpy(mirrored_order(faces.points))
-        self.kept = torch.zeros(len(self.pixels), 0)  # embeddings to keep (N, D), see ImageRecipe.kept
+        self.points = torch.from_numpy(points.astype(np.float32)).to(device)
+        self.partner = torch.from_numpy(mirrored_order(faces.points)).to(device)
+        self.kept = torch.zeros(len(self.pixels), 0, device=device)  # embeddings (N, D), see ImageRecipe.kept
 
 
 def _z_scores(values: NDArray[np.float32], population: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(population).any():  # no mesh file
+        return np.zeros_like(values)
     middle = np.nanmedian(population, axis=0)
     spread = (np.nanpercentile(population, 84, axis=0) - np.nanpercentile(population, 16, axis=0)) / 2
     return np.nan_to_num(np.clip((values - middle) / spread, -3, 3)).astype(np.float32)
@@ -127,7 +132,7 @@ def draw_batch(
     """Draw how the crops in `rows` are framed, lit, covered, mixed and spoken of."""
     pixels, framing = augment(data.pixels[rows].float() / 255, recipe.augment)
     pixels = resized(pixels, size)
-    shares, described = data.shares[rows], torch.zeros(len(rows), SENTENCE_WIDTH)
+    shares, described = data.shares[rows], torch.zeros(len(rows), SENTENCE_WIDTH, device=pixels.device)
     texts, words = None, None
     if captions is not None:
         texts = _drawn_texts(captions)
@@ -135,7 +140,7 @@ def draw_batch(
         if captions.described.shape[1]:
             which = torch.randint(0, captions.described.shape[1], (len(rows),))
             plain, mirrored = captions.described[rows, which], captions.mirrored[rows, which]
-            described = torch.where(framing.flipped[:, None], mirrored, plain).float()
+            described = captions.sentences[torch.where(framing.flipped, mirrored, plain)].float()
     mixed = float(torch.rand(())) < recipe.mixup
     if mixed:
         other, share = torch.randperm(len(rows)), float(torch.distributions.Beta(0.4, 0.4).sample())

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emoclip.errors import InputError
 from emoclip.prompts import templated
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.batches import Captions
-from emoclip.training.mini.faces import CLASSES, Faces
+from emoclip.training.mini.faces import Faces
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
 from emoclip.training.mini.votes import Votes, mixture
@@ -26,7 +27,7 @@ def mirrored_text(sentence: str) -> str:
 
 
 def make_captions(faces: Faces, votes: Votes, encoder: SentenceEncoder, out: Path, per_crop: int = 1) -> None:
-    """Write captions.safetensors: embeddings of descriptions, class captions and state cues (fp16).
+    """Write captions.safetensors: embeddings of all sentences (fp16) and which of them describe each crop.
 
     Of every crop one sentence says what people saw in it, and `per_crop` what the face mesh measures.
     """
@@ -53,22 +54,30 @@ def make_captions(faces: Faces, votes: Votes, encoder: SentenceEncoder, out: Pat
         return vectors[[at[text] for text in texts]]
 
     vectors[at[""]] = 0  # where nothing is said
-    described = torch.stack([rows(row) for row in sentences])
-    mirrored = torch.stack([rows([mirrored_text(s) for s in row]) for row in sentences])
-    tensors = {name: rows(bank) for name, bank in banks.items()}
-    tensors |= {"described": described, "mirrored": mirrored}
-    save_weights(out, {name: tensor.half() for name, tensor in tensors.items()})
+    tensors = {name: rows(bank) for name, bank in banks.items()} | {"sentences": vectors}
+    tensors = {name: tensor.half() for name, tensor in tensors.items()}
+    tensors["described"] = torch.tensor([[at[s] for s in row] for row in sentences])
+    tensors["mirrored"] = torch.tensor([[at[mirrored_text(s)] for s in row] for row in sentences])
+    save_weights(out, tensors)
 
 
-def read_captions(path: Path, keep: np.ndarray) -> Captions:
-    """Read captions.safetensors for the crops in `keep` (indices or mask over the train split)."""
-    tensors = {name: tensor.float() for name, tensor in load_weights(path).items()}
+def read_captions(path: Path, keep: np.ndarray, device: str = "cpu") -> Captions:
+    """Read captions.safetensors for the crops in `keep` (indices or mask over the train split).
+
+    Raises InputError where the file is missing, damaged or of an earlier version.
+    """
+    tensors = load_weights(path)
+    if "sentences" not in tensors:
+        raise InputError(
+            f"{path}: was made by an earlier version; delete it, and the step captions makes it anew"
+        )
     index = torch.from_numpy(np.arange(len(tensors["described"]))[keep])
-
+    banks = {name: tensor.float().to(device) for name, tensor in tensors.items() if "." in name}
     return Captions(
-        described=tensors["described"][index].half(),
-        mirrored=tensors["mirrored"][index].half(),
-        classes=[tensors[f"class.{name}"] for name in (*CLASSES, "contempt")],
-        states=under(tensors, "state."),
-        cues=under(tensors, "cues."),
+        sentences=tensors["sentences"].to(device),
+        described=tensors["described"][index].to(device),
+        mirrored=tensors["mirrored"][index].to(device),
+        classes=[banks[f"class.{name}"] for name in CLASSES_WITH_CONTEMPT],
+        states=under(banks, "state."),
+        cues=under(banks, "cues."),
     )

@@ -127,9 +127,14 @@ def mirrored_measures(measures: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def mirrored_order(points: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return, for every key point, the index of its partner in a mirror, read off the mean face (P, 2)."""
+    """Return, for every key point, the index of its partner in a mirror, read off the mean face (P, 2).
+
+    Without any mesh every point is its own partner.
+    """
     from scipy.optimize import linear_sum_assignment
 
+    if not np.isfinite(points).any():
+        return np.arange(points.shape[1])
     mean = np.nanmean(points, axis=0)
     centre = np.nanmean(mean[:, 0])
     reflected = np.stack([2 * centre - mean[:, 0], mean[:, 1]], axis=1)

@@ -38,6 +38,7 @@ from emoclip.training.resume import LAST, Checkpoint, Progress, Trained
 from emoclip.training.stepping import Plan, averaged, cosine, take_steps
 
 MOMENTUM_DECAY = 5e-4  # weight decay that goes with SGD
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class ImageModel(nn.Module):
@@ -102,11 +103,11 @@ def train_images(
     A run that was cut off goes on from its last epoch when called again with the same `out`.
     """
     torch.manual_seed(recipe.seed)
-    data = Targets(faces, votes)
+    data = Targets(faces, votes, DEVICE)
     model = ImageModel(recipe.tower, data.points.shape[1])
     if initial is not None:
         model.load_state_dict(load_weights(initial))
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device=DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe.kept:
         data.kept = looks(model, data.pixels)
     per_epoch = len(data.pixels) // recipe.batch
@@ -154,7 +155,7 @@ def train_images(
 def looks(model: ImageModel, pixels: Tensor) -> Tensor:
     """Embed crops as they are, with their mirror images.  pixels: (N, 1, 48, 48) uint8.  Returns (N, width)."""
     look = BothWays(model.tower.eval())
-    with half_floats():
+    with half_floats(pixels.device.type):
         found = [
             look(part.contiguous(memory_format=torch.channels_last).float() / 255)
             for part in pixels.split(256)
@@ -221,7 +222,7 @@ def _whole(features: Tensor, recipe: ImageRecipe) -> bool:
 def word_loss(model: ImageModel, sentences: Tensor, words: Tensor, names: Tensor, cues: Tensor) -> Tensor:
     """Texts among themselves: a word goes with its class sentence, a state's name with what is seen in it."""
     of_class = F.normalize(model.text_head(sentences), dim=-1)
-    own = torch.arange(len(sentences)).repeat_interleave(len(words) // len(sentences))
+    own = torch.arange(len(sentences), device=words.device).repeat_interleave(len(words) // len(sentences))
     logits = model.class_scale() * F.normalize(model.text_head(words), dim=-1) @ of_class.T
     of_classes = F.cross_entropy(logits, own, label_smoothing=0.05)
     named = contrastive_loss(model.text_head(names), model.text_head(cues), model.description_scale())
@@ -248,7 +249,7 @@ def evaluate(
     size: int | None = None,
 ) -> str:
     """One line on held-out crops: how well the votes are read with the class sentences, and the measures."""
-    data = Targets(held, votes)
+    data = Targets(held, votes, model.class_scale.log.device.type)
     model.eval()
     side, parts = size or recipe.tower.size, data.pixels.split(256)
     maps = [model.tower.feature_map(resized(pixels.float() / 255, side)) for pixels in parts]
@@ -258,6 +259,6 @@ def evaluate(
         text = f"measures r2 {1 - float(unexplained / data.measures[data.has_mesh].var(0).mean()):.3f} "
     if captions is not None:
         logits = class_logits(model, model.tower.embed(features), class_sentences(captions))
-        found = agreement(logits.softmax(1).numpy(), votes)
+        found = agreement(logits.softmax(1).cpu().numpy(), votes)
         text += " ".join(f"{name} {value:.4f}" for name, value in found.items())
     return text.strip()

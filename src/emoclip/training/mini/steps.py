@@ -42,7 +42,7 @@ from emoclip.training.mini.fitting import (
     rejection_threshold,
     small_sentences,
 )
-from emoclip.training.mini.images import ImageModel, read_model, train_images
+from emoclip.training.mini.images import DEVICE, ImageModel, read_model, train_images
 from emoclip.training.mini.pack import FittedTowers, write_package
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
@@ -146,7 +146,7 @@ class MiniRun(FaceRun):
         initial: Path | None = None,
     ) -> None:
         seen, unseen = ((self.faces.take(rows), self.votes.take(rows)) for rows in (train, held))
-        captions = self._captions(train) if words else None
+        captions = read_captions(self.out / "captions.safetensors", train, DEVICE) if words else None
         train_images(recipe, *seen, unseen, captions, self.folder(name), initial)
 
     def _captions(self, keep: NDArray[np.bool_]) -> Captions:
