@@ -180,8 +180,8 @@ def _classify(
     task = bars.add_task(Path(source).name, total=None)
     try:
         with open_video(source, start_s=start, end_s=end, fps=fps) as video:
-            known = [limit for limit in (end, video.duration_s) if limit is not None]
-            bars.update(task, total=max(min(known) - start, 0.01) if known else None)
+            span_s = video.span_s(start, end)
+            bars.update(task, total=None if span_s is None else max(span_s, 0.01))
             return model.classify(
                 video,
                 prompts,
