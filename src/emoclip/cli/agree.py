@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from emoclip.cli.console import fail, needs_stdout, say, stdout_console, warn
+from emoclip.cli.console import fail, needs_stdout, print_table, say, stdout_console, warn
 from emoclip.files import check_folder
 
 if TYPE_CHECKING:
@@ -176,7 +176,6 @@ def _show(agreement) -> None:  # type: ignore[no-untyped-def]
         lag = "–" if onsets["lag_s"] is None else f"{onsets['lag_s']:+.2f} s"
         icc = shown_figure(figures["seconds"]["icc2"])
         table.add_row(label, *time, shown_figure(onsets["f1"]), lag, icc)
-    console = stdout_console()
-    console.print(table)
+    print_table(table)
     if any(cell == "–" for column in table.columns for cell in column.cells):
-        console.print(DASH)
+        stdout_console().print(DASH)
