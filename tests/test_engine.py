@@ -78,10 +78,29 @@ def test_a_resting_face_is_taken_out_of_a_clip(tiny, baseline):
     if (
         not baseline.auto
     ):  # by hand: a quarter of the first frames' clip less the usual face, which is .25 throughout
-        rest = tiny.largest_clip(pictures, FaceConfig(mode="full"), 0.0, 0.2)
-        clip = tiny.largest_clip(pictures, FaceConfig(mode="full"))
+        # Of 25 frames a second, those that fill a clip of 4: 4 in .2 and .24 seconds.
+        rest, clip = (
+            tiny.embed_clip(tiny.embed_frames(list(pictures[at]))) for at in ([0, 2, 3, 4], [0, 2, 3, 5])
+        )
         expected = tiny.probabilities(unit(clip - 0.25 * (rest - 0.25)), tiny.embed_text(LABELS))
         assert list(moved.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("fps", [25.0, 10.0])
+def test_a_resting_stretch_past_the_end_is_told(tiny, fps):
+    pictures, last_s = frames(6), 6 / fps
+    for inside in (last_s / 2, last_s, last_s + 0.05):  # a little more was only rounded
+        baseline = Baseline(start_s=0.0, end_s=inside)
+        assert tiny.classify(pictures, LABELS, faces="full", fps=fps, baseline=baseline).warnings == []
+        assert tiny.timeline(pictures, LABELS, faces="full", fps=fps, baseline=baseline).read().warnings == []
+    note = f"baseline 0.1-60: only 0.10 to {last_s:.2f} s of it are there"
+    for ask in (tiny.classify, lambda *given, **options: tiny.timeline(*given, **options).read()):
+        found = ask(pictures, LABELS, faces="full", fps=fps, baseline=Baseline(start_s=0.1, end_s=60.0))
+        assert found.warnings == [note]
+        with pytest.raises(
+            InputError, match=rf"^baseline 50-60: .*50 s is past the end; it lasts {last_s:.2f}"
+        ):
+            ask(pictures, LABELS, faces="full", fps=fps, baseline=Baseline(start_s=50.0, end_s=60.0))
 
 
 def test_a_compound_is_the_average_of_its_parts(tiny):

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from emoclip.errors import OutputError
-from emoclip.files import atomic_folder, atomic_path, check_writable, sha256, write_text
+from emoclip.files import atomic_folder, atomic_path, check_writable, new_folders, sha256, write_text
 
 
 def write_half(target):
@@ -90,3 +90,22 @@ def test_what_is_no_folder_of_its_own_is_refused(tmp_path, monkeypatch, name, sa
     with pytest.raises(OutputError, match=said), atomic_folder(name, force=True):
         pass
     assert (tmp_path / "file").read_text() == "a coding"
+
+
+def write_half_folder(target):
+    with atomic_folder(target) as part:
+        (part / "half").touch()
+        raise RuntimeError
+
+
+def test_folders_made_in_vain_are_taken_away_and_others_stay(tmp_path):
+    there = tmp_path / "there"
+    there.mkdir()
+    wanted = [there, there / "a" / "b", there / "c"]
+    with new_folders(wanted):
+        assert all(folder.is_dir() for folder in wanted)
+        (there / "c" / "one").touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["c", "one", "there"]
+    with pytest.raises(RuntimeError):
+        write_half_folder(tmp_path / "x" / "y")
+    assert not (tmp_path / "x").exists()

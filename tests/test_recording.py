@@ -10,9 +10,10 @@ import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
-from emoclip.config import WindowConfig
+from emoclip.config import FaceConfig, WindowConfig
 from emoclip.errors import InputError, OutputError
 from emoclip.recording import Key, Recording, Shelf, input_digest
+from emoclip.timeline import Baseline, Rest
 
 WINDOWS = WindowConfig(length_s=1.0, step_s=0.25)
 
@@ -129,6 +130,38 @@ def test_a_recording_is_asked_with_other_cutoffs(model, kept):
     dark = model.timeline(path, "calm, joyful", windows=replace(WINDOWS, min_exposure=1.0)).read()
     assert {row.status for row in dark.windows} == {"too_dark", "no_face", "low_coverage"}
     assert dark.segments == []
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_stretch_of_a_recording_may_be_the_resting_face(model, kept, tmp_path, version):
+    path = kept[1] if version == 3 else old(kept[1], tmp_path / "old.npz", version)
+    recording = Recording.read(path)
+    seen = [item for time_s, looks in recording.frames if 0.5 <= time_s < 1.5 for item in looks]
+    assert len({item.track_id for item in seen}) == 1  # so nobody is more prominent
+    rest = model.embed_clip(np.stack([item.embedding for item in seen if item.embedding is not None]))
+    for source in (path, recording):
+        found = Rest(model, source, Baseline(start_s=0.5, end_s=1.5), FaceConfig())
+        np.testing.assert_allclose(found.found, rest, atol=1e-6)
+        assert found.notes == []
+    own = Rest(
+        model, "another.mp4", Baseline(source=str(path)), FaceConfig()
+    )  # a recording of its own, the whole
+    assert own.found.shape == rest.shape
+    rows = model.timeline(path, "calm, joyful", windows=WINDOWS, baseline=Baseline(start_s=0.5, end_s=1.5))
+    plain = model.timeline(path, "calm, joyful", windows=WINDOWS)
+    assert [row.status for row in rows] == [row.status for row in plain]
+
+
+def test_a_resting_stretch_that_was_not_recorded_is_told(model, kept):
+    last_s = Recording.read(kept[1]).frames[-1][0]
+    stretch = Baseline(start_s=0.5, end_s=100.0)
+    assert model.timeline(kept[1], "calm, joyful", baseline=stretch).read().warnings == [
+        f"baseline 0.5-100: only 0.50 to {last_s:.2f} s of it are there"
+    ]
+    with pytest.raises(
+        InputError, match=rf"^baseline 50-60: .*npz: only 0.00 to {last_s:.2f} s were recorded"
+    ):
+        model.timeline(kept[1], "calm, joyful", baseline=Baseline(start_s=50.0, end_s=60.0))
 
 
 def test_a_cutoff_on_what_is_not_known_is_told(model, kept, tmp_path):

@@ -19,23 +19,20 @@ from emoclip.model import (
     Runtime,
     check_crops,
     covering_windows,
-    denying_rows,
     label_scores,
     label_shares,
-    label_vectors,
     load,
     mean_frames,
     prepare,
-    sampling_rate,
-    textcache,
+    read_labels,
     unit,
 )
 from emoclip.model import package as packages
-from emoclip.prompts import NONE, OVERLOOKED, Doubts, PromptSet, affirmed, doubts, resolve
+from emoclip.prompts import Doubts, PromptSet, resolve
 from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
-from emoclip.timeline import Baseline, Rest, TimelineStream, record
+from emoclip.timeline import Baseline, Rest, TimelineStream, clip_rate, record
 from emoclip.video import Frame, Video, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
@@ -102,11 +99,11 @@ class EmoCLIP:
         prompts.check_asked(scores=scores, baseline=baseline is not None)
         text, doubtful = self.read_labels(prompts)
         doubtful.tell()
-        rest = Rest(self, source, baseline, config) if baseline else None
+        rest = Rest(self, source, baseline, config, fps=fps) if baseline else None
         if not isinstance(source, Video):
             source = open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls)
         with source as video:
-            rate = self._sampling_rate(video, start_s, end_s)
+            rate = clip_rate(self, video, start_s, end_s)
             last_s = start_s
 
             def seen(time_s: float) -> None:
@@ -116,7 +113,7 @@ class EmoCLIP:
                     progress(time_s - start_s)
 
             ranked, frames = by_person(self.watch(video, config, rate), seen)
-            name, warnings = video.name, video.warnings
+            name, warnings = video.name, [*(rest.notes if rest else []), *video.warnings]
             # A file that does not tell its length, or a stream: as long as it was read.
             duration_s = last_s + 1 / video.fps if video.duration_s is None else video.duration_s
         if config.mode == "largest":
@@ -152,15 +149,6 @@ class EmoCLIP:
                 yield Classification(
                     name, self.package.name, prompts.labels, "error", in_one_line(error, name)
                 )
-
-    def largest_clip(
-        self, source: Any, config: FaceConfig, start_s: float = 0.0, end_s: float | None = None
-    ) -> NDArray[np.float32] | None:
-        """Embed the largest face of a stretch of an input as one clip, (D,) unit; None where no face is seen."""
-        with open_video(source, start_s=start_s, end_s=end_s) as video:
-            rate = self._sampling_rate(video, start_s, end_s)
-            ranked, _ = by_person(self.watch(video, config, rate))
-        return self.embed_clip(np.stack(ranked[0].embeddings)) if ranked else None
 
     def timeline(
         self,
@@ -266,45 +254,7 @@ class EmoCLIP:
 
     def read_labels(self, labels: Labels) -> tuple[NDArray[np.float32], Doubts]:
         """Embed labels as `embed_text` does, and say which of them are doubtful, without a warning."""
-        prompts = resolve(labels)
-        if prompts.taught:
-            package = self.package
-            return prompts.taught.for_model(package.digest, package.name, package.width), Doubts()
-        if not all(prompt.parts for prompt in prompts.prompts) and self.package.rejection is None:
-            raise ConfigError(
-                f"model {self.package.name} has no threshold for {NONE!r}; leave that label out"
-            )
-        width, scale = self.package.width, self.package.logit_scale
-        slope, offset = self.package.intensity or (0.0, 0.0)
-        denied = np.array([slope > 0 and bool(prompt.denied) for prompt in prompts.prompts])
-        parts = [
-            (prompt.denied,) if deny else prompt.parts
-            for prompt, deny in zip(prompts.prompts, denied, strict=True)
-        ]
-        # What labels would be without a negation that is not worked out: does it make a difference?
-        bare = [
-            None if deny else affirmed(prompt) for prompt, deny in zip(prompts.prompts, denied, strict=True)
-        ]
-        sentences = list(
-            dict.fromkeys([*(s for label in parts for part in label for s in part), *filter(None, bare)])
-        )
-        read = textcache.embedded(self.package, sentences, self.runtime.read, width + 2)
-        place = {sentence: at for at, sentence in enumerate(sentences)}
-        rows = dict(zip(sentences, unit(read[:, :width]), strict=True))
-        text = label_vectors(parts, rows, width)
-        text[denied] *= -1
-        unknown, cut = (
-            [any(read[place[s], column] for part in label for s in part) for label in parts]
-            for column in (width, width + 1)
-        )
-        overlooked = [
-            without is not None and float(rows[label] @ rows[without]) > OVERLOOKED
-            for label, without in zip(prompts.labels, bare, strict=True)
-        ]
-        found = doubts(prompts.labels, text, scale, unknown, cut, overlooked)
-        if denied.any():
-            text = denying_rows(text, denied, -offset / slope, scale, self.package.rejection)
-        return text, found
+        return read_labels(self.package, self.runtime.read, resolve(labels))
 
     def embed_frames(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, D) float32, not normalised.
@@ -373,12 +323,6 @@ class EmoCLIP:
         if self.package.intensity is None:
             raise ConfigError(f"model {self.package.name} has no calibrated scores; leave --scores out")
         return label_scores(clips, text, *self.package.intensity, self.package.logit_scale)
-
-    def _sampling_rate(self, video: Video, start_s: float, end_s: float | None) -> float:
-        # A short input is sampled more densely, so that it fills one clip where it has the frames.
-        known = [limit for limit in (end_s, video.duration_s) if limit is not None]
-        span = min(known) - start_s if known else math.inf
-        return sampling_rate(self.package.sample_fps, self.package.frames_per_clip, span)
 
     def _follower(self, config: FaceConfig) -> FaceFollower | None:
         return None if config.mode == "full" else FaceFollower(config)

@@ -44,24 +44,25 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
     check_folder(target, force=force)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        interrupt.check()
-        if target.exists():
-            target.rename(replaced)
-        temporary.rename(target)
-        if replaced.exists() and not whole:
-            for other in list(replaced.iterdir()):
-                if not (target / other.name).exists():
-                    other.rename(target / other.name)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except OSError as error:
-        if replaced.exists() and not target.exists():
-            replaced.rename(target)
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with new_folders([target.parent]):
+        try:
+            temporary.mkdir()
+            yield temporary
+            interrupt.check()
+            if target.exists():
+                target.rename(replaced)
+            temporary.rename(target)
+            if replaced.exists() and not whole:
+                for other in list(replaced.iterdir()):
+                    if not (target / other.name).exists():
+                        other.rename(target / other.name)
+            shutil.rmtree(replaced, ignore_errors=True)
+        except OSError as error:
+            if replaced.exists() and not target.exists():
+                replaced.rename(target)
+            raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_folder(target: Path, *, force: bool = False) -> None:
@@ -96,6 +97,24 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: this folder cannot be made ({error.strerror})") from None
+
+
+@contextmanager
+def new_folders(folders: Iterable[Path]) -> Iterator[None]:
+    """Make folders as `make_folder` does, and in the end take away what was made in vain: empty ones.
+
+    Those that lay there before stay.  Raises OutputError.
+    """
+    wanted = list(folders)
+    made = {each for folder in wanted for each in (folder, *folder.parents) if not each.exists()}
+    try:
+        for folder in wanted:
+            make_folder(folder)
+        yield
+    finally:
+        for folder in sorted(made, key=lambda each: -len(each.parts)):
+            with suppress(OSError):  # it holds something now
+                folder.rmdir()
 
 
 def write_text(target: str | Path, text: str, *, force: bool = False) -> None:

@@ -137,6 +137,16 @@ class Recording:
         end_s = inf if end_s is None else end_s
         return (frame for frame in self.frames if start_s <= frame[0] < end_s)
 
+    def seen(self, start_s: float, end_s: float | None) -> Iterator[SeenFrame]:
+        """Yield the same as frames of a video; where boxes were not kept, a square of the face's size is told."""
+        for index, (time_s, looks) in enumerate(self.between(start_s, end_s)):
+            faces = [
+                Face(item.track_id, item.box or (0.0, 0.0, item.quality.size, item.quality.size), item.score)
+                for item in looks
+            ]
+            embeddings = [item.embedding for item in looks]
+            yield SeenFrame(index, time_s, list(map(SeenFace, faces, embeddings)))
+
     def write(self, path: Path) -> None:
         """Write it as .npz: times (F,); per look its frame, track, box, score and quality; embeddings (M, D)."""
         looks = [(at, item) for at, (_, seen) in enumerate(self.frames) for item in seen]

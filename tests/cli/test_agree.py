@@ -10,6 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from emoclip.cli import main
+from emoclip.codings import DASH
 
 ROWS = "0,6.3,crying or sad\n6.3,10,worried or afraid\n10,19.685,smiling or laughing\n"
 LABELS = "crying or sad, worried or afraid, smiling or laughing"
@@ -111,6 +112,22 @@ def test_two_coders_in_one_file(capsys, tmp_path: Path):
     assert " over all " in out
 
 
+def test_options_that_nothing_read_takes_are_one_line(capsys, tmp_path: Path):
+    tables = [table(tmp_path / coder, "v.csv", ROWS) for coder in ("anna", "ben")]
+    code, out, err = run(capsys, "agree", *tables, "--tier", "Smile")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "--tier Smile: no ELAN file was read, and nothing else has tiers; leave it out" in err
+    assert run(capsys, "agree", *tables, "--fps", 25)[0] == 0
+
+
+def test_a_dash_is_explained_in_the_terminal_and_on_the_page(capsys, tmp_path: Path):
+    anna, ben = (table(tmp_path / coder, "v.csv", ROWS) for coder in ("anna", "ben"))
+    code, out, _ = run(capsys, "agree", anna, ben, "--out", tmp_path / "out")  # one video has no ICC
+    assert code == 0
+    assert " ".join(out.split()).count(" ".join(DASH.split())) == 1
+    assert DASH in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
 def test_subjects_come_from_a_table(capsys, tmp_path: Path):
     for coder in ("a", "b"):
         for number in range(4):
@@ -168,6 +185,10 @@ def test_files_of_one_name_in_several_folders_are_of_several_videos(capsys, tmp_
     )
     assert code == 0, told
     assert figures(tmp_path / "out")["videos"] == ["monday/talk", "tuesday/talk"]
+    who = table(tmp_path, "who.csv", "monday/talk.mp4,s0\ntuesday/talk.mp4,s1\n", "video,subject")
+    again = ("agree", tmp_path / "anna", tmp_path / "ben", "--end", 10, "--out", tmp_path / "out", "--force")
+    assert run(capsys, *again, "--subjects", who)[0] == 0
+    assert (figures(tmp_path / "out")["groups"], figures(tmp_path / "out")["resampled"]) == (2, "subjects")
 
 
 @pytest.mark.parametrize("order", [("anna", "ben"), ("ben", "anna")])

@@ -118,3 +118,35 @@ def test_sets(emoclip, model, tmp_path):
     wordings = ("--prompts", "names", "--prompts", "sentences")
     arguments = ("dfew", "--root", root, "--model", model, "--split", "train")
     emoclip("prompts", "compare", *arguments, *wordings, sentences=("wording",))
+
+
+@pytest.mark.parametrize(("width", "beside"), [(80, True), (60, True), (50, False), (40, False)])
+def test_labels_are_whole_in_a_narrow_terminal(monkeypatch, emoclip, capsys, media, width, beside):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys, "argv", ["emoclip", "predict", str(media / "single_face.jpg"), "--scores"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    out = capsys.readouterr().out
+    rows = re.findall(r"^ *(?:\d+ +[\d.-]+ +100% +)?([a-z]+) +[█#]* \d\.\d\d +\d\.\d\d *$", out, re.M)
+    assert sorted(rows) == ["anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"]
+    assert out.count("100% in view") == (not beside)
+    assert all(columns(line) <= width for line in out.splitlines())
+
+
+def test_figures_are_whole_in_a_narrow_terminal(monkeypatch, emoclip, capsys, tmp_path):
+    for coder in ("anna", "ben"):
+        (tmp_path / f"{coder}.csv").write_text("onset,offset,label\n1,4,smile\n5,7,frown\n", "utf-8")
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr(sys, "argv", ["emoclip", "agree", "anna.csv", "ben.csv", "--end", "9"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    smile = capsys.readouterr().out.split("\nsmile", 1)[1].splitlines()[1:7]
+    told = [
+        "kappa: 1.00",
+        "alpha: 1.00",
+        "agreement: 1.00",
+        "onset F1: 1.00",
+        "mean lag: +0.00 s",
+        "ICC(2,1): –",
+    ]
+    assert [line.strip() for line in smile] == told

@@ -98,6 +98,24 @@ def test_videos_are_watched_once_and_kept(capsys, study: Path, tmp_path: Path, m
     assert (kept / "single_face.npz").stat().st_mtime_ns == before
 
 
+def test_recordings_and_suggestions_mirror_the_folders_of_videos(
+    capsys, study: Path, tmp_path: Path, media: Path
+):
+    words = tmp_path / "words.yaml"
+    words.write_text("toothy: a smile with teeth\nflat: an unmoved face\n", "utf-8")
+    for day, name in (("monday", "single_face.mp4"), ("tuesday", "face_noface.mov")):
+        (tmp_path / "videos" / day).mkdir(parents=True)
+        (tmp_path / "videos" / day / f"talk{Path(name).suffix}").symlink_to(media / name)
+    kept, to = tmp_path / "kept", tmp_path / "to-code"
+    given = ["--recordings", kept, "--words", words, "--suggest", 4, "--suggest-to", to, "--window", 0.8]
+    assert run(capsys, study, "teach", tmp_path / "videos", *given)[0] == 0
+    talks = {Path("monday/talk"), Path("tuesday/talk")}
+    assert {path.relative_to(kept).with_suffix("") for path in kept.rglob("*.npz")} == talks
+    assert {path.relative_to(to).with_suffix("") for path in to.rglob("*.eaf")} <= talks
+    assert run(capsys, study, "watch", tmp_path / "videos", "--out", kept)[1].startswith("0 recorded")
+    assert run(capsys, study, "teach", kept, *given, "--force")[0] == 0
+
+
 def test_suggestions_do_not_replace_what_was_coded(capsys, study: Path, tmp_path: Path):
     coded = tmp_path / "to-code"
     coded.mkdir()
@@ -136,6 +154,10 @@ def test_teaching_and_suggesting_in_one_go(capsys, study: Path, tmp_path: Path):
         (["--out", "x.labels", "--codings", "v0.csv"], "only v0 has coded time"),
         (["--out", "x.labels", "--words", "absent.yaml"], "no such prompt file"),
         (["--suggest", "3", "--suggest-to", "."], "exists already"),
+        (
+            ["--out", "x.labels", "--codings", "v0.csv", "--tier", "Smile"],
+            "--tier Smile: no ELAN file was read",
+        ),
     ],
 )
 def test_bad_input_is_one_line(capsys, study: Path, tmp_path: Path, monkeypatch, options: list, told: str):

@@ -131,7 +131,9 @@ def test_a_sound_file_has_no_video_stream(timeline, tmp_path):
     ],
 )
 def test_settings_that_cannot_be_are_one_line(timeline, tmp_path, options, said):
-    fails(timeline(make_video(tmp_path / "talk.mp4"), *options), said)
+    fails(done := timeline(make_video(tmp_path / "talk.mp4"), *options), said)
+    assert "results in" not in done.stdout
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,8 @@ def test_what_cannot_be_is_one_line(monkeypatch, tmp_path, capsys, change, said)
     message = capsys.readouterr().err.strip().splitlines()
     assert len(message) == 1
     assert said in message[0]
+    # A batch that is too large is found once clips are embedded, which a next run uses.
+    assert (tmp_path / "out").exists() == ("loop.batch=99" in change)
 
 
 def test_a_missing_data_set_is_one_line(monkeypatch, tmp_path, capsys):
@@ -179,6 +181,7 @@ def test_a_missing_data_set_is_one_line(monkeypatch, tmp_path, capsys):
         == 1
     )
     assert "--root" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_leave_one_out_prints_one_table(monkeypatch, tmp_path, capsys):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from emoclip.codings.samples import CodedWindows
+from emoclip.codings.samples import CodedWindows, named
+from emoclip.errors import InputError
+from emoclip.recording import Key, Recording
 
 
 def samples(starts: list[float], length: float, coded: list[bool], features=None) -> CodedWindows:
@@ -41,3 +43,15 @@ def test_windows_are_steady_where_those_around_them_look_the_same():
     apart = samples([0, 1, 2, 3, 4, 20, 21, 22, 23, 24], 1.0, [True] * 10, looks)
     assert apart.steady == pytest.approx([1] * 10)
     assert samples([0.0], 1.0, [True]).steady == pytest.approx([1])
+
+
+def names(*ways: str) -> list[str]:
+    return list(named([Recording(way, None, Key(""), 4) for way in ways]))
+
+
+def test_videos_of_one_name_are_named_by_as_much_of_their_way_as_tells_them_apart():
+    assert names("/x/a.mp4", "b.mov", "standard input") == ["a", "b", "standard input"]
+    assert names("/x/mon/talk.mp4", "C:\\y\\tue\\talk.mp4", "/x/a.mp4") == ["mon/talk", "tue/talk", "a"]
+    assert names("/x/mon/1/talk.mp4", "/x/tue/1/talk.mp4") == ["mon/1/talk", "tue/1/talk"]
+    with pytest.raises(InputError, match=r"x/talk\.mov: another video given is called that too"):
+        names("x/talk.mov", "x/talk.mp4")

@@ -10,6 +10,7 @@ from films import WIDTH, film, films
 from packages import tiny_package
 
 from emoclip.codings import (
+    DASH,
     Mark,
     prepare_lesson,
     read_all,
@@ -18,6 +19,7 @@ from emoclip.codings import (
     write_labels,
     write_suggestions,
 )
+from emoclip.codings.teach import CURVE_DASH, card_text
 from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError, InputError
 from emoclip.prompts import NONE, resolve
@@ -371,3 +373,40 @@ def test_taught_labels_have_neither_scores_nor_a_baseline(model: EmoCLIP, writte
 
 def test_taught_is_plain_data():
     assert Taught("m", "n", ((1.0, 2.0, 3.0),), 1.0).matrix().tolist() == [[1.0, 2.0, 3.0]]
+
+
+def test_videos_and_codings_of_one_name_are_told_apart_by_their_folders(model: EmoCLIP, tmp_path: Path):
+    recordings, codings = films(model, 4)
+    plain = prepare_lesson(model, recordings, codings)
+    for at, (recording, coding) in enumerate(zip(recordings, codings, strict=True)):
+        recording.name = f"/videos/day {at}/talk.mp4"
+        codings[at] = replace(coding, video="talk", file=Path(f"/anna/day {at}/talk.csv"))
+    lesson = prepare_lesson(model, recordings, codings, subjects={"day 1/talk": "p"})
+    assert [part.video for part in lesson.samples] == [f"day {at}/talk" for at in range(4)]
+    assert [part.group for part in lesson.samples] == ["day 0/talk", "p", "day 2/talk", "day 3/talk"]
+    for part, before in zip(lesson.samples, plain.samples, strict=True):
+        np.testing.assert_array_equal(part.targets, before.targets)
+    pytest.importorskip("pympi")
+    windows = suggest_windows(prepare_lesson(model, recordings, codings[:1]).samples, lesson.words, 8)
+    media = {f"day {at}/talk": recording.name for at, recording in enumerate(recordings)}
+    written = write_suggestions(windows, lesson.labels, media, tmp_path / "to-code")
+    assert (
+        set(written)
+        == {f"{window.video}.eaf" for window in windows}
+        <= {f"day {n}/talk.eaf" for n in range(4)}
+    )
+    again, _ = read_all(tmp_path / "to-code")
+    assert {coding.video for coding in again} <= {f"{window.video}" for window in windows}
+
+
+def test_dashes_of_a_card_are_explained_under_its_tables(model: EmoCLIP):
+    recordings, codings = films(model)
+    _, _, card = teach_labels(prepare_lesson(model, recordings, codings), quiet)
+    assert "–" not in card_text("a", card)
+    card["curve"][0]["kappa"] = None
+    card["per_label"]["smirk"] = {"kappa": None, "f1": {"value": None, "ci95": None}, "lag_s": None}
+    table, curve = card_text("a", card).split("## Learning curve")
+    assert "| smirk | – | – | – |" in table
+    assert DASH in table
+    assert curve.splitlines()[4].endswith("| – |")
+    assert CURVE_DASH in curve

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from emoclip.errors import InputError
-from emoclip.prompts import NONE, Prompt, affirmed, canonical, class_prompts, description, label_sets, resolve
+from emoclip.prompts import NONE, affirmed, canonical, class_prompts, description, label_sets, resolve
 
 
 def test_sets_have_the_orders_their_data_sets_document():
@@ -84,19 +84,29 @@ def test_other_labels_deny_nothing(label):
         ("a face without anger", "a face anger"),
         ("isn't happy", "is happy"),
         ("Not sad", "sad"),
-        ("nobody knows", None),
-        ("smiling", None),
-        ("no", None),
-        ("not one who would smile at all today", None),
-        (NONE, None),
+        ("smiling but not happy", "smiling but happy"),
+        ("not one who would smile at all today", "one who would smile at all today"),
+        ("a person who cannot be happy about it", "a person who can be happy about it"),
     ],
 )
 def test_a_label_without_its_negation(label, bare):
-    assert affirmed(resolve([label, "x"]).prompts[0]) == bare
+    assert affirmed(resolve([label, "x"]).prompts[0]) == {label: bare}
 
 
-def test_a_label_with_sentences_of_its_own_is_not_read_for_negations():
-    assert affirmed(Prompt("no smile", (("closed, straight lips",),))) is None
+@pytest.mark.parametrize(
+    "label", ["nobody knows", "smiling", "no", "can't stop laughing", "cannot help it", NONE]
+)
+def test_labels_that_deny_nothing(label):
+    assert affirmed(resolve([label, "x"]).prompts[0]) == {}
+
+
+def test_negations_are_looked_for_in_every_part_and_sentence_but_not_in_our_own():
+    assert affirmed(resolve(["sad+not angry", "x"]).prompts[0]) == {"not angry": "angry"}
+    described = resolve({"calm": ["at ease", "a face that is not angry at all"], "no smile": "straight lips"})
+    found = {"a face that is not angry at all": "a face that is angry at all"}
+    assert [affirmed(prompt) for prompt in described.prompts] == [found, {}]
+    for labels in label_sets().values():
+        assert not any(map(affirmed, class_prompts(labels).prompts))
 
 
 def test_data_set_names_find_their_class():
@@ -129,6 +139,7 @@ def test_prompt_files(tmp_path, suffix):
         ("missing.yaml", "missing.yaml"),
         ("bored, not none of these", "denies nothing"),
         ("seven, bored", "'seven' is a label set"),
+        ("Seven, Eight", "'Seven' is a label set; name it alone"),
         ("mine.labels, bored", "mine.labels is a file"),
     ],
 )
@@ -161,7 +172,7 @@ def test_a_label_in_another_script_is_fine():
 
 
 def test_none_of_these_may_follow_a_set_and_has_no_sentence():
-    prompts = resolve("seven, none of these")
+    assert resolve("Seven, None of these") == (prompts := resolve("seven, none of these"))
     assert prompts.labels == [*label_sets()["seven"], NONE]
     assert prompts.prompts[-1].parts == ()
     assert resolve("smiling, none of these").prompts[-1].parts == ()

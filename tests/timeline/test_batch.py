@@ -243,6 +243,15 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(folders, settings, tmp
         list(run(plan(folders, settings()), settings(out=tmp_path / "file" / "out")))
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("change", [{"start_s": 50.0}, {"watch_only": True, "start_s": 50.0}])
+def test_no_folder_is_left_where_nothing_could_be_done(folders, settings, tmp_path, change, jobs):
+    """A setting that is refused only when the inputs are read; they lie in a folder of folders."""
+    inputs = find_inputs([str(tmp_path / "in")])
+    assert set(states(inputs, settings(**change), jobs=jobs)) == {"failed"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

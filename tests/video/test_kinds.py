@@ -624,3 +624,16 @@ def test_a_gif_cut_off_is_said_to_be_so(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     for source in (path, path.read_bytes()):
         assert "cut off?" in read(source)[1].warnings[-1]
+
+
+@pytest.mark.parametrize("said", [{}, {"duration": 0, "disposal": 2}, {"duration": 80, "disposal": 2}])
+def test_a_gifs_rate_and_length_are_those_of_its_frames(tmp_path, said):
+    path = tmp_path / "a.gif"
+    pictures = [Image.fromarray(np.roll(corners(), 9 * at, axis=1)) for at in range(5)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], **said)
+    each_s = 0.08 if said.get("duration") else 0.1  # a frame that says no delay is shown as browsers do
+    for source in (path, path.read_bytes()):
+        frames, video = read(source)
+        assert [frame.time_s for frame in frames] == pytest.approx([each_s * at for at in range(5)])
+        assert (video.fps, video.duration_s) == pytest.approx((1 / each_s, 5 * each_s))
+        assert video.warnings == []

@@ -11,6 +11,7 @@ import pytest
 from videos import noise, read, write
 
 from emoclip.errors import InputError
+from emoclip.video import sources
 from emoclip.video.inputs import expand_inputs, open_video
 from emoclip.video.sources import for_ffmpeg, is_address, limits
 
@@ -178,3 +179,27 @@ def test_addresses_of_other_kinds_are_refused_as_they_were_given(name):
         InputError, match=f"{name}: no such file, and addresses of {name.split(':')[0]}:// are not read"
     ):
         open_video(source)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_pipe_that_nobody_writes_to_is_told_of_once(clip, tmp_path, monkeypatch, waits):
+    monkeypatch.setattr(sources, "SILENCE_S", 0.0 if waits else 600.0)
+    said, told = [], threading.Event()
+    monkeypatch.setattr(sources.warnings, "warn", lambda line: (said.append(line), told.set()))
+    pipe = tmp_path / "pipe.ts"
+    os.mkfifo(pipe)
+
+    def feed():
+        if waits:
+            told.wait(timeout=60)
+        with open(pipe, "wb") as end:
+            end.write(stream)
+
+    stream = write(tmp_path / "clip.ts", noise(5), codec="mpeg2video").read_bytes()
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    assert len(read(pipe)[0]) == 5
+    feeder.join()
+    line = f"{pipe}: nothing comes through this pipe; waiting until a program writes to it (Ctrl-C stops)"
+    assert said == [line] * waits

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from emoclip.cli.console import fail, needs_stdout, say, stdout_console, warn
+from emoclip.cli.console import fail, needs_stdout, print_table, say, stdout_console, warn
 from emoclip.files import check_folder
 
 if TYPE_CHECKING:
@@ -126,6 +126,13 @@ def read_sources(
         for line in wrong:
             warn(line)
             failed = True
+    endings = {coding.file.suffix.casefold() for _, found in sources for coding in found}
+    if tiers and ".eaf" not in endings:
+        fail(
+            f"--tier {tiers[0]}: no ELAN file was read, and nothing else has tiers; leave it out, or name .eaf files"
+        )
+    if fps and not endings & {".csv", ".tsv", ".txt"}:
+        fail(f"--fps {fps:g}: no table was read, and all else has times in seconds; leave it out")
     return sources, failed
 
 
@@ -139,21 +146,24 @@ def read_names(same: list[str]) -> dict[str, str]:
 
 
 def read_subjects(path: Path | None) -> dict[str, str]:
-    """Read video -> subject from a CSV."""
+    """Read video -> subject from a CSV; a video in a sub-folder is found by its way and by its name alone."""
     if path is None:
         return {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
-        return {Path(row["video"]).stem: row["subject"] for row in rows if row["subject"]}
-    except (OSError, UnicodeDecodeError, KeyError, TypeError, csv.Error):
+        ways = {
+            Path(row["video"]).with_suffix("").as_posix(): row["subject"] for row in rows if row["subject"]
+        }
+        return {Path(way).name: subject for way, subject in ways.items()} | ways
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         fail(f"{path}: not a readable CSV with the columns video and subject")
 
 
 def _show(agreement) -> None:  # type: ignore[no-untyped-def]
     from rich.table import Table
 
-    from emoclip.codings import shown_figure
+    from emoclip.codings import DASH, shown_figure
 
     table = Table(title=" and ".join(agreement.pairing.raters), title_justify="left")
     for name in ("label", "kappa", "alpha", "agreement", "onset F1", "mean lag", "ICC(2,1)"):
@@ -166,4 +176,6 @@ def _show(agreement) -> None:  # type: ignore[no-untyped-def]
         lag = "–" if onsets["lag_s"] is None else f"{onsets['lag_s']:+.2f} s"
         icc = shown_figure(figures["seconds"]["icc2"])
         table.add_row(label, *time, shown_figure(onsets["f1"]), lag, icc)
-    stdout_console().print(table)
+    print_table(table)
+    if any(cell == "–" for column in table.columns for cell in column.cells):
+        stdout_console().print(DASH)

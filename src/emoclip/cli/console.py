@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+WIDEST = 10_000  # columns that no table takes
+
 
 def fail(message: str, *, code: int = 1) -> NoReturn:
     """Print one line on stderr and stop with `code`."""
@@ -69,6 +71,22 @@ def table(*names: str, figures: Sequence[str] = (), title: str = "", gap: int = 
     for name in figures:
         made.add_column(name, justify="right", overflow="fold")
     return made
+
+
+def print_table(made: "Table") -> None:
+    """Print a table on stdout; where that is so narrow that words would be broken, a block of lines for each row."""
+    from rich.measure import Measurement
+
+    console = stdout_console()
+    if Measurement.get(console, console.options.update(max_width=WIDEST), made).minimum <= console.width:
+        console.print(made)
+        return
+    console.print(made.title or "")
+    for first, *rest in zip(*(column.cells for column in made.columns), strict=True):
+        console.print(first)
+        for column, cell in zip(made.columns[1:], rest, strict=True):
+            if cell:
+                console.print(f"  {column.header}: {cell}")
 
 
 def emit(text: str) -> None:

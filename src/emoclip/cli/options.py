@@ -96,7 +96,7 @@ BaselineOption = Annotated[
     typer.Option(
         "--baseline",
         metavar="VIDEO|START-END|auto",
-        help="The person's own resting face, taken out first: a video of it, seconds of the input, or auto.",
+        help="The person's own resting face, taken out first: a video or recording, seconds of the input, or auto.",
         show_default=False,
     ),
 ]

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,15 +37,17 @@ from emoclip.cli.options import (
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from rich.table import Table
 
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
     from emoclip.prompts import PromptSet
-    from emoclip.results import Classification
+    from emoclip.results import Classification, FaceResult
     from emoclip.timeline import Baseline
 
 LONGEST_BAR, SHORTEST_BAR = 30, 8  # characters
 LEAST_WIDTH = 40  # columns of a terminal that all of a table's lines fit
+LEAST_LABEL = 16  # columns that a longer label has at least beside its face
 
 
 def predict(
@@ -180,8 +182,8 @@ def _classify(
     task = bars.add_task(Path(source).name, total=None)
     try:
         with open_video(source, start_s=start, end_s=end, fps=fps) as video:
-            known = [limit for limit in (end, video.duration_s) if limit is not None]
-            bars.update(task, total=max(min(known) - start, 0.01) if known else None)
+            span_s = video.span_s(start, end)
+            bars.update(task, total=None if span_s is None else max(span_s, 0.01))
             return model.classify(
                 video,
                 prompts,
@@ -201,8 +203,6 @@ def _classify(
 
 
 def _print(results: "list[Classification]") -> None:
-    from rich.text import Text
-
     console = stdout_console()
     for result in results:
         if result.status == "error":
@@ -211,40 +211,50 @@ def _print(results: "list[Classification]") -> None:
         if result.status == "no_face":
             console.print("  no face found (if the frames are face crops already, pass --faces full)\n")
             continue
-        scored = result.faces[0].scores is not None
-        faces = table("face", "seconds", "in view", "label", "probability", *["score"] * scored)
-        faces.columns[4].no_wrap = console.width >= LEAST_WIDTH
-        width = _bar_width(result, console.width - 7 * scored)
-        for face in result.faces:
-            ranked = sorted(face.probs.items(), key=lambda item: -item[1])
-            for at, (label, share) in enumerate(ranked):
-                cells: list[Any] = [
-                    f"{face.track_id}",
-                    f"{face.start_s:.1f}-{face.end_s:.1f}",
-                    f"{face.coverage:.0%}",
-                ]
-                style = "bold" if label == face.top else ""
-                blocks = Text(bar(share, width), style="green" if label == face.top else "bright_black")
-                faces.add_row(
-                    *(cells if at == 0 else [""] * 3),
-                    shown(label, style),
-                    blocks.append(f" {share:.2f}", style=style),
-                    *([_score((face.scores or {}).get(label))] if scored else []),
-                )
-        console.print(faces)
+        width, beside = _layout(result, console.width)
+        for face in [] if beside else result.faces:
+            at = f"{face.start_s:.1f}-{face.end_s:.1f} s"
+            console.print(f"face {face.track_id}  {at}  {face.coverage:.0%} in view")
+            console.print(_table([face], width, beside, console.width))
+        if beside:
+            console.print(_table(result.faces, width, beside, console.width))
         console.print()
 
 
-def _bar_width(result: "Classification", columns: int) -> int:
-    """How long bars may be so that they stand in one line beside the longest label, or most of it."""
+def _layout(result: "Classification", columns: int) -> tuple[int, bool]:
+    """How long bars are, and whether faces stand beside their labels, or above where labels would be squeezed."""
     from rich.cells import cell_len
 
     labels = max(cell_len(visible(label)) for label in result.labels)
     seconds = max(len(f"{face.start_s:.1f}-{face.end_s:.1f}") for face in result.faces)
-    others = (
-        sum(len(name) + 2 for name in ("face", "in view")) + max(seconds, len("seconds")) + 2 + len(" 0.00")
-    )
-    return min(LONGEST_BAR, max(SHORTEST_BAR, columns - others - labels - 2))
+    faces = sum(len(name) + 2 for name in ("face", "in view")) + max(seconds, len("seconds")) + 2
+    left = columns - len(" 0.00") - (7 if result.faces[0].scores is not None else 0)
+    beside = left - faces - SHORTEST_BAR - 2 >= min(labels, LEAST_LABEL)
+    left -= faces if beside else 0
+    return min(LONGEST_BAR, max(SHORTEST_BAR, left - labels - 2)), beside
+
+
+def _table(faces: "list[FaceResult]", width: int, beside: bool, columns: int) -> "Table":
+    """The labels of faces, likeliest first, with bars of up to `width`."""
+    from rich.text import Text
+
+    names = ["face", "seconds", "in view"] if beside else []
+    scored = faces[0].scores is not None
+    made = table(*names, "label", "probability", *["score"] * scored)
+    made.columns[len(names) + 1].no_wrap = columns >= LEAST_WIDTH
+    for face in faces:
+        ranked = sorted(face.probs.items(), key=lambda item: -item[1])
+        cells = [f"{face.track_id}", f"{face.start_s:.1f}-{face.end_s:.1f}", f"{face.coverage:.0%}"]
+        for at, (label, share) in enumerate(ranked):
+            style = "bold" if label == face.top else ""
+            blocks = Text(bar(share, width), style="green" if label == face.top else "bright_black")
+            made.add_row(
+                *(cells[: len(names)] if at == 0 else [""] * len(names)),
+                shown(label, style),
+                blocks.append(f" {share:.2f}", style=style),
+                *([_score((face.scores or {}).get(label))] if scored else []),
+            )
+    return made
 
 
 def _score(score: float | None) -> str:

@@ -134,31 +134,33 @@ def teach(
 
 
 def _recordings(model: "EmoCLIP", videos: list[str], folder: Path) -> "tuple[dict[str, Recording], bool]":
-    """Read recordings, and watch videos of which none is kept."""
-    from emoclip.codings import video_stem
+    """Read recordings, and watch videos of which none is kept; by the names of the videos."""
+    from emoclip.codings import named_videos
     from emoclip.config import FaceConfig, WindowConfig
-    from emoclip.errors import EmoclipError, InputError
+    from emoclip.errors import EmoclipError
     from emoclip.recording import Recording, Shelf, is_recording
-    from emoclip.timeline import recorded
-    from emoclip.video import expand_inputs
+    from emoclip.timeline import Settings, plan, recorded
+    from emoclip.video import find_inputs
 
     shelf, faces = Shelf(folder), FaceConfig(mode="all")
-    found: dict[str, Recording] = {}
+    found: list[Recording] = []
     failed = False
-    sources = list(expand_inputs(videos))
+    inputs = find_inputs(videos, say=warn)
+    unseen = [item for item in inputs if not is_recording(item.source)]
+    sources: list[tuple[str | int, str]] = [(item.source, "") for item in inputs if item not in unseen]
+    sources += [(item.source, item.name) for item in plan(unseen, Settings(out=folder, formats=("npz",)))]
     with progress_bars() as bars:
         bar = bars.add_task("watching", total=float(len(sources)))
-        for done, source in enumerate(sources):
+        for done, (source, name) in enumerate(sources):
 
             def told(spent_s: float, of_s: float | None, done: int = done) -> None:
                 bars.update(bar, completed=done + (spent_s / of_s if of_s else 0.0))
 
             try:
-                if is_recording(source):
-                    recording = Recording.read(Path(source), model=model.package.seen_by)
+                if not name:
+                    found.append(Recording.read(Path(str(source)), model=model.package.seen_by))
                 else:
-                    bars.update(bar, completed=done, description=f"watching {Path(source).name}")
-                    name = Path(source).stem
+                    bars.update(bar, completed=done, description=f"watching {name}")
                     recording, _ = recorded(
                         model,
                         source,
@@ -168,17 +170,14 @@ def _recordings(model: "EmoCLIP", videos: list[str], folder: Path) -> "tuple[dic
                         window_s=WindowConfig.length_s,
                         progress=told,
                     )
-                video = video_stem(recording)
-                if video in found:
-                    raise InputError(f"{source}: another video given is called {video} too; leave one out")
-                found[video] = recording
+                    found.append(recording)
             except EmoclipError as error:
                 warn(str(error))
                 failed = True
             bars.update(bar, completed=done + 1)
     if not found:
         fail("no video or recording could be read")
-    return found, failed
+    return named_videos(found), failed
 
 
 def _suggest(
@@ -201,14 +200,17 @@ def _suggest(
 
 
 def _show(card: "dict[str, Any]") -> None:
-    from emoclip.codings import shown_figure
+    from emoclip.codings import DASH, shown_figure
 
     say(
         f"{card['minutes']:.1f} minutes coded in {card['groups']} {card['left_out']}; on those left out, kappa with "
         f"the coders {shown_figure(card['kappa'])}, of the words alone {shown_figure(card['kappa_words'])}, "
         f"gained {shown_figure(card['gain'])}"
     )
-    for label, found in card["per_label"].items():
-        say(f"  {label}: kappa {shown_figure(found['kappa']) if found['kappa'] else '–'}")
+    kappas = {label: found["kappa"] or {"value": None} for label, found in card["per_label"].items()}
+    for label, kappa in kappas.items():
+        say(f"  {label}: kappa {shown_figure(kappa)}")
+    if any(kappa["value"] is None for kappa in [card["kappa"], card["kappa_words"], *kappas.values()]):
+        say(DASH)
     if card["next"]:
         say(f"ten more minutes of coding are likely to bring {card['next']['kappa']:+.2f} of kappa")

@@ -275,4 +275,5 @@ def _tell(outcomes: "list[InputOutcome]", settings: "Settings") -> None:
     }
     summary = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     skipped = " (results there already)" if counts["skipped"] else ""
-    say(f"{summary}{skipped}; results in {settings.out}")
+    where = f"; results in {settings.out}" if counts["done"] or counts["skipped"] else ""
+    say(f"{summary}{skipped}{where}")

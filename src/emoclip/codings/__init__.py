@@ -3,11 +3,12 @@
 from emoclip.codings import report as agreement_report
 from emoclip.codings.agreement import Agreement, AgreementConfig, measure
 from emoclip.codings.coding import ANYONE, Coding, Mark
+from emoclip.codings.methods import DASH
 from emoclip.codings.methods import figure as shown_figure
 from emoclip.codings.methods import paragraph as methods_paragraph
 from emoclip.codings.pairing import Pairing, Rater, pair, raters
 from emoclip.codings.read import read, read_all
-from emoclip.codings.samples import stem as video_stem
+from emoclip.codings.samples import named as named_videos
 from emoclip.codings.suggest import suggest as suggest_windows
 from emoclip.codings.suggest import write as write_suggestions
 from emoclip.codings.teach import Lesson
@@ -17,6 +18,7 @@ from emoclip.codings.teach import write as write_labels
 
 __all__ = [
     "ANYONE",
+    "DASH",
     "Agreement",
     "AgreementConfig",
     "Coding",
@@ -27,6 +29,7 @@ __all__ = [
     "agreement_report",
     "measure",
     "methods_paragraph",
+    "named_videos",
     "pair",
     "prepare_lesson",
     "raters",
@@ -35,7 +38,6 @@ __all__ = [
     "shown_figure",
     "suggest_windows",
     "teach_labels",
-    "video_stem",
     "write_labels",
     "write_suggestions",
 ]

@@ -13,6 +13,11 @@ REFERENCES = {
     "limits": "Bland and Altman (1986, The Lancet 327, 307-310)",
 }
 
+DASH = (
+    "–: not defined. Kappa and alpha need time in which more than one thing was said, F1 an event, a lag a pair of "
+    "events, ICC and differences two videos or faces (and ICC seconds that differ); a point event takes no time."
+)
+
 
 def paragraph(agreement: Agreement) -> str:
     """Return the methods and the main figures in words: settings, numbers, version, references."""

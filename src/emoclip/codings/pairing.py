@@ -59,11 +59,11 @@ def raters(sources: Sequence[Source]) -> list[Rater]:
     Raises InputError if there is only one.
     """
     found: list[tuple[str, Path, dict[str, Coding]]] = []
-    mirrored = {coding.video for _, codings in sources for coding in codings if "/" in coding.video}
+    videos = {coding.video for _, codings in sources for coding in codings}
     for path, codings in sources:
         by_coder: dict[str, dict[str, Coding]] = {}
         for coding in codings:
-            by_coder.setdefault(coding.coder, {})[_mirrored(coding, mirrored)] = coding
+            by_coder.setdefault(coding.coder, {})[mirrored(coding, videos)] = coding
         found += [(coder or path.stem or str(path), path, of) for coder, of in by_coder.items()]
     if len(found) < 2:
         names = f"only {found[0][0]} coded {found[0][1]}" if found else "nothing was coded"
@@ -79,10 +79,10 @@ def raters(sources: Sequence[Source]) -> list[Rater]:
     return [Rater(name, of) for name, (_, _, of) in zip(named, found, strict=True)]
 
 
-def _mirrored(coding: Coding, videos: set[str]) -> str:
-    """Return the coding's video, as another source calls it that has several of that name in sub-folders."""
+def mirrored(coding: Coding, videos: Iterable[str]) -> str:
+    """Return the coding's video, as `videos` name it if they have several of that name in sub-folders."""
     lies = f"/{(coding.file.parent / coding.video).as_posix()}"
-    return next((video for video in sorted(videos) if lies.endswith(f"/{video}")), coding.video)
+    return next((v for v in sorted(videos) if "/" in v and lies.endswith(f"/{v}")), coding.video)
 
 
 def pair(

@@ -8,7 +8,7 @@ from typing import Any
 
 from emoclip.codings.agreement import Agreement
 from emoclip.codings.coding import ANYONE
-from emoclip.codings.methods import figure
+from emoclip.codings.methods import DASH, figure
 from emoclip.codings.methods import paragraph as methods
 from emoclip.codings.pairing import Unit
 from emoclip.drawing import PALETTE, clock, page
@@ -53,6 +53,7 @@ def write(agreement: Agreement, folder: Path, *, force: bool = False) -> list[st
 def report(agreement: Agreement) -> str:
     """Return the page as HTML."""
     pairing = agreement.pairing
+    labels = _labels(agreement)
     return page(
         "agreement.html",
         raters=list(pairing.raters),
@@ -68,7 +69,8 @@ def report(agreement: Agreement) -> str:
         tolerance=f"{agreement.settings.tolerance_s:g}",
         shares_of=[f"share of {name}" for name in pairing.raters],
         means_of=[f"mean of {name}" for name in pairing.raters],
-        labels=_labels(agreement),
+        labels=labels,
+        dash=DASH if any("–" in row for rows in labels.values() for row in rows) else "",
         confusion=_confusion(agreement),
         legend=[(label, _colour(at)) for at, label in enumerate(pairing.labels)],
         strips=[_strip(agreement, unit) for unit in pairing.units],

@@ -100,6 +100,24 @@ def stem(recording: Recording) -> str:
     return Path(recording.name.replace("\\", "/")).stem
 
 
+def named(recordings: Sequence[Recording]) -> dict[str, Recording]:
+    """Name recordings by `stem`; where several share one, by how they lie in their folders, `monday/talk`.
+
+    Raises InputError for two that nothing tells apart.
+    """
+    ways = [
+        (*Path(recording.name.replace("\\", "/")).parts[:-1], stem(recording)) for recording in recordings
+    ]
+    found: dict[str, Recording] = {}
+    for way, recording in zip(ways, recordings, strict=True):
+        alike = [other for other in ways if other[-1] == way[-1]]
+        depth = next((n for n in range(1, len(way) + 1) if sum(o[-n:] == way[-n:] for o in alike) == 1), 0)
+        if not depth:
+            raise InputError(f"{recording.name}: another video given is called that too; leave one out")
+        found["/".join(way[-depth:])] = recording
+    return found
+
+
 def windows(model: EmoCLIP, recording: Recording, config: WindowConfig, track: str = ANYONE) -> CodedWindows:
     """Cut a recording as a timeline does, and embed what can be read.  track: `anyone` is the largest face."""
     faces = FaceConfig(mode="largest" if track == ANYONE else "all")
@@ -141,8 +159,7 @@ def lessons(
     cannot be of its recording.
     """
     found = []
-    for recording in recordings:
-        video = stem(recording)
+    for video, recording in named(recordings).items():
         about = [_checked(coding, recording) for coding in codings if coding.video == video]
         tracks = sorted({mark.track for coding in about for mark in coding.marks}) or [ANYONE]
         known = {f"track {item.track_id}" for _, looks in recording.frames for item in looks} | {ANYONE}
@@ -160,7 +177,9 @@ def lessons(
             targets = np.reshape([target for target, _ in said], (len(said), len(labels)))
             clear = np.array([share for _, share in said], np.float64)
             theirs = tuple(_marked_only(coding) for coding in mine) if skip_gaps else tuple(mine)
-            found.append(replace(samples, targets=targets, clear=clear, group=group, codings=theirs))
+            found.append(
+                replace(samples, video=video, targets=targets, clear=clear, group=group, codings=theirs)
+            )
     return found
 
 

@@ -123,8 +123,9 @@ def write(
     with atomic_folder(folder, force=force) as part:
         for video in sorted({item.video for item in windows}):
             mine = [item for item in windows if item.video == video]
+            (part / video).parent.mkdir(parents=True, exist_ok=True)
             _write_eaf(part / f"{video}.eaf", mine, labels, media[video], beside=folder / f"{video}.eaf")
-        return sorted(file.name for file in part.iterdir())
+        return sorted(file.relative_to(part).as_posix() for file in part.rglob("*.eaf"))
 
 
 def _write_eaf(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import numpy as np
 from emoclip import __version__
 from emoclip.codings.coding import Coding
 from emoclip.codings.learn import from_words
-from emoclip.codings.methods import figure
-from emoclip.codings.pairing import plain_label
-from emoclip.codings.samples import CodedWindows, lessons, stem
+from emoclip.codings.methods import DASH, figure
+from emoclip.codings.pairing import mirrored, plain_label
+from emoclip.codings.samples import CodedWindows, lessons, named
 from emoclip.codings.statistics import Floats
 from emoclip.codings.validate import Validation, fit, minutes, validate
 from emoclip.config import Progress, WindowConfig
@@ -24,6 +24,11 @@ from emoclip.files import sha256, write_text
 from emoclip.prompts import NONE, PromptSet, Taught, resolve, templated
 from emoclip.prompts.taught import to_json
 from emoclip.recording import Recording
+
+CURVE_DASH = (
+    "–: not defined, since the other videos, on which kappa is taken, hold one label alone in some draw, and nothing "
+    "else is read in them."
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ def prepare(
     sentences: what describes a label, if its name does not.  window_s: of a reading; None: half of what a mark lasts
     at the median, between half a second and two.  Raises InputError where nothing can be learnt.
     """
-    videos = [stem(recording) for recording in recordings]
+    videos = list(named(recordings))
+    codings = [replace(coding, video=mirrored(coding, videos)) for coding in codings]
     for recording in recordings:
         if recording.key.model != model.package.seen_by:
             raise InputError(
@@ -167,8 +173,11 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
         lines.append(
             f"| {label} | {figure(found['kappa']) if found['kappa'] else '–'} | {figure(found['f1'])} | {lag} |"
         )
+    lines += ["", DASH] * any("| – |" in line for line in lines)
     lines += ["", "## Learning curve", "", "| videos | minutes coded | kappa |", "|---|---|---|"]
     lines += [f"| {p['videos']} | {p['minutes']:.1f} | {_score(p['kappa'])} |" for p in card["curve"]]
+    if any(p["kappa"] is None for p in card["curve"]):
+        lines += ["", CURVE_DASH]
     if card["next"]:
         lines += ["", f"Ten more minutes are likely to bring {card['next']['kappa']:+.2f} of kappa."]
     people = card["people"]

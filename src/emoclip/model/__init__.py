@@ -4,6 +4,7 @@ from emoclip.model.cpu import cores, processor
 from emoclip.model.execution import Precision, openvino_lack
 from emoclip.model.fields import Fields, shown
 from emoclip.model.hub import load
+from emoclip.model.labels import read_labels
 from emoclip.model.onnxfile import FLOAT, Value
 from emoclip.model.package import Package, cache_folder, check_values
 from emoclip.model.pixels import PixelSpec, check_crops, prepare
@@ -50,6 +51,7 @@ __all__ = [
     "paper_window",
     "prepare",
     "processor",
+    "read_labels",
     "sampling_rate",
     "seal",
     "shown",

@@ -47,15 +47,15 @@ class Doubts:
         told: list[tuple[Sequence[str] | Sequence[tuple[str, ...]], str]] = [
             (
                 self.close,
-                "are near synonyms to the model and split the probability; add theirs up, or leave some out",
+                "{} are near synonyms to the model and split the probability; add theirs up, or leave some out",
             ),
             (
                 self.overlooked,
-                "mean the same to the model without their negation; say what the face shows, or type 'not ...' "
-                "as a label of its own to a model with calibrated scores",
+                "the model overlooks the negation in {}; say what the face shows instead, or make 'not ...' a whole "
+                "label, which is worked out where a model has calibrated scores",
             ),
         ]
-        return [f"labels: {_names(labels)} {what}" for labels, what in told if labels]
+        return [f"labels: {what.format(_names(labels))}" for labels, what in told if labels]
 
     def tell(self, *, strict: bool = False) -> None:
         """Issue a LabelWarning per line.  Raises InputError with all faults if `strict`."""

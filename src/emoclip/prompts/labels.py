@@ -26,7 +26,9 @@ NONE = "none of these"
 WORDS = 6  # a longer label is a sentence of its own
 _PROMPT_FILE = re.compile(r"\.(ya?ml|json)$", re.IGNORECASE)
 _DENIED = re.compile(r"not\s+(?!not\b)(\S.*)", re.IGNORECASE)  # twice is not worked out
-_NEGATION = re.compile(r"\b(?:not|no|never|without)\s+|n['\u2019]t\b", re.IGNORECASE)
+_NEGATION = re.compile(  # "can't stop laughing" denies nothing
+    r"\b(?:not|no|never|without)\s+|(?:n['\u2019]t|(?<=\bcan)not)\b(?!\s+(?:stop|help)\b)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -175,17 +177,18 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
         raise InputError("labels: every label must be text; quote numbers and yes/no in a prompt file")
     stripped = [label.strip() for label in labels]
     for label in stripped if len(stripped) > 1 else []:
-        if label in _assets()["sets"]:
-            raise InputError(f"labels: {label!r} is a label set; name it alone, or with {NONE!r}")
+        if label.casefold() in _assets()["sets"]:
+            raise InputError(
+                f"labels: {label!r} is a label set; name it alone, or with {NONE!r}, or spell its labels out"
+            )
         if _PROMPT_FILE.search(label) or taught_labels.is_taught(label):
             raise InputError(f"labels: {label} is a file of labels; name it alone")
     return PromptSet(tuple(_typed(label) for label in stripped if label))
 
 
 def _set_name(labels: str) -> str | None:
-    name, _, rest = labels.partition(",")
-    fits = name.strip() in _assets()["sets"] and rest.strip().casefold() in ("", NONE)
-    return name.strip() if fits else None
+    name, rest = (part.strip().casefold() for part in labels.partition(",")[::2])
+    return name if name in _assets()["sets"] and rest in ("", NONE) else None
 
 
 def class_prompts(labels: Sequence[str]) -> PromptSet:
@@ -234,15 +237,17 @@ def _typed(label: str) -> Prompt:
     return Prompt(label, parts, templated(denied[1]) if denied else ())
 
 
-def affirmed(prompt: Prompt) -> str | None:
-    """Return a short label without its negation ("no smile": "smile"); None where nothing is denied.
+def affirmed(prompt: Prompt) -> dict[str, str]:
+    """Return the sentences in which something is denied, each with what it says without that ("no smile": "smile").
 
-    Only of a label that is read as it was typed, and not of one whose sentences stand in a file.
+    Of words that are read in templates too, the words alone.  Our own sentences of classes are none of the user's.
     """
-    if len(prompt.label.split()) > WORDS or (prompt.label,) not in [part[:1] for part in prompt.parts]:
-        return None
-    bare = _NEGATION.sub("", prompt.label).strip()
-    return bare if bare and bare != prompt.label else None
+    ours = map(tuple, _assets()["descriptions"].values())
+    worded = [
+        part[:1] if part == templated(part[0]) else part for part in prompt.parts if part not in {*ours}
+    ]
+    bare = {sentence: _NEGATION.sub("", sentence).strip() for part in worded for sentence in part}
+    return {sentence: without for sentence, without in bare.items() if without not in ("", sentence)}
 
 
 def _parts(label: str, sentences: Any) -> tuple[tuple[str, ...], ...]:

@@ -7,7 +7,7 @@ from emoclip.timeline.outputs import InputOutcome, open_stream
 from emoclip.timeline.plan import Settings, plan
 from emoclip.timeline.segments import find_segments
 from emoclip.timeline.stream import TimelineStream
-from emoclip.timeline.watching import looks, record, recorded
+from emoclip.timeline.watching import clip_rate, looks, record, recorded
 from emoclip.timeline.windows import cut
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Rest",
     "Settings",
     "TimelineStream",
+    "clip_rate",
     "cut",
     "find_segments",
     "json_line",

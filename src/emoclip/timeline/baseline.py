@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from emoclip.errors import ConfigError, InputError
 from emoclip.model import unit
 from emoclip.prompts import resolve
 from emoclip.recording import Recording, is_recording
-from emoclip.timeline.watching import Model
-from emoclip.video import Video, is_address
+from emoclip.seeing import Person, by_person
+from emoclip.timeline.watching import Model, clip_rate
+from emoclip.video import Video, is_address, is_pipe, open_video
 
 Vectors = NDArray[np.float32]
 AUTO_SHARE = (
@@ -23,6 +25,7 @@ AUTO_SHARE = (
 # How much of what sets a resting face apart is taken out.  Of 0, 1/4, 1/2, 3/4 and 1 the quarter brings probabilities
 # nearest to people's votes, on one half of the people of benchmarks/baseline.py; all of it does worse than nothing.
 STRENGTH = 0.25
+ROUNDED_S = 0.1  # a stretch typed as so much longer than there is was only rounded
 
 
 @dataclass(frozen=True)
@@ -60,28 +63,34 @@ class Rest:
     Raises ConfigError if the model's package does not say how people look at rest, InputError where no face is seen.
     """
 
-    def __init__(self, model: Model, source: Any, baseline: Baseline, config: FaceConfig) -> None:
+    def __init__(
+        self, model: Model, source: Any, baseline: Baseline, config: FaceConfig, *, fps: float = 25.0
+    ) -> None:
         if model.package.resting is None:
             raise ConfigError(f"model {model.package.name} knows no usual resting face; leave --baseline out")
         self.usual = model.package.resting
         self.found: Vectors | None = None
+        self.notes: list[str] = []  # of a stretch that is there only in part
         if baseline.auto:
             eight = resolve("eight")
             self.neutral = model.embed_text(eight)[eight.labels.index("neutral")]
             return
-        of = baseline.source
-        if of is None:
-            of = source.name if isinstance(source, Video) else source
-        if isinstance(of, int) or (isinstance(of, str) and (of == "-" or is_address(of))):
+        of: Any = source if baseline.source is None else baseline.source
+        once = False
+        if isinstance(of, Video):
+            of, once, fps = of.name, of.blocking, of.fps
+        named = isinstance(of, (str, Path))
+        if once or isinstance(of, int) or (named and (str(of) == "-" or is_address(str(of)) or is_pipe(of))):
             raise InputError(f"baseline: {of!r} can be read only once; name a video of the person at rest")
-        if is_recording(of) or isinstance(of, Recording):
-            raise InputError(
-                "baseline: a recording can be asked for auto only; or name a video of the person at rest"
-            )
-        found = model.largest_clip(of, config, baseline.start_s, baseline.end_s)
-        if found is None:
-            raise InputError(f"baseline {of}: no face is seen in it; name a file or a stretch that shows one")
-        self.found = found
+        stretch = "" if baseline.end_s is None else f" {baseline.start_s:g}-{baseline.end_s:g}"
+        try:
+            people, first_s, last_s = _people(model, of, baseline, config, fps)
+        except InputError as error:
+            raise InputError(f"baseline{stretch}: {error}") from None
+        self.found = model.embed_clips([np.stack(people[0].embeddings)])[0]
+        if baseline.end_s and (baseline.start_s < first_s - ROUNDED_S or baseline.end_s > last_s + ROUNDED_S):
+            first_s, last_s = max(first_s, baseline.start_s), min(last_s, baseline.end_s)
+            self.notes.append(f"baseline{stretch}: only {first_s:.2f} to {last_s:.2f} s of it are there")
 
     def per_track(self, seen: Mapping[int, Sequence[Vectors]]) -> dict[int, Vectors]:
         """Return the resting face of each track, of all (T, D) frames that were seen of it."""
@@ -99,3 +108,30 @@ class Rest:
     def taken_out(self, clips: Vectors, rest: Vectors) -> Vectors:
         """Move clips (..., D), unit rows, by part of what sets a resting face (D,) apart from the usual; unit rows."""
         return unit(clips - STRENGTH * (rest - self.usual))
+
+
+def _people(
+    model: Model, of: Any, baseline: Baseline, config: FaceConfig, fps: float
+) -> tuple[list[Person], float, float]:
+    """Who is seen in the stretch, the most prominent first, and from when to when there is anything to be seen."""
+    start_s, end_s = baseline.start_s, baseline.end_s
+    name = of.name if isinstance(of, Recording) else of
+    if is_recording(of):
+        of = Recording.read(Path(of), model=model.package.seen_by)
+    if isinstance(of, Recording):
+        first_s, last_s = (of.frames[0][0], of.frames[-1][0]) if of.frames else (0.0, 0.0)
+        people, count = by_person(of.seen(start_s, end_s))
+        if not count:
+            raise InputError(
+                f"{name}: only {first_s:.2f} to {last_s:.2f} s were recorded; name seconds of those"
+            )
+    else:
+        with open_video(of, start_s=start_s, end_s=end_s, fps=fps) as video:
+            times = [start_s]
+            rate = clip_rate(model, video, start_s, end_s)
+            people, _ = by_person(model.watch(video, config, rate), times.append)
+            known_s = video.duration_s
+            first_s, last_s = 0.0, times[-1] + 1 / video.fps if known_s is None else known_s
+    if not people:
+        raise InputError(f"{name}: no face is seen in it; name a file or a stretch that shows one")
+    return people, first_s, last_s

@@ -12,9 +12,9 @@ from typing import Any
 
 from emoclip.config import Progress
 from emoclip.errors import LabelWarning
-from emoclip.files import make_folder
+from emoclip.files import new_folders
 from emoclip.timeline.outputs import InputOutcome, attempt
-from emoclip.timeline.plan import Input, Settings
+from emoclip.timeline.plan import Input, Settings, targets
 from emoclip.timeline.watching import Model
 
 Loader = Callable[..., Model]  # EmoCLIP.load
@@ -37,11 +37,17 @@ def run(
     model = _load(load, settings, settings.threads)
     if not settings.watch_only:
         model.embed_text(settings.prompts, strict=settings.strict)
-    make_folder(settings.out)
-    if jobs < 2 or len(inputs) < 2:
-        for place, item in enumerate(inputs):
-            yield attempt(model, item, settings, _from(place, progress))
-        return
+    with new_folders({settings.out, *(targets(item, settings)[0].parent for item in inputs)}):
+        if jobs < 2 or len(inputs) < 2:
+            for place, item in enumerate(inputs):
+                yield attempt(model, item, settings, _from(place, progress))
+        else:
+            yield from _at_once(inputs, settings, load, jobs, progress)
+
+
+def _at_once(
+    inputs: Sequence[Input], settings: Settings, load: Loader, jobs: int, progress: Progress | None
+) -> Iterator[InputOutcome]:
     shares = get_context("spawn").Array("d", len(inputs), lock=False)
     left = dict(enumerate(inputs))
     yield from _pool(left, settings, load, min(jobs, len(inputs)), shares, progress)

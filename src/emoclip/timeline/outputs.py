@@ -11,7 +11,7 @@ from typing import Literal
 from emoclip import interrupt
 from emoclip.config import Progress
 from emoclip.errors import in_one_line
-from emoclip.files import atomic_path, check_writable, make_folder, sha256, write_text
+from emoclip.files import atomic_path, check_writable, sha256, write_text
 from emoclip.recording import Recording, Shelf, input_digest, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
@@ -83,7 +83,6 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
         if sidecar.is_done(record_file, hashes):
             return InputOutcome(item.source, "skipped", "done already")
         force = True  # ours, cut off while they were written
-    make_folder(record_file.parent)
     for target in (record_file, *made):
         check_writable(target, force=force)
         for leftover in target.parent.glob(f".{glob.escape(target.stem)}.*.part*"):

@@ -62,13 +62,13 @@ class TimelineStream:
         doubtful.tell()
         self.label_warnings = doubtful.lines()
         self.scores, self.auto = scores, baseline is not None and baseline.auto
-        self.rest = Rest(model, source, baseline, faces) if baseline else None
+        self.rest = Rest(model, source, baseline, faces, fps=fps) if baseline else None
         model.runtime.close_text()
         self.name = ""
         self.duration_s: float | None = None
         self.live = False  # of a stream or camera: known once it is read
         self.content: str | None = None  # `input_digest` of the source, if somebody has it already
-        self.warnings: list[str] = []
+        self._met: list[str] = []  # what the recording carries as its warnings
         self._recording: Recording | None = None
         self._peaks: dict[tuple[int, str], Peak] = {}
         self._rests: dict[int, NDArray[np.float32]] = {}
@@ -83,7 +83,7 @@ class TimelineStream:
             self.source = Recording.read(Path(self.source), model=self.model.package.seen_by)
         if isinstance(self.source, Recording):
             kept = self.source
-            self.name, self.duration_s, self.warnings = kept.name, kept.duration_s, kept.warnings
+            self.name, self.duration_s, self._met = kept.name, kept.duration_s, kept.warnings
             yield from self._windows(kept.between(self.start_s, self.end_s))
             return
         with open_video(
@@ -100,12 +100,17 @@ class TimelineStream:
             try:
                 yield from self._windows(seen)
             finally:
-                self.warnings[:] = video.warnings
+                self._met[:] = video.warnings
 
     def record(self) -> Recording:
         """Keep what will be seen, without pictures; ask before iterating, it is whole when the stream is read."""
-        self._recording = Recording("", None, self.key, self.model.package.width, self.warnings)
+        self._recording = Recording("", None, self.key, self.model.package.width, self._met)
         return self._recording
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was met so far that did not stop the reading, one line each."""
+        return [*(self.rest.notes if self.rest else []), *self._met]
 
     @cached_property
     def key(self) -> Key:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,9 +43,7 @@ class Model(Protocol):
         self, clips: NDArray[np.float32], text: NDArray[np.float32]
     ) -> NDArray[np.float64]: ...
 
-    def largest_clip(  # noqa: D102
-        self, source: Any, config: FaceConfig, start_s: float = ..., end_s: float | None = ...
-    ) -> NDArray[np.float32] | None: ...
+    def embed_clips(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]: ...  # noqa: D102
 
 
 def record(
@@ -70,12 +69,8 @@ def record(
     key = key or asked(model, input_digest(source), faces, window_s, start_s, end_s, fps)
     with open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls) as video:
         recording = Recording(video.name, video.duration_s, key, model.package.width)
-        known = [limit for limit in (end_s, video.duration_s) if limit is not None]
-        told = (
-            (lambda time_s: progress(time_s - start_s, min(known) - start_s if known else None))
-            if progress
-            else None
-        )
+        span_s = video.span_s(start_s, end_s)
+        told = (lambda time_s: progress(time_s - start_s, span_s)) if progress else None
         recording.frames += looks(model, video, watched(faces), key.rate, progress=told)
         recording.warnings[:] = video.warnings
     return recording
@@ -167,3 +162,9 @@ def watched(faces: FaceConfig) -> FaceConfig:
 def embedding_rate(model: Model, window_s: float) -> float:
     """Return how many frames a second windows of `window_s` seconds need: as many as `classify` of such a clip."""
     return sampling_rate(model.package.sample_fps, model.package.frames_per_clip, window_s)
+
+
+def clip_rate(model: Model, video: Video, start_s: float, end_s: float | None) -> float:
+    """Return how many frames a second a clip needs, from start_s to end_s seconds of a video."""
+    span_s = video.span_s(start_s, end_s)
+    return embedding_rate(model, inf if span_s is None else span_s)

@@ -14,6 +14,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from emoclip.errors import ConfigError, OutputError
+from emoclip.files import make_folder
 from emoclip.training import resume
 from emoclip.training.assembly import Assembly, assemble
 from emoclip.training.data import TrainingClips, said
@@ -73,6 +74,7 @@ def train(
     words = said((*samples.train, *samples.held), samples.sentences, recipe)
     assembly = assemble(recipe.model, words, recipe.loop.seed)
     fabric.to_device(assembly.model)
+    _begin_folder(out, going_on=going_on, force=force)
     frames = texts = None
     for rank_first in (True, False):  # one process fills the caches, then the others read them
         if fabric.is_global_zero is rank_first and use_cache:
@@ -125,15 +127,17 @@ def _loggers(recipe: Recipe, out: Path) -> list[Any]:
 
 
 def _check_folder(out: Path, *, going_on: bool, force: bool) -> None:
-    last = out / resume.LAST
-    if last.is_file() and not going_on and not force:
+    """Refuse what cannot be, before there is work and before anything is made."""
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; name a folder")
+    if (out / resume.LAST).is_file() and not going_on and not force:
         raise OutputError(
             f"{out}: holds a run already; pass --resume to go on with it, or --force to start again"
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made ({error.strerror}); name another folder") from None
+
+
+def _begin_folder(out: Path, *, going_on: bool, force: bool) -> None:
+    make_folder(out)
     if force and not going_on:
         for name in (resume.LAST, resume.BEST):
             (out / name).unlink(missing_ok=True)

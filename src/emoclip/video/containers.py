@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ class Container:
         self.fps = float(rate) if rate and 0.01 <= rate <= 1000 else 25.0
         self.zero_s = max(0.0, (self.file.start_time or 0) / 1_000_000)
         self.duration_s = self._duration()
+        if self.file.format.name == "gif" and _is_rereadable(source):
+            self._count()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -87,6 +90,24 @@ class Container:
         # One thread: measured as fast as frame threads at 540p, and it leaves the cores to the model.
         self.stream.codec_context.thread_count = 1
 
+    def _reopen(self) -> None:
+        self.file.close()
+        if not isinstance(self._source, str):
+            self._source.seek(0)
+        self._open()
+
+    def _count(self) -> None:
+        """Take a GIF's rate and length from its frames: the header leaves out those that say no delay."""
+        import av
+
+        lengths: list[int] = []
+        with suppress(av.FFmpegError):  # damaged: said when it is read
+            lengths += (packet.duration for packet in self.file.demux(self.stream) if packet.duration)
+        if len(lengths) > 1 and self.stream.time_base:
+            self.duration_s = float(sum(lengths) * self.stream.time_base)
+            self.fps = len(lengths) / self.duration_s
+        self._reopen()
+
     def _timed_from(self, start_s: float) -> Iterator[tuple[float, "VideoFrame"]]:
         """Times and frames from a keyframe at or before `start_s`, or from the beginning."""
         # Seek a second early: indexes go by decoding time, which runs ahead of what is shown.
@@ -99,10 +120,7 @@ class Container:
                 yield from timed
                 return
             # Landed late, as transport streams do: begin again, since a seek back to 0 may land late too.
-            self.file.close()
-            if not isinstance(self._source, str):
-                self._source.seek(0)
-            self._open()
+            self._reopen()
         yield from self._timed()
 
     def _seek(self, time_s: float) -> bool:
@@ -258,12 +276,16 @@ def _reason(error: Exception) -> str:
 
 def _is_gif_cut(source: str | IO[bytes]) -> bool:
     """True for a local file in whose last bytes there is no GIF trailer, which other programs may pad."""
+    if not _is_rereadable(source):
+        return False
     if isinstance(source, str):
-        if is_address(source) or not Path(source).is_file():
-            return False
         with open(source, "rb") as file:
             return _is_gif_cut(file)
-    if not source.seekable():
-        return False
     source.seek(max(0, source.seek(0, os.SEEK_END) - 64))
     return not source.read().rstrip(b"\0\r\n").endswith(b";")
+
+
+def _is_rereadable(source: str | IO[bytes]) -> bool:
+    if isinstance(source, str):
+        return not is_address(source) and Path(source).is_file()
+    return source.seekable()

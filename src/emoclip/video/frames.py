@@ -183,4 +183,4 @@ class Notes:
 
 def past_end(name: str, start_s: float, duration_s: float) -> InputError:
     """The error for a start that lies behind the last frame."""
-    return InputError(f"{name}: start={start_s:g} s is past the end; it lasts {duration_s:.2f} s")
+    return InputError(f"{name}: {start_s:g} s is past the end; it lasts {duration_s:.2f} s, begin earlier")

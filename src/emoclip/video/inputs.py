@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, takewhile
 from pathlib import Path
@@ -25,7 +26,7 @@ from emoclip.video.containers import Container
 from emoclip.video.folders import VIDEO_SUFFIXES, beside_clip, expand_folder, list_pictures
 from emoclip.video.frames import Frame, Notes, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
-from emoclip.video.sources import is_address
+from emoclip.video.sources import is_address, is_pipe, silence_told
 
 Source = Any  # what `open_video` says
 
@@ -63,7 +64,7 @@ class Video:
             first = next(frames, None)
             if first is None:
                 piped = "name the file instead, a pipe cannot go back to an index at its end"
-                remedy = piped if name == PIPE else "convert it elsewhere, or drop it"
+                remedy = piped if name == PIPE or is_pipe(name) else "convert it elsewhere, or drop it"
                 raise InputError(f"{name}: no frame in it can be decoded; {remedy}")
         except InputError:
             close()
@@ -89,6 +90,11 @@ class Video:
         """Iterate with a thread that decodes ahead; `close` ends it.  Errors and warnings are the same."""
         self._ahead = Ahead(self._frames, limit=AHEAD_BYTES, weigh=lambda frame: frame.bytes)
         return self._ahead
+
+    def span_s(self, start_s: float, end_s: float | None) -> float | None:
+        """Return how many seconds lie between start_s and end_s or its end; None if that cannot be known."""
+        known = [limit for limit in (end_s, self.duration_s) if limit is not None]
+        return min(known) - start_s if known else None
 
     def close(self) -> None:
         """Let go of the file or device.  Frames already yielded stay usable."""
@@ -153,13 +159,15 @@ def open_video(
     if name == "-":
         if sys.stdin is None:
             raise InputError(f"{PIPE}: is closed; name a file, or pipe one in")
-        return _open_container(sys.stdin.buffer, PIPE, start_s, end_s)
+        with silence_told(PIPE):
+            return _open_container(sys.stdin.buffer, PIPE, start_s, end_s)
     if is_address(name):
         if not allow_urls:
             raise InputError(f"{name}: an address, and allow_urls=False; give a file")
         return _open_container(name, name, start_s, end_s)
     try:
-        return _open_path(name, start_s, end_s, fps)
+        with silence_told(told(name)) if is_pipe(name) else nullcontext():
+            return _open_path(name, start_s, end_s, fps)
     except (OSError, ValueError) as error:  # a name too long, or with a null in it
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{told(name)}: cannot be opened ({reason}); check the name") from None

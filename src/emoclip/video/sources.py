@@ -2,8 +2,13 @@
 
 import os
 import re
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from threading import Timer
 from typing import IO
 
 from emoclip.errors import InputError
@@ -17,11 +22,32 @@ _LIST_BEGINS = re.compile(
     rb"(\xef\xbb\xbf)?\s*(#EXTM3U|ffconcat version|\[playlist\]|v=0\s|(<\?xml.{,400})?<MPD)", re.DOTALL
 )
 _HEAD_BYTES = 512
+SILENCE_S = 2.0  # after which a pipe that nothing comes through is told of
 
 
 def is_address(name: str) -> bool:
     """True for `rtsp://...`, `http://...` and the like; any other name, with a colon in it or not, is a file's."""
     return _ADDRESS.match(name) is not None
+
+
+def is_pipe(name: str | os.PathLike[str]) -> bool:
+    """True for a pipe with a name, which waits until somebody writes to it, and can be read once."""
+    with suppress(OSError, ValueError):
+        return stat.S_ISFIFO(os.stat(name).st_mode)  # noqa: PTH116 (takes any text)
+    return False
+
+
+@contextmanager
+def silence_told(name: str) -> Iterator[None]:
+    """Warn once if what is done within this, the opening of a pipe, still waits after `SILENCE_S`."""
+    line = f"{name}: nothing comes through this pipe; waiting until a program writes to it (Ctrl-C stops)"
+    timer = Timer(SILENCE_S, warnings.warn, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def for_ffmpeg(name: str | os.PathLike[str]) -> str:

@@ -47,6 +47,7 @@ def test_unknown_recipe_key_is_an_error(tmp_path):
 def test_missing_crops_are_said_in_one_line(tmp_path, capsys):
     assert mini.main(["captions", "--root", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
     assert "fer2013_trainval.parquet" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_fitted_scale_gives_back_the_one_the_votes_were_drawn_with():

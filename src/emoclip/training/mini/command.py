@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from emoclip.errors import EmoclipError
+from emoclip.files import make_folder
 from emoclip.training.mini.faces import Faces, near_duplicates, read_faces
 from emoclip.training.recipe import SHIPPED
 from emoclip.training.tables import read_as
@@ -34,9 +35,9 @@ class FaceRun:
 
     def __init__(self, root: Path, out: Path, threads: int) -> None:
         self.root, self.out = root, out
-        out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(threads)
         self.faces: Faces = read_faces(root, "train")
+        make_folder(out)
         self.usable: NDArray[np.bool_] = self.faces.images.std(axis=(1, 2)) > 4
         kept = out / "groups.npy"
         if not kept.is_file():
