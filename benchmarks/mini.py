@@ -8,12 +8,15 @@ Needs the extra `train`; about 5 minutes on one core.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import time
 from pathlib import Path
 from typing import Any
 
+import av
+import cv2
 import numpy as np
 import torch
 
@@ -36,6 +39,38 @@ def by_labels(cosines: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 def rounded(found: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in found.items()}
+
+
+def jpeg(pixels: torch.Tensor, quality: int) -> torch.Tensor:
+    """Return crops (N, 1, 48, 48) as they come out of JPEG."""
+    pictures = (pixels[:, 0] * 255).round().to(torch.uint8).numpy()
+    packed = [cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1] for picture in pictures]
+    back = np.stack([cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) for data in packed])
+    return torch.from_numpy(back)[:, None].float() / 255
+
+
+def h264(pixels: torch.Tensor, crf: int, frames: int = 8, side: int = 64) -> torch.Tensor:
+    """Return crops (N, 1, 48, 48) as they come out of a film (libx264, constant rate factor).
+
+    Every crop is on grey for `frames` frames, moved a little from one to the next, and taken from the last.
+    """
+    random, file = np.random.default_rng(0), io.BytesIO()
+    with av.open(file, "w", format="mp4") as film:
+        stream = film.add_stream("libx264", 25, options={"crf": str(crf), "sc_threshold": "0"})
+        stream.width = stream.height = side
+        stream.pix_fmt = "yuv420p"
+        for crop in (pixels[:, 0] * 255).round().to(torch.uint8).numpy():
+            for number in range(frames):
+                y, x = (8, 8) if number == frames - 1 else random.integers(5, 12, 2)
+                picture = np.full((side, side), 128, np.uint8)
+                picture[y : y + 48, x : x + 48] = crop
+                film.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "gray")))
+        film.mux(stream.encode())
+    file.seek(0)
+    with av.open(file) as film:
+        shown = [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
+    back = np.stack([picture[8:56, 8:56] for picture in shown[frames - 1 :: frames]])
+    return torch.from_numpy(back)[:, None].float() / 255
 
 
 class Figures:
@@ -131,6 +166,9 @@ class Figures:
             "face of 24 pixels": lambda p: self._reduced(p, 24),
             "face of 16 pixels": lambda p: self._reduced(p, 16),
             "strong compression": lambda p: worse.blocks(p, 1.0, strength=0.12),
+            "JPEG, quality 10": lambda p: jpeg(p, 10),
+            "H.264, rate factor 32, face of 48 pixels": lambda p: h264(p, 32),
+            "H.264, rate factor 38": lambda p: h264(p, 38),
             "dim: a quarter of the light, noise": lambda p: worse.noise(p * 0.25, 1.0),
             "hand-like cover": lambda p: worse.occlude(p, 1.0),
             "turned 30 degrees (flat)": lambda p: turned(p, 30),
