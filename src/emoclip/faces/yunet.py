@@ -2,8 +2,9 @@
 
 import hashlib
 import importlib.util
-import urllib.request
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from emoclip.faces.boxes import Detection
 from emoclip.files import atomic_path
 from emoclip.model import cache_folder
 from emoclip.video import Pixels
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 FILE = "face_detection_yunet_2023mar.onnx"
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
@@ -34,15 +38,8 @@ class YuNet:
     """
 
     def __init__(self, model: bytes) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1  # the other cores decode and embed meanwhile
-        options.log_severity_level = 3
-        options.enable_mem_pattern = False  # plans per size of picture: 8 MB more, and slower
-        self._session = ort.InferenceSession(
-            model.replace(_FIXED, _OPEN), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _session(model)
+        self._pixels = np.empty(0, np.float32)  # its input, kept: memory that comes and goes leaves holes
         self._outputs = [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox", "kps")]
 
     def find(self, picture: Pixels, least: float) -> list[Detection]:
@@ -50,22 +47,43 @@ class YuNet:
 
         Scores are in [0, 1]; at 0.5 a find is more likely a face than not.
         """
-        height, width = picture.shape[:2]
-        rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in (height, width))
-        pixels = np.zeros((1, 3, rows, columns), np.float32)
-        pixels[0, :, :height, :width] = picture.transpose(2, 0, 1)[::-1]  # the network takes BGR
-        answers = self._session.run(self._outputs, {"input": pixels})
-        parts = [
-            _decoded(answers[4 * at : 4 * at + 4], stride, columns, least)
-            for at, stride in enumerate(STRIDES)
-        ]
-        found = np.concatenate(parts)
+        found = self._rows(picture, least)
         boxes = np.column_stack([found[:, :2], found[:, 2:4] - found[:, :2]])
         kept = cv2.dnn.NMSBoxes(boxes.tolist(), found[:, 4].tolist(), least, SAME)
         return [
             Detection((row[0], row[1], row[2], row[3]), row[4], np.array(row[5:], np.float32).reshape(5, 2))
             for row in found[np.asarray(kept, int).ravel()].tolist()
         ]
+
+    def _rows(self, picture: Pixels, least: float) -> NDArray[np.float32]:
+        """What is found in a picture, as `_decoded` gives it."""
+        height, width = picture.shape[:2]
+        rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in (height, width))
+        if self._pixels.size < 3 * rows * columns:
+            self._pixels = np.empty(3 * rows * columns, np.float32)
+        pixels = self._pixels[: 3 * rows * columns].reshape(1, 3, rows, columns)
+        pixels[0, :, height:], pixels[0, :, :height, width:] = 0, 0
+        pixels[0, :, :height, :width] = picture.transpose(2, 0, 1)[::-1]  # the network takes BGR
+        answers = self._session.run(self._outputs, {"input": pixels})
+        return np.concatenate(
+            [
+                _decoded(answers[4 * at : 4 * at + 4], stride, columns, least)
+                for at, stride in enumerate(STRIDES)
+            ]
+        )
+
+
+@cache
+def _session(model: bytes) -> "ort.InferenceSession":
+    """One for all videos: the next would get as much memory again, while the last one's is in pieces."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # the other cores decode and embed meanwhile
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    options.enable_mem_pattern = False  # plans per size of picture: 8 MB more, and slower
+    return ort.InferenceSession(model.replace(_FIXED, _OPEN), options, providers=["CPUExecutionProvider"])
 
 
 def _decoded(
@@ -120,6 +138,8 @@ def detector_facts() -> str:
 
 
 def _fetched() -> bytes:
+    import urllib.request
+
     with urllib.request.urlopen(SOURCE, timeout=TIMEOUT_S) as answer:
         content: bytes = answer.read(10_000_000)
     if hashlib.sha256(content).hexdigest() == SHA256:
