@@ -1,6 +1,7 @@
 """A video to what is seen in it: each frame decoded, its faces followed, cropped and embedded, once."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -99,16 +100,30 @@ class _Followed:
 
 def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: float) -> Iterator[_Followed]:
     """Find the faces of every frame (the whole frame without a follower), to be embedded `rate` times a second."""
-    due = -math.inf
+    due: deque[bool] = deque()
+    frames = _sampled(frames, rate, due)
     for frame, faces in (
         follower.follow(frames) if follower else ((frame, [_whole(frame)]) for frame in frames)
     ):
+        sampled = due.popleft()
+        yield _Followed(frame.index, frame.time_s, faces, frame if sampled and faces else None)
+
+
+def _sampled(frames: Iterable[Frame], rate: float, sampled: deque[bool]) -> Iterator[Frame]:
+    """Pass frames on, saying of each in `sampled` if it is to be embedded; the others are dropped soon."""
+    due = -math.inf
+    before = None
+    for frame in frames:
         # Half a millisecond of slack: container clocks round.
-        sampled = frame.time_s >= due - 5e-4
-        if sampled:
+        sampled.append(frame.time_s >= due - 5e-4)
+        if sampled[-1]:
             late = frame.time_s >= due + 1 / rate
             due = (frame.time_s if late else due) + 1 / rate
-        yield _Followed(frame.index, frame.time_s, faces, frame if sampled and faces else None)
+        spare = None if sampled[-1] else frame
+        yield frame
+        if before is not None:  # whoever follows may still search the last frame, but none before it
+            before.drop()
+        before = spare
 
 
 def _weight(item: _Followed) -> int:
@@ -135,6 +150,7 @@ def _embedded(
         sampled = item.frame is not None
         if item.frame is not None:
             crops += [crop(item.frame, face) for face in item.faces]
+            item.frame.drop()
         waiting.append((item.index, item.time_s, item.faces, sampled))
         if not crops or len(crops) >= batch or len(waiting) >= 16 * batch:
             yield from _embed_waiting(waiting, crops, embed)

@@ -66,7 +66,8 @@ class FaceFollower:
         self._tracks: list[Tracklet] = []
         self._next_id = 0
         self._waiting: list[Frame] = []
-        self._looked: Frame | None = None  # the last frame looked at; only its size and time are read
+        self._looked_s: float | None = None  # when it last looked, and how large that frame was
+        self._size = (0, 0)
         self._new_scene = True
         self._looks = 0
         self._scene: Pixels | None = None
@@ -77,7 +78,9 @@ class FaceFollower:
         """Give out each frame with its faces, largest first, a few frames late."""
         try:
             for frame in frames:
-                yield from self.update(frame)
+                known = self.update(frame)
+                while known:  # none is held on to for those after it: its picture takes memory
+                    yield known.pop(0)
         except EmoclipError:  # of the video: what came before is given out
             yield from self.end()
             raise
@@ -91,12 +94,12 @@ class FaceFollower:
         if self._scene is not None and is_cut(self._scene, scene):
             done = self._look() if self._waiting else []
             self._cut(frame, scene)
-        elif self._looked and (self._looked.width, self._looked.height) != (frame.width, frame.height):
+        elif self._looked_s is not None and self._size != (frame.width, frame.height):
             done = self._look() if self._waiting else []
-            self._resize(frame.width / self._looked.width, frame.height / self._looked.height)
+            self._resize(frame.width / self._size[0], frame.height / self._size[1])
         self._scene = scene
         self._waiting.append(frame)
-        late_s = frame.time_s - self._looked.time_s if self._looked else 0.0
+        late_s = 0.0 if self._looked_s is None else frame.time_s - self._looked_s
         if self._new_scene or len(self._waiting) >= self.config.detect_every or late_s >= LOOK_AGAIN_S:
             done += self._look()
         return done
@@ -132,7 +135,10 @@ class FaceFollower:
     def _look(self) -> list[Followed]:
         """Search the last frame that waits, and place the faces in all of them."""
         frame, waiting, least = self._waiting[-1], self._waiting, self.config.min_score
-        picture = looked_at(frame, self._smallest(frame), CLOSE if self._new_scene else QUICK)
+        close = (
+            self._new_scene and frame.still
+        )  # a film is looked at again, and the larger picture takes memory
+        picture = looked_at(frame, self._smallest(frame), CLOSE if close else QUICK)
         scale = frame.width / picture.shape[1]
         finds = self._detector.find(picture, least * FAINT)
         if not self._new_scene:  # where nothing moves yet, nothing seems to shrink
@@ -154,10 +160,11 @@ class FaceFollower:
                 sure = self._new_scene or found[i].score >= SURE
                 self._tracks.append(Tracklet(self._next_id, found[i], frame.time_s, looks[i], sure))
                 self._next_id += 1
-        last_s = self._looked.time_s if self._looked and not self._new_scene else frame.time_s
+        last_s = frame.time_s if self._looked_s is None or self._new_scene else self._looked_s
         known = [(each, self._faces(each, last_s, frame.time_s)) for each in waiting]
         self._tracks = [track for track in self._tracks if self._may_return(track, frame)]
-        self._waiting, self._looked, self._new_scene = [], frame, False
+        self._waiting, self._new_scene = [], False
+        self._looked_s, self._size = frame.time_s, (frame.width, frame.height)
         return known
 
     def _may_return(self, track: Tracklet, frame: Frame) -> bool:

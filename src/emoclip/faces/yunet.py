@@ -2,8 +2,9 @@
 
 import hashlib
 import importlib.util
-import urllib.request
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,6 +16,9 @@ from emoclip.files import atomic_path
 from emoclip.model import cache_folder
 from emoclip.video import Pixels
 
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
 FILE = "face_detection_yunet_2023mar.onnx"
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 SOURCE = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{FILE}"
@@ -22,6 +26,13 @@ TIMEOUT_S = 20.0
 STRIDES = (8, 16, 32)  # of the network's three grids of answers, in pixels of its input
 EVEN = 0.67  # the network's own score from which a find is more likely a face than not
 SAME = 0.3  # overlap from which two finds are one face
+AT_ONCE = 700_000  # pixels through the network at once, each of which takes it 50 bytes; larger pictures go in parts
+PART = 400_000  # of at most so many,
+SHARED = (
+    128  # which have so many rows or columns in common with the next, so that smaller faces are whole in one,
+)
+EDGE = 16  # pixels from where a picture was cut, within which a find is half of a face
+WHOLE = 448  # and faces at least half as large are looked for in a picture of it all of this longer side too
 # The file fixes its input at 640 x 640, though nothing in it depends on that: two dimensions in its own encoding,
 # and the same number of bytes that leave them open.
 _FIXED, _OPEN = b"\x0a\x03\x08\x80\x05" * 2, b"\x0a\x03\x12\x01h\x0a\x03\x12\x01w"
@@ -34,15 +45,8 @@ class YuNet:
     """
 
     def __init__(self, model: bytes) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1  # the other cores decode and embed meanwhile
-        options.log_severity_level = 3
-        options.enable_mem_pattern = False  # plans per size of picture: 8 MB more, and slower
-        self._session = ort.InferenceSession(
-            model.replace(_FIXED, _OPEN), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _session(model)
+        self._pixels = np.empty(0, np.float32)  # its input, kept: memory that comes and goes leaves holes
         self._outputs = [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox", "kps")]
 
     def find(self, picture: Pixels, least: float) -> list[Detection]:
@@ -51,21 +55,74 @@ class YuNet:
         Scores are in [0, 1]; at 0.5 a find is more likely a face than not.
         """
         height, width = picture.shape[:2]
-        rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in (height, width))
-        pixels = np.zeros((1, 3, rows, columns), np.float32)
-        pixels[0, :, :height, :width] = picture.transpose(2, 0, 1)[::-1]  # the network takes BGR
-        answers = self._session.run(self._outputs, {"input": pixels})
-        parts = [
-            _decoded(answers[4 * at : 4 * at + 4], stride, columns, least)
-            for at, stride in enumerate(STRIDES)
-        ]
-        found = np.concatenate(parts)
+        found = self._rows(picture, least) if height * width <= AT_ONCE else self._in_parts(picture, least)
         boxes = np.column_stack([found[:, :2], found[:, 2:4] - found[:, :2]])
         kept = cv2.dnn.NMSBoxes(boxes.tolist(), found[:, 4].tolist(), least, SAME)
         return [
             Detection((row[0], row[1], row[2], row[3]), row[4], np.array(row[5:], np.float32).reshape(5, 2))
             for row in found[np.asarray(kept, int).ravel()].tolist()
         ]
+
+    def _in_parts(self, picture: Pixels, least: float) -> NDArray[np.float32]:
+        """As `_rows`, with the memory for a part of the picture only."""
+        axis = int(
+            picture.shape[1] > picture.shape[0]
+        )  # that is cut: the longer one, of x and y the other way round
+        longer, shorter = picture.shape[axis], picture.shape[1 - axis]
+        along = np.resize([axis, 1 - axis], 14)
+        found = []
+        for first, last in _parts(longer, max(PART // shorter, 2 * SHARED)):
+            rows = self._rows(picture[:, first:last] if axis else picture[first:last], least)
+            rows[:, _PLACES] += first * along
+            low, high = rows[:, 1 - axis], rows[:, 3 - axis]
+            begun = (low > first + EDGE) | (first == 0)
+            found.append(rows[begun & ((high < last - EDGE) | (last == longer))])
+        scale = WHOLE / longer
+        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        rows = self._rows(np.asarray(small, np.uint8), least)
+        rows[:, _PLACES] /= scale
+        large = (rows[:, 2:4] - rows[:, :2]).max(axis=1) > SHARED / 2
+        return np.concatenate([*found, rows[large]])
+
+    def _rows(self, picture: Pixels, least: float) -> NDArray[np.float32]:
+        """What is found in a picture, as `_decoded` gives it."""
+        height, width = picture.shape[:2]
+        rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in (height, width))
+        if self._pixels.size < 3 * rows * columns:
+            self._pixels = np.empty(3 * rows * columns, np.float32)
+        pixels = self._pixels[: 3 * rows * columns].reshape(1, 3, rows, columns)
+        pixels[0, :, height:], pixels[0, :, :height, width:] = 0, 0
+        pixels[0, :, :height, :width] = picture.transpose(2, 0, 1)[::-1]  # the network takes BGR
+        answers = self._session.run(self._outputs, {"input": pixels})
+        return np.concatenate(
+            [
+                _decoded(answers[4 * at : 4 * at + 4], stride, columns, least)
+                for at, stride in enumerate(STRIDES)
+            ]
+        )
+
+
+@cache
+def _session(model: bytes) -> "ort.InferenceSession":
+    """One for all videos: the next would get as much memory again, while the last one's is in pieces."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # the other cores decode and embed meanwhile
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    options.enable_mem_pattern = False  # plans per size of picture: 8 MB more, and slower
+    return ort.InferenceSession(model.replace(_FIXED, _OPEN), options, providers=["CPUExecutionProvider"])
+
+
+def _parts(side: int, most: int) -> list[tuple[int, int]]:
+    """Ends of the fewest parts of at most `most` pixels that cover a side."""
+    count = -(-(side - SHARED) // (most - SHARED))
+    step = (side - SHARED) / count
+    return [(round(at * step), round((at + 1) * step) + SHARED) for at in range(count)]
+
+
+_PLACES = [0, 1, 2, 3, *range(5, 15)]  # columns of rows, in which x and y take turns
 
 
 def _decoded(
@@ -120,6 +177,8 @@ def detector_facts() -> str:
 
 
 def _fetched() -> bytes:
+    import urllib.request
+
     with urllib.request.urlopen(SOURCE, timeout=TIMEOUT_S) as answer:
         content: bytes = answer.read(10_000_000)
     if hashlib.sha256(content).hexdigest() == SHA256:

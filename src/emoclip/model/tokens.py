@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from emoclip.errors import PackageError, reason
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 MOST_TOKENS = 4096  # of a sentence; CLIP takes 77
 
 Found = TypeVar("Found")
 
 
-def open_tokenizer(path: Path) -> Tokenizer:
+def open_tokenizer(path: Path) -> "Tokenizer":
     """Open a tokenizer, which must pad and truncate.  Raises PackageError for one that cannot be used."""
+    from tokenizers import Tokenizer  # not loaded where sentences are known
+
     tokenizer = _guarded(path, lambda: Tokenizer.from_file(str(path)))
     for key, lengths in (("padding", ("length", "pad_to_multiple_of")), ("truncation", ("max_length",))):
         settings = getattr(tokenizer, key)
@@ -35,7 +39,7 @@ Flags = NDArray[np.bool_]
 
 
 def encoded(
-    tokenizer: Tokenizer, sentences: Sequence[str], path: Path
+    tokenizer: "Tokenizer", sentences: Sequence[str], path: Path
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Flags, Flags]:
     """Return token ids (N, L), padded and truncated, and of each sentence (N,) what they say.
 

@@ -16,7 +16,6 @@ from emoclip.recording import Recording, Shelf, input_digest, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
 from emoclip.timeline.formats import WRITERS, write_csv
-from emoclip.timeline.overlay import write_overlay
 from emoclip.timeline.plan import Input, Settings, targets, told_source
 from emoclip.timeline.report import write_report
 from emoclip.timeline.stream import TimelineStream
@@ -175,6 +174,8 @@ def _write(suffix: str, path: Path, timeline: Timeline, item: Input, settings: S
     if suffix == ".html":
         write_report(timeline, path)
     elif suffix == ".overlay.mp4":
+        from emoclip.timeline.overlay import write_overlay
+
         write_overlay(
             timeline,
             item.source,

@@ -23,19 +23,20 @@ class Frame:
     """One picture and its time.
 
     index: counts the frames yielded, from 0.  time_s: seconds on the input's clock (see `open_video`).
-    width, height: of the upright picture, in pixels.
+    width, height: of the upright picture, in pixels.  still: it is a picture of its own, not one of a film.
     The colour picture is only made when `image` is first asked for, since converting a frame costs as much
     as decoding it; `grey` and `small` make small ones directly.  Ask in one thread at a time (other frames of the
     video may be asked in other threads meanwhile).
     """
 
-    __slots__ = ("_decoded", "_image", "height", "index", "time_s", "width")
+    __slots__ = ("_decoded", "_image", "height", "index", "still", "time_s", "width")
 
     def __init__(self, index: int, time_s: float, image: "Pixels | Decoded") -> None:
         self.index = index
         self.time_s = time_s
         self._decoded = image if isinstance(image, Decoded) else None
         self._image = None if isinstance(image, Decoded) else image
+        self.still = self._decoded is None
         self.width: int
         self.height: int
         self.width, self.height = image.size if isinstance(image, Decoded) else image.shape[1::-1]
@@ -53,6 +54,10 @@ class Frame:
             self._image = self._decoded.rgb()
             self._decoded = None  # frees the decoder's own buffer
         return self._image
+
+    def drop(self) -> None:
+        """Let go of the pixels: they are asked for no more."""
+        self._decoded = self._image = None
 
     def grey(self, max_side: int) -> Pixels:
         """The picture in grey, (h, w) uint8, scaled down so that no side exceeds `max_side`."""
