@@ -8,6 +8,7 @@ from skimage import data
 from emoclip.config import FaceConfig
 from emoclip.faces import FaceFollower
 from emoclip.faces.boxes import Detection, overlap
+from emoclip.faces.following import is_cut
 from emoclip.video import Frame, open_video
 from emoclip.video.pictures import read_picture
 
@@ -205,6 +206,13 @@ def test_a_fast_pan_has_nobody_new(portraits, room):
     assert nearest(seen[4], 400) == nearest(seen[-1], 50)
     assert nearest(seen[4], 630) == nearest(seen[-1], 280) != nearest(seen[-1], 50)
     assert len(ids(seen)) == 2
+
+
+def test_a_quick_pan_is_no_cut_and_another_picture_is():
+    noise = np.random.default_rng(0).uniform(0, 255, (18, 80)).astype(np.float32)
+    wide = (128 + 4 * (cv2.GaussianBlur(noise, (0, 0), 1) - 128)).clip(0, 255).astype(np.uint8)
+    assert not is_cut(wide[:, :32], wide[:, 4:36])  # an eighth of the picture from one frame to the next
+    assert is_cut(wide[:, :32], wide[:, 48:])
 
 
 def test_a_face_that_leaves_is_shown_until_half_of_it_is_out(portraits, room):

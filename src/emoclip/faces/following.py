@@ -26,6 +26,7 @@ PAST_EDGE = 4  # times as long as any other face, one that is partly past the ed
 SHAPE = 0.85  # width of a face in its heights, at least, where the edge cuts it off
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
 SWEPT = 0.3  # response of phase correlation from which the whole picture moved
+ALONG = 0.8  # correlation from which the middle of a picture is seen again elsewhere in the next
 FLASH_S = 0.3  # a scene that is back after no longer was never left
 
 
@@ -135,9 +136,8 @@ class FaceFollower:
     def _look(self) -> list[Followed]:
         """Search the last frame that waits, and place the faces in all of them."""
         frame, waiting, least = self._waiting[-1], self._waiting, self.config.min_score
-        close = (
-            self._new_scene and frame.still
-        )  # a film is looked at again, and the larger picture takes memory
+        # A film is looked at again, and the larger picture takes memory.
+        close = self._new_scene and frame.still
         picture = looked_at(frame, self._smallest(frame), CLOSE if close else QUICK)
         scale = frame.width / picture.shape[1]
         finds = self._detector.find(picture, least * FAINT)
@@ -215,9 +215,12 @@ def whole(found: Detection, width: int, height: int) -> Detection:
 
 
 def is_cut(before: Pixels, now: Pixels) -> bool:
-    """True if two pictures, (18, 32) grey, show different scenes: neither like in layout nor in brightness."""
+    """True if two pictures, (18, 32) grey, show other scenes: unlike in layout and brightness, and none panned to."""
     a, b = before.astype(np.float32), now.astype(np.float32)
     if np.abs(a - b).mean() < 8:
         return False
     a, b = a - a.mean(), b - b.mean()
-    return float((a * b).sum()) < 0.5 * float(np.linalg.norm(a) * np.linalg.norm(b)) + 1e-6
+    if float((a * b).sum()) >= 0.5 * float(np.linalg.norm(a) * np.linalg.norm(b)) + 1e-6:
+        return False
+    middle = a[4:-4, 6:-6]
+    return bool(middle.std() < 1 or cv2.matchTemplate(b, middle, cv2.TM_CCOEFF_NORMED).max() < ALONG)

@@ -28,9 +28,7 @@ EVEN = 0.67  # the network's own score from which a find is more likely a face t
 SAME = 0.3  # overlap from which two finds are one face
 AT_ONCE = 700_000  # pixels through the network at once, each of which takes it 50 bytes; larger pictures go in parts
 PART = 400_000  # of at most so many,
-SHARED = (
-    128  # which have so many rows or columns in common with the next, so that smaller faces are whole in one,
-)
+SHARED = 128  # with so many rows or columns in common with the next, so that smaller faces are whole in one,
 EDGE = 16  # pixels from where a picture was cut, within which a find is half of a face
 WHOLE = 448  # and faces at least half as large are looked for in a picture of it all of this longer side too
 # The file fixes its input at 640 x 640, though nothing in it depends on that: two dimensions in its own encoding,
@@ -65,11 +63,9 @@ class YuNet:
 
     def _in_parts(self, picture: Pixels, least: float) -> NDArray[np.float32]:
         """As `_rows`, with the memory for a part of the picture only."""
-        axis = int(
-            picture.shape[1] > picture.shape[0]
-        )  # that is cut: the longer one, of x and y the other way round
+        axis = int(picture.shape[1] > picture.shape[0])  # that is cut: the longer one
         longer, shorter = picture.shape[axis], picture.shape[1 - axis]
-        along = np.resize([axis, 1 - axis], 14)
+        along = np.resize([axis, 1 - axis], len(_PLACES))
         found = []
         for first, last in _parts(longer, max(PART // shorter, 2 * SHARED)):
             rows = self._rows(picture[:, first:last] if axis else picture[first:last], least)
