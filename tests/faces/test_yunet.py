@@ -93,23 +93,3 @@ def test_haar_finds_frontal_faces_and_no_cat(media):
     assert count(data.astronaut()) == [1]
     assert count(read_picture(media / "multi_face.jpg")) >= [4]
     assert count(data.chelsea()) == count(data.coffee()) == [0]
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_large_picture_goes_in_parts_and_the_same_faces_are_found(media, monkeypatch, turned):
-    picture = read_picture(media / "multi_face.jpg")
-    width, height = (832, 1248) if turned else (1248, 832)
-    if turned:  # stacked: the faces at the sides are cut by no part's edge alone
-        picture = np.vstack([picture[:, :500], picture[:, 500:]])
-    picture = np.asarray(cv2.resize(picture, (width, height)), np.uint8)
-    detector = open_detector("yunet")
-    in_parts = detector.find(picture, 0.5)
-    monkeypatch.setattr(yunet, "AT_ONCE", height * width)
-    at_once = detector.find(picture, 0.5)
-    assert len(in_parts) == len(at_once) >= 4
-    for one in at_once:
-        same = max(in_parts, key=lambda other: overlap(other.box, one.box))
-        assert overlap(same.box, one.box) > 0.8
-        assert same.score == pytest.approx(one.score, abs=0.05)
-        assert same.points is not None
-        np.testing.assert_allclose(same.points, one.points, atol=0.15 * (one.box[2] - one.box[0]))

@@ -26,11 +26,6 @@ TIMEOUT_S = 20.0
 STRIDES = (8, 16, 32)  # of the network's three grids of answers, in pixels of its input
 EVEN = 0.67  # the network's own score from which a find is more likely a face than not
 SAME = 0.3  # overlap from which two finds are one face
-AT_ONCE = 700_000  # pixels through the network at once, each of which takes it 50 bytes; larger pictures go in parts
-PART = 400_000  # of at most so many,
-SHARED = 128  # with so many rows or columns in common with the next, so that smaller faces are whole in one,
-EDGE = 16  # pixels from where a picture was cut, within which a find is half of a face
-WHOLE = 448  # and faces at least half as large are looked for in a picture of it all of this longer side too
 # The file fixes its input at 640 x 640, though nothing in it depends on that: two dimensions in its own encoding,
 # and the same number of bytes that leave them open.
 _FIXED, _OPEN = b"\x0a\x03\x08\x80\x05" * 2, b"\x0a\x03\x12\x01h\x0a\x03\x12\x01w"
@@ -52,33 +47,13 @@ class YuNet:
 
         Scores are in [0, 1]; at 0.5 a find is more likely a face than not.
         """
-        height, width = picture.shape[:2]
-        found = self._rows(picture, least) if height * width <= AT_ONCE else self._in_parts(picture, least)
+        found = self._rows(picture, least)
         boxes = np.column_stack([found[:, :2], found[:, 2:4] - found[:, :2]])
         kept = cv2.dnn.NMSBoxes(boxes.tolist(), found[:, 4].tolist(), least, SAME)
         return [
             Detection((row[0], row[1], row[2], row[3]), row[4], np.array(row[5:], np.float32).reshape(5, 2))
             for row in found[np.asarray(kept, int).ravel()].tolist()
         ]
-
-    def _in_parts(self, picture: Pixels, least: float) -> NDArray[np.float32]:
-        """As `_rows`, with the memory for a part of the picture only."""
-        axis = int(picture.shape[1] > picture.shape[0])  # that is cut: the longer one
-        longer, shorter = picture.shape[axis], picture.shape[1 - axis]
-        along = np.resize([axis, 1 - axis], len(_PLACES))
-        found = []
-        for first, last in _parts(longer, max(PART // shorter, 2 * SHARED)):
-            rows = self._rows(picture[:, first:last] if axis else picture[first:last], least)
-            rows[:, _PLACES] += first * along
-            low, high = rows[:, 1 - axis], rows[:, 3 - axis]
-            begun = (low > first + EDGE) | (first == 0)
-            found.append(rows[begun & ((high < last - EDGE) | (last == longer))])
-        scale = WHOLE / longer
-        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        rows = self._rows(np.asarray(small, np.uint8), least)
-        rows[:, _PLACES] /= scale
-        large = (rows[:, 2:4] - rows[:, :2]).max(axis=1) > SHARED / 2
-        return np.concatenate([*found, rows[large]])
 
     def _rows(self, picture: Pixels, least: float) -> NDArray[np.float32]:
         """What is found in a picture, as `_decoded` gives it."""
@@ -109,16 +84,6 @@ def _session(model: bytes) -> "ort.InferenceSession":
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     options.enable_mem_pattern = False  # plans per size of picture: 8 MB more, and slower
     return ort.InferenceSession(model.replace(_FIXED, _OPEN), options, providers=["CPUExecutionProvider"])
-
-
-def _parts(side: int, most: int) -> list[tuple[int, int]]:
-    """Ends of the fewest parts of at most `most` pixels that cover a side."""
-    count = -(-(side - SHARED) // (most - SHARED))
-    step = (side - SHARED) / count
-    return [(round(at * step), round((at + 1) * step) + SHARED) for at in range(count)]
-
-
-_PLACES = [0, 1, 2, 3, *range(5, 15)]  # columns of rows, in which x and y take turns
 
 
 def _decoded(
