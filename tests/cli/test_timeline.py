@@ -33,6 +33,7 @@ def timeline(tiny, tmp_path):
 
 
 def make_video(path, seconds=2.0, *, fps=10, size=(64, 48), codec="mpeg4"):
+    path.parent.mkdir(exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height = size
@@ -224,3 +225,15 @@ def test_interrupted_it_leaves_nothing_half_done_and_goes_on_afterwards(tiny, tm
     assert done.returncode == 1  # other settings than before
     assert "holds results of other settings" in done.stderr
     assert "1 done, 1 failed" in done.stdout
+
+
+def test_blur_makes_an_overlay_and_a_rerun_takes_none_for_an_input(timeline, tmp_path):
+    make_video(tmp_path / "study" / "talk.mp4")
+    asked = (tmp_path / "study", "--formats", "csv,overlay", "--blur", "--out", tmp_path / "study")
+    assert timeline(*asked).returncode == 0
+    made = sorted(path.name for path in (tmp_path / "study").iterdir())
+    assert made == ["talk.csv", "talk.json", "talk.mp4", "talk.overlay.mp4"]
+    again = timeline(*asked)
+    assert again.returncode == 0
+    assert "1 skipped (results there already)" in again.stdout
+    assert sorted(path.name for path in (tmp_path / "study").iterdir()) == made

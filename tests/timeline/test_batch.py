@@ -154,18 +154,29 @@ def test_two_outputs_of_one_name_are_refused_before_any_work(tmp_path, settings)
         plan(sources, settings(formats=("bids",)))
 
 
-def test_a_second_run_skips_what_is_done_and_redoes_what_was_cut_off_or_changed(folders, settings):
+def test_a_second_run_skips_what_is_done_and_redoes_what_was_cut_off_or_taken_away(folders, settings):
     chosen = settings()
     assert states(folders, chosen) == ["done", "done", "done"]
     sidecar = chosen.out / "two.json"
     record = json.loads(sidecar.read_text())
     assert record["outputs"] == {"two.csv": sha256(chosen.out / "two.csv")}
     sidecar.write_text(json.dumps(record | {"complete": False}))
-    with open(chosen.out / "three.csv", "a") as file:
-        file.write("half a row")
+    (chosen.out / "three.csv").unlink()
     assert states(folders, chosen) == ["skipped", "done", "done"]
     assert states(folders, chosen) == ["skipped"] * 3
-    assert "half a row" not in (chosen.out / "three.csv").read_text()
+
+
+def test_what_a_person_changed_in_a_result_is_not_replaced(folders, settings):
+    chosen = settings()
+    states(folders, chosen)
+    with open(chosen.out / "three.csv", "a") as file:
+        file.write("a coder's row")
+    *others, third = run(plan(folders, chosen), chosen)
+    assert [outcome.state for outcome in others] == ["skipped"] * 2
+    assert "three.csv: was changed since it was written; move it away" in third.message
+    assert "a coder's row" in (chosen.out / "three.csv").read_text()
+    assert states(folders, settings(force=True)) == ["done"] * 3
+    assert "a coder's row" not in (chosen.out / "three.csv").read_text()
 
 
 def test_results_of_other_settings_inputs_or_programs_are_never_replaced_without_force(folders, settings):
@@ -294,6 +305,15 @@ def test_without_pictures_no_output_holds_one(media, settings):
     assert "data:image" not in page
     assert "<img" not in page
     assert "<canvas" in page
+
+
+def test_blurred_the_overlay_is_there_and_the_page_holds_no_face(media, settings):
+    chosen = settings(formats=("html", "overlay"), end_s=0.4, blur=True)
+    assert [outcome.state for outcome in run(plan([str(media / "single_face.mp4")], chosen), chosen)] == [
+        "done"
+    ]
+    assert (chosen.out / "single_face.overlay.mp4").is_file()
+    assert "data:image" not in (chosen.out / "single_face.html").read_text()
 
 
 def test_a_long_video_cut_short_says_so_and_keeps_what_could_be_read(media, settings, tmp_path):

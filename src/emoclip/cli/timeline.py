@@ -184,7 +184,7 @@ def timeline(
         start_s=start,
         end_s=end,
         fps=fps,
-        pictures=not (embeddings_only or blur),
+        pictures=not embeddings_only,
         blur=blur,
         scores=scores,
         baseline=parse_baseline(baseline) if baseline is not None else None,

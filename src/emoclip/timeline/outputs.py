@@ -81,7 +81,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
     if record_file.exists() and not force:
         if sidecar.is_done(record_file, hashes):
             return InputOutcome(item.source, "skipped", "done already")
-        force = True  # ours, cut off while they were written
+        force = True  # ours: cut off while they were written, or one was taken away
     for target in (record_file, *made):
         check_writable(target, force=force)
         for leftover in target.parent.glob(f".{glob.escape(target.stem)}.*.part*"):
@@ -121,7 +121,7 @@ def _timeline(
             span_s = min(settings.end_s or math.inf, stream.duration_s) - settings.start_s
             progress(min(max(seconds / max(span_s, 1e-3), 0.0), 1.0))
 
-    pictures = settings.pictures and "html" in settings.formats
+    pictures = settings.pictures and not settings.blur and "html" in settings.formats
     stream = open_stream(model, item.source, settings, keep_pictures=pictures, progress=seen)
     stream.content = content
     shelf = Shelf(settings.recordings, settings.force) if settings.recordings else None

@@ -15,12 +15,12 @@ from emoclip.prompts import PromptSet, resolve
 from emoclip.recording import is_recording
 from emoclip.timeline.baseline import Baseline
 from emoclip.timeline.formats import WRITERS, check_installed
-from emoclip.video import Found, is_address
+from emoclip.video import OVERLAY, Found, is_address
 
 # What --formats names: what follows the input's stem in the names of the files it makes.
 SUFFIXES = {name: tuple(files) for name, files in WRITERS.items()} | {
     "html": (".html",),
-    "overlay": (".overlay.mp4",),
+    "overlay": (OVERLAY,),
     "npz": (".npz",),
 }
 DEFAULT_FORMATS = ("csv", "html")
@@ -30,7 +30,7 @@ DEFAULT_FORMATS = ("csv", "html")
 class Settings:
     """What every input of a run shares; can be sent to another process.
 
-    pictures: whether outputs may hold faces.  blur: hide them in overlays.
+    pictures: whether outputs may hold faces.  blur: none in pages, hidden ones in overlays.
     recordings: a folder in which recordings are looked for before a video is watched, and kept afterwards.
     watch_only: write recordings into it and nothing else; labels do not matter then.
     strict: stop if the model cannot tell labels apart.  raw_cells: leave CSV text as it is, formulas too.

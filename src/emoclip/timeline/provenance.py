@@ -36,21 +36,27 @@ def identity(
 
 
 def is_done(path: Path, expected: Mapping[str, str | None]) -> bool:
-    """Say whether the results that a sidecar tells of are whole; False if writing them was cut off.
+    """Say whether the results that a sidecar tells of are whole; False if writing them was cut off, or one is gone.
 
-    Raises OutputError if they are of another input or other settings, or the file is not a sidecar.
+    Raises OutputError if they are of another input or other settings, one was changed, or the file is not a sidecar.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         found = {key: record["identity"][key] for key in expected}
         outputs = [(path.parent / name, sha) for name, sha in record.get("outputs", {}).items()]
-        whole = record["complete"] and all(file.is_file() and sha256(file) == sha for file, sha in outputs)
+        there = [(file, sha) for file, sha in outputs if file.is_file()]
+        whole = record["complete"] and len(there) == len(outputs)
+        changed = [file for file, sha in there if sha256(file) != sha]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise OutputError(f"{path}: exists already and is not ours; pass --force, or another --out") from None
     if expected["input_sha256"] is None or found["input_sha256"] != expected["input_sha256"]:
         raise OutputError(f"{path}: holds results of another input; pass --force, or another --out")
     if found != dict(expected):
         raise OutputError(f"{path}: holds results of other settings; pass --force, or another --out")
+    if changed:
+        raise OutputError(
+            f"{changed[0]}: was changed since it was written; move it away, name another --out, or pass --force"
+        )
     return bool(whole)
 
 

@@ -2,7 +2,7 @@
 
 from emoclip.video.ahead import Ahead, one_opencv_thread
 from emoclip.video.animations import read_animation
-from emoclip.video.folders import VIDEO_SUFFIXES
+from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES
 from emoclip.video.frames import Frame
 from emoclip.video.inputs import AHEAD_BYTES, Found, Video, expand_inputs, find_inputs, open_video
 from emoclip.video.pictures import Pixels, is_picture, natural_order, read_picture
@@ -10,6 +10,7 @@ from emoclip.video.sources import for_ffmpeg, is_address, is_pipe
 
 __all__ = [
     "AHEAD_BYTES",
+    "OVERLAY",
     "VIDEO_SUFFIXES",
     "Ahead",
     "Found",

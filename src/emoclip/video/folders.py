@@ -16,6 +16,9 @@ VIDEO_SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".gif", ".ogv"),
     *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".mxf", ".dv"),
 }
+OVERLAY = (
+    ".overlay.mp4"  # ends the names of what `emoclip timeline` draws over a video: none of a study's videos
+)
 PAIRS = 16  # neighbours that are compared to tell a clip from photographs
 ALIKE = 0.6  # correlation of neighbours, at 16 x 16: frames of a clip are above, photographs below (docs/predict.md)
 NAMED = 3  # of the files left out
@@ -40,7 +43,11 @@ def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
         others += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
         paths = [Path(place, name) for name in files if not name.startswith(".")]
         readable = [path for path in paths if path.is_file()]
-        videos = [path for path in readable if path.suffix.lower() in VIDEO_SUFFIXES]
+        videos = [
+            path
+            for path in readable
+            if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.endswith(OVERLAY)
+        ]
         pictures = natural_order(path for path in readable if is_picture(path))
         others += [path for path in paths if path not in {*videos, *pictures}]
         found += videos
