@@ -109,6 +109,15 @@ def test_a_label_of_one_video_only_is_warned_of(model: EmoCLIP):
     assert any("'brow flash' was coded in one video" in line for line in card["warnings"])
 
 
+def test_probabilities_that_calibrating_made_worse_are_warned_of(model: EmoCLIP):
+    recordings, codings = films(model)
+    other = {"smirk": "wink", "wink": "smirk"}  # one of three videos was coded the other way round
+    turned = replace(codings[0], marks=tuple(replace(m, label=other[m.label]) for m in codings[0].marks))
+    _, _, card = teach_labels(prepare_lesson(model, recordings[:3], [turned, *codings[1:3]]), quiet)
+    assert card["calibration"]["after"] > card["calibration"]["before"] + 0.05
+    assert [line for line in card["warnings"] if "more than before calibration" in line]
+
+
 @pytest.mark.filterwarnings("ignore:labels. the model cannot tell apart")
 def test_a_label_that_is_probably_another_misspelt_is_warned_of(model: EmoCLIP):
     recordings, codings = films(model)

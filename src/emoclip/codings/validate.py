@@ -23,6 +23,7 @@ from emoclip.timeline import find_segments
 MAX_FOLDS = 10
 MAX_WINDOWS = 20_000  # learnt from at once
 ORDERS = 4  # random orders of videos behind a learning curve
+WORSE = 0.05  # calibration error added by calibrating, beyond which that is told
 APART = 0.2  # kappa lost on new people beyond which people are thought to be learnt
 
 
@@ -308,6 +309,12 @@ def _warnings(validation: Validation, coded: Sequence[CodedWindows], labels: Seq
         found.append(
             f"kappa is {people['known']:.2f} on people it has seen and {people['new']:.2f} on others: it learns in "
             "part who is shown rather than what they do; code each label in more people"
+        )
+    before, after = validation.calibration["before"], validation.calibration["after"]
+    if after > before + WORSE:
+        found.append(
+            f"probabilities are off by {after:.2f} on videos left out, more than before calibration ({before:.2f}): too "
+            "little is coded to say how often a coder would mark a label; rank windows by them, and code more videos"
         )
     groups = {part.group for part in coded}
     for at, label in enumerate(labels):
