@@ -313,8 +313,8 @@ def _warnings(validation: Validation, coded: Sequence[CodedWindows], labels: Seq
     before, after = validation.calibration["before"], validation.calibration["after"]
     if after > before + WORSE:
         found.append(
-            f"probabilities are off by {after:.2f} on videos left out, more than before calibration ({before:.2f}): too "
-            "little is coded to say how often a coder would mark a label; rank windows by them, and code more videos"
+            f"probabilities are off by {after:.2f} on videos left out, more than before calibration ({before:.2f}): "
+            "too little is coded to say how often a coder would mark a label; rank windows by them, code more videos"
         )
     groups = {part.group for part in coded}
     for at, label in enumerate(labels):
