@@ -201,3 +201,23 @@ def test_a_coder_of_one_of_them_is_compared_on_that_one(capsys, tmp_path: Path, 
     assert code == 0, told
     assert "monday/talk: coded by anna, but not by all; left out" in told
     assert figures(tmp_path / "out")["videos"] == ["tuesday/talk"]
+
+
+def test_a_column_of_videos_tells_those_of_one_name_apart_by_their_folders(capsys, tmp_path: Path):
+    head = "video,onset,offset,label"
+    rows = "mon/talk.mp4,1,4,smile\ntue/talk.mp4,5,8,smile\n"
+    anna = table(tmp_path, "anna.csv", rows, head)
+    out = ("--end", 10, "--out", tmp_path / "out", "--force")
+    ben = table(tmp_path, "ben.csv", rows.replace("mon/", "C:\\films\\mon\\"), head)
+    cleo = tmp_path / "cleo"
+    for day in ("mon", "tue"):
+        table(cleo / day, "talk.csv", "1,4,smile\n")
+        table(tmp_path / "dora", f"{day}.csv", f"{day}/talk.mp4,1,4,smile\n", head)
+    for other in (ben, cleo, tmp_path / "dora"):
+        code, _, told = run(capsys, "agree", anna, other, *out)
+        assert code == 0, told
+        assert figures(tmp_path / "out")["videos"] == ["mon/talk", "tue/talk"]
+    tuesday = table(tmp_path, "tuesday.csv", "tue/talk.mp4,5,8,smile\n", head)
+    assert run(capsys, "agree", anna, tuesday, *out)[0] == 0
+    assert figures(tmp_path / "out")["videos"] == ["tue/talk"]
+    assert figures(tmp_path / "out")["overall"]["agreement"]["value"] == 1

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 
-from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, Span, intersection, minus, union
+from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, Span, intersection, merged, minus, union
 from emoclip.errors import InputError, few
 
 Source = tuple[Path, Sequence[Coding]]
@@ -62,8 +62,8 @@ def raters(sources: Sequence[Source]) -> list[Rater]:
     videos = {coding.video for _, codings in sources for coding in codings}
     for path, codings in sources:
         by_coder: dict[str, dict[str, Coding]] = {}
-        for coding in codings:
-            by_coder.setdefault(coding.coder, {})[mirrored(coding, videos)] = coding
+        for coding in merged(replace(coding, video=mirrored(coding, videos)) for coding in codings):
+            by_coder.setdefault(coding.coder, {})[coding.video] = coding
         found += [(coder or path.stem or str(path), path, of) for coder, of in by_coder.items()]
     if len(found) < 2:
         names = f"only {found[0][0]} coded {found[0][1]}" if found else "nothing was coded"
@@ -81,8 +81,8 @@ def raters(sources: Sequence[Source]) -> list[Rater]:
 
 def mirrored(coding: Coding, videos: Iterable[str]) -> str:
     """Return the coding's video, as `videos` name it if they have several of that name in sub-folders."""
-    lies = f"/{(coding.file.parent / coding.video).as_posix()}"
-    return next((v for v in sorted(videos) if "/" in v and lies.endswith(f"/{v}")), coding.video)
+    lies = coding.way or (coding.file.parent / coding.video).as_posix()
+    return next((v for v in sorted(videos) if "/" in v and f"/{lies}".endswith(f"/{v}")), coding.video)
 
 
 def pair(

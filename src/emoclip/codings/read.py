@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip.codings.boris import read_project
-from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged, seconds
+from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged, seconds, told_apart
 from emoclip.codings.elan import read_eaf
 from emoclip.codings.tables import read_table, track_name
 from emoclip.errors import EmoclipError, InputError
@@ -67,17 +67,28 @@ def read_all(
 
 
 def _apart(codings: list[Coding], folder: Path) -> list[Coding]:
-    """Name codings as the videos lie, `monday/talk`, where files of one name in several sub-folders mirror them."""
+    """Name codings as the videos lie, `monday/talk`, where files of one name in several sub-folders mirror them.
+
+    A folder that a file gives with the name goes before the one that it lies in itself.
+    """
     places: dict[tuple[str, str], set[Path]] = {}
+    ways: dict[str, dict[str, str]] = {}
     for coding in codings:
-        places.setdefault((coding.coder, coding.video), set()).add(coding.file.parent)
-    return [
-        replace(coding, video=(coding.file.parent.relative_to(folder) / coding.video).as_posix())
-        if len(places[coding.coder, coding.video]) > 1
-        and (coding.machine or coding.file.stem == coding.video)
-        else coding
-        for coding in codings
-    ]
+        if coding.way:
+            ways.setdefault(coding.coder, {})[coding.way] = ""
+        else:
+            places.setdefault((coding.coder, coding.video), set()).add(coding.file.parent)
+    for of in ways.values():
+        of.update(zip(of, told_apart([tuple(way.split("/")) for way in of]), strict=True))
+    apart = []
+    for coding in codings:
+        video = coding.video
+        if coding.way:
+            video = max(video, ways[coding.coder][coding.way], key=len)
+        elif len(places[coding.coder, video]) > 1 and (coding.machine or coding.file.stem == video):
+            video = (coding.file.parent.relative_to(folder) / video).as_posix()
+        apart.append(replace(coding, video=video))
+    return apart
 
 
 def _candidates(folder: Path) -> list[Path]:

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from emoclip.codings.coding import ANYONE, Coding, Mark, checked
+from emoclip.codings.coding import ANYONE, Coding, Mark, checked, told_apart
 from emoclip.errors import InputError
 
 # Names people give to a column, the first that is there is taken.
@@ -76,7 +76,7 @@ def _plain(
 ) -> list[Coding]:
     if not set(names) & set(LABEL):
         raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
-    sheets: dict[tuple[str, str], Sheet] = {}
+    sheets: dict[tuple[tuple[str, ...], str], Sheet] = {}
     stem, subject = re.sub(r"_events$", "", path.stem), bids_subject(path)
     for line, row in _lines(names, rows, first):
         onset = time_s(_get(row, ONSET), fps, path, line)
@@ -86,11 +86,15 @@ def _plain(
         else:
             offset = onset + (time_s(lasts, fps, path, line) if _known(lasts) else 0.0)
         media = _get(row, VIDEO)
-        key = (media_stem(media) if _known(media) else stem, _get(row, CODER))
+        key = (_way(media) if _known(media) else (stem,), _get(row, CODER))
         sheet = sheets.setdefault(key, Sheet(subject=subject or _get(row, SUBJECT)))
         sheet.add(path, line, Mark(onset, offset, _get(row, LABEL), track_name(_get(row, TRACK))))
+    sheets = sheets or {((stem,), ""): Sheet(subject=subject)}
+    ways = list(dict.fromkeys(way for way, _ in sheets))
+    names = dict(zip(ways, told_apart(ways), strict=True))
     return [
-        sheet.coding(path, *key) for key, sheet in (sheets or {(stem, ""): Sheet(subject=subject)}).items()
+        sheet.coding(path, names[way], coder, "/".join(way) if len(way) > 1 else "")
+        for (way, coder), sheet in sheets.items()
     ]
 
 
@@ -166,9 +170,10 @@ class Sheet:
             raise InputError(f"{path}: line {line}: has no label; fill it in, or remove the line")
         self.marks.append(mark)
 
-    def coding(self, path: Path, video: str, coder: str) -> Coding:
+    def coding(self, path: Path, video: str, coder: str, way: str = "") -> Coding:
         """Return what was gathered.  Raises InputError for times that cannot be."""
-        return checked(Coding(path, video, coder, tuple(self.marks), self.duration_s, subject=self.subject))
+        marks = tuple(self.marks)
+        return checked(Coding(path, video, coder, marks, self.duration_s, subject=self.subject, way=way))
 
 
 def observations(path: Path, sheets: dict[tuple[str, str], Sheet]) -> list[Coding]:
@@ -227,6 +232,10 @@ def media_stem(place: str) -> str:
     """Return the name of a video without folder and ending, whichever system wrote it."""
     name = place.replace("\\", "/").rsplit("/", 1)[-1]
     return name.rsplit(".", 1)[0] or name
+
+
+def _way(place: str) -> tuple[str, ...]:
+    return (*PurePosixPath(place.replace("\\", "/")).parts[:-1], media_stem(place))
 
 
 def bids_subject(path: Path) -> str:
