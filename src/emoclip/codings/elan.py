@@ -5,11 +5,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
+from xml.etree.ElementTree import iterparse
 
 from emoclip.codings.coding import ANYONE, OPEN, Coding, Mark, Span, checked, minus
 from emoclip.errors import ConfigError, InputError
 
 TO_CODE = "to code"  # the tier of a suggestion that holds the windows to look at
+SCHEMA = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
 OURS = "emoclip"  # the author of documents that we wrote
 
 
@@ -60,13 +62,19 @@ def _filled(coding: Coding, windows: list[Span]) -> Coding:
 
 def _parsed(path: Path) -> Any:
     try:
-        from pympi.Elan import Eaf
+        from pympi.Elan import Eaf, parse_eaf
     except ImportError:
         raise ConfigError(
             f"{path}: reading ELAN needs pympi-ling; install it with: pip install 'emoclip[formats]'"
         ) from None
     try:
-        return Eaf(path, suppress_version_warning=True)
+        if next(iterparse(path, ("start",)))[1].tag != "ANNOTATION_DOCUMENT":
+            raise ValueError
+        document = Eaf()
+        document.tiers.clear()
+        document.adocument[SCHEMA] = ""  # pympi takes it away again, and fails where a file has none
+        parse_eaf(path, document, suppress_version_warning=True)
+        return document
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     except Exception:  # pympi raises whatever its parser meets
