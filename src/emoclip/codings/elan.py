@@ -52,6 +52,16 @@ def read_eaf(path: Path, tiers: tuple[str, ...] = ()) -> list[Coding]:
     ]
 
 
+def tier_names(path: Path) -> list[str]:
+    """Return how the tiers of an ELAN document are called.  Raises InputError, ConfigError."""
+    return list(_parsed(path).tiers)
+
+
+def names_tier(pattern: str, name: str) -> bool:
+    """Say whether a name or pattern that was asked for is of a tier."""
+    return name == pattern or fnmatchcase(name.casefold(), pattern.casefold())
+
+
 def _filled(coding: Coding, windows: list[Span]) -> Coding:
     """Without what waits to be coded; with a tier of windows, only the windows that were filled in are coded time."""
     waiting = [(mark.onset_s, mark.offset_s) for mark in coding.marks if mark.label == OPEN]
@@ -89,8 +99,7 @@ def _chosen(path: Path, names: list[str], patterns: tuple[str, ...]) -> list[str
     found = [
         name
         for name in names
-        if name.casefold() == TO_CODE
-        or any(fnmatchcase(name.casefold(), pattern.casefold()) or name == pattern for pattern in patterns)
+        if name.casefold() == TO_CODE or any(names_tier(pattern, name) for pattern in patterns)
     ]
     if not [name for name in found if name.casefold() != TO_CODE]:
         raise InputError(

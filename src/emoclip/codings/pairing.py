@@ -100,6 +100,7 @@ def pair(
     names: labels to be read as others.  labels: those to compare, all if None.  subjects: of videos.
     anyone: take the faces of a video together.  Raises InputError where nothing can be compared.
     """
+    check_names(names or {}, {label for rater in people for label in rater.labels})
     people = [
         Rater(
             rater.name, {video: coding.renamed(dict(names or {})) for video, coding in rater.codings.items()}
@@ -121,7 +122,9 @@ def pair(
         if label not in known:
             raise InputError(f"label {label!r} was not marked by anybody{_nearest(label, known)}")
     pairing = Pairing([rater.name for rater in people], [], chosen, notes)
-    groups = {video: _subject(video, people, subjects or {}) for video in shared}
+    of, unmatched = match_subjects(subjects or {}, shared)
+    notes += unmatched
+    groups = {video: _subject(video, people, of) for video in shared}
     pairing.subjects = any(groups.values())
     wrong = []
     for video in shared:
@@ -135,6 +138,30 @@ def pair(
     _note_rare(pairing)
     _note_frames(people, shared, notes)
     return pairing
+
+
+def match_subjects(rows: Mapping[str, str], videos: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the subject of each video that a row is of, and what is left over, one line each.
+
+    A video is found by the end of a row's way.  Raises InputError if no row is of a video.
+    """
+    row_of = {video: row for video in videos for row in rows if f"/{row}".endswith(f"/{video}")}
+    row_of |= {video: video for video in videos if video in rows}
+    without = [video for video in videos if video not in row_of]
+    unused = sorted(set(rows) - set(row_of.values()))
+    if rows and not row_of:
+        raise InputError(f"no subject is of a video given (subjects of {_listed(unused)}; {_listed(videos)})")
+    told = [f"{_listed(without)}: no subject in the table of subjects"] if rows and without else []
+    told += [f"{_listed(unused)}: in the table of subjects, but not among the videos"] if unused else []
+    return {video: rows[row] for video, row in row_of.items()}, told
+
+
+def check_names(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise InputError for a label to be read as another that nobody marked."""
+    marked = sorted(set(known))
+    for name in names:
+        if name not in marked:
+            raise InputError(f"label {name!r} was not marked by anybody{_nearest(name, marked)}")
 
 
 def nearest_label(label: str, known: Sequence[str]) -> str | None:

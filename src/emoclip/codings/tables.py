@@ -91,9 +91,9 @@ def _plain(
         sheet.add(path, line, Mark(onset, offset, _get(row, LABEL), track_name(_get(row, TRACK))))
     sheets = sheets or {((stem,), ""): Sheet(subject=subject)}
     ways = list(dict.fromkeys(way for way, _ in sheets))
-    names = dict(zip(ways, told_apart(ways), strict=True))
+    called = dict(zip(ways, told_apart(ways), strict=True))
     return [
-        sheet.coding(path, names[way], coder, "/".join(way) if len(way) > 1 else "")
+        sheet.coding(path, called[way], coder, "/".join(way) if len(way) > 1 else "")
         for (way, coder), sheet in sheets.items()
     ]
 
