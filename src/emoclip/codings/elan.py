@@ -78,8 +78,9 @@ def _parsed(path: Path) -> Any:
             f"{path}: reading ELAN needs pympi-ling; install it with: pip install 'emoclip[formats]'"
         ) from None
     try:
-        if next(iterparse(path, ("start",)))[1].tag != "ANNOTATION_DOCUMENT":
-            raise ValueError
+        with open(path, "rb") as file:
+            if next(iterparse(file, ("start",)))[1].tag != "ANNOTATION_DOCUMENT":
+                raise ValueError
         document = Eaf()
         document.tiers.clear()
         document.adocument[SCHEMA] = ""  # pympi takes it away again, and fails where a file has none

@@ -104,6 +104,7 @@ def _apart(codings: list[Coding], folder: Path) -> list[Coding]:
     for coding in codings:
         video = coding.video
         if coding.way:
+            # A table has told its own videos apart already, maybe further than those of one coder ask for.
             video = max(video, ways[coding.coder][coding.way], key=len)
         elif len(places[coding.coder, video]) > 1 and (coding.machine or coding.file.stem == video):
             video = (coding.file.parent.relative_to(folder) / video).as_posix()
