@@ -120,6 +120,25 @@ def test_options_that_nothing_read_takes_are_one_line(capsys, tmp_path: Path):
     assert run(capsys, "agree", *tables, "--fps", 25)[0] == 0
 
 
+def test_a_tier_that_no_file_has_is_one_line(capsys, tmp_path: Path):
+    pympi = pytest.importorskip("pympi")
+    for coder, tier in (("anna", "Smile"), ("ben", "Face 1")):
+        table(tmp_path / coder, "v1.csv", "1,2,smile\n")
+        document = pympi.Eaf()
+        document.remove_tier("default")
+        document.add_tier(tier)
+        document.add_annotation(tier, 1000, 2000, "smile")
+        document.to_file(tmp_path / coder / "v0.eaf")
+    folders = (tmp_path / "anna", tmp_path / "ben")
+    assert run(capsys, "agree", *folders, "--tier", "Smile", "--tier", "face*")[0] == 0
+    for tiers in (["Nope"], ["Smile", "Face*", "Nope"]):
+        code, out, err = run(
+            capsys, "agree", *folders, *(part for tier in tiers for part in ("--tier", tier))
+        )
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert "--tier Nope: no file has a tier of that name; there are Face 1, Smile" in err
+
+
 def test_a_dash_is_explained_in_the_terminal_and_on_the_page(capsys, tmp_path: Path):
     anna, ben = (table(tmp_path / coder, "v.csv", ROWS) for coder in ("anna", "ben"))
     code, out, _ = run(capsys, "agree", anna, ben, "--out", tmp_path / "out")  # one video has no ICC
@@ -141,6 +160,25 @@ def test_subjects_come_from_a_table(capsys, tmp_path: Path):
     assert "columns video and subject" in err
 
 
+def test_subjects_and_videos_without_each_other_are_told(capsys, tmp_path: Path):
+    for coder in ("a", "b"):
+        for number in range(3):
+            table(tmp_path / coder, f"v{number}.csv", "1,2,smile\n")
+    folders = (tmp_path / "a", tmp_path / "b")
+    some = table(tmp_path, "some.csv", "x/v0.mp4,s0\nv1.mp4,s0\nv7.mp4,s1\n", "video,subject")
+    code, _, err = run(capsys, "agree", *folders, "--end", 9, "--subjects", some, "-o", tmp_path / "out")
+    assert code == 0
+    assert figures(tmp_path / "out")["groups"] == 2  # s0, and v2 for itself
+    assert "v2: no subject in the table of subjects" in err
+    assert "v7: in the table of subjects, but not among the videos" in err
+    none = table(tmp_path, "none.csv", "v7.mp4,s1\n", "video,subject")
+    code, _, err = run(capsys, "agree", *folders, "--end", 9, "--subjects", none)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "no subject is of a video given (subjects of v7; v0, v1, v2)" in err
+    empty = table(tmp_path, "empty.csv", "v0.mp4,\n", "video,subject")
+    assert "names no subject" in run(capsys, "agree", *folders, "--subjects", empty)[2]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -148,6 +186,7 @@ def test_subjects_come_from_a_table(capsys, tmp_path: Path):
         (["anna.csv"], "only anna coded anna.csv"),
         (["anna.csv", "case.csv"], "nearest is 'Smile'"),
         (["anna.csv", "case.csv", "--same", "Smile"], "write it as OTHER=LABEL"),
+        (["anna.csv", "anna.csv", "--same", "nosuch=smile"], "label 'nosuch' was not marked by anybody"),
         (["anna.csv", "anna.csv", "--labels", "smyle"], "did you mean 'smile'"),
         (["anna.csv", "anna.csv", "--start", "5", "--end", "5"], "must be after --start"),
         (["anna.csv", "ben.csv", "--start", "9"], "has no coded time there; check --start and --end"),
@@ -201,3 +240,23 @@ def test_a_coder_of_one_of_them_is_compared_on_that_one(capsys, tmp_path: Path, 
     assert code == 0, told
     assert "monday/talk: coded by anna, but not by all; left out" in told
     assert figures(tmp_path / "out")["videos"] == ["tuesday/talk"]
+
+
+def test_a_column_of_videos_tells_those_of_one_name_apart_by_their_folders(capsys, tmp_path: Path):
+    head = "video,onset,offset,label"
+    rows = "mon/talk.mp4,1,4,smile\ntue/talk.mp4,5,8,smile\n"
+    anna = table(tmp_path, "anna.csv", rows, head)
+    out = ("--end", 10, "--out", tmp_path / "out", "--force")
+    ben = table(tmp_path, "ben.csv", rows.replace("mon/", "C:\\films\\mon\\"), head)
+    cleo = tmp_path / "cleo"
+    for day in ("mon", "tue"):
+        table(cleo / day, "talk.csv", "1,4,smile\n")
+        table(tmp_path / "dora", f"{day}.csv", f"{day}/talk.mp4,1,4,smile\n", head)
+    for other in (ben, cleo, tmp_path / "dora"):
+        code, _, told = run(capsys, "agree", anna, other, *out)
+        assert code == 0, told
+        assert figures(tmp_path / "out")["videos"] == ["mon/talk", "tue/talk"]
+    tuesday = table(tmp_path, "tuesday.csv", "tue/talk.mp4,5,8,smile\n", head)
+    assert run(capsys, "agree", anna, tuesday, *out)[0] == 0
+    assert figures(tmp_path / "out")["videos"] == ["tue/talk"]
+    assert figures(tmp_path / "out")["overall"]["agreement"]["value"] == 1

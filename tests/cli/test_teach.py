@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -142,6 +143,42 @@ def test_teaching_and_suggesting_in_one_go(capsys, study: Path, tmp_path: Path):
     assert {path.stem for path in (tmp_path / "next").iterdir()} <= {"v3", "v4", "v5"}
 
 
+@pytest.mark.parametrize(("tier", "told"), [("Smil", "there are smirk"), ("smirk", "not an ELAN document")])
+def test_of_a_tier_or_file_that_fails_one_true_line_is_said(
+    capsys, study: Path, tmp_path: Path, tier: str, told: str
+):
+    pympi = pytest.importorskip("pympi")
+    (tmp_path / "codings").mkdir()
+    for number in range(2):
+        shutil.copy(study / "codings" / f"v{number}.csv", tmp_path / "codings")
+    if tier == "smirk":
+        (tmp_path / "codings" / "v2.eaf").write_text("<x/>", "utf-8")
+    else:
+        document = pympi.Eaf()
+        document.rename_tier("default", "smirk")
+        document.to_file(tmp_path / "codings" / "v2.eaf")
+    given = [*recordings(study)[:2], "-c", tmp_path / "codings", "--tier", tier, "-o", tmp_path / "a.labels"]
+    code, _, err = run(capsys, study, "teach", *given)
+    assert code == 1
+    assert told in err
+    assert "no ELAN file was read" not in err
+
+
+def test_codings_and_subjects_of_no_video_given_are_told(capsys, study: Path, tmp_path: Path):
+    who = tmp_path / "who.csv"
+    who.write_text("video,subject\n" + "".join(f"v{n}.mp4,s{n}\n" for n in (0, 1, 2, 5)), "utf-8")
+    given = [*recordings(study)[:3], "-c", study / "codings" / "v0.csv", "-c", study / "codings" / "v1.csv"]
+    given += ["-c", study / "codings" / "v5.csv", "--subjects", who, "-o", tmp_path / "a.labels"]
+    code, _, err = run(capsys, study, "teach", *given)
+    assert code == 0
+    lines = err.splitlines()
+    assert any("v5: in the table of subjects, but not among the videos" in line for line in lines)
+    told = [line for line in lines if "no video given is called so; left out" in line]
+    assert len(told) == 1
+    assert f"v5 ({study / 'codings' / 'v5.csv'}): coded" in told[0]
+    assert told[0].endswith("(videos without a coding: v2)")
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -154,6 +191,10 @@ def test_teaching_and_suggesting_in_one_go(capsys, study: Path, tmp_path: Path):
         (["--out", "x.labels", "--codings", "v0.csv"], "only v0 has coded time"),
         (["--out", "x.labels", "--words", "absent.yaml"], "no such prompt file"),
         (["--suggest", "3", "--suggest-to", "."], "exists already"),
+        (
+            ["--out", "x.labels", "--codings", "v0.csv", "--same", "smrik=smirk"],
+            "'smrik' was not marked by anybody; did you mean 'smirk'?",
+        ),
         (
             ["--out", "x.labels", "--codings", "v0.csv", "--tier", "Smile"],
             "--tier Smile: no ELAN file was read",

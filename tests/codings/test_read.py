@@ -123,6 +123,16 @@ def test_elan_gives_coders_participants_and_labels(tmp_path: Path):
     )
 
 
+def test_elan_needs_no_schema_but_its_root(tmp_path: Path):
+    path = eaf(tmp_path)
+    known, text = read(path), path.read_text("utf-8")
+    schema = ' xsi:noNamespaceSchemaLocation="http://www.mpi.nl/tools/elan/EAFv3.0.xsd"'
+    assert schema in text
+    assert read(write(tmp_path, "x.eaf", text.replace(schema, ""))) == known
+    with pytest.raises(InputError, match="not an ELAN document"):
+        read(write(tmp_path, "x.eaf", text.replace("ANNOTATION_DOCUMENT", "OTHER")))
+
+
 def test_elan_subdivisions_without_times_are_even(tmp_path: Path):
     (ben,) = read(eaf(tmp_path), tiers=["pha*"])
     assert ben.marks == (Mark(1, 2, "rise", ANYONE), Mark(2, 3, "hold", ANYONE), Mark(3, 4, "fall", ANYONE))
@@ -229,6 +239,9 @@ BAD = {
     "words.csv": (ONE + "soon,1,smile\n", "line 2: 'soon' is not a time"),
     "sixty.csv": (ONE + "0:61,1:10,smile\n", "60 or more"),
     "nan.csv": (ONE + "nan,1,smile\n", "not a time"),
+    "nan_offset.csv": (ONE + "1,nan,smile\n", "line 2: 'nan' is not a time"),
+    "huge_offset.csv": (ONE + "1,1e999,smile\n", "line 2: '1e999' is not a time"),
+    "nan_duration.csv": ("onset,duration,label\n1,NaN,smile\n", "line 2: 'NaN' is not a time"),
     "empty_label.csv": (ONE + "1,2,\n", "line 2: has no label"),
     "no_label.csv": ("onset,offset\n1,2\n", "no column label"),
     "prose.txt": ("Dear diary,\ntoday was a day\n", "not a coding that can be read"),

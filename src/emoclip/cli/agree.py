@@ -117,8 +117,10 @@ def read_sources(
     paths: list[Path], tiers: list[str], fps: float | None
 ) -> "tuple[list[tuple[Path, list[Coding]]], bool]":
     """Read codings, warn of files that cannot be, and say whether there was one."""
-    from emoclip.codings import read_all
+    from emoclip.codings import check_tiers, read_all
 
+    if tiers and all(path.exists() for path in paths):
+        check_tiers(paths, tiers)
     sources, failed = [], False
     for path in paths:
         found, wrong = read_all(path, tiers=tiers, fps=fps)
@@ -127,10 +129,6 @@ def read_sources(
             warn(line)
             failed = True
     endings = {coding.file.suffix.casefold() for _, found in sources for coding in found}
-    if tiers and ".eaf" not in endings:
-        fail(
-            f"--tier {tiers[0]}: no ELAN file was read, and nothing else has tiers; leave it out, or name .eaf files"
-        )
     if fps and not endings & {".csv", ".tsv", ".txt"}:
         fail(f"--fps {fps:g}: no table was read, and all else has times in seconds; leave it out")
     return sources, failed
@@ -146,18 +144,20 @@ def read_names(same: list[str]) -> dict[str, str]:
 
 
 def read_subjects(path: Path | None) -> dict[str, str]:
-    """Read video -> subject from a CSV; a video in a sub-folder is found by its way and by its name alone."""
+    """Read video -> subject from a CSV; a video by its folders and name, without its ending."""
     if path is None:
         return {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
-        ways = {
+        found = {
             Path(row["video"]).with_suffix("").as_posix(): row["subject"] for row in rows if row["subject"]
         }
-        return {Path(way).name: subject for way, subject in ways.items()} | ways
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         fail(f"{path}: not a readable CSV with the columns video and subject")
+    if not found:
+        fail(f"{path}: names no subject; fill in its columns video and subject")
+    return found
 
 
 def _show(agreement) -> None:  # type: ignore[no-untyped-def]

@@ -84,7 +84,7 @@ def teach(
 
     The label set is taken by every command as --labels NAME.labels. It says how an expression reads to the coders.
     """
-    from emoclip.codings import prepare_lesson, teach_labels, write_labels
+    from emoclip.codings import check_names, prepare_lesson, teach_labels, write_labels
     from emoclip.engine import EmoCLIP
     from emoclip.prompts import read_prompt_file
 
@@ -106,6 +106,7 @@ def teach(
     )
     sources, failed = read_sources(codings or [], tier or [], fps)
     names = read_names(same or [])
+    check_names(names, (label for _, part in sources for coding in part for label in coding.labels))
     found = [coding.renamed(names) for _, part in sources for coding in part]
     loaded = EmoCLIP.load(model, threads=threads)
     seen, unread = _recordings(loaded, videos, recordings)
@@ -118,6 +119,8 @@ def teach(
         skip_gaps=gaps == "uncoded",
         subjects=read_subjects(subjects),
     )
+    for line in lesson.notes:
+        warn(line)
     rows = None
     if out is not None:
         with progress_bars() as bars:

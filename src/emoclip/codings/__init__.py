@@ -6,8 +6,8 @@ from emoclip.codings.coding import ANYONE, Coding, Mark
 from emoclip.codings.methods import DASH
 from emoclip.codings.methods import figure as shown_figure
 from emoclip.codings.methods import paragraph as methods_paragraph
-from emoclip.codings.pairing import Pairing, Rater, pair, raters
-from emoclip.codings.read import read, read_all
+from emoclip.codings.pairing import Pairing, Rater, check_names, pair, raters
+from emoclip.codings.read import check_tiers, read, read_all
 from emoclip.codings.samples import named as named_videos
 from emoclip.codings.suggest import suggest as suggest_windows
 from emoclip.codings.suggest import write as write_suggestions
@@ -27,6 +27,8 @@ __all__ = [
     "Pairing",
     "Rater",
     "agreement_report",
+    "check_names",
+    "check_tiers",
     "measure",
     "methods_paragraph",
     "named_videos",

@@ -35,6 +35,7 @@ class Coding:
     video: the video's name without folder and ending.  coder: "" where the file does not say.
     duration_s: of the video, where the file knows it.  coded: the time that was coded; None is all of the video.
     subject: who is shown, "" if unknown.  machine: made by a model, not by a person.
+    way: the video's folders and name, where the file gives them.
     """
 
     file: Path
@@ -45,6 +46,7 @@ class Coding:
     coded: tuple[Span, ...] | None = None
     subject: str = ""
     machine: bool = False
+    way: str = ""
 
     @property
     def labels(self) -> list[str]:
@@ -117,6 +119,16 @@ def seconds(value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError
     return number
+
+
+def told_apart(ways: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the last part of each way, after as many of its folders as no other way has: `monday/talk`."""
+    names = []
+    for way in ways:
+        alike = [other for other in ways if other[-1] == way[-1]]
+        depths = (n for n in range(1, len(way)) if sum(other[-n:] == way[-n:] for other in alike) == 1)
+        names.append("/".join(way[-next(depths, len(way)) :]))
+    return names
 
 
 def merged(codings: Iterable[Coding]) -> list[Coding]:

@@ -5,11 +5,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
+from xml.etree.ElementTree import iterparse
 
 from emoclip.codings.coding import ANYONE, OPEN, Coding, Mark, Span, checked, minus
 from emoclip.errors import ConfigError, InputError
 
 TO_CODE = "to code"  # the tier of a suggestion that holds the windows to look at
+SCHEMA = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
 OURS = "emoclip"  # the author of documents that we wrote
 
 
@@ -50,6 +52,16 @@ def read_eaf(path: Path, tiers: tuple[str, ...] = ()) -> list[Coding]:
     ]
 
 
+def tier_names(path: Path) -> list[str]:
+    """Return how the tiers of an ELAN document are called.  Raises InputError, ConfigError."""
+    return list(_parsed(path).tiers)
+
+
+def names_tier(pattern: str, name: str) -> bool:
+    """Say whether a name or pattern that was asked for is of a tier."""
+    return name == pattern or fnmatchcase(name.casefold(), pattern.casefold())
+
+
 def _filled(coding: Coding, windows: list[Span]) -> Coding:
     """Without what waits to be coded; with a tier of windows, only the windows that were filled in are coded time."""
     waiting = [(mark.onset_s, mark.offset_s) for mark in coding.marks if mark.label == OPEN]
@@ -60,13 +72,20 @@ def _filled(coding: Coding, windows: list[Span]) -> Coding:
 
 def _parsed(path: Path) -> Any:
     try:
-        from pympi.Elan import Eaf
+        from pympi.Elan import Eaf, parse_eaf
     except ImportError:
         raise ConfigError(
             f"{path}: reading ELAN needs pympi-ling; install it with: pip install 'emoclip[formats]'"
         ) from None
     try:
-        return Eaf(path, suppress_version_warning=True)
+        with open(path, "rb") as file:
+            if next(iterparse(file, ("start",)))[1].tag != "ANNOTATION_DOCUMENT":
+                raise ValueError
+        document = Eaf()
+        document.tiers.clear()
+        document.adocument[SCHEMA] = ""  # pympi takes it away again, and fails where a file has none
+        parse_eaf(path, document, suppress_version_warning=True)
+        return document
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     except Exception:  # pympi raises whatever its parser meets
@@ -81,8 +100,7 @@ def _chosen(path: Path, names: list[str], patterns: tuple[str, ...]) -> list[str
     found = [
         name
         for name in names
-        if name.casefold() == TO_CODE
-        or any(fnmatchcase(name.casefold(), pattern.casefold()) or name == pattern for pattern in patterns)
+        if name.casefold() == TO_CODE or any(names_tier(pattern, name) for pattern in patterns)
     ]
     if not [name for name in found if name.casefold() != TO_CODE]:
         raise InputError(

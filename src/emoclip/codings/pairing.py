@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 
-from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, Span, intersection, minus, union
+from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, Span, intersection, merged, minus, union
 from emoclip.errors import InputError, few
 
 Source = tuple[Path, Sequence[Coding]]
@@ -62,8 +62,8 @@ def raters(sources: Sequence[Source]) -> list[Rater]:
     videos = {coding.video for _, codings in sources for coding in codings}
     for path, codings in sources:
         by_coder: dict[str, dict[str, Coding]] = {}
-        for coding in codings:
-            by_coder.setdefault(coding.coder, {})[mirrored(coding, videos)] = coding
+        for coding in merged(replace(coding, video=mirrored(coding, videos)) for coding in codings):
+            by_coder.setdefault(coding.coder, {})[coding.video] = coding
         found += [(coder or path.stem or str(path), path, of) for coder, of in by_coder.items()]
     if len(found) < 2:
         names = f"only {found[0][0]} coded {found[0][1]}" if found else "nothing was coded"
@@ -81,8 +81,8 @@ def raters(sources: Sequence[Source]) -> list[Rater]:
 
 def mirrored(coding: Coding, videos: Iterable[str]) -> str:
     """Return the coding's video, as `videos` name it if they have several of that name in sub-folders."""
-    lies = f"/{(coding.file.parent / coding.video).as_posix()}"
-    return next((v for v in sorted(videos) if "/" in v and lies.endswith(f"/{v}")), coding.video)
+    lies = coding.way or (coding.file.parent / coding.video).as_posix()
+    return next((v for v in sorted(videos) if "/" in v and f"/{lies}".endswith(f"/{v}")), coding.video)
 
 
 def pair(
@@ -100,6 +100,7 @@ def pair(
     names: labels to be read as others.  labels: those to compare, all if None.  subjects: of videos.
     anyone: take the faces of a video together.  Raises InputError where nothing can be compared.
     """
+    check_names(names or {}, {label for rater in people for label in rater.labels})
     people = [
         Rater(
             rater.name, {video: coding.renamed(dict(names or {})) for video, coding in rater.codings.items()}
@@ -121,7 +122,9 @@ def pair(
         if label not in known:
             raise InputError(f"label {label!r} was not marked by anybody{_nearest(label, known)}")
     pairing = Pairing([rater.name for rater in people], [], chosen, notes)
-    groups = {video: _subject(video, people, subjects or {}) for video in shared}
+    of, unmatched = match_subjects(subjects or {}, shared)
+    notes += unmatched
+    groups = {video: _subject(video, people, of) for video in shared}
     pairing.subjects = any(groups.values())
     wrong = []
     for video in shared:
@@ -135,6 +138,30 @@ def pair(
     _note_rare(pairing)
     _note_frames(people, shared, notes)
     return pairing
+
+
+def match_subjects(rows: Mapping[str, str], videos: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the subject of each video that a row is of, and what is left over, one line each.
+
+    A video is found by the end of a row's way.  Raises InputError if no row is of a video.
+    """
+    row_of = {video: row for video in videos for row in rows if f"/{row}".endswith(f"/{video}")}
+    row_of |= {video: video for video in videos if video in rows}
+    without = [video for video in videos if video not in row_of]
+    unused = sorted(set(rows) - set(row_of.values()))
+    if rows and not row_of:
+        raise InputError(f"no subject is of a video given (subjects of {_listed(unused)}; {_listed(videos)})")
+    told = [f"{_listed(without)}: no subject in the table of subjects"] if rows and without else []
+    told += [f"{_listed(unused)}: in the table of subjects, but not among the videos"] if unused else []
+    return {video: rows[row] for video, row in row_of.items()}, told
+
+
+def check_names(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise InputError for a label to be read as another that nobody marked."""
+    marked = sorted(set(known))
+    for name in names:
+        if name not in marked:
+            raise InputError(f"label {name!r} was not marked by anybody{_nearest(name, marked)}")
 
 
 def nearest_label(label: str, known: Sequence[str]) -> str | None:

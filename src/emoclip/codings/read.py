@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from emoclip.codings.boris import read_project
-from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged, seconds
-from emoclip.codings.elan import read_eaf
+from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged, seconds, told_apart
+from emoclip.codings.elan import names_tier, read_eaf, tier_names
 from emoclip.codings.tables import read_table, track_name
-from emoclip.errors import EmoclipError, InputError
+from emoclip.errors import EmoclipError, InputError, few
 from emoclip.files import sha256
 
 SUFFIXES = (".eaf", ".boris", ".csv", ".tsv", ".txt", ".json")
@@ -66,18 +67,49 @@ def read_all(
     return merged(_apart(codings, path)), wrong
 
 
+def check_tiers(paths: Sequence[Path], tiers: Sequence[str]) -> None:
+    """Raise InputError for a tier that no ELAN file among files and folders has, and where there is no such file."""
+    files = [file for path in paths for file in ([path] if path.is_file() else _candidates(path))]
+    documents = [file for file in files if file.suffix.casefold() == ".eaf"]
+    if not documents:
+        raise InputError(
+            f"--tier {tiers[0]}: no ELAN file was read, and nothing else has tiers; leave it out, or name .eaf files"
+        )
+    known: set[str] = set()
+    for file in documents:
+        with suppress(EmoclipError):  # who reads it then is told why it cannot be
+            known.update(tier_names(file))
+    for tier in tiers:
+        if known and not any(names_tier(tier, name) for name in known):
+            raise InputError(
+                f"--tier {tier}: no file has a tier of that name; there are {few(sorted(known), 5)}"
+            )
+
+
 def _apart(codings: list[Coding], folder: Path) -> list[Coding]:
-    """Name codings as the videos lie, `monday/talk`, where files of one name in several sub-folders mirror them."""
+    """Name codings as the videos lie, `monday/talk`, where files of one name in several sub-folders mirror them.
+
+    A folder that a file gives with the name goes before the one that it lies in itself.
+    """
     places: dict[tuple[str, str], set[Path]] = {}
+    ways: dict[str, dict[str, str]] = {}
     for coding in codings:
-        places.setdefault((coding.coder, coding.video), set()).add(coding.file.parent)
-    return [
-        replace(coding, video=(coding.file.parent.relative_to(folder) / coding.video).as_posix())
-        if len(places[coding.coder, coding.video]) > 1
-        and (coding.machine or coding.file.stem == coding.video)
-        else coding
-        for coding in codings
-    ]
+        if coding.way:
+            ways.setdefault(coding.coder, {})[coding.way] = ""
+        else:
+            places.setdefault((coding.coder, coding.video), set()).add(coding.file.parent)
+    for of in ways.values():
+        of.update(zip(of, told_apart([tuple(way.split("/")) for way in of]), strict=True))
+    apart = []
+    for coding in codings:
+        video = coding.video
+        if coding.way:
+            # A table has told its own videos apart already, maybe further than those of one coder ask for.
+            video = max(video, ways[coding.coder][coding.way], key=len)
+        elif len(places[coding.coder, video]) > 1 and (coding.machine or coding.file.stem == video):
+            video = (coding.file.parent.relative_to(folder) / video).as_posix()
+        apart.append(replace(coding, video=video))
+    return apart
 
 
 def _candidates(folder: Path) -> list[Path]:

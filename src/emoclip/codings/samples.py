@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.codings.coding import ANYONE, Coding, Mark, Span, intersection, union
+from emoclip.codings.coding import ANYONE, Coding, Mark, Span, intersection, told_apart, union
 from emoclip.codings.statistics import Floats
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.engine import EmoCLIP
@@ -108,14 +108,11 @@ def named(recordings: Sequence[Recording]) -> dict[str, Recording]:
     ways = [
         (*Path(recording.name.replace("\\", "/")).parts[:-1], stem(recording)) for recording in recordings
     ]
-    found: dict[str, Recording] = {}
-    for way, recording in zip(ways, recordings, strict=True):
-        alike = [other for other in ways if other[-1] == way[-1]]
-        depth = next((n for n in range(1, len(way) + 1) if sum(o[-n:] == way[-n:] for o in alike) == 1), 0)
-        if not depth:
+    names = told_apart(ways)
+    for name, recording in zip(names, recordings, strict=True):
+        if names.count(name) > 1:
             raise InputError(f"{recording.name}: another video given is called that too; leave one out")
-        found["/".join(way[-depth:])] = recording
-    return found
+    return dict(zip(names, recordings, strict=True))
 
 
 def windows(model: EmoCLIP, recording: Recording, config: WindowConfig, track: str = ANYONE) -> CodedWindows:

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from emoclip.codings.coding import ANYONE, Coding, Mark, checked
+from emoclip.codings.coding import ANYONE, Coding, Mark, checked, seconds, told_apart
 from emoclip.errors import InputError
 
 # Names people give to a column, the first that is there is taken.
@@ -76,21 +76,25 @@ def _plain(
 ) -> list[Coding]:
     if not set(names) & set(LABEL):
         raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
-    sheets: dict[tuple[str, str], Sheet] = {}
+    sheets: dict[tuple[tuple[str, ...], str], Sheet] = {}
     stem, subject = re.sub(r"_events$", "", path.stem), bids_subject(path)
     for line, row in _lines(names, rows, first):
         onset = time_s(_get(row, ONSET), fps, path, line)
         end, lasts = _get(row, OFFSET), _get(row, DURATION)
-        if _known(end):
+        if _is_time(end):
             offset = time_s(end, fps, path, line)
         else:
-            offset = onset + (time_s(lasts, fps, path, line) if _known(lasts) else 0.0)
+            offset = onset + (time_s(lasts, fps, path, line) if _is_time(lasts) else 0.0)
         media = _get(row, VIDEO)
-        key = (media_stem(media) if _known(media) else stem, _get(row, CODER))
+        key = (_way(media) if _known(media) else (stem,), _get(row, CODER))
         sheet = sheets.setdefault(key, Sheet(subject=subject or _get(row, SUBJECT)))
         sheet.add(path, line, Mark(onset, offset, _get(row, LABEL), track_name(_get(row, TRACK))))
+    sheets = sheets or {((stem,), ""): Sheet(subject=subject)}
+    ways = list(dict.fromkeys(way for way, _ in sheets))
+    called = dict(zip(ways, told_apart(ways), strict=True))
     return [
-        sheet.coding(path, *key) for key, sheet in (sheets or {(stem, ""): Sheet(subject=subject)}).items()
+        sheet.coding(path, called[way], coder, "/".join(way) if len(way) > 1 else "")
+        for (way, coder), sheet in sheets.items()
     ]
 
 
@@ -109,7 +113,7 @@ def _boris(path: Path, names: list[str], rows: list[list[str]], first: int) -> l
         label, track = row["behavior"], track_name(row.get("subject", "").replace("No focal subject", ""))
         if "start (s)" in row:
             onset, stop = time_s(row["start (s)"], None, path, line), row.get("stop (s)", "")
-            offset = time_s(stop, None, path, line) if _known(stop) else onset
+            offset = time_s(stop, None, path, line) if _is_time(stop) else onset
             sheet.add(path, line, Mark(onset, offset, label, track))
             continue
         at, kind = time_s(row["time"], None, path, line), _get(row, ("behavior type", "status")).upper()
@@ -146,7 +150,7 @@ def _datavyu(path: Path, names: list[str], rows: list[list[str]], first: int) ->
                 continue
             onset = time_s(row[f"{name}.onset"], None, path, line)
             end = row.get(f"{name}.offset", "")
-            offset = time_s(end, None, path, line) if _known(end) else onset
+            offset = time_s(end, None, path, line) if _is_time(end) else onset
             label = next((row[code].strip() for code in codes if _known(row.get(code, ""))), name)
             marks.append(Mark(onset / 1000, offset / 1000, label))
     return [checked(Coding(path, path.stem, "", tuple(marks)))]
@@ -166,9 +170,10 @@ class Sheet:
             raise InputError(f"{path}: line {line}: has no label; fill it in, or remove the line")
         self.marks.append(mark)
 
-    def coding(self, path: Path, video: str, coder: str) -> Coding:
+    def coding(self, path: Path, video: str, coder: str, way: str = "") -> Coding:
         """Return what was gathered.  Raises InputError for times that cannot be."""
-        return checked(Coding(path, video, coder, tuple(self.marks), self.duration_s, subject=self.subject))
+        marks = tuple(self.marks)
+        return checked(Coding(path, video, coder, marks, self.duration_s, subject=self.subject, way=way))
 
 
 def observations(path: Path, sheets: dict[tuple[str, str], Sheet]) -> list[Coding]:
@@ -202,7 +207,7 @@ def time_s(text: str, fps: float | None, path: Path, line: int) -> float:
     try:
         if not all(_NUMBER.fullmatch(part) for part in parts) or len(parts) > (4 if fps else 3):
             raise ValueError
-        numbers = [abs(float(part)) for part in parts]
+        numbers = [abs(seconds(part)) for part in parts]
     except ValueError:
         raise InputError(
             f"{path}: line {line}: {text!r} is not a time; write seconds, hh:mm:ss.mmm, or frames with --fps"
@@ -229,6 +234,10 @@ def media_stem(place: str) -> str:
     return name.rsplit(".", 1)[0] or name
 
 
+def _way(place: str) -> tuple[str, ...]:
+    return (*PurePosixPath(place.replace("\\", "/")).parts[:-1], media_stem(place))
+
+
 def bids_subject(path: Path) -> str:
     """Return `sub-01` of a BIDS name, else ""."""
     found = re.match(r"(sub-[0-9a-zA-Z]+)_", path.name)
@@ -241,6 +250,11 @@ def _get(row: Row, names: Sequence[str]) -> str:
 
 def _known(text: str) -> bool:
     return text.strip().casefold() not in ("", "n/a", "na", "nan")
+
+
+def _is_time(text: str) -> bool:
+    # What a computation left as `nan` is not a point event.
+    return _known(text) or text.strip().casefold() == "nan"
 
 
 def _number(text: str) -> float | None:

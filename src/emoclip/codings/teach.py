@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from emoclip import __version__
 from emoclip.codings.coding import Coding
 from emoclip.codings.learn import from_words
 from emoclip.codings.methods import DASH, figure
-from emoclip.codings.pairing import mirrored, plain_label
+from emoclip.codings.pairing import match_subjects, mirrored, plain_label
 from emoclip.codings.samples import CodedWindows, lessons, named
 from emoclip.codings.statistics import Floats
 from emoclip.codings.validate import Validation, fit, minutes, validate
 from emoclip.config import Progress, WindowConfig
 from emoclip.engine import EmoCLIP
-from emoclip.errors import InputError
+from emoclip.errors import InputError, few
 from emoclip.files import sha256, write_text
 from emoclip.prompts import NONE, PromptSet, Taught, resolve, templated
 from emoclip.prompts.taught import to_json
@@ -33,7 +33,10 @@ CURVE_DASH = (
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is to be learnt, and from what.  words: the rows that read by the words alone."""
+    """What is to be learnt, and from what.
+
+    words: the rows that read by the words alone.  notes: what was given and is not used, one line each.
+    """
 
     model: EmoCLIP
     prompts: PromptSet
@@ -41,6 +44,7 @@ class Lesson:
     samples: list[CodedWindows]
     words: Floats
     codings: list[Coding]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def labels(self) -> list[str]:
@@ -76,6 +80,14 @@ def prepare(
     if codings and not about:
         told = ", ".join(sorted({coding.video for coding in codings})[:5])
         raise InputError(f"no coding is of a video given (codings of {told}; videos {', '.join(videos[:5])})")
+    subjects, notes = match_subjects(subjects or {}, videos)
+    people = (coding for coding in codings if not coding.machine)
+    if astray := {f"{coding.video} ({coding.file})" for coding in people if coding.video not in videos}:
+        bare = [video for video in videos if all(coding.video != video for coding in about)]
+        notes.append(
+            f"{few(sorted(astray), 5)}: coded, but no video given is called so; left out"
+            + (f" (videos without a coding: {few(bare, 5)})" if bare else "")
+        )
     known = {label for coding in about for label in coding.labels} | set(sentences or {})
     labels = sorted(known - {NONE})
     if not labels:
@@ -101,7 +113,7 @@ def prepare(
         raise InputError(
             f"all coded time is {labels[0]!r}: there is nothing to tell it from; code other time too"
         )
-    return Lesson(model, prompts, config, samples, from_words(model, prompts), about)
+    return Lesson(model, prompts, config, samples, from_words(model, prompts), about, notes)
 
 
 def teach(lesson: Lesson, progress: Progress, *, seed: int = 0) -> tuple[Taught, Validation, dict[str, Any]]:
