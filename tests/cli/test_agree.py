@@ -260,3 +260,11 @@ def test_a_column_of_videos_tells_those_of_one_name_apart_by_their_folders(capsy
     assert run(capsys, "agree", anna, tuesday, *out)[0] == 0
     assert figures(tmp_path / "out")["videos"] == ["tue/talk"]
     assert figures(tmp_path / "out")["overall"]["agreement"]["value"] == 1
+
+
+def test_coders_may_keep_the_same_video_in_folders_of_their_own(capsys, tmp_path: Path):
+    rows = "C:/anna/v.mp4,1,4,smile,anna\nD:/ben/v.mp4,2,4,smile,ben\n"
+    both = table(tmp_path, "both.csv", rows, "video,onset,offset,label,coder")
+    code, _, told = run(capsys, "agree", both, "--out", tmp_path / "out")
+    assert code == 0, told
+    assert figures(tmp_path / "out")["videos"] == ["v"]

@@ -90,10 +90,12 @@ def _plain(
         sheet = sheets.setdefault(key, Sheet(subject=subject or _get(row, SUBJECT)))
         sheet.add(path, line, Mark(onset, offset, _get(row, LABEL), track_name(_get(row, TRACK))))
     sheets = sheets or {((stem,), ""): Sheet(subject=subject)}
-    ways = list(dict.fromkeys(way for way, _ in sheets))
-    called = dict(zip(ways, told_apart(ways), strict=True))
+    called: dict[tuple[tuple[str, ...], str], str] = {}
+    for coder in {coder for _, coder in sheets}:  # coders may keep the same videos in folders of their own
+        keys = [key for key in sheets if key[1] == coder]
+        called |= zip(keys, told_apart([way for way, _ in keys]), strict=True)
     return [
-        sheet.coding(path, called[way], coder, "/".join(way) if len(way) > 1 else "")
+        sheet.coding(path, called[way, coder], coder, "/".join(way) if len(way) > 1 else "")
         for (way, coder), sheet in sheets.items()
     ]
 
