@@ -272,6 +272,11 @@ def _inside(source: str, home: Path | None) -> str | None:
 def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: float | None) -> Video:
     notes = Notes()
     container = Container(source, name, notes)
+    if container.runs_together:
+        container.close()
+        return _open_picture(
+            Path(source) if isinstance(source, str) else source, name, start_s, end_s, fps=25.0
+        )
     if isinstance(source, str):
         file = not is_address(source) and Path(source).is_file()
         blocking = not is_address(source) and not file
