@@ -199,6 +199,8 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
         raise InputError(f"{told(name)}: {problem}; check the name")
     if path.stat().st_size == 0 and path.is_file():
         raise InputError(f"{told(name)}: the file is empty; copy or record it again")
+    if path.suffix.lower() == ".npz":
+        raise InputError(f"{told(name)}: named like a recording, not a video; ask it with emoclip timeline")
     unknown = path.suffix.lower() not in VIDEO_SUFFIXES
     if is_picture(path) or (unknown and path.is_file() and looks_like_picture(path)):
         return _open_picture(path, told(name), start_s, end_s, fps)
