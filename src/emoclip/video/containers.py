@@ -11,7 +11,7 @@ from emoclip.errors import InputError
 from emoclip.video.animations import count_pages
 from emoclip.video.frames import Converter, Decoded, Frame, Notes, orientation_of, past_end
 from emoclip.video.pictures import Orientation
-from emoclip.video.sources import for_ffmpeg, is_address, limits, refuse_playlist
+from emoclip.video.sources import for_ffmpeg, is_address, is_pipe, limits, refuse_playlist
 
 if TYPE_CHECKING:
     import av
@@ -229,6 +229,12 @@ def _open(source: str | IO[bytes], name: str) -> "InputContainer":
             **_lenient_metadata(),
         )
     except av.error.InvalidDataError:
+        if isinstance(source, str) and is_pipe(
+            source
+        ):  # whose end looks the same to FFmpeg as data of no kind
+            raise InputError(
+                f"{name}: the pipe is empty, or gives no video; check the program that writes to it"
+            ) from None
         raise InputError(f"{name}: not a video, or cut off or damaged; play it elsewhere to check") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{name}: cannot be opened ({_reason(error)}); check name and rights") from None
