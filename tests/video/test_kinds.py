@@ -469,6 +469,23 @@ def test_a_folder_is_one_clip_or_so_many_photographs_and_says_which(tmp_path):
     assert len(expand_inputs([str(tmp_path / "clip")])) == 6
 
 
+def test_a_lone_picture_beside_other_inputs_is_one_by_itself(tmp_path):
+    (tmp_path / "deep" / "crops").mkdir(parents=True)
+    Image.fromarray(corners()).save(tmp_path / "lone.png")
+    assert expand_inputs([str(tmp_path)]) == [str(tmp_path)]
+    Image.fromarray(corners()).save(tmp_path / "deep" / "crops" / "1.png")
+    assert expand_inputs([str(tmp_path)]) == [f"{tmp_path}/deep/crops", f"{tmp_path}/lone.png"]
+    (tmp_path / "deep" / "crops" / "a.mp4").write_bytes(b"x")
+    inside = [f"{tmp_path}/deep/crops/{name}" for name in ("1.png", "a.mp4")]
+    assert expand_inputs([str(tmp_path)]) == [*inside, f"{tmp_path}/lone.png"]
+    (tmp_path / "lone.MP4").write_bytes(b"x")  # whose outputs have the same name
+    assert expand_inputs([str(tmp_path)]) == [str(tmp_path), *inside, f"{tmp_path}/lone.MP4"]
+    (tmp_path / "lone.MP4").unlink()
+    clip(tmp_path)
+    (tmp_path / "lone.png").unlink()
+    assert expand_inputs([str(tmp_path)]) == [str(tmp_path), *inside]
+
+
 def test_pictures_of_which_no_two_can_be_read_are_told_one_by_one(tmp_path):
     for name in ("a.png", "b.png", "c.png"):
         (tmp_path / name).write_text("no picture")
