@@ -176,7 +176,7 @@ def open_video(
             return _open_path(name, start_s, end_s, fps)
     except (OSError, ValueError) as error:  # a name too long, or with a null in it
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{told(name)}: cannot be opened ({reason}); check the name") from None
+        raise InputError(f"{told(name)}: cannot be opened ({reason}); check name and rights") from None
 
 
 def _is_positive(value: Any) -> bool:
