@@ -4,6 +4,7 @@ import json
 import math
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,3 +234,14 @@ def test_a_shelf_finds_its_own_and_replaces_nothing_unasked(tmp_path):
 def test_a_pipe_has_no_digest_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     assert input_digest(tmp_path / "pipe.mp4") is None
+
+
+def test_what_may_not_be_read_is_one_line(tmp_path, monkeypatch):
+    def stat(self, **_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(
+        InputError, match=r"x\.mp4: cannot be opened \(Permission denied\); check name and rights"
+    ):
+        input_digest(tmp_path / "x.mp4")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig
 from emoclip.errors import InputError, OutputError
 from emoclip.faces import Face, quality_of
-from emoclip.files import atomic_path, make_folder
+from emoclip.files import atomic_path, make_folder, told
 from emoclip.files import sha256 as file_sha256
 from emoclip.results import Quality
 
@@ -267,13 +267,21 @@ def following(faces: FaceConfig) -> str:
 
 
 def input_digest(source: Any) -> str | None:
-    """The SHA-256 of a file, or of a folder's files; None for what has none (camera, pipe, stream, array)."""
-    if not isinstance(source, (str, Path)) or not str(source) or not Path(source).exists():
+    """The SHA-256 of a file, or of a folder's files; None for what has none (camera, pipe, stream, array).
+
+    Raises InputError for what cannot be opened.
+    """
+    if not isinstance(source, (str, Path)) or not str(source):
         return None
     path = Path(source)
-    if not path.is_dir():
-        return file_sha256(path) if path.is_file() else None
-    inside = [(entry.name, file_sha256(entry)) for entry in sorted(path.iterdir()) if entry.is_file()]
+    try:
+        if not path.is_dir():
+            return file_sha256(path) if path.is_file() else None
+        inside = [(entry.name, file_sha256(entry)) for entry in sorted(path.iterdir()) if entry.is_file()]
+    except OSError as error:
+        raise InputError(
+            f"{told(source)}: cannot be opened ({error.strerror}); check name and rights"
+        ) from None
     return sha256(json.dumps(inside).encode()).hexdigest()
 
 

@@ -19,6 +19,7 @@ from emoclip.timeline import Baseline, Rest, parse_baseline
         ("0-3.5", Baseline(start_s=0, end_s=3.5)),
         (" 12 - 20 ", Baseline(start_s=12, end_s=20)),
         ("neutral.mp4", Baseline(source="neutral.mp4")),
+        ("-", Baseline(source="-")),
         ("visit 1-2.mp4", Baseline(source="visit 1-2.mp4")),
     ],
 )
@@ -30,6 +31,15 @@ def test_what_may_be_typed(text, expected):
 def test_a_stretch_that_ends_before_it_begins_is_an_error(text):
     with pytest.raises(ConfigError, match="must come after"):
         parse_baseline(text)
+
+
+@pytest.mark.parametrize("text", ["3-", "-1-2", "0-inf", "1e0-2", "nan-3", "3"])
+def test_a_stretch_that_is_none_is_no_file_unless_it_is_there(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="no START-END in seconds"):
+        parse_baseline(text)
+    (tmp_path / text).touch()
+    assert parse_baseline(text) == Baseline(source=text)
 
 
 def test_nothing_typed_is_an_error():

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -237,6 +238,7 @@ def sound_only(path):
     [
         ("missing.mp4", None, "no such file"),
         ("empty.mp4", b"", "empty"),
+        ("kept.npz", b"PK", "recording.*emoclip timeline"),
         ("text.mp4", b"hello world\n" * 50, "not a video"),
         ("notes.txt", b"hello world\n" * 50, "text file"),
         ("text.jpg", b"hello world\n" * 50, "not a picture"),
@@ -364,6 +366,25 @@ def test_open_file_and_standard_input(media):
             [sys.executable, "-c", program], stdin=pipe.stdout, capture_output=True, check=False
         )
     assert b"name the file instead" in done.stderr
+
+
+def test_an_empty_pipe_is_said_to_be_empty(tmp_path):
+    program = "from emoclip.video.inputs import open_video; open_video({!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", program.format("-")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert b"standard input: is empty" in done.stderr
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no named pipes")
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(
+        [sys.executable, "-c", program.format(str(tmp_path / "pipe"))], stderr=subprocess.PIPE
+    ) as reader:
+        (tmp_path / "pipe").write_bytes(b"")
+        assert b"the pipe is empty" in reader.communicate()[1]
 
 
 def tmp_stream(path):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -468,6 +469,23 @@ def test_a_folder_is_one_clip_or_so_many_photographs_and_says_which(tmp_path):
     assert len(expand_inputs([str(tmp_path / "clip")])) == 6
 
 
+def test_a_lone_picture_beside_other_inputs_is_one_by_itself(tmp_path):
+    (tmp_path / "deep" / "crops").mkdir(parents=True)
+    Image.fromarray(corners()).save(tmp_path / "lone.png")
+    assert expand_inputs([str(tmp_path)]) == [str(tmp_path)]
+    Image.fromarray(corners()).save(tmp_path / "deep" / "crops" / "1.png")
+    assert expand_inputs([str(tmp_path)]) == [f"{tmp_path}/deep/crops", f"{tmp_path}/lone.png"]
+    (tmp_path / "deep" / "crops" / "a.mp4").write_bytes(b"x")
+    inside = [f"{tmp_path}/deep/crops/{name}" for name in ("1.png", "a.mp4")]
+    assert expand_inputs([str(tmp_path)]) == [*inside, f"{tmp_path}/lone.png"]
+    (tmp_path / "lone.MP4").write_bytes(b"x")  # whose outputs have the same name
+    assert expand_inputs([str(tmp_path)]) == [str(tmp_path), *inside, f"{tmp_path}/lone.MP4"]
+    (tmp_path / "lone.MP4").unlink()
+    clip(tmp_path)
+    (tmp_path / "lone.png").unlink()
+    assert expand_inputs([str(tmp_path)]) == [str(tmp_path), *inside]
+
+
 def test_pictures_of_which_no_two_can_be_read_are_told_one_by_one(tmp_path):
     for name in ("a.png", "b.png", "c.png"):
         (tmp_path / name).write_text("no picture")
@@ -637,3 +655,21 @@ def test_a_gifs_rate_and_length_are_those_of_its_frames(tmp_path, said):
         assert [frame.time_s for frame in frames] == pytest.approx([each_s * at for at in range(5)])
         assert (video.fps, video.duration_s) == pytest.approx((1 / each_s, 5 * each_s))
         assert video.warnings == []
+
+
+@pytest.mark.parametrize("left", [0, 3])
+def test_frames_of_a_gif_without_control_blocks_are_frames(tmp_path, left):
+    noise = np.random.default_rng(0).integers(0, 255, (32, 48), np.uint8)
+    pictures = [Image.fromarray(noise + np.uint8(at)) for at in range(40)]  # no pixel stays
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=0)
+    blocks = re.compile(rb"\x21\xf9\x04....\x00(?=[\x21\x2c])", re.DOTALL)
+    content = (tmp_path / "a.gif").read_bytes()
+    stripped = blocks.sub(b"", content, len(blocks.findall(content)) - left)
+    (tmp_path / "a.gif").write_bytes(stripped)
+    (tmp_path / "named.png").write_bytes(stripped)
+    for source in (tmp_path / "a.gif", stripped, tmp_path / "named.png"):
+        frames, video = read(source)
+        assert [frame.time_s for frame in frames] == pytest.approx([0.1 * at for at in range(40)])
+        assert (video.fps, video.duration_s) == pytest.approx((10, 4))
+        same = [np.array_equal(a.image[..., 0], b) for a, b in zip(frames, pictures, strict=True)]
+        assert all(same)

@@ -1,5 +1,6 @@
 """A person's own resting face, taken out before labels are compared: a resting frown is no anger."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ def parse_baseline(text: str) -> Baseline:
         raise ConfigError("baseline is empty: give auto, START-END in seconds, or a file")
     span = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
     if span is None:
+        # Nobody means a file by "3-" or "0-inf", unless it is there.
+        numeric = re.fullmatch(r"(?=.*(\d|inf|nan))(\d|[.e\s-]|inf|nan)+", text.casefold())
+        if numeric and not os.path.exists(text):  # noqa: PTH110 (takes any length)
+            raise ConfigError(f"baseline {text!r}: no such file, and no START-END in seconds, e.g. 0-5")
         return Baseline(source=text)
     start_s, end_s = float(span[1]), float(span[2])
     if end_s <= start_s:

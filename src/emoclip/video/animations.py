@@ -1,4 +1,4 @@
-"""Pictures that move (WebP, AVIF, APNG) or have pages (TIFF): their frames, with times from their durations."""
+"""Pictures that move (WebP, AVIF, APNG, some GIFs) or have pages (TIFF): frames, with times from their durations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ MOVING = (
     "AVIF",
     "PNG",
     "TIFF",
+    "GIF",
 )  # a JPEG or HEIF with several pictures holds them beside the one meant
 NO_DURATION_S = 0.1  # what browsers take for a frame that says 0
 THUMBNAIL = 1  # bit of TIFF's NewSubfileType
@@ -93,6 +94,12 @@ def read_animation(source: str | Path | IO[bytes], fps: float) -> Animation | No
             pages.append((page, time_s))
             time_s = len(pages) / fps if paged else time_s + duration_s
         return Animation(source, pages, time_s) if len(pages) > 1 else None
+
+
+def count_pages(source: str | Path | IO[bytes]) -> int:
+    """How many pictures Pillow finds in a file, without decoding them.  Raises InputError."""
+    with opened(_rewound(source)) as picture:
+        return getattr(picture, "n_frames", 1)
 
 
 def _duration_s(picture: "Image.Image") -> float:

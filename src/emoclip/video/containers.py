@@ -8,9 +8,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from emoclip.config import Limits
 from emoclip.errors import InputError
+from emoclip.video.animations import count_pages
 from emoclip.video.frames import Converter, Decoded, Frame, Notes, orientation_of, past_end
 from emoclip.video.pictures import Orientation
-from emoclip.video.sources import for_ffmpeg, is_address, limits, refuse_playlist
+from emoclip.video.sources import for_ffmpeg, is_address, is_pipe, limits, refuse_playlist
 
 if TYPE_CHECKING:
     import av
@@ -30,12 +31,14 @@ class Container:
     """One opened container, its best video stream and the stream's clock.
 
     fps: nominal.  duration_s: from time zero to the end of the video, None if the header does not say.
+    runs_together: a GIF of which FFmpeg, which parts frames where a graphic control block begins, misses some.
     Raises InputError if there is no video in it that this machine can decode.
     """
 
     def __init__(self, source: str | IO[bytes], name: str, notes: Notes) -> None:
         self.name, self.notes, self._source = name, notes, source
         self._reached_s: float | None = None
+        self.runs_together = False
         self._open()
         rate = self.stream.average_rate or self.stream.guessed_rate
         self.fps = float(rate) if rate and 0.01 <= rate <= 1000 else 25.0
@@ -103,6 +106,8 @@ class Container:
         lengths: list[int] = []
         with suppress(av.FFmpegError):  # damaged: said when it is read
             lengths += (packet.duration for packet in self.file.demux(self.stream) if packet.duration)
+        with suppress(InputError):  # cut off: FFmpeg reads what is there
+            self.runs_together = count_pages(self._source) > len(lengths)
         if len(lengths) > 1 and self.stream.time_base:
             self.duration_s = float(sum(lengths) * self.stream.time_base)
             self.fps = len(lengths) / self.duration_s
@@ -224,6 +229,12 @@ def _open(source: str | IO[bytes], name: str) -> "InputContainer":
             **_lenient_metadata(),
         )
     except av.error.InvalidDataError:
+        if isinstance(source, str) and is_pipe(
+            source
+        ):  # whose end looks the same to FFmpeg as data of no kind
+            raise InputError(
+                f"{name}: the pipe is empty, or gives no video; check the program that writes to it"
+            ) from None
         raise InputError(f"{name}: not a video, or cut off or damaged; play it elsewhere to check") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{name}: cannot be opened ({_reason(error)}); check name and rights") from None

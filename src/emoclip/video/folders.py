@@ -28,12 +28,14 @@ def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
     """The inputs that a folder stands for, its own folders included, in natural order.
 
     Each video is one.  The pictures of a folder are one too, its frames, if they look like a clip's; else one each.
+    A lone picture beside other inputs, in its folder or in one inside, is an input by itself if none shares its name.
     Where there is neither, the recordings that `emoclip watch` made are meant, one each.
     each: settles that, True for one each.  say: called with a line for what was guessed, and for what is left out.
     Hidden files and folders are not meant.
     """
     found: list[Path] = []
     others: list[Path] = []
+    lone: dict[Path, Path] = {}  # of a folder, its only picture
 
     def unreadable(error: OSError) -> None:
         say(f"{told(error.filename)}: left out, this folder cannot be read ({error.strerror})")
@@ -51,14 +53,26 @@ def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
         pictures = natural_order(path for path in readable if is_picture(path))
         others += [path for path in paths if path not in {*videos, *pictures}]
         found += videos
+        if len(pictures) == 1:
+            lone[Path(place)] = pictures[0]
         if pictures:
             found += pictures if _are_photographs(Path(place), pictures, each, say) else [Path(place)]
+    holding = {parent for path in found for parent in path.parents}
+    taken = {_stem(path) for path in found}  # outputs are named so, and two must not have one name
+    found = [
+        lone[path] if path in lone and path in holding and _stem(lone[path]) not in taken else path
+        for path in found
+    ]
     if not found:
         found = [path for path in others if path.suffix.lower() == ".npz"]
         others = [path for path in others if path not in set(found)]
     if others and found:
         say(f"{told(folder)}: {left_out(others)}")
     return [str(path) for path in natural_order(found)] or [str(folder)]
+
+
+def _stem(path: Path) -> str:
+    return os.path.splitext(path)[0].casefold()  # noqa: PTH122 (of "." too)
 
 
 def list_pictures(folder: Path) -> tuple[list[Path], list[Path]]:

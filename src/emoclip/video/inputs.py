@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -27,6 +27,9 @@ from emoclip.video.folders import VIDEO_SUFFIXES, beside_clip, expand_folder, li
 from emoclip.video.frames import Frame, Notes, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
 from emoclip.video.sources import is_address, is_pipe, silence_told
+
+if TYPE_CHECKING:
+    from io import BufferedReader
 
 Source = Any  # what `open_video` says
 
@@ -159,8 +162,11 @@ def open_video(
     if name == "-":
         if sys.stdin is None:
             raise InputError(f"{PIPE}: is closed; name a file, or pipe one in")
+        piped = cast("BufferedReader", sys.stdin.buffer)
         with silence_told(PIPE):
-            return _open_container(sys.stdin.buffer, PIPE, start_s, end_s)
+            if not piped.peek(1):
+                raise InputError(f"{PIPE}: is empty; check the program that writes to it")
+            return _open_container(piped, PIPE, start_s, end_s)
     if is_address(name):
         if not allow_urls:
             raise InputError(f"{name}: an address, and allow_urls=False; give a file")
@@ -170,7 +176,7 @@ def open_video(
             return _open_path(name, start_s, end_s, fps)
     except (OSError, ValueError) as error:  # a name too long, or with a null in it
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{told(name)}: cannot be opened ({reason}); check the name") from None
+        raise InputError(f"{told(name)}: cannot be opened ({reason}); check name and rights") from None
 
 
 def _is_positive(value: Any) -> bool:
@@ -199,6 +205,8 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
         raise InputError(f"{told(name)}: {problem}; check the name")
     if path.stat().st_size == 0 and path.is_file():
         raise InputError(f"{told(name)}: the file is empty; copy or record it again")
+    if path.suffix.lower() == ".npz":
+        raise InputError(f"{told(name)}: named like a recording, not a video; ask it with emoclip timeline")
     unknown = path.suffix.lower() not in VIDEO_SUFFIXES
     if is_picture(path) or (unknown and path.is_file() and looks_like_picture(path)):
         return _open_picture(path, told(name), start_s, end_s, fps)
@@ -272,6 +280,11 @@ def _inside(source: str, home: Path | None) -> str | None:
 def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: float | None) -> Video:
     notes = Notes()
     container = Container(source, name, notes)
+    if container.runs_together:
+        container.close()
+        return _open_picture(
+            Path(source) if isinstance(source, str) else source, name, start_s, end_s, fps=25.0
+        )
     if isinstance(source, str):
         file = not is_address(source) and Path(source).is_file()
         blocking = not is_address(source) and not file
