@@ -1,6 +1,7 @@
 """Any input (file, folder of frames, picture, array, camera, stream) -> frames with their time in seconds."""
 
 import glob
+import io
 import math
 import numbers
 import os
@@ -12,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -27,9 +28,6 @@ from emoclip.video.folders import VIDEO_SUFFIXES, beside_clip, expand_folder, li
 from emoclip.video.frames import Frame, Notes, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
 from emoclip.video.sources import is_address, is_pipe, silence_told
-
-if TYPE_CHECKING:
-    from io import BufferedReader
 
 Source = Any  # what `open_video` says
 
@@ -162,9 +160,9 @@ def open_video(
     if name == "-":
         if sys.stdin is None:
             raise InputError(f"{PIPE}: is closed; name a file, or pipe one in")
-        piped = cast("BufferedReader", sys.stdin.buffer)
+        piped = sys.stdin.buffer
         with silence_told(PIPE):
-            if not piped.peek(1):
+            if isinstance(piped, io.BufferedReader) and not piped.peek(1):
                 raise InputError(f"{PIPE}: is empty; check the program that writes to it")
             return _open_container(piped, PIPE, start_s, end_s)
     if is_address(name):
