@@ -9,7 +9,7 @@ clips      the temporal part, on pseudo-clips                             -> cli
 package    calibration on unseen crops, ONNX graphs, config               -> package/
 Beside them, not part of `all`, for the label-free variant and the card's ablations:
 geometry   a smaller tower learns face-mesh geometry alone, no labels     -> geometry/
-Nothing here reads the val split.
+Nothing here reads the val split.  A GPU is used where there is one.
 """
 
 from __future__ import annotations
