@@ -232,12 +232,11 @@ def test_an_input_is_hashed_once(folders, settings, tmp_path, monkeypatch):
 def test_a_process_that_dies_takes_only_its_own_video_with_it(folders, settings, monkeypatch):
     monkeypatch.setattr(batch, "_work", die_on_two)
     outcomes = {Path(o.source).name: o for o in run(plan(folders, settings()), settings(), jobs=2)}
-    assert {name: outcome.state for name, outcome in outcomes.items()} == {
-        "one": "done",
-        "two": "failed",
-        "three": "done",
-    }
+    assert outcomes["two"].state == "failed"
     assert "died" in outcomes["two"].message
+    # What had written its results when the pool broke, but not yet told of them, has them already.
+    assert {outcomes[name].state for name in ("one", "three")} <= {"done", "skipped"}
+    assert states([folders[0], folders[2]], settings()) == ["skipped"] * 2
 
 
 def test_leftovers_of_a_killed_run_are_swept(folders, settings):
