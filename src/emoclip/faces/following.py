@@ -93,10 +93,10 @@ class FaceFollower:
         self._sweep(frame, scene)
         done: list[Followed] = []
         if self._scene is not None and is_cut(self._scene, scene):
-            done = self._look() if self._waiting else []
+            done = self.end()
             self._cut(frame, scene)
         elif self._looked_s is not None and self._size != (frame.width, frame.height):
-            done = self._look() if self._waiting else []
+            done = self.end()
             self._resize(frame.width / self._size[0], frame.height / self._size[1])
         self._scene = scene
         self._waiting.append(frame)

@@ -47,16 +47,6 @@ class YuNet:
 
         Scores are in [0, 1]; at 0.5 a find is more likely a face than not.
         """
-        found = self._rows(picture, least)
-        boxes = np.column_stack([found[:, :2], found[:, 2:4] - found[:, :2]])
-        kept = cv2.dnn.NMSBoxes(boxes.tolist(), found[:, 4].tolist(), least, SAME)
-        return [
-            Detection((row[0], row[1], row[2], row[3]), row[4], np.array(row[5:], np.float32).reshape(5, 2))
-            for row in found[np.asarray(kept, int).ravel()].tolist()
-        ]
-
-    def _rows(self, picture: Pixels, least: float) -> NDArray[np.float32]:
-        """What is found in a picture, as `_decoded` gives it."""
         height, width = picture.shape[:2]
         rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in (height, width))
         if self._pixels.size < 3 * rows * columns:
@@ -65,12 +55,17 @@ class YuNet:
         pixels[0, :, height:], pixels[0, :, :height, width:] = 0, 0
         pixels[0, :, :height, :width] = picture.transpose(2, 0, 1)[::-1]  # the network takes BGR
         answers = self._session.run(self._outputs, {"input": pixels})
-        return np.concatenate(
-            [
-                _decoded(answers[4 * at : 4 * at + 4], stride, columns, least)
-                for at, stride in enumerate(STRIDES)
-            ]
-        )
+        parts = [
+            _decoded(answers[4 * at : 4 * at + 4], stride, columns, least)
+            for at, stride in enumerate(STRIDES)
+        ]
+        found = np.concatenate(parts)
+        boxes = np.column_stack([found[:, :2], found[:, 2:4] - found[:, :2]])
+        kept = cv2.dnn.NMSBoxes(boxes.tolist(), found[:, 4].tolist(), least, SAME)
+        return [
+            Detection((row[0], row[1], row[2], row[3]), row[4], np.array(row[5:], np.float32).reshape(5, 2))
+            for row in found[np.asarray(kept, int).ravel()].tolist()
+        ]
 
 
 @cache

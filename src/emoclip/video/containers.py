@@ -229,9 +229,7 @@ def _open(source: str | IO[bytes], name: str) -> "InputContainer":
             **_lenient_metadata(),
         )
     except av.error.InvalidDataError:
-        if isinstance(source, str) and is_pipe(
-            source
-        ):  # whose end looks the same to FFmpeg as data of no kind
+        if isinstance(source, str) and is_pipe(source):  # to FFmpeg its end looks like data of no kind
             raise InputError(
                 f"{name}: the pipe is empty, or gives no video; check the program that writes to it"
             ) from None
