@@ -99,6 +99,7 @@ class EmoCLIP:
         prompts.check_asked(scores=scores, baseline=baseline is not None)
         text, doubtful = self.read_labels(prompts)
         doubtful.tell()
+        _check_video(source)
         rest = Rest(self, source, baseline, config, fps=fps) if baseline else None
         if not isinstance(source, Video):
             source = open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls)
@@ -209,6 +210,7 @@ class EmoCLIP:
         window_s: the shortest window that will be asked for, in seconds.
         progress: called with the seconds done, and of how many, None for a stream.  Raises InputError, ConfigError.
         """
+        _check_video(source)
         return record(
             self,
             source,
@@ -362,3 +364,8 @@ class EmoCLIP:
             seen_at_s=person.largest[1],
             box=person.largest[2],
         )
+
+
+def _check_video(source: Any) -> None:
+    if isinstance(source, Recording):
+        raise InputError(f"{source.name}: a recording, not a video; ask it with `timeline`")

@@ -5,10 +5,11 @@ The one format between seeing and asking: timelines, symptom scores, codings and
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
-from math import inf
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig
-from emoclip.errors import InputError, OutputError
+from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.faces import Face, quality_of
 from emoclip.files import atomic_path, make_folder, told
 from emoclip.files import sha256 as file_sha256
@@ -115,6 +116,23 @@ class Key:
         return ""
 
 
+class Sampler:
+    """Says of one frame after the other if it is to be embedded, so that at least `rate` a second are."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self._due_s = -inf
+
+    def takes(self, time_s: float) -> bool:
+        """Say it of the frame at `time_s` seconds, the next one."""
+        # Half a millisecond of slack: container clocks round.
+        taken = time_s >= self._due_s - 5e-4
+        if taken:
+            late = time_s >= self._due_s + 1 / self.rate
+            self._due_s = (time_s if late else self._due_s) + 1 / self.rate
+        return taken
+
+
 @dataclass
 class Recording:
     """The looks of one input, frame by frame, and the key that says of what."""
@@ -132,14 +150,31 @@ class Recording:
             self.frames.append((time_s, [replace(each, picture=None) for each in looks]))
             yield time_s, looks
 
-    def between(self, start_s: float, end_s: float | None) -> Iterator[Looks]:
-        """Yield the frames from start_s up to end_s seconds; None is the end."""
-        end_s = inf if end_s is None else end_s
-        return (frame for frame in self.frames if start_s <= frame[0] < end_s)
+    def between(self, start_s: float, end_s: float | None, rate: float) -> Iterator[Looks]:
+        """Yield the frames from start_s up to end_s seconds, None is the end, as if `rate` a second were embedded.
 
-    def seen(self, start_s: float, end_s: float | None) -> Iterator[SeenFrame]:
+        Of more embeddings than that, those are left that the video would have given, or the nearest to them.
+        """
+        end_s = inf if end_s is None else end_s
+        frames = [frame for frame in self.frames if start_s <= frame[0] < end_s]
+        if rate >= self.key.rate - 1e-6:
+            return iter(frames)
+        sampler = Sampler(rate)
+        due = [time_s for time_s, looks in frames if sampler.takes(time_s) and looks]
+        there = [
+            at for at, (_, looks) in enumerate(frames) if any(each.embedding is not None for each in looks)
+        ]
+        times = np.array([frames[at][0] for at in there])
+        nearest = np.searchsorted((times[1:] + times[:-1]) / 2, due)
+        left = {there[at] for at in nearest} if there else set()
+        return (
+            (time_s, looks if at in left else list(map(_unembedded, looks)))
+            for at, (time_s, looks) in enumerate(frames)
+        )
+
+    def seen(self, start_s: float, end_s: float | None, rate: float) -> Iterator[SeenFrame]:
         """Yield the same as frames of a video; where boxes were not kept, a square of the face's size is told."""
-        for index, (time_s, looks) in enumerate(self.between(start_s, end_s)):
+        for index, (time_s, looks) in enumerate(self.between(start_s, end_s, rate)):
             faces = [
                 Face(item.track_id, item.box or (0.0, 0.0, item.quality.size, item.quality.size), item.score)
                 for item in looks
@@ -147,8 +182,11 @@ class Recording:
             embeddings = [item.embedding for item in looks]
             yield SeenFrame(index, time_s, list(map(SeenFace, faces, embeddings)))
 
-    def write(self, path: Path) -> None:
-        """Write it as .npz: times (F,); per look its frame, track, box, score and quality; embeddings (M, D)."""
+    def write(self, path: str | Path, *, force: bool = False) -> None:
+        """Write it as .npz: times (F,); per look its frame, track, box, score and quality; embeddings (M, D).
+
+        force: replace what is there.  Raises OutputError.
+        """
         looks = [(at, item) for at, (_, seen) in enumerate(self.frames) for item in seen]
         embedded = [item.embedding for _, item in looks if item.embedding is not None]
         head = {name: getattr(self, name) for name in ("name", "duration_s", "width", "warnings")}
@@ -158,7 +196,7 @@ class Recording:
             key: np.array([getattr(item.quality, name) for _, item in looks], np.float64)
             for name, key in QUALITIES.items()
         }
-        with open(path, "wb") as file:
+        with atomic_path(path, force=force) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(
                 file,
                 head=np.frombuffer(json.dumps(head).encode(), np.uint8),
@@ -172,7 +210,7 @@ class Recording:
             )
 
     @classmethod
-    def read(cls, path: Path, *, model: str | None = None) -> "Recording":
+    def read(cls, path: str | Path, *, model: str | None = None) -> "Recording":
         """Read what `write` wrote, in this format or one before; nothing in it is executed.
 
         model: `Package.seen_by` of the model that will be asked.  Raises InputError, also for another model's.
@@ -187,6 +225,7 @@ class Recording:
                     f"{path}: was kept by another version of emoclip; make it again from the video"
                 )
             head["key"] = Key(**(head["key"] if version > 1 else {"model": head.pop("model")}))
+            _check(head, arrays)
             recording = cls(**head)
             recording.frames = [(float(time_s), []) for time_s in arrays["time_s"]]
             rows = iter(arrays["embeddings"])
@@ -206,11 +245,13 @@ class Recording:
             OSError,
             EOFError,
             ValueError,
-            KeyError,
+            LookupError,
             TypeError,
-            IndexError,
-            StopIteration,
+            AttributeError,
+            ConfigError,
+            RuntimeError,
             zipfile.BadZipFile,
+            zlib.error,
         ):
             raise InputError(
                 f"{path}: not a recording of ours, or damaged; make it again from the video"
@@ -254,9 +295,48 @@ class Shelf:
         """Write a recording, whole or not at all.  Returns where.  Raises OutputError."""
         path = self.path(name)
         make_folder(path.parent)
-        with atomic_path(path, force=True) as temporary:
-            recording.write(temporary)
+        recording.write(path, force=True)
         return path
+
+
+# What the columns of looks may hold.
+_LIMITS = {"track_id": (0, inf), "score": (0, 1), "side": (0, 1e9), "sharpness": (0, 1e9), "exposure": (0, 1)}
+_LIMITS |= dict.fromkeys(("yaw", "pitch", "roll"), (-180, 180))
+_KNOWN = ("track_id", "score", "side")  # of every look; others may be NaN
+
+
+def _check(head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    """Raise ValueError, TypeError or ConfigError for what no recording holds."""
+    times, frames, embeddings = arrays["time_s"], arrays["frame"], arrays["embeddings"]
+    embedded = np.count_nonzero(~np.isnan(arrays["sharpness"]))
+    right = [
+        times.ndim == 1 and np.isfinite(times).all() and (np.diff(times) >= 0).all(),
+        np.isin(np.unique(frames), np.arange(len(times))).all(),
+        embeddings.shape == (embedded, head["width"]) and np.isfinite(embeddings).all(),
+        head["duration_s"] is None or 0 <= head["duration_s"] < inf,
+        all(isinstance(text, str) for text in (head["name"], *head["warnings"], head["key"].model)),
+        0 <= head["key"].rate < inf and 0 <= head["key"].start_s < (head["key"].end_s or inf),
+        head["key"].following in ("", "full") or FaceConfig(**json.loads(head["key"].following)),
+    ]
+    for name, (low, high) in _LIMITS.items():
+        if name in arrays:
+            column = arrays[name]
+            unknown = np.isnan(column) if name not in _KNOWN else False
+            right += [
+                column.shape == frames.shape,
+                (unknown | (column >= low) & (column <= high + 1e-6)).all(),
+            ]
+    if "box" in arrays:
+        box, side = arrays["box"], arrays["side"]
+        as_told = np.isclose((box[:, 2:] - box[:, :2]).min(axis=1), side) & np.isfinite(box).all(axis=1)
+        right.append((as_told | np.isnan(box).all(axis=1)).all())
+    if not all(right):
+        raise ValueError("not a recording")
+
+
+def _unembedded(look: Look) -> Look:
+    """What is known of a face in a frame that is not embedded."""
+    return replace(look, embedding=None, quality=replace(look.quality, sharpness=nan, exposure=nan))
 
 
 def following(faces: FaceConfig) -> str:

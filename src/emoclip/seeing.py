@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.faces import Face, FaceFollower
-from emoclip.recording import SeenFace, SeenFrame
+from emoclip.recording import Sampler, SeenFace, SeenFrame
 from emoclip.video import AHEAD_BYTES, Ahead, Frame, Video, one_opencv_thread
 
 Picture = NDArray[np.uint8]
@@ -111,14 +111,10 @@ def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: floa
 
 def _sampled(frames: Iterable[Frame], rate: float, sampled: deque[bool]) -> Iterator[Frame]:
     """Pass frames on, saying of each in `sampled` if it is to be embedded; the others are dropped soon."""
-    due = -math.inf
+    sampler = Sampler(rate)
     before = None
     for frame in frames:
-        # Half a millisecond of slack: container clocks round.
-        sampled.append(frame.time_s >= due - 5e-4)
-        if sampled[-1]:
-            late = frame.time_s >= due + 1 / rate
-            due = (frame.time_s if late else due) + 1 / rate
+        sampled.append(sampler.takes(frame.time_s))
         spare = None if sampled[-1] else frame
         yield frame
         if before is not None:  # whoever follows may still search the last frame, but none before it

@@ -15,7 +15,7 @@ from emoclip.errors import InputError
 from emoclip.model import mean_frames
 from emoclip.prompts import NONE
 from emoclip.recording import Recording
-from emoclip.timeline import cut
+from emoclip.timeline import cut, embedding_rate
 
 CODED = 0.99  # share of a window that a coder must have coded for it to count
 LEAST_NEW, LEAST_CLEAR = 0.05, 0.05  # what a window counts at least
@@ -118,9 +118,10 @@ def named(recordings: Sequence[Recording]) -> dict[str, Recording]:
 def windows(model: EmoCLIP, recording: Recording, config: WindowConfig, track: str = ANYONE) -> CodedWindows:
     """Cut a recording as a timeline does, and embed what can be read.  track: `anyone` is the largest face."""
     faces = FaceConfig(mode="largest" if track == ANYONE else "all")
+    frames = recording.between(0.0, None, embedding_rate(model, config.length_s))
     drafts = [
         draft
-        for draft in cut(iter(recording.frames), faces, config)
+        for draft in cut(frames, faces, config)
         if draft.status == "ok" and track in (ANYONE, f"track {draft.track_id}")
     ]
     clips = [draft.embeddings for draft in drafts]

@@ -158,7 +158,8 @@ def _looks(
     model: EmoCLIP, source: str, faces: FaceConfig, before_s: float, progress: Callable[[float], None]
 ) -> Iterator[Looks]:
     if is_recording(source):
-        for frame in Recording.read(Path(source), model=model.package.seen_by).frames:
+        kept = Recording.read(Path(source), model=model.package.seen_by)
+        for frame in kept.between(0.0, None, model.package.sample_fps):
             progress(before_s + frame[0])
             yield frame
         return

@@ -7,7 +7,7 @@ from emoclip.timeline.outputs import InputOutcome, open_stream
 from emoclip.timeline.plan import Settings, plan
 from emoclip.timeline.segments import find_segments
 from emoclip.timeline.stream import TimelineStream
-from emoclip.timeline.watching import clip_rate, looks, record, recorded
+from emoclip.timeline.watching import clip_rate, embedding_rate, looks, record, recorded
 from emoclip.timeline.windows import cut
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "TimelineStream",
     "clip_rate",
     "cut",
+    "embedding_rate",
     "find_segments",
     "json_line",
     "looks",

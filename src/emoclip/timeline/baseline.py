@@ -1,5 +1,6 @@
 """A person's own resting face, taken out before labels are compared: a resting frown is no anger."""
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from emoclip.model import unit
 from emoclip.prompts import resolve
 from emoclip.recording import Recording, is_recording
 from emoclip.seeing import Person, by_person
-from emoclip.timeline.watching import Model, clip_rate
+from emoclip.timeline.watching import Model, clip_rate, embedding_rate
 from emoclip.video import Video, is_address, is_pipe, open_video
 
 Vectors = NDArray[np.float32]
@@ -125,7 +126,8 @@ def _people(
         of = Recording.read(Path(of), model=model.package.seen_by)
     if isinstance(of, Recording):
         first_s, last_s = (of.frames[0][0], of.frames[-1][0]) if of.frames else (0.0, 0.0)
-        people, count = by_person(of.seen(start_s, end_s))
+        span_s = min(end_s or math.inf, last_s) - max(start_s, first_s)
+        people, count = by_person(of.seen(start_s, end_s, embedding_rate(model, span_s)))
         if not count:
             raise InputError(
                 f"{name}: only {first_s:.2f} to {last_s:.2f} s were recorded; name seconds of those"

@@ -4,9 +4,9 @@ import glob
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from emoclip import interrupt
 from emoclip.config import Progress
@@ -87,18 +87,18 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
         for leftover in target.parent.glob(f".{glob.escape(target.stem)}.*.part*"):
             leftover.unlink()
 
-    timeline, recording = _timeline(model, item, settings, content, progress)
+    timeline, recording, seen = _timeline(model, item, settings, content, progress)
     home = None if settings.absolute_paths else record_file.parent
     record = sidecar.record(
-        timeline, model.package, settings.prompts, choices, hashes, settings.command, home
+        timeline, model.package, settings.prompts, choices | seen, hashes, settings.command, home
     )
     write_text(record_file, sidecar.to_json(record | {"complete": False}), force=force)
     outputs = {}
     for target in made:
-        with atomic_path(target, force=force) as temporary:
-            if recording and target.suffix == ".npz":
-                recording.write(temporary)
-            else:
+        if recording and target.suffix == ".npz":
+            recording.write(target, force=force)
+        else:
+            with atomic_path(target, force=force) as temporary:
                 _write(target.name.removeprefix(Path(item.name).name), temporary, timeline, item, settings)
         outputs[target.name] = sha256(target)
     write_text(record_file, sidecar.to_json(record | {"complete": True, "outputs": outputs}), force=True)
@@ -115,7 +115,9 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
 
 def _timeline(
     model: Model, item: Input, settings: Settings, content: str | None, progress: Progress | None
-) -> tuple[Timeline, Recording | None]:
+) -> tuple[Timeline, Recording | None, dict[str, Any]]:
+    """Return what was read, what was seen if it is kept, and the settings that a recording had in place of ours."""
+
     def seen(seconds: float) -> None:
         if progress and stream.duration_s:
             span_s = min(settings.end_s or math.inf, stream.duration_s) - settings.start_s
@@ -140,7 +142,10 @@ def _timeline(
         interrupt.answered()
     if shelf and recording and not kept:
         shelf.put(item.name, recording)
-    return stream.result(windows), recording
+    made: dict[str, Any] = {}
+    if stream.seen_as:
+        made = {"faces": asdict(stream.faces), "fps": None, "recording": stream.seen_as.told()}
+    return stream.result(windows), recording, made
 
 
 def open_stream(

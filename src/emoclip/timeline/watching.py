@@ -1,7 +1,8 @@
 """Seeing without asking: a video to the recording that later questions are put to."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import inf
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig
+from emoclip.errors import ConfigError
 from emoclip.model import Package, Runtime, sampling_rate
 from emoclip.prompts import Doubts, PromptSet
 from emoclip.recording import Key, Looks, Recording, SeenFrame, Shelf, following, input_digest, look
@@ -64,8 +66,10 @@ def record(
     window_s: the shortest window that will be asked for, in seconds; shorter ones need more frames a second.
     fps: as in `open_video`.
     progress: called with the seconds of video done, and with how many there are, None for a stream.
-    key: what `asked` says of all this, where it is known already.  Raises InputError.
+    key: what `asked` says of all this, where it is known already.  Raises InputError, ConfigError.
     """
+    if not 0.05 <= window_s <= 3600:
+        raise ConfigError(f"window_s={window_s} must be in [0.05, 3600] seconds")
     key = key or asked(model, input_digest(source), faces, window_s, start_s, end_s, fps)
     with open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls) as video:
         recording = Recording(video.name, video.duration_s, key, model.package.width)
@@ -145,7 +149,7 @@ def asked(
     """
     return Key(
         model=model.package.seen_by,
-        input=content if content is None or fps == 25 else f"{content} at {fps:g} frames a second",
+        input=None if content is None else _at(content, fps),
         form=model.runtime.form,
         following=following(watched(faces)),
         rate=embedding_rate(model, window_s),
@@ -154,9 +158,33 @@ def asked(
     )
 
 
+def _at(content: str, fps: float) -> str:
+    return content if fps == 25 else f"{content} at {fps:g} frames a second"
+
+
 def watched(faces: FaceConfig) -> FaceConfig:
     """Return how faces are followed: down to two thirds of the size asked for, so as to say `too_small` of them."""
     return replace(faces, min_face_px=max(8, faces.min_face_px * 2 // 3))
+
+
+def as_recorded(key: Key, faces: FaceConfig, fps: float) -> tuple[FaceConfig, list[str]]:
+    """Return how the faces of a recording are read, and a line on settings that were asked for and cannot act on it.
+
+    Whom of those seen is told, and from which size on, is still free; all else is as it was recorded.
+    """
+    if key.following == "full":
+        kept = FaceConfig("full")
+    else:
+        kept = FaceConfig(**json.loads(key.following or '{"min_face_px": 8}'))
+        mode = "all" if faces.mode == "full" else faces.mode
+        kept = replace(kept, mode=mode, min_face_px=max(faces.min_face_px, kept.min_face_px))
+    usual = FaceConfig("all")
+    given = {name: value for name, value in asdict(faces).items() if value != getattr(usual, name)}
+    idle = [f"{name}={value}" for name, value in given.items() if value != getattr(kept, name)]
+    if not (key.input or "").endswith(_at("", fps)):
+        idle.append(f"fps={fps:g}")
+    lines = [f"{', '.join(idle)}: cannot act on a recording; ask the video, or record it again so"]
+    return kept, lines if idle else []
 
 
 def embedding_rate(model: Model, window_s: float) -> float:
