@@ -11,9 +11,11 @@ import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
+from emoclip.codings.samples import windows as coded_windows
 from emoclip.config import FaceConfig, WindowConfig
-from emoclip.errors import InputError, OutputError
+from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.recording import Key, Recording, Shelf, input_digest
+from emoclip.symptoms import read_interview
 from emoclip.timeline import Baseline, Rest
 
 WINDOWS = WindowConfig(length_s=1.0, step_s=0.25)
@@ -188,7 +190,7 @@ def test_watching_sees_what_a_timeline_sees(model, kept, media, tmp_path):
     assert repr(told.windows) == repr(kept[0].windows)
 
 
-FULL = Key(model="m", input="i", form="f", following="x", rate=16.0)
+FULL = Key(model="m", input="i", form="f", following="full", rate=16.0)
 
 
 @pytest.mark.parametrize(
@@ -245,3 +247,138 @@ def test_what_may_not_be_read_is_one_line(tmp_path, monkeypatch):
         InputError, match=r"x\.mp4: cannot be opened \(Permission denied\); check name and rights"
     ):
         input_digest(tmp_path / "x.mp4")
+
+
+@pytest.fixture(scope="module")
+def dense(model, media):
+    """Return a recording of a real video in which twice as many frames are embedded as windows of a second need."""
+    return model.record(media / "face_noface.mov", window_s=0.25)
+
+
+@pytest.mark.parametrize("length_s", [0.25, 0.5, 1.0, 2.0])
+def test_a_recording_for_shorter_windows_answers_for_longer_ones_as_the_video_does(
+    model, media, dense, length_s
+):
+    windows = WindowConfig(length_s, 0.25)
+    again = model.timeline(dense, "calm, joyful", windows=windows).read()
+    video = model.timeline(media / "face_noface.mov", "calm, joyful", windows=windows).read()
+    assert repr(again.windows) == repr(video.windows)
+
+
+def test_baselines_interviews_and_lessons_take_as_many_frames_from_it(model, media, dense, kept, tmp_path):
+    dense.write(tmp_path / "dense.npz")
+    sparse, stretch = Recording.read(kept[1]), Baseline(start_s=0.0, end_s=1.5)
+    found = [Rest(model, each, stretch, FaceConfig()).found for each in (dense, sparse)]
+    np.testing.assert_array_equal(*found)
+    asked, seen = (
+        read_interview(model, [str(source)], FaceConfig("all", min_face_px=26))
+        for source in (tmp_path / "dense.npz", media / "face_noface.mov")
+    )
+    np.testing.assert_array_equal(asked.clips, seen.clips)
+    lessons = [coded_windows(model, each, WINDOWS).features for each in (dense, sparse)]
+    np.testing.assert_array_equal(*lessons)
+
+
+def embedded(frames):
+    return [time_s for time_s, looks in frames if any(each.embedding is not None for each in looks)]
+
+
+def test_where_rates_do_not_divide_the_nearest_frames_are_taken(model, media, dense):
+    video = np.array(embedded(model.record(media / "face_noface.mov", window_s=4 / 12).frames))
+    near = np.array(embedded(dense.between(0, None, 12.0)))
+    assert abs(len(near) - len(video)) <= 1 < len(embedded(dense.frames)) - len(video)
+    assert np.abs(near[:, None] - video).min(axis=0).max() < 1 / 29  # one frame
+
+
+def test_windows_shorter_than_it_was_recorded_for_are_told(model, kept):
+    asked = model.timeline(kept[1], "calm, joyful", windows=WindowConfig(0.1, 0.1)).read()
+    assert asked.warnings == [
+        "recorded for windows of 0.5 s or longer, those of 0.1 s have fewer frames than the video gives; "
+        "record it again with --window 0.1"
+    ]
+    assert "ok" in {row.status for row in asked.windows}
+
+
+def test_settings_that_cannot_act_on_it_are_told(model, kept):
+    def warnings(faces, **rest):
+        return model.timeline(kept[1], "calm, joyful", windows=WINDOWS, faces=faces, **rest).read().warnings
+
+    assert warnings("largest") == warnings(FaceConfig("all", min_face_px=100)) == []
+    (line,) = warnings(FaceConfig("full", detector="haar", min_face_px=20, max_faces=3), fps=5)
+    assert line == (
+        "mode=full, detector=haar, min_face_px=20, max_faces=3, fps=5: cannot act on a recording; ask the video, or "
+        "record it again so"
+    )
+
+
+def changed(path, made, name, change):
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    if name in arrays:
+        arrays[name] = change(arrays[name].copy())
+    else:
+        head = json.loads(arrays["head"].tobytes())
+        head = head | {name: change(head[name])} if name in head else change(head)
+        arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    np.savez_compressed(made, **arrays)
+    return made
+
+
+def first(value):
+    def change(array):
+        array[0] = value
+        return array
+
+    return change
+
+
+IMPOSSIBLE = [
+    *(("time_s", change) for change in (lambda times: times[::-1], first(np.nan), first(-np.inf))),
+    *(("frame", first(value)) for value in (-1, 10**6)),
+    *(("box", first(value)) for value in ((0, 0, np.inf, 50), (0, 0, np.nan, 50), (50, 50, 0, 0))),
+    *(("score", first(value)) for value in (np.nan, -0.1, 1.1, np.inf)),
+    *(("side", first(value)) for value in (np.nan, -1, np.inf)),
+    *((name, first(np.inf)) for name in ("sharpness", "exposure", "yaw", "pitch", "roll", "embeddings")),
+    *((name, first(-1.0)) for name in ("sharpness", "exposure", "track_id")),
+    ("embeddings", first(np.nan)),
+    ("embeddings", lambda rows: rows[1:]),
+    ("embeddings", lambda rows: rows.astype(str)),
+    ("box", lambda rows: rows[0, 0]),
+    ("duration_s", lambda _: -1.0),
+    ("duration_s", lambda _: math.nan),
+    ("name", lambda _: 3),
+    ("width", lambda width: width + 1),
+    ("key", lambda key: key | {"following": "[]"}),
+    ("key", lambda key: key | {"rate": -8.0}),
+    ("no head", lambda _: "text"),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), IMPOSSIBLE)
+def test_what_no_recording_holds_is_damage(kept, tmp_path, name, change):
+    with pytest.raises(InputError, match=r"changed\.npz: not a recording of ours, or damaged"):
+        Recording.read(changed(kept[1], tmp_path / "changed.npz", name, change))
+
+
+def test_it_is_written_over_nothing_unasked_and_never_in_part(kept, tmp_path):
+    recording = Recording.read(kept[1])
+    recording.write(str(tmp_path / "a.npz"))
+    with pytest.raises(OutputError, match=r"a\.npz: exists already"):
+        recording.write(tmp_path / "a.npz")
+    recording.write(tmp_path / "a.npz", force=True)
+    with pytest.raises(OutputError, match=r"the folder .*none does not exist"):
+        recording.write(tmp_path / "none/a.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_what_takes_videos_says_so_of_a_recording(model, kept):
+    recording = Recording.read(kept[1])
+    for ask in (lambda: model.classify(recording, "calm, joyful"), lambda: model.record(recording)):
+        with pytest.raises(InputError, match="a recording, not a video; ask it with `timeline`"):
+            ask()
+
+
+@pytest.mark.parametrize("window_s", [0, math.nan, -1, 4000])
+def test_windows_that_cannot_be_are_not_recorded_for(model, media, window_s):
+    with pytest.raises(ConfigError, match="window_s="):
+        model.record(media / "face_noface.mov", window_s=window_s)

@@ -207,7 +207,7 @@ class EmoCLIP:
         """See an input once, to ask many times: `timeline` takes the recording, or the file it is written to.
 
         source, start_s, end_s, fps, allow_urls: as in `classify`.
-        window_s: the shortest window that will be asked for, in seconds.
+        window_s: the shortest window that will be asked for, in seconds, in [0.05, 3600].
         progress: called with the seconds done, and of how many, None for a stream.  Raises InputError, ConfigError.
         """
         _check_video(source)

@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import pytest
 from commands import emoclip
 
@@ -86,3 +89,35 @@ def test_record_reads_a_folder_at_the_rate_given(tmp_path):
         Image.fromarray(np.full((48, 64, 3), 50, np.uint8)).save(tmp_path / f"{at}.png")
     kept = EmoCLIP.load().record(tmp_path, fps=4)
     assert [time_s for time_s, _ in kept.frames] == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_what_cannot_act_on_a_recording_is_said_and_its_own_settings_are_told(watched, tmp_path):
+    recording = watched[0] / "kept/single_face.npz"
+    asked = ["--labels", "calm, joyful", "--formats", "csv", "--detector", "haar", "--max-faces", 1]
+    done = emoclip("timeline", recording, *asked, "--min-face", 100, "-o", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert (
+        "single_face.npz: detector=haar, max_faces=1: cannot act on a recording; ask the video, or " in line
+    )
+    told = json.loads((tmp_path / "single_face.json").read_text())
+    assert told["settings"]["faces"] | {"detector": "auto", "max_faces": 250} == told["settings"]["faces"]
+    assert told["settings"]["faces"]["min_face_px"] == 100  # below is too_small, as of the video
+    assert told["settings"]["recording"] == Recording.read(recording).key.told()
+    assert told["warnings"][0] in line
+
+
+def test_shorter_windows_than_were_recorded_for_are_told_with_and_without_the_video(watched, media, tmp_path):
+    asked = ["--labels", "calm, joyful", "--window", 1, "--formats", "csv", "--out"]
+    kept = tmp_path / "kept/single_face.npz"
+    kept.parent.mkdir()
+    shutil.copy(watched[0] / "kept/single_face.npz", kept)
+    shelf = [media / "single_face.mp4", "--recordings", kept.parent]
+    for number, inputs in enumerate(([kept], shelf)):
+        done = emoclip("timeline", *inputs, *asked, tmp_path / str(number))
+        assert done.returncode == 0, done.stderr
+        assert "recorded for windows of 2 s or longer, those of 1 s have fewer frames" in done.stderr
+    assert (tmp_path / "0/single_face.csv").read_text() == (tmp_path / "1/single_face.csv").read_text()
+    done = emoclip("timeline", *shelf, *asked, tmp_path / "1", "--force")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Recording.read(kept).key.rate == 32

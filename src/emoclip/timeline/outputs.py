@@ -4,7 +4,7 @@ import glob
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,7 +128,9 @@ def _timeline(
     stream.content = content
     shelf = Shelf(settings.recordings, settings.force) if settings.recordings else None
     shelf = None if is_recording(item.source) else shelf
-    kept = shelf.find(item.name, stream.key) if shelf else None
+    # One of too few frames is asked, too, and says so; --force makes it again.
+    asked = stream.key if settings.force or not shelf else replace(stream.key, rate=0.0)
+    kept = shelf.find(item.name, asked) if shelf else None
     if kept:
         stream.source = kept  # what was seen once is not looked at again
     recording = kept or (stream.record() if shelf or "npz" in settings.formats else None)

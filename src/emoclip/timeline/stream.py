@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import InputError
-from emoclip.files import told
 from emoclip.prompts import PromptSet
 from emoclip.recording import Key, Looks, Recording, input_digest, is_recording
 from emoclip.results import Peak, Timeline, Window
@@ -72,7 +71,7 @@ class TimelineStream:
         self._met: list[str] = []  # what the recording carries as its warnings
         self._recording: Recording | None = None
         self.seen_as: Key | None = None  # of the recording that is asked, if one is
-        self._idle: list[str] = []  # settings that cannot act on a recording
+        self._lacks: list[str] = []  # what was asked for and a recording cannot give
         self._peaks: dict[tuple[int, str], Peak] = {}
         self._rests: dict[int, NDArray[np.float32]] = {}
         self._unknown: set[str] = set()  # cut-offs that were asked of what is not known
@@ -88,13 +87,13 @@ class TimelineStream:
             kept = self.source
             self.name, self.duration_s, self._met = kept.name, kept.duration_s, kept.warnings
             self.seen_as, rate = kept.key, embedding_rate(self.model, self.windows.length_s)
+            self.faces, self._lacks = as_recorded(kept.key, self.faces, self.fps)
             if 0 < kept.key.rate < rate - 1e-6:
                 least_s = self.model.package.frames_per_clip / kept.key.rate
-                raise InputError(
-                    f"{told(kept.name)}: was recorded for windows of {least_s:g} s or longer, not of "
-                    f"{self.windows.length_s:g} s; ask for those, or record it again for that --window"
+                self._lacks.append(
+                    f"recorded for windows of {least_s:g} s or longer, those of {self.windows.length_s:g} s have fewer "
+                    f"frames than the video gives; record it again with --window {self.windows.length_s:g}"
                 )
-            self.faces, self._idle = as_recorded(kept.key, self.faces, self.fps)
             yield from self._windows(kept.between(self.start_s, self.end_s, rate))
             return
         with open_video(
@@ -103,8 +102,8 @@ class TimelineStream:
             self.name, self.duration_s, self.live = video.name, video.duration_s, video.live
             rate = embedding_rate(self.model, self.windows.length_s)
             progress, start_s = self.progress, self.start_s
-            tell = (lambda time_s: progress(time_s - start_s)) if progress else None
-            seen = watching.looks(self.model, video, watched(self.faces), rate, self.keep_pictures, tell)
+            told = (lambda time_s: progress(time_s - start_s)) if progress else None
+            seen = watching.looks(self.model, video, watched(self.faces), rate, self.keep_pictures, told)
             if self._recording:
                 self._recording.name, self._recording.duration_s = self.name, self.duration_s
                 seen = self._recording.listen(seen)
@@ -121,7 +120,7 @@ class TimelineStream:
     @property
     def warnings(self) -> list[str]:
         """What was met so far that did not stop the reading, one line each."""
-        return [*(self.rest.notes if self.rest else []), *self._idle, *self._met]
+        return [*(self.rest.notes if self.rest else []), *self._lacks, *self._met]
 
     @cached_property
     def key(self) -> Key:
