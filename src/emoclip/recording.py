@@ -336,6 +336,8 @@ def _check(head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
 
 def _unembedded(look: Look) -> Look:
     """What is known of a face in a frame that is not embedded."""
+    if look.embedding is None:
+        return look
     return replace(look, embedding=None, quality=replace(look.quality, sharpness=nan, exposure=nan))
 
 
