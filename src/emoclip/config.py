@@ -22,10 +22,10 @@ def check_number(name: str, value: Any, *, whole: bool = False) -> None:
 
 
 def check_span(start_s: Any, end_s: Any) -> None:
-    """Raise ConfigError unless start_s <= end_s are seconds of an input; an end of None is that of the input."""
+    """Raise ConfigError unless 0 <= start_s < end_s are seconds of an input; an end of None is that of the input."""
     check_number("start_s", start_s)
     if not 0 <= start_s < math.inf:
-        raise ConfigError(f"start_s={start_s:g} s must not be negative; 0 is the beginning")
+        raise ConfigError(f"start_s={start_s:g} s must be 0, the beginning, or later")
     if end_s is not None:
         check_number("end_s", end_s)
         if end_s <= start_s:

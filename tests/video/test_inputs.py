@@ -143,7 +143,7 @@ def test_start_past_the_end_names_the_duration(media, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"start_s": -1}, "negative"),
+        ({"start_s": -1}, "must be 0, the beginning, or later"),
         ({"start_s": float("nan")}, "start_s=nan must be a number"),
         ({"start_s": "1"}, "start_s='1' must be a number"),
         ({"end_s": "1"}, "end_s='1' must be a number"),
