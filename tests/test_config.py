@@ -5,8 +5,10 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from emoclip.codings import AgreementConfig
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
+from emoclip.symptoms import ValidationConfig
 
 NUMBERS = [
     (kind, field.name)
@@ -21,6 +23,15 @@ NUMBERS = [
 def test_what_is_no_number_of_its_range_is_named(kind, name, wrong):
     with pytest.raises(ConfigError, match=rf"\b{name}="):
         kind(**{name: wrong})
+
+
+@pytest.mark.parametrize("kind", [AgreementConfig, ValidationConfig])
+def test_settings_of_studies_are_numbers_too(kind):
+    with pytest.raises(ConfigError, match="seed='a' must be a whole number"):
+        kind(seed="a")
+    assert ValidationConfig(folds=None).folds is None
+    with pytest.raises(ConfigError, match="folds='a' must be a whole number"):
+        ValidationConfig(folds="a")
 
 
 def test_numbers_of_every_library_are_numbers():

@@ -5,7 +5,8 @@ import numbers
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args
 
 from emoclip.errors import ConfigError
 
@@ -39,17 +40,18 @@ def check_fps(fps: Any) -> None:
         raise ConfigError(f"fps={fps:g} must be a number above 0")
 
 
-class _Numbers:
-    """A dataclass whose numbers are checked to be such."""
+class Numbers:
+    """Base of a dataclass of settings: those that are numbers are checked to be such."""
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
-            if field.type in (int, float):
-                check_number(field.name, getattr(self, field.name), whole=field.type is int)
+            kinds, value = get_args(field.type) or (field.type,), getattr(self, field.name)
+            if {int, float} & {*kinds} and not (value is None and NoneType in kinds):
+                check_number(field.name, value, whole=float not in kinds)
 
 
 @dataclass(frozen=True)
-class FaceConfig(_Numbers):
+class FaceConfig(Numbers):
     """How faces are found and followed.
 
     mode: `largest` keeps the most prominent track, `all` every track, `full` takes frames as crops already.
@@ -87,7 +89,7 @@ class FaceConfig(_Numbers):
 
 
 @dataclass(frozen=True)
-class WindowConfig(_Numbers):
+class WindowConfig(Numbers):
     """Sliding windows over a track, in seconds, and what makes one readable.
 
     Frames that do not pass a cut-off are left out of their window, and too few of the others leave it unread.
@@ -121,7 +123,7 @@ class WindowConfig(_Numbers):
 
 
 @dataclass(frozen=True)
-class SegmentConfig(_Numbers):
+class SegmentConfig(Numbers):
     """How windows become segments.
 
     Thresholds count in chance levels, 1 / number of labels, so that they mean the same for two labels and for ten;
