@@ -247,6 +247,42 @@ def test_many_inputs_are_done_though_one_is_bad(tiny, media, tmp_path):
     assert third.status == "no_face"
 
 
+def test_a_folder_and_a_pattern_stand_for_many_inputs(tiny, media, tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).symlink_to(media / f"{'single' if name == 'a.jpg' else 'multi'}_face.jpg")
+    expected = [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]
+    for sources in (tmp_path / "*.jpg", [str(tmp_path / "[ab].jpg")]):
+        assert [found.input for found in tiny.classify_many(sources, LABELS)] == expected
+    with pytest.warns(UserWarning, match="not alike, read one by one"):
+        assert [found.input for found in tiny.classify_many(tmp_path, LABELS)] == expected
+
+
+def test_a_single_picture_is_not_taken_for_the_face_at_rest(mini, media):
+    picture = media / "single_face.jpg"
+    plain, moved = (mini.classify(picture, LABELS, baseline=given) for given in (None, "auto"))
+    assert moved.faces == plain.faces
+    assert "at a single moment" in moved.warnings[0]
+    plain, moved = (mini.timeline(picture, LABELS, baseline=given).read() for given in (None, "auto"))
+    assert moved.windows[0].probs == pytest.approx(plain.windows[0].probs, abs=1e-6)
+    assert "at a single moment" in moved.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: model.classify("a.mp4", LABELS, start_s="1"),
+        lambda model: model.classify("a.mp4", LABELS, baseline=3),
+        lambda model: model.timeline("a.mp4", LABELS, end_s="1"),
+        lambda model: model.record("a.mp4", window_s="a"),
+        lambda model: model.record("a.mp4", window_s=0),
+        lambda model: EmoCLIP.load(model.package.path, threads="a"),
+    ],
+)
+def test_settings_that_are_no_numbers_are_named(tiny, call):
+    with pytest.raises(ConfigError, match=r"=('\w'|\d)"):
+        call(tiny)
+
+
 def test_a_model_goes_to_other_processes_and_is_shared_by_threads(tiny):
     crops = list(np.random.default_rng(0).integers(0, 255, (6, 20, 20, 3), np.uint8))
     expected = tiny.embed_frames(crops)
@@ -269,7 +305,8 @@ def test_a_model_goes_to_other_processes_and_is_shared_by_threads(tiny):
         (lambda model: model.embed_frames(["a.png"]), r"crops\[0\]: is a str"),
         (lambda model: model.embed_clip("a.mp4"), "frames: str; give what `embed_frames` returns"),
         (lambda model: model.embed_clip(np.zeros((0, 1), np.float32)), r"frames: shape \(0, 1\)"),
-        (lambda model: model.classify_many("a.mp4", "sad, happy").__next__(), "a single input"),
+        (lambda model: model.embed_clips([None]), "frames: NoneType"),
+        (lambda model: model.classify_many(3, "sad, happy").__next__(), "a single input"),
         (lambda model: model.embed_text(None), "a NoneType"),
     ],
 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from emoclip import metrics
     from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
     from emoclip.engine import EmoCLIP
-    from emoclip.errors import ConfigError, EmoclipError, InputError, OutputError, PackageError
+    from emoclip.errors import ConfigError, EmoclipError, InputError, LabelWarning, OutputError, PackageError
     from emoclip.prompts import PromptSet, resolve
     from emoclip.recording import Recording, SeenFace, SeenFrame
     from emoclip.results import (
@@ -29,11 +29,19 @@ if TYPE_CHECKING:
         Track,
         Window,
     )
+    from emoclip.timeline import Baseline
 
 _HOMES = {
     "emoclip.config": ("FaceConfig", "SegmentConfig", "WindowConfig"),
     "emoclip.engine": ("EmoCLIP",),
-    "emoclip.errors": ("ConfigError", "EmoclipError", "InputError", "OutputError", "PackageError"),
+    "emoclip.errors": (
+        "ConfigError",
+        "EmoclipError",
+        "InputError",
+        "LabelWarning",
+        "OutputError",
+        "PackageError",
+    ),
     "emoclip.prompts": ("PromptSet", "resolve"),
     "emoclip.recording": ("Recording", "SeenFace", "SeenFrame"),
     "emoclip.results": (
@@ -46,10 +54,12 @@ _HOMES = {
         "Track",
         "Window",
     ),
+    "emoclip.timeline": ("Baseline",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Baseline",
     "Classification",
     "ConfigError",
     "EmoCLIP",
@@ -58,6 +68,7 @@ __all__ = [
     "FaceResult",
     "InputError",
     "LabelSummary",
+    "LabelWarning",
     "OutputError",
     "PackageError",
     "Peak",

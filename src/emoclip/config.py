@@ -1,10 +1,12 @@
 """Settings as small frozen dataclasses, checked on creation."""
 
 import math
+import numbers
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Any, Literal, get_args
 
 from emoclip.errors import ConfigError
 
@@ -14,8 +16,42 @@ Progress = Callable[[float], None]  # is told how far work is: a share, or secon
 DETECTORS = ("auto", "yunet", "haar")
 
 
+def check_number(name: str, value: Any, *, whole: bool = False) -> None:
+    """Raise ConfigError unless a setting is a number, or a whole one."""
+    if not isinstance(value, numbers.Integral if whole else numbers.Real) or math.isnan(value):
+        raise ConfigError(f"{name}={value!r} must be a {'whole ' * whole}number")
+
+
+def check_span(start_s: Any, end_s: Any) -> None:
+    """Raise ConfigError unless 0 <= start_s < end_s are seconds of an input; an end of None is that of the input."""
+    check_number("start_s", start_s)
+    if not 0 <= start_s < math.inf:
+        raise ConfigError(f"start_s={start_s:g} s must be 0, the beginning, or later")
+    if end_s is not None:
+        check_number("end_s", end_s)
+        if end_s <= start_s:
+            raise ConfigError(f"end_s={end_s:g} s must be after start_s={start_s:g} s")
+
+
+def check_fps(fps: Any) -> None:
+    """Raise ConfigError unless a rate is a number above 0."""
+    check_number("fps", fps)
+    if not 0 < fps < math.inf:
+        raise ConfigError(f"fps={fps:g} must be a number above 0")
+
+
+class Numbers:
+    """Base of a dataclass of settings: those that are numbers are checked to be such."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            kinds, value = get_args(field.type) or (field.type,), getattr(self, field.name)
+            if {int, float} & {*kinds} and not (value is None and NoneType in kinds):
+                check_number(field.name, value, whole=float not in kinds)
+
+
 @dataclass(frozen=True)
-class FaceConfig:
+class FaceConfig(Numbers):
     """How faces are found and followed.
 
     mode: `largest` keeps the most prominent track, `all` every track, `full` takes frames as crops already.
@@ -30,6 +66,7 @@ class FaceConfig:
     bridge_s: float = 1.0  # a face gone for no longer keeps its track_id
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.mode not in FACE_MODES:
             raise ConfigError(f"faces={self.mode!r} is not one of {', '.join(FACE_MODES)}")
         if self.detector not in DETECTORS:
@@ -52,7 +89,7 @@ class FaceConfig:
 
 
 @dataclass(frozen=True)
-class WindowConfig:
+class WindowConfig(Numbers):
     """Sliding windows over a track, in seconds, and what makes one readable.
 
     Frames that do not pass a cut-off are left out of their window, and too few of the others leave it unread.
@@ -69,6 +106,7 @@ class WindowConfig:
     min_sharpness: float = 0.01  # below is blurred (faces.quality.sharpness); 0 reads any face
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.step_s <= self.length_s:
             raise ConfigError(f"step_s={self.step_s} must be in (0, length_s={self.length_s}]")
         if not 0.05 <= self.length_s <= 3600:
@@ -85,7 +123,7 @@ class WindowConfig:
 
 
 @dataclass(frozen=True)
-class SegmentConfig:
+class SegmentConfig(Numbers):
     """How windows become segments.
 
     Thresholds count in chance levels, 1 / number of labels, so that they mean the same for two labels and for ten;
@@ -99,6 +137,7 @@ class SegmentConfig:
     smooth_s: float = 0.0  # width of the centred mean over each track's probabilities; 0: none
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.leave <= self.enter:
             raise ConfigError(f"leave={self.leave} must be in (0, enter={self.enter}]")
         for name in ("bridge_s", "min_s", "smooth_s"):

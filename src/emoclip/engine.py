@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig, Progress, SegmentConfig, WindowConfig
+from emoclip.config import FaceConfig, Progress, SegmentConfig, WindowConfig, check_span
 from emoclip.errors import ConfigError, InputError, in_one_line
 from emoclip.faces import Face, FaceFollower, crop_face
 from emoclip.files import told
@@ -33,7 +34,7 @@ from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
 from emoclip.timeline import Baseline, Rest, TimelineStream, clip_rate, record
-from emoclip.video import Frame, Video, open_video
+from emoclip.video import Frame, Video, expand_inputs, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
@@ -78,7 +79,7 @@ class EmoCLIP:
         faces: FaceConfig | str = "largest",
         fps: float = 25.0,
         scores: bool = False,
-        baseline: Baseline | None = None,
+        baseline: Baseline | str | None = None,
         allow_urls: bool = True,
         progress: Progress | None = None,
     ) -> Classification:
@@ -90,11 +91,13 @@ class EmoCLIP:
         labels: whatever `prompts.resolve` takes.  faces: a FaceConfig, or its mode.
         fps: frames per second of what has no times of its own: arrays, lists and folders of pictures.
         scores: say of each label on its own too how strongly it shows.  baseline: where the person is seen at rest,
-        which is taken out before labels are compared.
+        which is taken out before labels are compared: a Baseline, or "auto", "0-3.5" or a file as on the command line.
         allow_urls: False on a server that is given names by others: an address is then an InputError.
         progress: called with the seconds of video done.  Raises InputError, ConfigError.
         """
         config = FaceConfig.of(faces)
+        check_span(start_s, end_s)
+        baseline = None if baseline is None else Baseline.of(baseline)
         prompts = resolve(labels)
         prompts.check_asked(scores=scores, baseline=baseline is not None)
         text, doubtful = self.read_labels(prompts)
@@ -114,12 +117,19 @@ class EmoCLIP:
                     progress(time_s - start_s)
 
             ranked, frames = by_person(self.watch(video, config, rate), seen)
-            name, warnings = video.name, [*(rest.notes if rest else []), *video.warnings]
+            if config.mode == "largest":
+                ranked = ranked[:1]
+            spans = {p.track_id: (np.stack(p.embeddings), p.end_s - p.start_s) for p in ranked}
+            rests = rest.per_track(spans) if rest else {}
+            name, notes = video.name, [*(rest.notes if rest else []), *video.warnings]
             # A file that does not tell its length, or a stream: as long as it was read.
             duration_s = last_s + 1 / video.fps if video.duration_s is None else video.duration_s
-        if config.mode == "largest":
-            ranked = ranked[:1]
-        results = [self._result(person, prompts.labels, text, frames, scores, rest) for person in ranked]
+        results = []
+        for person in ranked:
+            clip = self.compared([spans[person.track_id][0]], text)[0]
+            if rest:
+                clip = rest.taken_out(clip, rests[person.track_id])
+            results.append(self._result(person, clip, prompts.labels, text, frames, scores))
         return Classification(
             input=name,
             model=self.package.name,
@@ -127,22 +137,25 @@ class EmoCLIP:
             status="ok" if results else "no_face",
             duration_s=round(duration_s, 3),
             faces=results,
-            warnings=warnings,
+            warnings=notes,
             label_warnings=doubtful.lines(),
         )
 
-    def classify_many(
-        self, sources: Iterable[Any], labels: Labels, **options: Any
-    ) -> Iterator[Classification]:
+    def classify_many(self, sources: Any, labels: Labels, **options: Any) -> Iterator[Classification]:
         """Classify inputs one after the other, and yield a result for each as it is done.
 
+        sources: any number of what `classify` takes.  A name among them, or alone, may also be a folder of videos or of
+        pictures, or a pattern (`talks/*.mp4`), and stands for as many inputs as on the command line; a warning says
+        what was guessed or left out.
         options: of `classify`.  An input that cannot be read gives a result of status `error` with the reason, and the
         others are done.  Raises InputError for labels, ConfigError.
         """
         prompts = resolve(labels)
-        if isinstance(sources, (str, bytes, os.PathLike)):
+        if isinstance(sources, (str, os.PathLike)):
+            sources = [sources]
+        if isinstance(sources, bytes) or not isinstance(sources, Iterable):
             raise InputError("sources: a single input; give a list of them, or ask `classify`")
-        for source in sources:
+        for source in _expanded(sources):
             try:
                 yield self.classify(source, prompts, **options)
             except InputError as error:
@@ -162,7 +175,7 @@ class EmoCLIP:
         windows: WindowConfig | None = None,
         segments: SegmentConfig | None = None,
         scores: bool = False,
-        baseline: Baseline | None = None,
+        baseline: Baseline | str | None = None,
         keep_pictures: bool = False,
         fps: float = 25.0,
         allow_urls: bool = True,
@@ -273,17 +286,22 @@ class EmoCLIP:
         frames evenly; a longer one is covered by the fewest evenly placed windows, whose unit embeddings are averaged.
         Raises InputError for anything else.
         """
-        shape = getattr(frames, "shape", None)
-        if shape is None or len(shape) != 2 or not shape[0] or shape[1] != self.package.width:
-            given = type(frames).__name__ if shape is None else f"shape {shape}"
-            raise InputError(
-                f"frames: {given}; give what `embed_frames` returns, (T, {self.package.width}), of one frame or more"
-            )
         clip: NDArray[np.float32] = self.embed_clips([frames])[0]
         return clip
 
     def embed_clips(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Embed N clips as `embed_clip` does, in batches.  clips: N arrays (T, D).  Returns (N, D), unit rows."""
+        """Embed N clips as `embed_clip` does, in batches.  clips: N arrays (T, D).  Returns (N, D), unit rows.
+
+        Raises InputError for anything else.
+        """
+        for frames in clips:
+            shape = getattr(frames, "shape", None)
+            if shape is None or len(shape) != 2 or not shape[0] or shape[1] != self.package.width:
+                given = type(frames).__name__ if shape is None else f"shape {shape}"
+                raise InputError(
+                    f"frames: {given}; give what `embed_frames` returns, (T, {self.package.width}), of one frame "
+                    "or more"
+                )
         if self.package.temporal == "mean":
             means = [self.runtime.temporal(frames[None])[0] for frames in clips]
             return unit(np.reshape(means, (len(clips), self.package.width)))
@@ -335,16 +353,12 @@ class EmoCLIP:
     def _result(
         self,
         person: Person,
+        clip: NDArray[np.float32],
         labels: list[str],
         text: NDArray[np.float32],
         frames: int,
         scored: bool,
-        rest: Rest | None,
     ) -> FaceResult:
-        seen = np.stack(person.embeddings)
-        clip = self.compared([seen], text)[0]
-        if rest is not None:
-            clip = rest.taken_out(clip, rest.of(seen))
         shares = self.probabilities(clip, text)
         scores = None
         if scored:
@@ -369,3 +383,12 @@ class EmoCLIP:
 def _check_video(source: Any) -> None:
     if isinstance(source, Recording):
         raise InputError(f"{source.name}: a recording, not a video; ask it with `timeline`")
+
+
+def _expanded(sources: Iterable[Any]) -> Iterator[Any]:
+    """Each source, of a name all inputs that it stands for."""
+    for source in sources:
+        if isinstance(source, (str, os.PathLike)):
+            yield from expand_inputs([os.fspath(source)], say=warnings.warn)
+        else:
+            yield source

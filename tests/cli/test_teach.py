@@ -185,7 +185,9 @@ def test_codings_and_subjects_of_no_video_given_are_told(capsys, study: Path, tm
         ([], "nothing to write"),
         (["--out", "smirk.json"], "name it NAME.labels"),
         (["--out", "absent/x.labels", "--words", "absent.yaml"], "the folder absent does not exist"),
-        (["--out", "x.labels"], "no label was marked"),
+        (["--out", "x.labels"], "learnt from codings, and none is named"),
+        (["--out", "x.labels", "--words", "words.yaml", "--suggest", "2"], "leave --out out"),
+        (["--suggest", "2"], "no label was marked"),
         (["--out", "x.labels", "--codings", "absent"], "absent: no such file or folder"),
         (["--out", "x.labels", "--codings", "other.csv"], "no coding is of a video given"),
         (["--out", "x.labels", "--codings", "v0.csv"], "only v0 has coded time"),
@@ -205,6 +207,7 @@ def test_bad_input_is_one_line(capsys, study: Path, tmp_path: Path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     for name in ("v0.csv", "other.csv"):
         Path(name).write_text("onset,offset,label\n1,2,smirk\n3,4,wink\n", "utf-8")
+    Path("words.yaml").write_text("toothy: a smile with teeth\nflat: an unmoved face\n", "utf-8")
     code, out, err = run(capsys, study, "teach", *recordings(study), *options)
     assert code == 1
     assert not out

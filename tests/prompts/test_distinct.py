@@ -1,9 +1,12 @@
 """Labels that a model cannot tell apart are named, on real sentences and on vectors worked out by hand."""
 
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from packages import tiny_package
 
 from emoclip import EmoCLIP
@@ -116,6 +119,27 @@ def test_the_bundled_model_says_what_it_cannot_tell(mini, labels, field, expecte
 )
 def test_our_own_sets_and_examples_are_told_apart(mini, labels):
     assert mini.read_labels(labels)[1].faults() == []
+
+
+def test_the_prompt_files_of_our_pages_are_not_doubted(mini, tmp_path):
+    pages = Path(__file__).parents[2]
+    read = 0
+    for page in (pages / "README.md", *(pages / "docs").rglob("*.md")):
+        for block in re.findall(r"^```ya?ml\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+            if any(isinstance(value, dict) for value in yaml.safe_load(block).values()):
+                continue  # scales and recipes
+            (tmp_path / "mine.yaml").write_text(block, "utf-8")
+            assert mini.read_labels(tmp_path / "mine.yaml")[1].lines() == []
+            read += 1
+    assert read
+
+
+def test_a_doubt_about_a_prompt_file_names_it(mini, tmp_path):
+    (tmp_path / "mine.yaml").write_text("amused: a face trying not to laugh\nsad: a sad face\n", "utf-8")
+    lines = mini.read_labels(tmp_path / "mine.yaml")[1].lines()
+    assert [line.split(";")[0] for line in lines] == [
+        "mine.yaml: labels: the model overlooks the negation in 'amused'"
+    ]
 
 
 def test_labels_are_told_to_users_of_the_library_and_carried_by_results():

@@ -8,7 +8,7 @@ import pytest
 from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError
 from emoclip.model import unit
-from emoclip.timeline import Baseline, Rest, parse_baseline
+from emoclip.timeline import Baseline, Rest
 
 
 @pytest.mark.parametrize(
@@ -24,27 +24,47 @@ from emoclip.timeline import Baseline, Rest, parse_baseline
     ],
 )
 def test_what_may_be_typed(text, expected):
-    assert parse_baseline(text) == expected
+    assert Baseline.of(text) == expected
 
 
 @pytest.mark.parametrize("text", ["3-3", "5-2"])
 def test_a_stretch_that_ends_before_it_begins_is_an_error(text):
     with pytest.raises(ConfigError, match="must come after"):
-        parse_baseline(text)
+        Baseline.of(text)
 
 
 @pytest.mark.parametrize("text", ["3-", "-1-2", "0-inf", "1e0-2", "nan-3", "3"])
 def test_a_stretch_that_is_none_is_no_file_unless_it_is_there(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="no START-END in seconds"):
-        parse_baseline(text)
+        Baseline.of(text)
     (tmp_path / text).touch()
-    assert parse_baseline(text) == Baseline(source=text)
+    assert Baseline.of(text) == Baseline(source=text)
+
+
+def test_a_program_may_give_a_path_or_a_baseline_and_nothing_else(tmp_path):
+    given = Baseline(start_s=1.0)
+    assert Baseline.of(given) is given
+    assert Baseline.of(tmp_path) == Baseline(source=str(tmp_path))
+    with pytest.raises(ConfigError, match="baseline=3: give 'auto'"):
+        Baseline.of(3)
+    with pytest.raises(ConfigError, match="start_s='a' must be a number"):
+        Baseline(start_s="a")
+
+
+def test_of_a_single_moment_no_rest_is_known_and_of_little_it_is_doubted():
+    usual, smiling = np.eye(4, dtype=np.float32)[[0, 2]]
+    rest = Rest(model(usual), "video.mp4", Baseline(auto=True), FaceConfig())
+    found = rest.per_track({0: (smiling[None], 0.0), 1: (smiling[None], 3.9), 2: (smiling[None], 4.0)})
+    assert [list(found[track]) for track in range(3)] == [list(usual), list(smiling), list(smiling)]
+    still, brief = rest.notes
+    assert still.startswith("baseline auto: face 0 is seen at a single moment: nothing is taken out")
+    assert brief.startswith("baseline auto: face 1 is seen for less than 4 s")
 
 
 def test_nothing_typed_is_an_error():
     with pytest.raises(ConfigError, match="baseline is empty"):
-        parse_baseline(" ")
+        Baseline.of(" ")
 
 
 def model(resting):

@@ -199,9 +199,7 @@ def test_boris_events_have_boris_columns_one_state_per_segment(written):
     assert tuple(table.columns) == BORIS_COLUMNS
     assert set(table["Behavior type"]) == {"STATE"}
     assert list(table["Subject"]) == [f"track {segment.track_id}" for segment in timeline.segments]
-    assert list(table["Duration (s)"]) == pytest.approx(
-        list(table["Stop (s)"] - table["Start (s)"]), abs=2e-3
-    )
+    assert list(table["Duration (s)"]) == pytest.approx(list(table["Stop (s)"] - table["Start (s)"]))
     assert list(table["Behavior"])[1] == " ".join(NASTY.split())
 
 
@@ -216,6 +214,17 @@ def test_bids_events_follow_the_rules_of_bids(written):
     described = json.loads(written("bids", timeline, "_events.json").read_text("utf-8"))
     assert set(described) == set(table.columns)
     assert set(table["trial_type"]) <= set(described["trial_type"]["Levels"])
+
+
+def test_onset_and_duration_give_the_same_rounded_offset_in_every_format(written):
+    timeline = make()
+    times = [(0.0004, 1.5019), (1.6006, 3.1024)]  # last 1.502 and 1.501 s by themselves, 1.501 of the rounded
+    found = [replace(timeline.segments[0], onset_s=on, offset_s=off, peak_s=on) for on, off in times]
+    timeline = replace(timeline, segments=found)
+    boris = pd.read_csv(written("boris", timeline), sep="\t", quoting=csv.QUOTE_NONE)
+    bids = pd.read_csv(written("bids", timeline), sep="\t", quoting=csv.QUOTE_NONE)
+    assert list(boris["Duration (s)"]) == list(bids["duration"])
+    assert list((boris["Start (s)"] + boris["Duration (s)"]).round(3)) == list(boris["Stop (s)"])
 
 
 def test_a_video_without_faces_and_one_of_a_single_frame_give_valid_files(written):

@@ -8,6 +8,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from videos import noise, write
 
 from emoclip.config import FaceConfig, SegmentConfig
 from emoclip.errors import InputError
@@ -48,6 +49,15 @@ def test_frames_keep_their_variable_times_and_show_box_and_labels(media, tmp_pat
         np.all(np.abs(picture.astype(int) - (230, 159, 0)) < 60, axis=2).sum() for _, picture in originals
     ]
     assert min(orange[2:]) > 1500 + max(plain)
+
+
+def test_the_track_is_as_long_as_its_last_frame_is_shown(tmp_path):
+    source, out = tmp_path / "variable.mkv", tmp_path / "o.mp4"
+    write(source, noise(30), stamps=[(at + at * at) * 10 // 3 for at in range(30)])  # ever slower
+    write_overlay(timeline(source, 3.0), source, out, faces=FULL)
+    with av.open(str(out)) as container:
+        stream = container.streams.video[0]
+        assert 2.9 < float(stream.duration * stream.time_base) < 3.0  # the last is shown at 2.9 s
 
 
 def test_blur_leaves_no_face_to_be_found(media, tmp_path):

@@ -14,7 +14,7 @@ from packages import tiny_package
 
 from emoclip import EmoCLIP
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
-from emoclip.errors import ConfigError
+from emoclip.errors import ConfigError, InputError
 from emoclip.recording import Look
 from emoclip.results import NO_TRACK, Quality
 from emoclip.timeline import Baseline
@@ -286,8 +286,14 @@ def test_a_baseline_is_taken_out_per_person_once_all_was_seen(model, media):
 def test_a_timeline_is_read_once(model, media):
     stream = model.timeline(media / "no_face.mp4", "calm, joyful")
     assert [window.status for window in stream.read().windows] == ["no_face"] * 5
-    with pytest.raises(RuntimeError, match="once"):
+    with pytest.raises(InputError, match="once"):
         stream.read()
+
+
+def test_settings_of_another_kind_are_refused_at_the_call(model, media):
+    for wrong in ({"windows": 3}, {"segments": 3}, {"start_s": "1"}, {"fps": "a"}, {"baseline": 3}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            model.timeline(media / "no_face.mp4", "calm, joyful", **wrong)
 
 
 def test_smoothing_applies_to_what_is_read_whole(model, media):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from videos import noise, read, write
 
-from emoclip.errors import InputError
+from emoclip.errors import ConfigError, InputError
 from emoclip.video.containers import Clock
 from emoclip.video.frames import Notes
 from emoclip.video.inputs import Frame, expand_inputs, open_video
@@ -143,15 +143,26 @@ def test_start_past_the_end_names_the_duration(media, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"start_s": -1}, "negative"),
-        ({"start_s": float("nan")}, "negative"),
+        ({"start_s": -1}, "must be 0, the beginning, or later"),
+        ({"start_s": float("nan")}, "start_s=nan must be a number"),
+        ({"start_s": "1"}, "start_s='1' must be a number"),
+        ({"end_s": "1"}, "end_s='1' must be a number"),
         ({"start_s": 2, "end_s": 2}, "after start"),
         ({"fps": 0}, "above 0"),
     ],
 )
 def test_impossible_times_are_refused(media, options, words):
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(ConfigError, match=words):
         open_video(media / "single_face.mp4", **options)
+
+
+def test_a_folder_or_a_pattern_of_videos_is_no_single_input(tmp_path):
+    write(tmp_path / "a.ts", noise(3))
+    for several in (tmp_path, tmp_path / "*.ts"):
+        with pytest.raises(InputError, match=r"single input is asked for; .*`classify_many`"):
+            open_video(several)
+    with pytest.raises(InputError, match="matches no file"):
+        open_video(tmp_path / "*.mp4")
 
 
 def test_transport_stream_starts_at_zero(tmp_path):

@@ -604,7 +604,7 @@ def test_what_is_closed_or_no_number_is_one_line(tmp_path):
     one_line(file, "is closed already")
     one_line(np.full((9, 9, 3), np.nan), "no number")
     one_line("a\ud800b.mp4", "no such file")
-    with pytest.raises(InputError, match="fps=a must be a number"):
+    with pytest.raises(ConfigError, match="fps='a' must be a number"):
         open_video(corners(), fps="a")
 
 

@@ -47,7 +47,7 @@ def test_any_name_is_a_files(clip, tmp_path, monkeypatch, name):
 def test_what_is_an_address():
     for name in ("rtsp://camera/1", "HTTP://x/y.mp4", "https://x", "rtmp://x", "udp://@:1234", "srt://x:1"):
         assert is_address(name)
-        assert for_ffmpeg(name) == name
+        assert for_ffmpeg(name) == name.replace("HTTP", "http")  # FFmpeg knows it in small letters alone
     for name in (
         "http:x",
         "http:/x",
@@ -157,6 +157,18 @@ def test_an_address_is_read_unless_addresses_are_forbidden(web):
     with pytest.raises(InputError, match="allow_urls=False"):
         open_video(f"{address}/clip.mp4", allow_urls=False)
     assert asked == []
+
+
+def test_the_scheme_of_an_address_may_be_in_capitals(web):
+    assert len(read(f"{web[1].replace('http', 'HTTP')}/clip.mp4")[0]) == 5
+
+
+def test_an_index_at_the_end_that_the_server_does_not_give_is_explained(web):
+    folder, address, _ = web
+    write(folder / "long.mp4", noise(30, (480, 640)))  # more than the decoder has in its buffer
+    assert len(read(folder / "long.mp4")[0]) == 30
+    with pytest.raises(InputError, match="decoded; download the file and name that"):
+        open_video(f"{address}/long.mp4")
 
 
 def test_a_list_at_an_address_reaches_no_file(web):

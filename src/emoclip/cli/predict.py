@@ -112,7 +112,7 @@ def predict(
     from emoclip.engine import EmoCLIP
     from emoclip.files import check_writable, write_text
     from emoclip.prompts import resolve
-    from emoclip.timeline import parse_baseline
+    from emoclip.timeline import Baseline
     from emoclip.video import expand_inputs
 
     needs_stdout(json_file, picture)
@@ -126,7 +126,7 @@ def predict(
         check_format(picture)
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}", code=2)
-    rest = parse_baseline(baseline) if baseline is not None else None
+    rest = Baseline.of(baseline) if baseline is not None else None
     config = FaceConfig.of(faces, detector=detector, min_face_px=min_face)
     prompts = resolve(labels)
     sources = expand_inputs(inputs, each=each, say=warn)

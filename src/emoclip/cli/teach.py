@@ -104,6 +104,11 @@ def teach(
         if words
         else {}
     )
+    if out is not None and not codings:
+        fail(
+            f"--out {out}: is learnt from codings, and none is named; name them with --codings, or leave --out out and "
+            "give --words words.yaml --suggest 20 to begin (every command takes words.yaml itself as --labels)"
+        )
     sources, failed = read_sources(codings or [], tier or [], fps)
     names = read_names(same or [])
     check_names(names, (label for _, part in sources for coding in part for label in coding.labels))

@@ -150,7 +150,7 @@ def timeline(
     """
     from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
     from emoclip.prompts import resolve
-    from emoclip.timeline import Settings, parse_baseline, plan
+    from emoclip.timeline import Baseline, Settings, plan
     from emoclip.video import find_inputs
 
     if end is not None and end <= start:
@@ -187,7 +187,7 @@ def timeline(
         pictures=not embeddings_only,
         blur=blur,
         scores=scores,
-        baseline=parse_baseline(baseline) if baseline is not None else None,
+        baseline=Baseline.of(baseline) if baseline is not None else None,
         force=force,
         strict=strict,
         raw_cells=raw_cells,

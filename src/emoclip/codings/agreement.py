@@ -12,6 +12,7 @@ from emoclip.codings import statistics as stats
 from emoclip.codings.coding import Mark, Span, union
 from emoclip.codings.pairing import Pairing, Unit
 from emoclip.codings.statistics import FEW, Floats, Resamples, by_group, estimate
+from emoclip.config import Numbers
 from emoclip.errors import ConfigError, InputError
 from emoclip.metrics import DRAWS
 
@@ -20,7 +21,7 @@ MAX_MOMENTS = 20_000_000  # of all videos together, above which a step is surely
 
 
 @dataclass(frozen=True)
-class AgreementConfig:
+class AgreementConfig(Numbers):
     """How agreement is measured.
 
     step_s: between the moments that are compared.  tolerance_s: between an onset and its counterpart.
@@ -34,6 +35,7 @@ class AgreementConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.001 <= self.step_s <= 60:
             raise ConfigError(f"step_s={self.step_s} must be in [0.001, 60] seconds")
         if not 0 <= self.tolerance_s <= 3600:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
+from emoclip.config import check_number
 from emoclip.errors import ConfigError
 from emoclip.model.cpu import Processor, cores, processor
 from emoclip.model.package import QUANTISED_FORM, Package
@@ -51,12 +52,15 @@ def choose(
     engine: if None, OpenVINO where it is installed, quicker, and the image tower large enough to be worth its slower
     start.
     machine: the processor to choose for, this one if None.
-    Raises ConfigError for an unknown precision, fewer than one thread, or an engine asked for by name and absent.
+    Raises ConfigError for an unknown precision, threads that are no whole number above 0, or an engine asked for by
+    name and absent.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads={threads} must be at least 1")
+    if threads is not None:
+        check_number("threads", threads, whole=True)
+        if threads < 1:
+            raise ConfigError(f"threads={threads} must be at least 1")
     machine = machine or processor()
     have = cores()
     no_openvino = f"provider={provider} is ONNX Runtime's" if provider != "CPU" else openvino_lack()

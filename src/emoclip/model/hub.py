@@ -99,6 +99,8 @@ def find(name: str) -> Path:
     """
     if not name:
         raise PackageError("a model without a name; is a variable of the shell not set?")
+    if not isinstance(name, str):
+        raise PackageError(f"a model is named by text or a path, not by {name!r}")
     plain = Path(name).name == name
     # A folder that happens to be named like a bundled model is not meant; `./mini` is.
     if plain and (packages.bundled_folder() / name / "config.json").is_file():

@@ -1,6 +1,7 @@
 """Labels to the rows that faces are compared with, and what is doubtful about them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ def read_labels(
         any(float(rows[said] @ rows[without]) > OVERLOOKED for said, without in label.items())
         for label in bare
     ]
-    found = doubts(prompts.labels, text, scale, unknown, cut, overlooked)
+    found = replace(doubts(prompts.labels, text, scale, unknown, cut, overlooked), file=prompts.file)
     if denied.any():
         text = denying_rows(text, denied, -offset / slope, scale, package.rejection)
     return text, found

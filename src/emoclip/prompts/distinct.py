@@ -25,6 +25,7 @@ class Doubts:
     same: groups of labels that the model cannot tell apart.  unknown: labels with a sentence in which it knows no word.
     cut: labels with a sentence longer than it reads.  close: groups of near synonyms, which is no fault.
     overlooked: labels whose negation makes no difference to it ("no anger"), which is a hint only.
+    file: the name of the prompt file that they are from.
     """
 
     same: tuple[tuple[str, ...], ...] = ()
@@ -32,6 +33,7 @@ class Doubts:
     cut: tuple[str, ...] = ()
     close: tuple[tuple[str, ...], ...] = ()
     overlooked: tuple[str, ...] = ()
+    file: str = ""
 
     def faults(self) -> list[str]:
         """Return a line per fault; with `--strict` they are errors."""
@@ -40,7 +42,7 @@ class Doubts:
             (self.unknown, "the model knows no word of", "say it in words it knows, English ones say"),
             (self.cut, "the model reads only the beginning of", "shorten it"),
         ]
-        return [f"labels: {what} {_names(labels)}; {remedy}" for labels, what, remedy in told if labels]
+        return [self._line(f"{what} {_names(labels)}; {remedy}") for labels, what, remedy in told if labels]
 
     def hints(self) -> list[str]:
         """Return a line on near synonyms and one on negations that are overlooked, if there are any."""
@@ -55,7 +57,7 @@ class Doubts:
                 "label, which is worked out where a model has calibrated scores",
             ),
         ]
-        return [f"labels: {what.format(_names(labels))}" for labels, what in told if labels]
+        return [self._line(what.format(_names(labels))) for labels, what in told if labels]
 
     def tell(self, *, strict: bool = False) -> None:
         """Issue a LabelWarning per line.  Raises InputError with all faults if `strict`."""
@@ -67,6 +69,9 @@ class Doubts:
     def lines(self) -> list[str]:
         """Return faults and hints, as results carry them."""
         return [*self.faults(), *self.hints()]
+
+    def _line(self, words: str) -> str:
+        return f"{self.file}: labels: {words}" if self.file else f"labels: {words}"
 
 
 def doubts(

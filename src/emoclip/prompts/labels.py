@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -52,10 +52,12 @@ class PromptSet:
     """At least two prompts with distinct labels, in the user's order.
 
     taught: what was learnt of them from codings, which then takes the place of the sentences.
+    file: the name of the prompt file they are from.
     """
 
     prompts: tuple[Prompt, ...]
     taught: Taught | None = None
+    file: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if len(self.prompts) < 2:
@@ -204,7 +206,7 @@ def read_prompt_file(path: Path) -> PromptSet:
     """Read a YAML or JSON file of label -> one or more sentences.  Raises InputError naming the file."""
     mapping = read_mapping(path)
     try:
-        return _from_mapping(mapping, "labels")
+        return replace(_from_mapping(mapping, "labels"), file=path.name)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip import __version__, metrics
+from emoclip.config import Numbers
 from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError
 from emoclip.symptoms import head as heads
@@ -24,7 +25,7 @@ BASELINES = {
 
 
 @dataclass(frozen=True)
-class ValidationConfig:
+class ValidationConfig(Numbers):
     """How a study is validated.
 
     folds: None leaves one subject out at a time.  draws: bootstrap resamples.
@@ -35,6 +36,7 @@ class ValidationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.folds is not None and self.folds < 2:
             raise ConfigError(f"folds={self.folds} must be at least 2, or loso")
 

@@ -1,6 +1,6 @@
 """What was seen to windows, segments and files: timelines of one input or of many."""
 
-from emoclip.timeline.baseline import Baseline, Rest, parse_baseline
+from emoclip.timeline.baseline import Baseline, Rest
 from emoclip.timeline.batch import run
 from emoclip.timeline.formats import json_line
 from emoclip.timeline.outputs import InputOutcome, open_stream
@@ -23,7 +23,6 @@ __all__ = [
     "json_line",
     "looks",
     "open_stream",
-    "parse_baseline",
     "plan",
     "record",
     "recorded",

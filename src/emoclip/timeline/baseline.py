@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig
-from emoclip.errors import ConfigError, InputError
+from emoclip.config import FaceConfig, check_span
+from emoclip.errors import ConfigError, InputError, few
 from emoclip.model import unit
 from emoclip.prompts import resolve
 from emoclip.recording import Recording, is_recording
@@ -27,6 +27,9 @@ AUTO_SHARE = (
 # How much of what sets a resting face apart is taken out.  Of 0, 1/4, 1/2, 3/4 and 1 the quarter brings probabilities
 # nearest to people's votes, on one half of the people of benchmarks/baseline.py; all of it does worse than nothing.
 STRENGTH = 0.25
+EXPRESSION_S = (
+    4.0  # that a spontaneous expression may last (Ekman, Emotions Revealed, 2003): less may show no rest
+)
 ROUNDED_S = 0.1  # a stretch typed as so much longer than there is was only rounded
 
 
@@ -43,24 +46,34 @@ class Baseline:
     end_s: float | None = None
     auto: bool = False
 
+    def __post_init__(self) -> None:
+        check_span(self.start_s, self.end_s)
 
-def parse_baseline(text: str) -> Baseline:
-    """Read `auto`, `START-END` in seconds, or a file's name.  Raises ConfigError."""
-    if text.strip().casefold() == "auto":
-        return Baseline(auto=True)
-    if not text.strip():
-        raise ConfigError("baseline is empty: give auto, START-END in seconds, or a file")
-    span = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
-    if span is None:
-        # Nobody means a file by "3-" or "0-inf", unless it is there.
-        numeric = re.fullmatch(r"(?=.*(\d|inf|nan))(\d|[.e\s-]|inf|nan)+", text.casefold())
-        if numeric and not os.path.exists(text):  # noqa: PTH110 (takes any length)
-            raise ConfigError(f"baseline {text!r}: no such file, and no START-END in seconds, e.g. 0-5")
-        return Baseline(source=text)
-    start_s, end_s = float(span[1]), float(span[2])
-    if end_s <= start_s:
-        raise ConfigError(f"baseline {text!r}: the end must come after the start, in seconds, e.g. 0-3.5")
-    return Baseline(start_s=start_s, end_s=end_s)
+    @classmethod
+    def of(cls, given: "Baseline | str | os.PathLike[str]") -> "Baseline":
+        """Return itself, or what `auto`, `START-END` in seconds, or a file's name says.  Raises ConfigError."""
+        if isinstance(given, Baseline):
+            return given
+        if not isinstance(given, (str, os.PathLike)):
+            raise ConfigError(
+                f"baseline={given!r}: give 'auto', 'START-END' in seconds, a file or a Baseline"
+            )
+        text = os.fspath(given)
+        if text.strip().casefold() == "auto":
+            return cls(auto=True)
+        if not text.strip():
+            raise ConfigError("baseline is empty: give auto, START-END in seconds, or a file")
+        span = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
+        if span is None:
+            # Nobody means a file by "3-" or "0-inf", unless it is there.
+            numeric = re.fullmatch(r"(?=.*(\d|inf|nan))(\d|[.e\s-]|inf|nan)+", text.casefold())
+            if numeric and not os.path.exists(text):  # noqa: PTH110 (takes any length)
+                raise ConfigError(f"baseline {text!r}: no such file, and no START-END in seconds, e.g. 0-5")
+            return cls(source=text)
+        start_s, end_s = float(span[1]), float(span[2])
+        if end_s <= start_s:
+            raise ConfigError(f"baseline {text!r}: the end must come after the start, in seconds, e.g. 0-3.5")
+        return cls(start_s=start_s, end_s=end_s)
 
 
 class Rest:
@@ -76,7 +89,7 @@ class Rest:
             raise ConfigError(f"model {model.package.name} knows no usual resting face; leave --baseline out")
         self.usual = model.package.resting
         self.found: Vectors | None = None
-        self.notes: list[str] = []  # of a stretch that is there only in part
+        self.notes: list[str] = []  # of a stretch that is there only in part, or too little to know a rest
         if baseline.auto:
             eight = resolve("eight")
             self.neutral = model.embed_text(eight)[eight.labels.index("neutral")]
@@ -98,9 +111,30 @@ class Rest:
             first_s, last_s = max(first_s, baseline.start_s), min(last_s, baseline.end_s)
             self.notes.append(f"baseline{stretch}: only {first_s:.2f} to {last_s:.2f} s of it are there")
 
-    def per_track(self, seen: Mapping[int, Sequence[Vectors]]) -> dict[int, Vectors]:
-        """Return the resting face of each track, of all (T, D) frames that were seen of it."""
-        return {track: self.of(np.concatenate(frames)) for track, frames in seen.items()}
+    def per_track(self, seen: Mapping[int, tuple[Vectors, float]]) -> dict[int, Vectors]:
+        """Return the resting face of each track.
+
+        seen: all frames (T, D) of it, and over how many seconds they were seen.  Of a single moment the rest cannot be
+        told, so the usual face stands for it; that, and of whom there is little, is noted.
+        """
+        if self.found is None:
+            still = [str(track) for track, (_, seconds) in seen.items() if seconds == 0]
+            brief = [str(track) for track, (_, seconds) in seen.items() if 0 < seconds < EXPRESSION_S]
+            for tracks, what in (
+                (still, "at a single moment: nothing is taken out"),
+                (
+                    brief,
+                    f"for less than {EXPRESSION_S:g} s, which may be one expression: part of it is taken out",
+                ),
+            ):
+                if tracks:
+                    self.notes.append(
+                        f"baseline auto: face {few(tracks)} is seen {what}; name a stretch or a file"
+                    )
+        return {
+            track: self.usual if self.found is None and seconds == 0 else self.of(frames)
+            for track, (frames, seconds) in seen.items()
+        }
 
     def of(self, frames: Vectors) -> Vectors:
         """Return how the person in frames (T, D) looks at rest, (D,): the most neutral quarter, or as was found."""

@@ -129,12 +129,13 @@ def write_boris(timeline: Timeline, path: Path) -> None:
     }
     rows = []
     for segment in timeline.segments:
+        onset, offset, lasts = _seconds(segment)
         cells = fixed | {
             "Subject": _track(segment.track_id),
             "Behavior": _line(segment.label),
-            "Start (s)": f"{segment.onset_s:.3f}",
-            "Stop (s)": f"{segment.offset_s:.3f}",
-            "Duration (s)": f"{segment.duration_s:.3f}",
+            "Start (s)": onset,
+            "Stop (s)": offset,
+            "Duration (s)": lasts,
             "Comment start": f"peak {segment.peak:.3f} at {segment.peak_s:.3f} s, mean {segment.mean:.3f}",
         }
         rows.append([cells.get(column, "") for column in BORIS_COLUMNS])
@@ -154,11 +155,9 @@ def write_bids(timeline: Timeline, path: Path) -> None:
     )
     rows = []
     for segment in sorted(timeline.segments, key=lambda segment: (segment.onset_s, segment.track_id)):
-        # Of the rounded times, so that onset and duration give the offset that the other formats hold.
-        lasts_s = round(segment.offset_s, 3) - round(segment.onset_s, 3)
-        before, after = (segment.onset_s, lasts_s), (segment.peak_s, segment.peak, segment.mean)
-        middle = [_line(segment.label) or "n/a", str(segment.track_id)]
-        rows.append([*(f"{part:.3f}" for part in before), *middle, *(f"{part:.3f}" for part in after)])
+        onset, _, lasts = _seconds(segment)
+        before = [onset, lasts, _line(segment.label) or "n/a", str(segment.track_id)]
+        rows.append([*before, *(f"{part:.3f}" for part in (segment.peak_s, segment.peak, segment.mean))])
     _write_tsv(path, columns, rows)
 
 
@@ -213,6 +212,12 @@ def _write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]
     # Neither BIDS nor BORIS has quotes: cells are made by `_line`, which leaves no tab or line end in them.
     lines = ["\t".join(row) + "\n" for row in (columns, *rows)]
     path.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def _seconds(segment: Segment) -> tuple[str, str, str]:
+    """Onset, offset and duration: of the rounded times, so that onset and duration give the offset in every format."""
+    onset_s, offset_s = round(segment.onset_s, 3), round(segment.offset_s, 3)
+    return f"{onset_s:.3f}", f"{offset_s:.3f}", f"{offset_s - onset_s:.3f}"
 
 
 def _milliseconds(segment: Segment) -> tuple[int, int]:

@@ -72,7 +72,8 @@ def write_overlay(
         stream = output.add_stream(
             "libx264",
             rate=Fraction(video.fps).limit_denominator(1001),
-            options={"crf": "23", "preset": "veryfast"},
+            # Without B-frames the last packet is the last frame, whose duration ends the track, as MP4 counts it.
+            options={"crf": "23", "preset": "veryfast", "bf": "0"},
         )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS)

@@ -30,7 +30,8 @@ def identity(
 
     content: the input's `input_digest`.
     """
-    told = [__version__, package.digest, asdict(prompts), choices]
+    asked = {key: value for key, value in asdict(prompts).items() if key != "file"}  # may be renamed
+    told = [__version__, package.digest, asked, choices]
     settings = digest(json.dumps(told, sort_keys=True).encode()).hexdigest()
     return {"input_sha256": content, "settings_sha256": settings}
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
-from emoclip.errors import InputError
+from emoclip.config import FaceConfig, SegmentConfig, WindowConfig, check_fps, check_span
+from emoclip.errors import ConfigError, InputError
 from emoclip.prompts import PromptSet
 from emoclip.recording import Key, Looks, Recording, input_digest, is_recording
 from emoclip.results import Peak, Timeline, Window
@@ -46,12 +46,18 @@ class TimelineStream:
         windows: WindowConfig,
         segments: SegmentConfig,
         scores: bool,
-        baseline: Baseline | None,
+        baseline: Baseline | str | None,
         keep_pictures: bool,
         fps: float,
         allow_urls: bool,
         progress: Callable[[float], None] | None,
     ) -> None:
+        check_span(start_s, end_s)
+        check_fps(fps)
+        for name, given, kind in (("windows", windows, WindowConfig), ("segments", segments, SegmentConfig)):
+            if not isinstance(given, kind):
+                raise ConfigError(f"{name}={given!r}: give a {kind.__name__}")
+        baseline = None if baseline is None else Baseline.of(baseline)
         self.model, self.source, self.labels = model, source, prompts.labels
         self.start_s, self.end_s = start_s, end_s
         self.faces, self.windows, self.segments = faces, windows, segments
@@ -79,7 +85,9 @@ class TimelineStream:
 
     def __iter__(self) -> Iterator[Window]:
         if self._began:
-            raise RuntimeError("a timeline can be read once; ask the model for another")
+            raise InputError(
+                "a timeline is read once; keep its windows or what `read()` gave, or ask the model again"
+            )
         self._began = True
         if is_recording(self.source):
             self.source = Recording.read(Path(self.source), model=self.model.package.seen_by)
@@ -162,11 +170,16 @@ class TimelineStream:
                     f"{self.name}: baseline auto needs the whole video; name a file or a stretch"
                 )
             drafts = list(drafts)
-            seen: dict[int, list[NDArray[np.float32]]] = {}
+            seen: dict[int, list[Draft]] = {}
             for draft in drafts:
                 if draft.status == "ok":
-                    seen.setdefault(draft.track_id, []).append(draft.embeddings)
-            self._rests = self.rest.per_track(seen)
+                    seen.setdefault(draft.track_id, []).append(draft)
+            self._rests = self.rest.per_track(
+                {
+                    track: (np.concatenate([d.embeddings for d in of]), of[-1].end_s - of[0].start_s)
+                    for track, of in seen.items()
+                }
+            )
         for draft in drafts:
             waiting.append(draft)
             if self.live or len(waiting) >= WINDOW_BATCH:

@@ -3,7 +3,6 @@
 import glob
 import io
 import math
-import numbers
 import os
 import re
 import sys
@@ -18,6 +17,7 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
+from emoclip.config import check_fps, check_span
 from emoclip.errors import InputError
 from emoclip.files import told
 from emoclip.video import arrays
@@ -32,6 +32,10 @@ from emoclip.video.sources import is_address, is_pipe, silence_told
 Source = Any  # what `open_video` says
 
 PIPE = "standard input"
+ONE = "a single input is asked for; name one of them (from Python, `classify_many` takes them all)"
+DROP = "convert it elsewhere, or drop it"
+UNPIPE = "name the file instead, a pipe cannot go back to an index at its end"
+FETCH = "download the file and name that, not every server lets a reader go back from an index at its end"
 AHEAD_BYTES = 32 << 20  # of frames decoded ahead: 36 of 640x360, 4 of 1920x1080
 
 
@@ -43,6 +47,7 @@ class Video:
     blocking: frames come when they come, from a camera or a pipe, perhaps never: not to be read ahead, since a reader
         that waits for them cannot be stopped, and what lies in wait is no longer live.
     live: it may go on for ever, and cannot be read twice; a file that does not tell its length is not live.
+    remedy: what to do about an input of which no frame can be decoded.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Video:
         close: Callable[[], object] = lambda: None,
         blocking: bool = False,
         live: bool = False,
+        remedy: str = DROP,
     ) -> None:
         self.name, self.fps, self.duration_s = name, fps, duration_s
         self.blocking, self.live = blocking, live
@@ -64,8 +70,6 @@ class Video:
         try:
             first = next(frames, None)
             if first is None:
-                piped = "name the file instead, a pipe cannot go back to an index at its end"
-                remedy = piped if name == PIPE or is_pipe(name) else "convert it elsewhere, or drop it"
                 raise InputError(f"{name}: no frame in it can be decoded; {remedy}")
         except InputError:
             close()
@@ -139,14 +143,10 @@ def open_video(
     by continuing one frame on.  So times always grow.  Each repair, damaged packet, changed size or early
     end is a line in `Video.warnings`.
 
-    Raises InputError if there is nothing to read, or nothing from start_s on.
+    Raises InputError if there is nothing to read, or nothing from start_s on; ConfigError for wrong seconds.
     """
-    if not (math.isfinite(start_s) and start_s >= 0):
-        raise InputError(f"start={start_s:g} s must not be negative; leave it out to begin at the beginning")
-    if end_s is not None and not end_s > start_s:
-        raise InputError(f"end={end_s:g} s must be after start={start_s:g} s")
-    if not _is_positive(fps):
-        raise InputError(f"fps={fps} must be a number above 0")
+    check_span(start_s, end_s)
+    check_fps(fps)
     plain = arrays.plain(source)
     if isinstance(plain, int):
         return _open_camera(plain, end_s)
@@ -177,10 +177,6 @@ def open_video(
         raise InputError(f"{told(name)}: cannot be opened ({reason}); check name and rights") from None
 
 
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and math.isfinite(value) and float(value) > 0
-
-
 def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Video:
     path = Path(name)
     if not name:
@@ -188,6 +184,8 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
     if path.is_dir():
         pictures, others = list_pictures(path)
         if not pictures:
+            if expand_folder(path, None, lambda line: None) != [str(path)]:
+                raise InputError(f"{told(name)}: a folder of inputs, and {ONE}")
             raise InputError(f"{told(name)}: a folder without pictures or videos; name one that has some")
         notes = Notes()
         if others:
@@ -200,6 +198,8 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
                 f"{name}: no such file, and addresses of {scheme[1]}:// are not read; give {known}"
             )
         problem = "matches no file" if glob.has_magic(name) else "no such file"
+        if glob.glob(name, recursive=True):  # noqa: PTH207 (takes any root)
+            raise InputError(f"{told(name)}: a pattern of names, and {ONE}")
         raise InputError(f"{told(name)}: {problem}; check the name")
     if path.stat().st_size == 0 and path.is_file():
         raise InputError(f"{told(name)}: the file is empty; copy or record it again")
@@ -283,12 +283,11 @@ def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: f
         return _open_picture(
             Path(source) if isinstance(source, str) else source, name, start_s, end_s, fps=25.0
         )
+    address = isinstance(source, str) and is_address(source)
     if isinstance(source, str):
-        file = not is_address(source) and Path(source).is_file()
-        blocking = not is_address(source) and not file
+        file = not address and Path(source).is_file()
     else:
         file = hasattr(source, "seekable") and source.seekable()
-        blocking = not file
     return Video(
         name,
         container.frames(start_s, end_s),
@@ -296,8 +295,9 @@ def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: f
         duration_s=container.duration_s,
         notes=notes,
         close=container.close,
-        blocking=blocking,
+        blocking=not address and not file,
         live=container.duration_s is None and not file,
+        remedy=DROP if file else FETCH if address else UNPIPE,
     )
 
 

@@ -53,7 +53,10 @@ def silence_told(name: str) -> Iterator[None]:
 def for_ffmpeg(name: str | os.PathLike[str]) -> str:
     """Return a name as FFmpeg understands it: what stands before a colon in a file's name is no protocol to it."""
     name = os.fspath(name)
-    return name if is_address(name) else f"file:{os.path.abspath(name)}"  # noqa: PTH100 (follows no link)
+    if is_address(name):
+        scheme, rest = name.split(":", 1)
+        return f"{scheme.lower()}:{rest}"  # FFmpeg knows it in small letters alone
+    return f"file:{os.path.abspath(name)}"  # noqa: PTH100 (follows no link)
 
 
 def limits(source: str | IO[bytes]) -> dict[str, str]:
