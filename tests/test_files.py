@@ -6,7 +6,15 @@ import os
 import pytest
 
 from emoclip.errors import OutputError
-from emoclip.files import atomic_folder, atomic_path, check_writable, new_folders, sha256, write_text
+from emoclip.files import (
+    atomic_folder,
+    atomic_path,
+    check_apart,
+    check_writable,
+    new_folders,
+    sha256,
+    write_text,
+)
 
 
 def write_half(target):
@@ -66,6 +74,13 @@ def test_a_target_that_is_read_is_refused_by_any_of_its_names(tmp_path):
         with pytest.raises(OutputError, match="is what is to be read"):
             check_writable(target, force=True, inputs=["rtsp://camera/1", tmp_path / "absent", source])
     check_writable(tmp_path / "new.json", inputs=[source])
+
+
+def test_two_outputs_of_one_place_are_refused(tmp_path):
+    check_apart(tmp_path / "out", None, tmp_path / "out.cache", tmp_path)
+    for other in ("out", "x/../out", "out/cache"):
+        with pytest.raises(OutputError, match="two outputs of one place"):
+            check_apart(tmp_path / "out", tmp_path / other)
 
 
 def test_what_else_lies_in_a_folder_stays(tmp_path):

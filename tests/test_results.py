@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -42,6 +43,7 @@ def test_a_repr_fits_a_line_and_says_what_matters():
     assert repr(READ) == "<Classification of a&b.mp4: face 0: smiling 0.90>"
     assert repr(Classification("x.jpg", "mini", ["a"], "no_face")) == "<Classification of x.jpg: no face>"
     assert repr(TIMELINE) == "<Timeline of a&b.mp4, 2.0 s: 0 faces, 2 windows, 0 segments>"
+    assert "1 window, " in repr(replace(TIMELINE, windows=WINDOWS[:1]))
 
 
 def test_to_dict_is_plain_data():

@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip import __version__
+from emoclip.addresses import is_address
 from emoclip.config import FaceConfig
 from emoclip.engine import EmoCLIP, Labels
 from emoclip.errors import ConfigError, InputError
 from emoclip.faces import FaceFollower
+from emoclip.files import told
 from emoclip.model import cores, processor
 from emoclip.prompts import Doubts
 from emoclip.recording import SeenFrame
-from emoclip.video import Video, is_address, open_video
+from emoclip.video import Video, open_video
 
 T = TypeVar("T")
 
@@ -124,7 +126,7 @@ def measure(
         raise ConfigError(f"repeat={repeat} must be at least 1")
     loaded = EmoCLIP.load(model, threads=threads, precision=precision)  # type: ignore[arg-type]
     if source == "-" or is_address(source):
-        raise InputError(f"{source}: a benchmark reads its video several times; name a file")
+        raise InputError(f"{told(source)}: a benchmark reads its video several times; name a file")
     with open_video(source) as video:
         shown = {"width": video.width, "height": video.height, "fps": round(video.fps, 3)}
     del video  # its decoder's memory is no part of what `classify` takes

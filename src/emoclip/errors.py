@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from emoclip.addresses import secrets_left_out
+
 
 class EmoclipError(Exception):
     """Base of every error this package raises on purpose."""
@@ -10,7 +12,7 @@ class EmoclipError(Exception):
 def in_one_line(error: Exception, name: object) -> str:
     """What went wrong with `name`: our own message, or the kind and words of an error that nobody foresaw."""
     words = str(error) if isinstance(error, EmoclipError) else f"{name}: {type(error).__name__}: {error}"
-    return " ".join(words.split())
+    return " ".join(secrets_left_out(words).split())
 
 
 class InputError(EmoclipError):
@@ -37,6 +39,11 @@ def reason(error: BaseException) -> str:
     """Return the first line of what a library says, short and with characters that steer a terminal made visible."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 window`, `2 windows`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def few(names: Sequence[str], most: int = 3) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from emoclip import interrupt
+from emoclip.addresses import without_secrets
 from emoclip.errors import OutputError
 
 MAX_STEM_BYTES = 200
@@ -91,6 +92,13 @@ def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | 
         raise OutputError(f"{target}: the folder {target.parent} cannot be written")
 
 
+def check_apart(target: Path, *others: Path | None) -> None:
+    """Raise OutputError now if another output of the run is to be `target` or in it: one would replace the other."""
+    for other in filter(None, others):
+        if target.resolve() in (other.resolve(), *other.resolve().parents):
+            raise OutputError(f"{other} and {target}: two outputs of one place; give each its own")
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those around it, if they are not there.  Raises OutputError."""
     try:
@@ -139,11 +147,13 @@ def shorten(name: str, limit: int = MAX_STEM_BYTES) -> str:
 
 
 def told(name: str | os.PathLike[str]) -> str:
-    """A file's name as results and messages hold it: itself, or its file: URI where it is not Unicode.
+    """An input's name as results and messages hold it: itself, or its file: URI where it is not Unicode.
+
+    An address is told without user, password and query.
 
     File systems hold names of any bytes, JSON, CSV and terminals only text.  `Path.from_uri` turns it back.
     """
-    text = os.fspath(name)
+    text = without_secrets(os.fspath(name))
     try:
         text.encode()
     except UnicodeEncodeError:

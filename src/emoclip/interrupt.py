@@ -1,21 +1,24 @@
-"""Ctrl-C at any moment: one line and exit code 130, from the first import to the last thread."""
+"""Ctrl-C, or an end asked for (SIGTERM, SIGHUP), at any moment: one line and exit code 128 + signal."""
 
 import _thread
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from threading import Timer
 
+# Below, "Ctrl-C" is any of them.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 INTERRUPTED = 130  # what shells report for Ctrl-C
 _RAISE_AGAIN_S = 0.05
 
-_seen = False  # whether Ctrl-C was pressed while work was done
+_seen = 0  # the number of the signal that came while work was done
+_status = INTERRUPTED
 _again: "Timer | None" = None
 
 
@@ -24,9 +27,10 @@ def exit_at_once() -> None:
 
     There is nothing to clean up then, and no `except:` in a library that is being imported can swallow it.
     """
-    # Whoever starts us in the background may have turned Ctrl-C off (`nohup`, `&` in a script): it stays so.
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _exit)
+    for number in SIGNALS:
+        # Whoever starts us in the background may have turned it off (`nohup`, `&` in a script): it stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _exit)
 
 
 @contextmanager
@@ -35,11 +39,12 @@ def raised_in_work() -> Iterator[None]:
 
     Where something on the way swallowed it (FFmpeg's errors do), `check` and the end of this raise it again.
     """
-    global _seen
-    handler, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
-    _seen = False
-    if handler is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _raise)
+    global _seen, _status
+    handlers, hook = {number: signal.getsignal(number) for number in SIGNALS}, sys.unraisablehook
+    _seen, _status = 0, INTERRUPTED
+    for number, handler in handlers.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _raise)
     sys.unraisablehook = _unraisable
     try:
         yield
@@ -47,10 +52,16 @@ def raised_in_work() -> Iterator[None]:
     finally:
         if _again is not None:
             _again.cancel()
-        _seen = False  # what comes after is other work
+        _seen = 0  # what comes after is other work
         sys.unraisablehook = hook
-        if handler is not None:  # None: not set by Python, which could not set it again
-            signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            if handler is not None:  # None: not set by Python, which could not set it again
+                signal.signal(number, handler)
+
+
+def status() -> int:
+    """The exit code of the work that was stopped: 128 + the number of the signal."""
+    return _status
 
 
 def check() -> None:
@@ -62,17 +73,18 @@ def check() -> None:
 def answered() -> None:
     """Say that the work goes on after Ctrl-C: it ended a camera's recording, which is now written."""
     global _seen
-    _seen = False
+    _seen = 0
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"emoclip: stopped\n")
-    os._exit(INTERRUPTED)
+    with suppress(OSError):  # the terminal that is gone
+        os.write(2, b"emoclip: stopped\n")
+    os._exit(128 + number)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    global _seen
-    _seen = True
+    global _seen, _status
+    _seen, _status = number, 128 + number
     raise KeyboardInterrupt
 
 
@@ -84,6 +96,7 @@ def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
     from threading import Timer
 
     global _again
-    _again = Timer(_RAISE_AGAIN_S, _thread.interrupt_main)  # by then the main thread is out of it
+    # By then the main thread is out of it.
+    _again = Timer(_RAISE_AGAIN_S, _thread.interrupt_main, [_seen or signal.SIGINT])
     _again.daemon = True
     _again.start()

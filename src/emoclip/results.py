@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
-from emoclip.errors import ConfigError
+from emoclip.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ class Classification:
     """How the faces of one input read against `labels`; `faces` is largest first.
 
     status: `no_face` is a result, `error` comes with a one-line reason in `error`.
-    warnings: what was wrong with the input but did not stop the reading, one line each (not in the record).
+    warnings: what was wrong with the input but did not stop the reading, one line each.
     label_warnings: labels that the model cannot tell apart or does not understand, one line each.
     """
 
@@ -64,7 +64,6 @@ class Classification:
     def to_dict(self) -> dict[str, Any]:
         """Return the documented JSON object, its keys in the documented order."""
         record = asdict(self)
-        del record["warnings"]
         for face in record["faces"]:
             del face["seen_at_s"], face["box"]
             if face["scores"] is None:
@@ -241,7 +240,8 @@ class Timeline:
 
     def __repr__(self) -> str:
         length = "a stream" if self.duration_s is None else f"{self.duration_s:.1f} s"
-        counts = f"{len(self.tracks)} faces, {len(self.windows)} windows, {len(self.segments)} segments"
+        found = {"face": len(self.tracks), "window": len(self.windows), "segment": len(self.segments)}
+        counts = ", ".join(counted(number, noun) for noun, number in found.items())
         return f"<Timeline of {self.input}, {length}: {counts}>"
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Every option that takes a number, of every command: what is no number, or out of its range, is refused by name."""
+"""Every option that takes a number or a path, of every command: what is none, or out of range, is refused by name."""
 
 import inspect
 import typing
+from pathlib import Path
 
 import pytest
 from commands import emoclip, fails
@@ -9,26 +10,37 @@ from commands import emoclip, fails
 from emoclip.cli import app
 
 
-def numbers():
-    """Yield (command, option, whether it takes fractions, its least value) for every number option there is."""
+def options():
+    """Yield (command, name, kinds of value, what typer is told) for every option and argument there is."""
     groups = [("", app), *((f"{group.name} ", group.typer_instance) for group in app.registered_groups)]
     for prefix, group in groups:
         for command in group.registered_commands:
             name = prefix + (command.name or command.callback.__name__)
             for option, hint in typing.get_type_hints(command.callback, include_extras=True).items():
-                kinds = (
-                    {hint.__origin__, *typing.get_args(hint.__origin__)}
-                    if hasattr(hint, "__metadata__")
-                    else ()
-                )
-                for kind in {int, float} & set(kinds):
-                    yield name, f"--{option.replace('_', '-')}", kind, hint.__metadata__[0].min
+                if hasattr(hint, "__metadata__"):
+                    kinds = {hint.__origin__, *typing.get_args(hint.__origin__)}
+                    yield name, f"--{option.replace('_', '-')}", kinds, hint.__metadata__[0]
 
 
-NUMBERS = list(numbers())
+def declared(about):
+    """Return the long name that typer is told, as its default value where that stands first; None without one."""
+    told = [str(name) for name in (about.default, *(about.param_decls or ()))]
+    return next((name for name in told if name.startswith("--")), None)
 
 
-def required(name):
+NUMBERS = [
+    (command, option, kind, about.min)
+    for command, option, kinds, about in options()
+    for kind in {int, float} & kinds
+]
+PATHS = [
+    (command, [] if type(about).__name__ == "ArgumentInfo" else [declared(about) or option])
+    for command, option, kinds, about in options()
+    if {Path, list[Path]} & kinds
+]
+
+
+def required(name, argument="nowhere"):
     """What else a command must be given: nothing that is there."""
     group, _, command = name.rpartition(" ")
     (listed,) = [each.typer_instance for each in app.registered_groups if each.name == group] or [app]
@@ -36,8 +48,8 @@ def required(name):
     for option, parameter in inspect.signature(found.callback).parameters.items():
         if parameter.default is inspect.Parameter.empty:
             (about,) = parameter.annotation.__metadata__
-            yield from ([] if type(about).__name__ == "ArgumentInfo" else [f"--{option.replace('_', '-')}"])
-            yield "nowhere"
+            is_argument = type(about).__name__ == "ArgumentInfo"
+            yield from [argument] if is_argument else [f"--{option.replace('_', '-')}", "nowhere"]
 
 
 def test_they_are_found():
@@ -51,3 +63,18 @@ def test_a_number_that_cannot_be_is_a_usage_error_that_names_its_option(command,
     values = ["x", str(least - 1), *(["nan", "inf", "-inf"] if kind is float else [])] + ["0"] * (least > 0)
     for value in values:
         fails(emoclip(*command.split(), *required(command), option, value), option, code=2)
+
+
+def test_paths_are_found():
+    assert len(PATHS) > 30
+    assert ("timeline", ["--recordings"]) in PATHS
+
+
+@pytest.mark.parametrize(("command", "option"), PATHS, ids=lambda value: str(value))
+def test_a_path_that_is_empty_is_not_the_current_folder(command, option):
+    given = [*required(command), *option, ""] if option else [*required(command, "")] or [""]
+    fails(
+        emoclip(*command.split(), *given),
+        f"{''.join(option)}.* is empty; is a variable of the shell not set",
+        code=2,
+    )

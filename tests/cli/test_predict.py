@@ -12,7 +12,7 @@ from PIL import Image
 
 LABELS = "smiling, sad, surprised"
 FACE_KEYS = ["track_id", "start_s", "end_s", "frames", "coverage", "probs", "top"]
-KEYS = ["input", "model", "labels", "status", "error", "duration_s", "faces", "label_warnings"]
+KEYS = ["input", "model", "labels", "status", "error", "duration_s", "faces", "warnings", "label_warnings"]
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +197,30 @@ def test_a_terminal_of_no_width_gets_whole_lines(tiny, frame, monkeypatch):
     plain = predict(tiny, frame, "--faces", "full").stdout
     monkeypatch.setenv("COLUMNS", "0")
     assert predict(tiny, frame, "--faces", "full").stdout == plain != ""
+
+
+def test_two_outputs_of_one_place_are_refused_before_any_work(tiny, frame, tmp_path):
+    both = tmp_path / "y.png"
+    for force in ([], ["--force"]):
+        fails(
+            predict(tiny, frame, "--json", both, "--picture", tmp_path / "." / "y.png", *force), "two outputs"
+        )
+    assert not both.exists()
+
+
+def test_json_says_what_was_wrong_with_an_input(tiny, media, tmp_path):
+    damaged = bytearray((media / "no_face.mp4").read_bytes())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
+    (tmp_path / "cut.mp4").write_bytes(damaged)
+    done = predict(tiny, tmp_path / "cut.mp4", "--json", "-")
+    warnings = json.loads(done.stdout)["warnings"]
+    assert warnings
+    assert all(line in done.stderr for line in warnings)
+
+
+def test_a_file_that_is_named_like_an_option_gets_a_hint(tiny, media, tmp_path):
+    (tmp_path / "-dash.mp4").symlink_to(media / "single_face.mp4")
+    done = emoclip("predict", "-dash.mp4", cwd=tmp_path)
+    fails(done, r"No such option: -d \(write \./-dash\.mp4 for the file of that name\)", code=2)
+    assert emoclip("predict", "./-dash.mp4", "-m", tiny, cwd=tmp_path).returncode == 0

@@ -1,11 +1,16 @@
 """`emoclip timeline` as a user runs it: files, resuming, exit codes, one-line errors, labels of every kind."""
 
+import functools
+import http.server
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import av
 import numpy as np
@@ -13,6 +18,8 @@ import pandas as pd
 import pytest
 from commands import emoclip, fails
 from packages import tiny_package
+
+from emoclip.recording import Recording
 
 NASTY = 'a, "b"\tc\nd <e> & f'
 
@@ -42,6 +49,50 @@ def make_video(path, seconds=2.0, *, fps=10, size=(64, 48), codec="mpeg4"):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     return path
+
+
+@pytest.fixture
+def served(media, tmp_path):
+    """Yield where a server gives a real video to whoever asks, `HOST:PORT`: one that is read front to back."""
+    (tmp_path / "served").mkdir()
+    with av.open(media / "single_face.mp4") as video, av.open(tmp_path / "served" / "talk.mkv", "w") as copy:
+        stream = copy.add_stream_from_template(video.streams.video[0])
+        for packet in video.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+
+    class Silent(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Silent, directory=tmp_path / "served")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("video", ["talk.mkv", "no.mkv"])
+def test_no_password_or_token_of_an_address_goes_into_an_output_or_message(
+    timeline, tiny, served, tmp_path, video
+):
+    address = f"http://kim:s3cret@{served}/{video}?token=t0ken"
+    done = timeline(address, "-f", "csv,html,jsonl,vtt,boris,npz", "--end", "1")
+    lines = emoclip("timeline", address, "-m", tiny, "-o", "-", "--end", "1")
+    record = emoclip("predict", address, "-m", tiny, "--json", "-", "--end", "1")
+    for each in (done, lines, record):
+        assert each.returncode == int(video == "no.mkv"), each.stderr
+    said = [done.stdout, done.stderr, lines.stdout, lines.stderr, record.stdout, record.stderr]
+    made = [path for path in (tmp_path / "out").glob("*") if path.suffix != ".npz"]
+    for text in [*said, *map(Path.read_text, made), *map(str, made)]:
+        assert not re.search("kim|s3cret|t0ken", text)
+    if video == "talk.mkv":
+        name = f"{served.replace(':', '-')}-talk"
+        sidecar = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        assert sidecar["input"] == f"http://{served}/talk.mkv"
+        assert f"http://{served}/talk.mkv " in sidecar["command"]
+        assert Recording.read(tmp_path / "out" / f"{name}.npz").name == sidecar["input"]
 
 
 def test_by_default_a_table_a_page_and_a_sidecar_are_written(timeline, tmp_path):

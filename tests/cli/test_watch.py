@@ -21,6 +21,7 @@ def test_a_bad_file_is_said_and_the_rest_is_recorded(watched):
     assert len(done.stderr.strip().splitlines()) == 1
     assert "broken.mp4: " in done.stderr
     assert done.stdout.startswith("1 recorded in ")
+    assert ", 0 recorded already, 1 failed, " in done.stdout
     assert [path.name for path in (folder / "kept").iterdir()] == ["single_face.npz"]
     assert sum(len(looks) for _, looks in Recording.read(folder / "kept/single_face.npz").frames) == 72
 

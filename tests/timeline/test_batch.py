@@ -1,7 +1,12 @@
 """Many videos: names, what is done already, what is another's, and what goes wrong."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +98,13 @@ def test_outputs_are_named_by_their_way_inside_the_folder_that_was_named(study, 
     monkeypatch.chdir(study / "a")
     assert names(["."], settings()) == ["s1/x", "s1/z.tar", "x"]
     assert names(["../b/x.mov", "-", "rtsp://host:554/live/1?x=2"], settings()) == [
-        *("x", "stdin", "host-554-live-1?x=2")
+        *("x", "stdin", "host-554-live-1")
     ]
     assert [item.name for item in plan([0], settings())] == ["camera-0"]
+    addresses = ["http://kim:pw@h/a|b/x.y.mkv?t=1", "http://[::1]:80", "rtsp://10.0.0.1", "udp://@:1234"]
+    assert names(addresses, settings()) == ["h-a-b-x.y", "[-1]-80", "10.0.0.1", "1234"]
+    with pytest.raises(ConfigError, match=r"both would write h-a\.json; give each its own --out"):
+        names(["http://h/a?cam=1", "http://h/a?cam=2"], settings())
 
 
 def test_a_link_is_called_as_its_user_calls_it(study, settings):
@@ -239,6 +248,45 @@ def test_a_process_that_dies_takes_only_its_own_video_with_it(folders, settings,
     assert states([folders[0], folders[2]], settings()) == ["skipped"] * 2
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of Unix")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_the_processes_of_a_run_end_with_it(media, model, tmp_path, number):
+    for at in range(60):
+        (tmp_path / f"{at}.mp4").symlink_to(media / "single_face.mp4")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "emoclip", "timeline", tmp_path, "-m", model, "-o", out, "-j", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(out.glob("*.html")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(number)
+    said = process.communicate(timeout=120)[1]  # returns when nobody holds the streams any more
+    killed = number is signal.SIGKILL
+    assert process.returncode == (-number if killed else 128 + number)
+    assert killed or said == "emoclip: stopped\n"
+    assert not list(out.glob(".*"))
+    made = [json.loads(path.read_text())["complete"] for path in out.glob("*.json")]
+    assert len(made) < 60
+    assert all(made)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of Unix")
+@pytest.mark.parametrize("last", ["html", "overlay", "npz"])
+def test_of_an_input_whose_results_do_not_fit_on_the_disk_none_is_left(media, model, settings, last):
+    import resource
+
+    chosen = settings(formats=("csv", last), end_s=2.0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2500, limits[1]))
+    try:
+        (outcome,) = run(plan([str(media / "single_face.mp4")], chosen), chosen)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert outcome.state == "failed"
+    assert "cannot be written" in outcome.message
+    assert not chosen.out.exists()
+
+
 def test_leftovers_of_a_killed_run_are_swept(folders, settings):
     out = settings().out
     out.mkdir()
@@ -268,6 +316,7 @@ def test_no_folder_is_left_where_nothing_could_be_done(folders, settings, tmp_pa
         ({"formats": ("csv", "docx")}, "'docx' is none of csv, parquet"),
         ({"formats": ()}, "is none of"),
         ({"formats": ("overlay",), "pictures": False}, "embeddings-only"),
+        ({"formats": ("npz",), "out": Path("a"), "recordings": Path("b/../a")}, "leave npz out"),
     ],
 )
 def test_formats_that_cannot_be_are_refused(settings, changes, message):

@@ -25,7 +25,7 @@ from emoclip.cli import (
     watch,
 )
 from emoclip.cli.console import drop_stdout, prepare_streams, warn
-from emoclip.cli.options import with_real_numbers
+from emoclip.cli.options import with_named_paths, with_real_numbers
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
 BROKEN_PIPE = 141  # what shells report when the reader of stdout went away
@@ -56,6 +56,7 @@ app.add_typer(symptoms.app, name="symptoms")
 for each in (app, models.app, data.app, prompts.app, symptoms.app):
     for command in each.registered_commands:
         if command.callback:
+            with_named_paths(command.callback)
             command.callback = with_real_numbers(command.callback)
 
 
@@ -71,8 +72,8 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 def main() -> None:
     """Run the command line and exit; what goes wrong is one line on stderr.
 
-    Exit codes: 0, 1 (an expected error, or some inputs failed), 2 (usage), 130 (Ctrl-C), 141 (the reader of stdout
-    went away).
+    Exit codes: 0, 1 (an expected error, or some inputs failed), 2 (usage), 128 + the signal that stopped it (130:
+    Ctrl-C), 141 (the reader of stdout went away).
     """
     from emoclip.errors import LabelWarning
 
@@ -108,7 +109,9 @@ def _run() -> int:
         return _said(str(error))
     except UsageError as error:
         words = error.format_message().replace("Value error, ", "")  # pydantic's, of newer typers
-        return _said(f"{words} (--help shows what there is)", 2)
+        dashed = [name for name in sys.argv[1:] if name[:1] == "-" and name != "-" and os.path.exists(name)]  # noqa: PTH110
+        hint = f"write ./{dashed[0]} for the file of that name" if dashed else "--help shows what there is"
+        return _said(f"{words} ({hint})", 2)
     except MemoryError:
         return _said("not enough memory; give fewer or smaller inputs, or --threads 1")
     except (KeyboardInterrupt, typer.Abort):
@@ -120,7 +123,7 @@ def _run() -> int:
             return _unwritable(stop.__context__)
         status = stop.code
     if status == interrupt.INTERRUPTED:  # typer itself turns Ctrl-C into this status
-        return _said("stopped", interrupt.INTERRUPTED)
+        return _said("stopped", interrupt.status())
     return status if isinstance(status, int) else 0
 
 

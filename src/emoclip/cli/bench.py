@@ -17,6 +17,7 @@ from emoclip.cli.console import (
     warn,
 )
 from emoclip.cli.options import Model, RunPrecision
+from emoclip.errors import counted
 
 
 def bench(
@@ -78,9 +79,11 @@ def bench(
 def _print(figures: dict[str, Any]) -> None:
     console = stdout_console()
     video, machine, frames = figures["video"], figures["machine"], figures["frames"]
-    console.print(shown(f"{figures['input']}  {video['width']}x{video['height']}, {frames} frames", "bold"))
     console.print(
-        f"{figures['model']} {figures['precision']} on {figures['engine']}, {figures['threads']} threads, "
+        shown(f"{figures['input']}  {video['width']}x{video['height']}, {counted(frames, 'frame')}", "bold")
+    )
+    console.print(
+        f"{figures['model']} {figures['precision']} on {figures['engine']}, {counted(figures['threads'], 'thread')}, "
         f"{machine['processor']}",
         highlight=False,
     )

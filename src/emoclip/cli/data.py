@@ -9,6 +9,7 @@ import typer
 from emoclip.cli.console import emit, needs_stdout, print_table, progress_bars, say, table, warn
 from emoclip.cli.dataset import DatasetName, Reading, Root
 from emoclip.cli.options import spread
+from emoclip.errors import counted
 
 if TYPE_CHECKING:
     from emoclip.datasets import Dataset
@@ -89,7 +90,8 @@ def manifest(
     write(clips, out, force=force)
     for note in data.notes:
         warn(note)
-    say(f"{out}: {len(clips)} rows, {len({clip.id for clip in clips})} clips, {data.layout}")
+    found = len({clip.id for clip in clips})
+    say(f"{out}: {counted(len(clips), 'row')}, {counted(found, 'clip')}, {data.layout}")
 
 
 def _record(data: "Dataset", report: "Report") -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from emoclip.cli.console import progress_bars, warn
 from emoclip.cli.options import Provider, Threads
+from emoclip.errors import counted
 
 if TYPE_CHECKING:
     from emoclip.config import FaceConfig
@@ -140,14 +141,16 @@ class Scoring(Reading):
             busy = sum((item.busy or 0) * item.seconds for item in found) / seconds
             frames = sum(item.frames for item in found)
             warn(
-                f"{name}: {computed} clips, {frames} frames in {seconds:.1f} s "
+                f"{name}: {counted(computed, 'clip')}, {counted(frames, 'frame')} in {seconds:.1f} s "
                 f"({frames / seconds:.0f} frames/s), image tower busy {busy:.0%} of it; "
                 f"{total - computed} from the cache or missing"
             )
         missing = {place: why for item in found for place, why in item.missing.items()}
         if missing:
             first = next(iter(missing.values()))
-            warn(f"{name}: {len(missing)} of {len(task.clips)} clips could not be read; the first: {first}")
+            warn(
+                f"{name}: {len(missing)} of {counted(len(task.clips), 'clip')} could not be read; the first: {first}"
+            )
         return found
 
     def _store_folder(self) -> Path | None:
@@ -170,9 +173,11 @@ class Scoring(Reading):
 def say_dataset(task: "Task", faces: "FaceConfig") -> None:
     """Say on stderr what was recognised and assumed."""
     data = task.dataset
-    folds = f", {len(set(task.fold.tolist()))} folds" if task.fold.any() else ""
+    folds = f", {counted(len(set(task.fold.tolist())), 'fold')}" if task.fold.any() else ""
     split = f", split {task.split}" if task.split else ""
-    warn(f"{data.name}: {data.layout}; {len(task.clips)} clips of {len(data.classes)} classes{split}{folds}")
+    warn(
+        f"{data.name}: {data.layout}; {counted(len(task.clips), 'clip')} of {len(data.classes)} classes{split}{folds}"
+    )
     for note in data.notes:
         warn(note)
     if faces.mode == "full":

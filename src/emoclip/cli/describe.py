@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from emoclip.cli.importing import training_module
+from emoclip.errors import counted
 
 
 def describe(
@@ -43,7 +44,7 @@ def describe(
         rows += [(str(path), texts) for path, texts in mesh.describe_pictures(pictures, count, seed).items()]
     bare = sum(not texts for _, texts in rows)
     if bare:
-        warn(f"{bare} of {len(rows)} faces have no description: no face mesh was found in them")
+        warn(f"{bare} of {counted(len(rows), 'face')} without a description: no face mesh was found in them")
     captions = [(name, text) for name, texts in rows for text in texts]
     if csv_file:
         table_text = io.StringIO()

@@ -10,6 +10,7 @@ import typer
 from emoclip.cli.console import print_table, say, table, warn
 from emoclip.cli.dataset import DatasetName, Root, Scoring, say_dataset, score_cells
 from emoclip.cli.options import RawCells, RunPrecision, Strict, spread
+from emoclip.errors import counted
 
 
 @spread
@@ -43,11 +44,12 @@ def evaluate(
     from emoclip.drawing import charts
     from emoclip.engine import EmoCLIP
     from emoclip.evaluation import class_prompts, classify, scorecard
-    from emoclip.files import atomic_folder
+    from emoclip.files import atomic_folder, check_apart
 
     if pictures:
         charts.check_installed()
     check_out(out, force)
+    check_apart(out, given.cache)
     data = given.read(dataset, root)
     task = given.task(data)
     wording = class_prompts(data, prompts)
@@ -97,7 +99,7 @@ def _print(found: list[dict[str, Any]]) -> None:
         if not row["complete"]:
             lost = len(row["missing"])
             say(
-                f"{row['model']['name']}: incomplete, {lost} of {row['n'] + lost} clips could not be read: "
+                f"{row['model']['name']}: incomplete, {lost} of {counted(row['n'] + lost, 'clip')} could not be read: "
                 "not to be compared with published figures"
             )
         for kind in ("folds", "seeds"):

@@ -8,6 +8,7 @@ import typer
 
 from emoclip.cli.console import emit, fail, needs_stdout, print_table, progress_bars, say, shown, table
 from emoclip.cli.options import Calibration, StoredPrecision
+from emoclip.errors import counted
 
 if TYPE_CHECKING:
     from emoclip.model import Package
@@ -164,14 +165,16 @@ def _facts(package: "Package") -> dict[str, Any]:
         "source": package.config.get("source", "?"),
         "training_data": package.config.get("training_data", "?"),
         "input": f"{pixels.size} x {pixels.size} pixels, {pixels.colour}, {pixels.resize}",
-        "clips": f"{package.frames_per_clip} frames at {package.sample_fps:g} per second, {package.temporal}",
+        "clips": f"{counted(package.frames_per_clip, 'frame')} at {package.sample_fps:g} per second, "
+        f"{package.temporal}",
         "width": package.width,
         "logit_scale": round(package.logit_scale, 4),
         "weights": f"stored as {package.precision}",
         "precisions": ", ".join(package.precisions),
-        "runs as": f"{runs.precision} on {ENGINES[runs.engine]}, {runs.threads} threads: {runs.why}",
+        "runs as": f"{runs.precision} on {ENGINES[runs.engine]}, {counted(runs.threads, 'thread')}: {runs.why}",
         "kernels": runs.kernels,
-        "processor": f"{machine.name}, native {' and '.join(native) or 'fp32 only'}, {processor.cores()} cores",
+        "processor": f"{machine.name}, native {' and '.join(native) or 'fp32 only'}, "
+        f"{counted(processor.cores(), 'core')}",
         "openvino": execution.openvino_lack() or "installed, used for the image tower of large models",
         "faces": detector_facts(),
         "verified": "every file by SHA-256",

@@ -6,7 +6,7 @@ from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -30,6 +30,25 @@ def with_real_numbers(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(**given)
 
     return checked
+
+
+def with_named_paths(command: Callable[..., Any]) -> None:
+    """Have every path that a command takes refused where it is empty, which `Path` takes for the current folder."""
+
+    def holds_path(kind: Any) -> bool:
+        return kind is Path or any(map(holds_path, get_args(kind)))
+
+    for hint in get_type_hints(command, include_extras=True).values():
+        kind, *about = get_args(hint) if get_origin(hint) is Annotated else (None,)
+        if holds_path(kind):
+            about[0].parser = path
+
+
+def path(text: str | Path) -> Path:
+    """Return what an option or argument names; its help calls it by this function's name."""
+    if not str(text).strip():
+        raise typer.BadParameter("is empty; is a variable of the shell not set?")
+    return Path(text)
 
 
 Detector = Annotated[

@@ -110,7 +110,7 @@ def predict(
     """
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
-    from emoclip.files import check_writable, write_text
+    from emoclip.files import check_apart, check_writable, write_text
     from emoclip.prompts import resolve
     from emoclip.timeline import Baseline
     from emoclip.video import expand_inputs
@@ -120,6 +120,8 @@ def predict(
     for output in (None if to_stdout else json_file, picture):
         if output:
             check_writable(output, force=force, inputs=inputs)
+    if json_file and picture:
+        check_apart(json_file, picture)
     if picture:
         from emoclip.drawing import check_format
 
@@ -179,7 +181,7 @@ def _classify(
     from emoclip.results import Classification
     from emoclip.video import open_video
 
-    task = bars.add_task(Path(source).name, total=None)
+    task = bars.add_task(Path(told(source)).name, total=None)
     try:
         with open_video(source, start_s=start, end_s=end, fps=fps) as video:
             span_s = video.span_s(start, end)

@@ -8,7 +8,7 @@ import typer
 
 from emoclip.cli.console import emit, fail, needs_stdout, print_table, progress_bars, say, table, warn
 from emoclip.cli.options import DETECTOR, Detector, Model, Threads
-from emoclip.files import check_folder
+from emoclip.files import check_apart, check_folder
 
 if TYPE_CHECKING:
     from emoclip.model import Package
@@ -95,6 +95,7 @@ def fit(
     from emoclip.symptoms import scales as clinical
 
     check_folder(out, force=force)
+    check_apart(out, cache)
     if 0 < (paper_permutations or 0) < 19:
         fail(f"--paper-permutations {paper_permutations}: must be 0, or at least 19 for a p of 0.05")
     settings = ValidationConfig(folds=_folds(folds), seed=seed)
@@ -153,7 +154,7 @@ def score(
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
     from emoclip.errors import InputError
-    from emoclip.files import check_writable, write_text
+    from emoclip.files import check_writable, told, write_text
     from emoclip.symptoms import NOTE, Head, read_interview
 
     needs_stdout(json_file)
@@ -169,25 +170,26 @@ def score(
     failed = False
     with progress_bars() as bars:
         for video in videos:
-            task = bars.add_task(Path(video).name, total=None)
+            name = told(video)
+            task = bars.add_task(Path(name).name, total=None)
             try:
                 seen = read_interview(
                     model,
                     [video],
                     config,
-                    progress=lambda seconds, task=task, video=video: bars.update(  # type: ignore[misc]
-                        task, description=f"{Path(video).name} {seconds:.0f} s"
+                    progress=lambda seconds, task=task, name=name: bars.update(  # type: ignore[misc]
+                        task, description=f"{Path(name).name} {seconds:.0f} s"
                     ),
                 )
             except InputError as error:
                 reason = " ".join(str(error).split())
-                records.append({"input": video, "status": "error", "error": reason, "note": NOTE})
+                records.append({"input": name, "status": "error", "error": reason, "note": NOTE})
                 warn(reason)
                 failed = True
                 continue
             finally:
                 bars.remove_task(task)
-            estimate = head.score(video, seen)
+            estimate = head.score(name, seen)
             records.append({"status": "ok", **estimate.record()})
             if not to_stdout:
                 _print_estimate(estimate, clips)

@@ -8,7 +8,8 @@ import typer
 from emoclip.cli.agree import Fps, Gaps, Same, Tier, read_names, read_sources, read_subjects
 from emoclip.cli.console import fail, progress_bars, say, warn
 from emoclip.cli.options import Model
-from emoclip.files import check_folder, check_writable
+from emoclip.errors import counted
+from emoclip.files import check_apart, check_folder, check_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,10 +96,12 @@ def teach(
     if out is not None:
         for path in (out, out.with_suffix(".card.md")):
             check_writable(path, force=force, inputs=[*videos, *(codings or [])])
+            check_apart(path, recordings)
     if suggest:
         if any(suggest_to.resolve() in (path.resolve(), *path.resolve().parents) for path in codings or []):
             fail(f"{suggest_to}: holds codings that are read; name another folder with --suggest-to")
         check_folder(suggest_to, force=force)
+        check_apart(suggest_to, recordings, out)
     described = (
         {p.label: [s for part in p.parts for s in part] for p in read_prompt_file(words).prompts}
         if words
@@ -202,9 +205,9 @@ def _suggest(
     windows = suggest_windows(lesson.samples, lesson.words if rows is None else rows, count, seed=seed)
     media = {name: recording.name for name, recording in seen.items()}
     written = write_suggestions(windows, lesson.labels, media, folder, force=force)
-    say(f"{len(windows)} windows to code in {len(written)} ELAN files; in {folder}")
+    say(f"{counted(len(windows), 'window')} to code in {counted(len(written), 'ELAN file')}; in {folder}")
     if len(windows) < count:
-        warn(f"only {len(windows)} windows are left that were not coded")
+        warn(f"only {counted(len(windows), 'window')} left that nobody has coded")
 
 
 def _show(card: "dict[str, Any]") -> None:

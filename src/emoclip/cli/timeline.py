@@ -28,6 +28,7 @@ from emoclip.cli.options import (
     Strict,
     ThreadsPerVideo,
 )
+from emoclip.errors import counted
 
 if TYPE_CHECKING:
     from emoclip.timeline import InputOutcome, Settings
@@ -51,8 +52,8 @@ def timeline(
         ),
     ] = "seven",
     out: Annotated[
-        str, typer.Option("--out", "-o", help="Folder for the results; - streams JSON lines to stdout.")
-    ] = "timelines",
+        Path, typer.Option("--out", "-o", help="Folder for the results; - streams JSON lines to stdout.")
+    ] = Path("timelines"),
     formats: Annotated[
         str,
         typer.Option(
@@ -174,7 +175,7 @@ def timeline(
     cutoffs = {"min_size": min_size, "max_yaw": max_yaw, "min_exposure": min_exposure}
     cutoffs |= {} if min_sharpness is None else {"min_sharpness": min_sharpness}
     settings = Settings(
-        out=Path(out),
+        out=out,
         prompts=prompts,
         model=model,
         formats=tuple(dict.fromkeys(chosen)),
@@ -198,7 +199,7 @@ def timeline(
         command=tuple(sys.argv[1:]),
         recordings=recordings,
     )
-    if out == "-":
+    if str(out) == "-":
         return _stream([*dict.fromkeys(item.source for item in found), *cameras], settings)
     outcomes = run_all(plan([*found, *cameras], settings), settings, jobs)
     _tell(outcomes, settings)
@@ -210,8 +211,7 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
     from emoclip import interrupt
     from emoclip.engine import EmoCLIP
     from emoclip.errors import OutputError, in_one_line
-    from emoclip.files import told
-    from emoclip.timeline import json_line, open_stream
+    from emoclip.timeline import json_line, open_stream, told_source
 
     model = EmoCLIP.load(
         settings.model,
@@ -230,17 +230,17 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
             raise  # stdout is gone or full, which is no fault of the input's
         except Exception as error:  # one bad file must not stop the rest
             interrupt.check()  # it may be what the reading was broken off by
-            warn(in_one_line(error, told(str(source))))
+            warn(in_one_line(error, told_source(source)))
             failed = True
         for warning in stream.warnings:
-            warn(f"{source}: {warning}")
+            warn(f"{told_source(source)}: {warning}")
     return 1 if failed else 0
 
 
 def run_all(tasks: list, settings: "Settings", jobs: int) -> "list[InputOutcome]":  # type: ignore[type-arg]
     """Run tasks with a progress bar, and say at once what failed."""
     from emoclip.engine import EmoCLIP
-    from emoclip.timeline import run
+    from emoclip.timeline import run, told_source
 
     outcomes = []
     with progress_bars() as bars:
@@ -256,18 +256,19 @@ def run_all(tasks: list, settings: "Settings", jobs: int) -> "list[InputOutcome]
             if outcome.state == "failed":
                 warn(outcome.message)
             elif outcome.message and outcome.state == "done":
-                warn(f"{outcome.source}: {outcome.message}")
+                warn(f"{told_source(outcome.source)}: {outcome.message}")
     return outcomes
 
 
 def _tell(outcomes: "list[InputOutcome]", settings: "Settings") -> None:
-    from emoclip.files import told
+    from emoclip.timeline import told_source
 
     done = [outcome for outcome in outcomes if outcome.state == "done"]
     for outcome in done:
         speed = f" ({outcome.video_s / outcome.spent_s:.1f}x real time)" if outcome.video_s else ""
         say(
-            f"{told(str(outcome.source))}: {outcome.windows} windows, {outcome.segments} segments, "
+            f"{told_source(outcome.source)}: {counted(outcome.windows, 'window')}, "
+            f"{counted(outcome.segments, 'segment')}, "
             f"{outcome.video_s:.1f} s in {outcome.spent_s:.1f} s{speed}"
         )
     counts = {

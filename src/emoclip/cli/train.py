@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emoclip.cli.console import progress_bars, say, warn
+from emoclip.errors import counted
 
 if TYPE_CHECKING:
     from emoclip.datasets import Clip
@@ -212,7 +213,7 @@ def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str
         low, high = found["ci95"]["uar"]
         line = (
             f"{found['part']}: UAR {100 * found['uar']:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}), "
-            f"WAR {100 * found['war']:.1f} %, {found['n']} clips, class sentences as prompts"
+            f"WAR {100 * found['war']:.1f} %, {counted(found['n'], 'clip')}, class sentences as prompts"
         )
         add_to_card(package, f"## Scores\n\n{line}.{leak}")
         say(line + ("  (leaky: the test part chose the epoch)" if recipe.selection.leaky else ""))

@@ -86,5 +86,7 @@ def watch(
     kept = sum(outcome.state == "skipped" for outcome in outcomes)
     spent_s = sum(outcome.spent_s for outcome in done)
     speed = f", {sum(outcome.video_s for outcome in done) / spent_s:.1f} x real time" if spent_s else ""
-    say(f"{len(done)} recorded in {out}, {kept} recorded already{speed}")
-    return 1 if any(outcome.state == "failed" for outcome in outcomes) else 0
+    failed = len(outcomes) - len(done) - kept
+    lost = f", {failed} failed" if failed else ""
+    say(f"{len(done)} recorded in {out}, {kept} recorded already{lost}{speed}")
+    return 1 if failed else 0

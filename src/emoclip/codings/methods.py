@@ -4,6 +4,7 @@ from typing import Any
 
 from emoclip import __version__
 from emoclip.codings.agreement import Agreement
+from emoclip.errors import counted
 
 REFERENCES = {
     "kappa": "Cohen (1960, Educational and Psychological Measurement 20, 37-46)",
@@ -52,7 +53,7 @@ def paragraph(agreement: Agreement) -> str:
     people = ", ".join(raters[:-1]) + f" and {raters[-1]}"
     machine = " A model's labels say how an expression reads to a viewer, not what a person feels."
     parts = [
-        f"Agreement of {people} was computed over {agreement.seconds:.1f} s of {_count(videos, 'video')} with emoclip "
+        f"Agreement of {people} was computed over {agreement.seconds:.1f} s of {counted(videos, 'video')} with emoclip "
         f"{__version__}. Codings were compared every {settings.step_s:g} s. {gaps}",
         f"Over all labels, {name} was {figure(agreement.overall['kappa'])}, Krippendorff's nominal alpha "
         f"{figure(agreement.overall['alpha'])}, and agreement {figure(agreement.overall['agreement'])}.",
@@ -77,10 +78,6 @@ def figure(value: dict[str, Any]) -> str:
 def _short(value: float) -> str:
     text = f"{value:.2f}"
     return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("-").startswith("0.") else text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _references(two: bool, several: bool) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.engine import EmoCLIP
-from emoclip.errors import PackageError, reason
+from emoclip.errors import PackageError, counted, reason
 from emoclip.model import FLOAT, Fields, Package, Value, check_values, new_package, seal, shown
 from emoclip.symptoms.interviews import SeenInterview
 from emoclip.symptoms.scales import Target
@@ -358,7 +358,8 @@ def card(head: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) -> s
     """Return the README's part on the head: what is known of it, and what the laboratory has to say."""
     cohort = head["cohort"]
     facts = [
-        f"{head['estimator']} estimator, {cohort['subjects']} subjects, {cohort['interviews']} interviews of "
+        f"{head['estimator']} estimator, {counted(cohort['subjects'], 'subject')}, "
+        f"{counted(cohort['interviews'], 'interview')} of "
         f"{cohort['duration_s'][0]:.0f} to {cohort['duration_s'][1]:.0f} s",
         f"intervals: {LEVEL:.0%}, {head['interval']}",
     ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from emoclip.characters import cell
 from emoclip.drawing import new_figure, page, png
+from emoclip.errors import counted
 from emoclip.files import atomic_folder
 from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
@@ -73,7 +74,7 @@ def warnings(study: Study) -> list[str]:
                         f"is smaller by {_with_interval(gain)})"
                     )
     if study.cohort.excluded:
-        found.append(f"{len(study.cohort.excluded)} rows of the manifest were left out, see the list")
+        found.append(f"left out: {counted(len(study.cohort.excluded), 'row')} of the manifest, see the list")
     return found
 
 

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.addresses import is_address
 from emoclip.config import FaceConfig, check_span
 from emoclip.errors import ConfigError, InputError, few
+from emoclip.files import told
 from emoclip.model import unit
 from emoclip.prompts import resolve
 from emoclip.recording import Recording, is_recording
 from emoclip.seeing import Person, by_person
 from emoclip.timeline.watching import Model, clip_rate, embedding_rate
-from emoclip.video import Video, is_address, is_pipe, open_video
+from emoclip.video import Video, is_pipe, open_video
 
 Vectors = NDArray[np.float32]
 AUTO_SHARE = (
@@ -100,7 +102,9 @@ class Rest:
             of, once, fps = of.name, of.blocking, of.fps
         named = isinstance(of, (str, Path))
         if once or isinstance(of, int) or (named and (str(of) == "-" or is_address(str(of)) or is_pipe(of))):
-            raise InputError(f"baseline: {of!r} can be read only once; name a video of the person at rest")
+            raise InputError(
+                f"baseline: {told(str(of))!r} can be read only once; name a video of the person at rest"
+            )
         stretch = "" if baseline.end_s is None else f" {baseline.start_s:g}-{baseline.end_s:g}"
         try:
             people, first_s, last_s = _people(model, of, baseline, config, fps)

@@ -2,22 +2,26 @@
 
 import os
 import signal
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
+from emoclip import interrupt
 from emoclip.config import Progress
 from emoclip.errors import LabelWarning
 from emoclip.files import new_folders
 from emoclip.timeline.outputs import InputOutcome, attempt
-from emoclip.timeline.plan import Input, Settings, targets
+from emoclip.timeline.plan import Input, Settings, targets, told_source
 from emoclip.timeline.watching import Model
 
 Loader = Callable[..., Model]  # EmoCLIP.load
+GRACE_S = 5.0  # that a process has to take away what it has half written
 
 
 def run(
@@ -56,7 +60,9 @@ def _at_once(
         alone = {place: item}
         yield from _pool(alone, settings, load, 1, shares, progress)
         if alone:
-            yield InputOutcome(item.source, "failed", f"{item.source}: the process that read it died")
+            yield InputOutcome(
+                item.source, "failed", f"{told_source(item.source)}: the process that read it died"
+            )
 
 
 def _load(load: Loader, settings: Settings, threads: int | None) -> Model:
@@ -75,6 +81,7 @@ def _begin(settings: Settings, load: Loader, jobs: int, shares: Any) -> None:
     import cv2
 
     global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.simplefilter("ignore", LabelWarning)  # the parent has told them
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threads = settings.threads or max(1, (os.cpu_count() or 1) // jobs)
@@ -84,7 +91,21 @@ def _begin(settings: Settings, load: Loader, jobs: int, shares: Any) -> None:
 
 def _work(place: int, item: Input) -> InputOutcome:
     model, settings, shares = _worker
-    return attempt(model, item, settings, lambda share: shares.__setitem__(place, share))
+    try:
+        with interrupt.raised_in_work():
+            return attempt(model, item, settings, lambda share: shares.__setitem__(place, share))
+    except KeyboardInterrupt:  # half-written outputs are taken away; the pool would hand out more work
+        os._exit(interrupt.status())
+
+
+def _end_with_parent() -> None:
+    """End this process as SIGTERM does once its parent is gone, killed say: nobody else would."""
+    parent = parent_process()
+    if parent:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_S)
+        os._exit(128 + signal.SIGTERM)
 
 
 @contextmanager
@@ -130,6 +151,10 @@ def _pool(
             return
         except (KeyboardInterrupt, GeneratorExit):
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in active_children():
+            children = active_children()
+            for process in children:
                 process.terminate()
+            for process in children:
+                process.join(GRACE_S)
+                process.kill()
             raise

@@ -92,16 +92,24 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
     record = sidecar.record(
         timeline, model.package, settings.prompts, choices | seen, hashes, settings.command, home
     )
-    write_text(record_file, sidecar.to_json(record | {"complete": False}), force=force)
-    outputs = {}
-    for target in made:
-        if recording and target.suffix == ".npz":
-            recording.write(target, force=force)
-        else:
-            with atomic_path(target, force=force) as temporary:
-                _write(target.name.removeprefix(Path(item.name).name), temporary, timeline, item, settings)
-        outputs[target.name] = sha256(target)
-    write_text(record_file, sidecar.to_json(record | {"complete": True, "outputs": outputs}), force=True)
+    outputs: dict[str, str] = {}
+    try:
+        write_text(record_file, sidecar.to_json(record | {"complete": False}), force=force)
+        for target in made:
+            if recording and target.suffix == ".npz":
+                recording.write(target, force=force)
+            else:
+                with atomic_path(target, force=force) as temporary:
+                    kind = target.name.removeprefix(Path(item.name).name)
+                    _write(kind, temporary, timeline, item, settings)
+            outputs[target.name] = sha256(target)
+        write_text(record_file, sidecar.to_json(record | {"complete": True, "outputs": outputs}), force=True)
+    except BaseException:  # a full disk, say: all of an input's results, or none
+        for written in outputs:
+            (record_file.parent / written).unlink()
+        if not any(target.exists() for target in made):  # else it says that those are not whole, and ours
+            record_file.unlink(missing_ok=True)
+        raise
     return InputOutcome(
         item.source,
         "done",

@@ -4,9 +4,10 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from emoclip.addresses import is_address
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
 from emoclip.files import shorten, told
@@ -15,7 +16,7 @@ from emoclip.prompts import PromptSet, resolve
 from emoclip.recording import is_recording
 from emoclip.timeline.baseline import Baseline
 from emoclip.timeline.formats import WRITERS, check_installed
-from emoclip.video import OVERLAY, Found, is_address
+from emoclip.video import OVERLAY, Found
 
 # What --formats names: what follows the input's stem in the names of the files it makes.
 SUFFIXES = {name: tuple(files) for name, files in WRITERS.items()} | {
@@ -68,6 +69,8 @@ class Settings:
                 raise ConfigError(f"formats: {name!r} is none of {', '.join(SUFFIXES)}")
         if "overlay" in self.formats and not self.pictures:
             raise ConfigError("formats: an overlay shows the faces; leave it out with --embeddings-only")
+        if self.recordings and "npz" in self.formats and self.recordings.resolve() == self.out.resolve():
+            raise ConfigError("formats: npz is what --recordings keeps, in the same folder; leave npz out")
         check_installed(self.formats)
 
     def choices(self) -> dict[str, Any]:
@@ -102,7 +105,7 @@ def plan(sources: Sequence[str | int | Found], settings: Settings) -> list[Input
                 f"formats: an overlay needs a video to read again, which {source!r} is not; leave it out"
             )
         if "npz" in settings.formats and is_recording(source):
-            raise ConfigError(f"formats: {source} is an npz already; leave npz out")
+            raise ConfigError(f"formats: {told_source(source)} is an npz already; leave npz out")
         inputs.append(Input(source, _name(source, found.inside if isinstance(found, Found) else None)))
     taken: dict[str, Input] = {}
     for item in dict.fromkeys(inputs):
@@ -111,10 +114,11 @@ def plan(sources: Sequence[str | int | Found], settings: Settings) -> list[Input
             if other is not item:
                 made = target.relative_to(settings.out).as_posix()
                 beside = Path(str(other.source)).parent == Path(str(item.source)).parent
-                remedy = "rename one" if beside else "name the folder that holds both"
+                remedy = "rename one, or " if beside else "name the folder that holds both, or "
+                remedy = "" if is_address(str(item.source)) or is_address(str(other.source)) else remedy
                 raise ConfigError(
-                    f"{told_source(other.source)} and {told_source(item.source)}: both would write {made}; {remedy}, "
-                    "or give each its own --out"
+                    f"{told_source(other.source)} and {told_source(item.source)}: both would write {made}; {remedy}"
+                    "give each its own --out"
                 )
     return list(dict.fromkeys(inputs))
 
@@ -137,8 +141,10 @@ def _name(source: str | int, inside: str | None) -> str:
     if source == "-":
         return "stdin"
     if is_address(source):
-        parts = source.split("://")[1].replace(":", "/").split("/")
-        return _writable("-".join(part for part in parts if part))
+        host, _, inner = told(source).split("://", 1)[1].partition("/")
+        inner = str(PurePosixPath(inner).with_suffix("")) if inner else ""
+        parts = re.split(r'[\x00-\x1f<>:"/\\|?*]+', f"{host}/{inner}")
+        return _writable("-".join(part for part in parts if part).rstrip(". ")) or "address"
     # Not through links: an input is called what its user calls it.
     path = Path(os.path.abspath(source))  # noqa: PTH100 (takes any length)
     way = Path(inside) if inside else Path(path.name)

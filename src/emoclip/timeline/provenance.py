@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip import __version__
+from emoclip.addresses import secrets_left_out
 from emoclip.errors import OutputError
 from emoclip.files import relative, sha256
 from emoclip.model import Package
@@ -89,7 +90,10 @@ def record(
         "duration_s": timeline.duration_s,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(
-            ["emoclip", *(told(part) if Path(part).is_absolute() else part for part in command)]
+            [
+                "emoclip",
+                *(told(part) if Path(part).is_absolute() else secrets_left_out(part) for part in command),
+            ]
         ),
         "identity": dict(hashes),
         "model": card | {"sha256": package.digest},

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from emoclip import __version__
 from emoclip.drawing import clock, page
-from emoclip.errors import few
+from emoclip.errors import counted, few
 from emoclip.results import LabelSummary, Peak, Segment, Timeline, Track, Window, WindowStatus
 
 MAX_CHARTS = 20  # faces with a chart of their own; the others of a crowd are named in the notes
@@ -73,9 +73,11 @@ def _rows(summary: list[LabelSummary], peaks: dict[str, Peak]) -> list[tuple[obj
 
 def _notes(timeline: Timeline, charted: list[Track]) -> list[str]:
     counts = Counter(window.status for window in timeline.windows)
-    lines = [f"{counts['ok']} of {len(timeline.windows)} windows could be read."]
+    lines = [f"{counts['ok']} of {counted(len(timeline.windows), 'window')} could be read."]
     lines += [
-        f"In {counts[status]} windows {reason}." for status, reason in REASONS.items() if counts[status]
+        f"In {counted(counts[status], 'window')} {reason}."
+        for status, reason in REASONS.items()
+        if counts[status]
     ]
     scores = [window.score for window in timeline.windows if window.status == "ok"]
     if scores:

@@ -6,7 +6,7 @@ from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES
 from emoclip.video.frames import Frame
 from emoclip.video.inputs import AHEAD_BYTES, Found, Video, expand_inputs, find_inputs, open_video
 from emoclip.video.pictures import Pixels, is_picture, natural_order, read_picture
-from emoclip.video.sources import for_ffmpeg, is_address, is_pipe
+from emoclip.video.sources import for_ffmpeg, is_pipe
 
 __all__ = [
     "AHEAD_BYTES",
@@ -20,7 +20,6 @@ __all__ = [
     "expand_inputs",
     "find_inputs",
     "for_ffmpeg",
-    "is_address",
     "is_picture",
     "is_pipe",
     "natural_order",

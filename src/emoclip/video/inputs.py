@@ -17,6 +17,7 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
+from emoclip.addresses import is_address
 from emoclip.config import check_fps, check_span
 from emoclip.errors import InputError
 from emoclip.files import told
@@ -27,7 +28,7 @@ from emoclip.video.containers import Container
 from emoclip.video.folders import VIDEO_SUFFIXES, beside_clip, expand_folder, list_pictures
 from emoclip.video.frames import Frame, Notes, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
-from emoclip.video.sources import is_address, is_pipe, silence_told
+from emoclip.video.sources import is_pipe, silence_told
 
 Source = Any  # what `open_video` says
 
@@ -167,8 +168,8 @@ def open_video(
             return _open_container(piped, PIPE, start_s, end_s)
     if is_address(name):
         if not allow_urls:
-            raise InputError(f"{name}: an address, and allow_urls=False; give a file")
-        return _open_container(name, name, start_s, end_s)
+            raise InputError(f"{told(name)}: an address, and allow_urls=False; give a file")
+        return _open_container(name, told(name), start_s, end_s)
     try:
         with silence_told(told(name)) if is_pipe(name) else nullcontext():
             return _open_path(name, start_s, end_s, fps)
@@ -195,7 +196,7 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
         if scheme := re.match(r"([a-z][a-z0-9+.-]*)://", name, re.IGNORECASE):
             known = "a file by its plain name, or http://, https://, rtsp:// ..."
             raise InputError(
-                f"{name}: no such file, and addresses of {scheme[1]}:// are not read; give {known}"
+                f"{told(name)}: no such file, and addresses of {scheme[1]}:// are not read; give {known}"
             )
         problem = "matches no file" if glob.has_magic(name) else "no such file"
         if glob.glob(name, recursive=True):  # noqa: PTH207 (takes any root)

@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import Timer
 from typing import IO
 
+from emoclip.addresses import is_address
 from emoclip.errors import InputError
 
-_ADDRESS = re.compile(r"(https?|rtsps?|rtmps?|rtp|srt|tcp|udp)://", re.IGNORECASE)
 _NETWORK = "http,https,httpproxy,tls,tcp,udp,rtp,srtp,rtmp,rtmps,srt,crypto,data"
 # FFmpeg's formats that open the files or addresses which stand in them.
 _LISTS = {"avisynth", "concat", "dash", "hls", "imf", "rtsp", "sap", "sdp", "vapoursynth", "vobsub"}
@@ -23,11 +23,6 @@ _LIST_BEGINS = re.compile(
 )
 _HEAD_BYTES = 512
 SILENCE_S = 2.0  # after which a pipe that nothing comes through is told of
-
-
-def is_address(name: str) -> bool:
-    """True for `rtsp://...`, `http://...` and the like; any other name, with a colon in it or not, is a file's."""
-    return _ADDRESS.match(name) is not None
 
 
 def is_pipe(name: str | os.PathLike[str]) -> bool:

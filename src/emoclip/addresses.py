@@ -1,0 +1,26 @@
+"""Addresses of videos (rtsp://, http://), and what of them may be told: no password, no token."""
+
+import re
+
+_OPENED = re.compile(r"(https?|rtsps?|rtmps?|rtp|srt|tcp|udp)://", re.IGNORECASE)
+# Scheme, user:password@, host and way, query: where nothing but the address is there, and amid other words.
+_ALONE, _AMID = (
+    re.compile(rf"\b([a-z][a-z0-9+.-]*://)(?:[^/{end}]*@)?([^?#{end}]*)(?:[?#][^{end}]*)?", re.IGNORECASE)
+    for end in ("\0", "\\s'\"\0")
+)
+
+
+def is_address(name: str) -> bool:
+    """True for `rtsp://...`, `http://...` and the like; any other name, with a colon in it or not, is a file's."""
+    return _OPENED.match(name) is not None
+
+
+def without_secrets(name: str) -> str:
+    """Return an address without its user, password and query, as results and messages tell it; other names as is."""
+    found = _ALONE.match(name)
+    return found[1] + found[2] if found else name
+
+
+def secrets_left_out(text: str) -> str:
+    """Return a text with the addresses in it told as `without_secrets` does."""
+    return _AMID.sub(r"\1\2", text)
