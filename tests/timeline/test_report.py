@@ -149,7 +149,7 @@ def test_nobody_in_the_video_is_said_and_draws_no_chart(browse):
     found = browse(page, 'return [document.querySelectorAll("canvas").length, document.body.innerText];')
     assert found[0] == 0
     assert "No face could be read" in found[1]
-    assert "In 1 windows no face was found." in found[1]
+    assert "In 1 window no face was found." in found[1]
 
 
 def test_a_picture_alone_has_no_share_of_time():
