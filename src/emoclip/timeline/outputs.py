@@ -11,7 +11,7 @@ from typing import Literal
 from emoclip import interrupt
 from emoclip.config import Progress
 from emoclip.errors import in_one_line
-from emoclip.files import atomic_path, check_writable, sha256, write_text
+from emoclip.files import atomic_path, check_writable, json_text, sha256, write_text
 from emoclip.recording import Recording, Shelf, input_digest, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
@@ -92,7 +92,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
     record = sidecar.record(
         timeline, model.package, settings.prompts, choices, hashes, settings.command, home
     )
-    write_text(record_file, sidecar.to_json(record | {"complete": False}), force=force)
+    write_text(record_file, json_text(record | {"complete": False}), force=force)
     outputs = {}
     for target in made:
         with atomic_path(target, force=force) as temporary:
@@ -101,7 +101,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
             else:
                 _write(target.name.removeprefix(Path(item.name).name), temporary, timeline, item, settings)
         outputs[target.name] = sha256(target)
-    write_text(record_file, sidecar.to_json(record | {"complete": True, "outputs": outputs}), force=True)
+    write_text(record_file, json_text(record | {"complete": True, "outputs": outputs}), force=True)
     return InputOutcome(
         item.source,
         "done",
