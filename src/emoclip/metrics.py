@@ -127,7 +127,8 @@ def paired_bootstrap(
     compared: dict[str, dict[str, float | Interval]] = {}
     for name, scores, observed in zip(("war", "uar"), drawn, seen, strict=True):
         differences = scores[:, 0] - scores[:, 1]
-        extreme = min(np.sum(differences <= 0), np.sum(differences >= 0))
+        # Sums of floats: no difference may come out as 1e-17, and belongs to both sides.
+        extreme = min(np.sum(differences <= 1e-12), np.sum(differences >= -1e-12))
         compared[name] = {
             "difference": float(observed[0] - observed[1]),
             "ci95": _interval(differences),

@@ -79,10 +79,10 @@ def _check_counts(dataset: Dataset, report: Report) -> None:
         if folds := dataset.empty(split):
             report.problems.append(absent(folds, split))
     for (fold, named), counter in report.counts.items():
-        absent = [name for name in dataset.classes if not counter[name]]
-        if absent and not dataset.compound:
+        lacking = [name for name in dataset.classes if not counter[name]]
+        if lacking and not dataset.compound:
             where = " ".join(filter(None, [f"fold {fold}" if fold else "", named or ""])) or "the manifest"
-            line = f"no clip of {', '.join(absent)} in {where}: UAR would be a mean over the other classes"
+            line = f"no clip of {', '.join(lacking)} in {where}: UAR would be a mean over the other classes"
             (report.remarks if dataset.name == "manifest" else report.problems).append(line)
     if unlabelled := [clip.id for clip in dataset.clips if clip.label is None]:
         report.problems.append(f"{_some(unlabelled)} without a label")

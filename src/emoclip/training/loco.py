@@ -135,9 +135,9 @@ def _minus(first: Row, second: Row) -> tuple[float, tuple[float, float]]:
     both, neither, count = int((a & b).sum()), int((~a & ~b).sum()), len(a)
     only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
     margins = float(a.sum()) * (~a).sum() * b.sum() * (~b).sum()
-    product = both * neither - only_first * only_second
+    product = float(both * neither - only_first * only_second)
     if product > 0:
-        product = max(product - count / 2, 0)  # Newcombe's correction for continuity
+        product = max(product - count / 2, 0.0)  # Newcombe's correction for continuity
     phi = product / margins**0.5 if margins else 0.0
     (low_a, high_a), (low_b, high_b) = first.ci95, second.ci95
     below, above = first.recall - low_a, high_a - first.recall

@@ -78,8 +78,8 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
         )
     if shared := {clip.subject for clip in train_clips} & {clip.subject for clip in test_clips} - {None}:
         notes.append(
-            f"{len(shared)} subjects are in the training and the test part ({few(sorted(map(str, shared)))}): scores on "
-            "the test part are of people that were trained on"
+            f"{len(shared)} subjects are in the training and the test part ({few(sorted(map(str, shared)))}): scores "
+            "on the test part are of people that were trained on"
         )
     kept = _kept(recipe, classes, samples(train_clips), place, notes)
     held = _held_mask(recipe, kept)
