@@ -134,7 +134,7 @@ def _minus(first: Row, second: Row) -> tuple[float, tuple[float, float]]:
     a, b = np.array(first.right), np.array(second.right)
     both, neither, count = int((a & b).sum()), int((~a & ~b).sum()), len(a)
     only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
-    margins = float(a.sum()) * (~a).sum() * b.sum() * (~b).sum()
+    margins = float(a.sum() * (~a).sum()) * float(b.sum() * (~b).sum())
     product = float(both * neither - only_first * only_second)
     if product > 0:
         product = max(product - count / 2, 0.0)  # Newcombe's correction for continuity
