@@ -1,6 +1,7 @@
 """Files are written whole or not at all."""
 
 import hashlib
+import json
 import os
 
 import pytest
@@ -11,6 +12,7 @@ from emoclip.files import (
     atomic_path,
     check_apart,
     check_writable,
+    json_text,
     new_folders,
     sha256,
     write_text,
@@ -21,6 +23,15 @@ def write_half(target):
     with atomic_path(target, force=True) as temporary:
         temporary.write_text("half")
         raise RuntimeError
+
+
+def test_json_has_no_number_that_json_does_not_know():
+    text = json_text({"a": float("nan"), "b": [1.5, (float("inf"), "é")], "c": {"d": -float("inf")}})
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "a": None,
+        "b": [1.5, [None, "é"]],
+        "c": {"d": None},
+    }
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

@@ -93,6 +93,76 @@ def test_paired_bootstrap_sees_what_unpaired_intervals_hide():
     assert same["uar"] == {"difference": 0.0, "ci95": (0.0, 0.0), "p": 1.0}
 
 
+def fourfold(count, seed=0):
+    """Clips of three classes, each in one of five test lists and so in four train lists, and two models' outcomes."""
+    rng = np.random.default_rng(seed)
+    clip, left = np.repeat(np.arange(count), 4), rng.integers(5, size=count)
+    fold = np.concatenate([np.delete(np.arange(5), out) for out in left])
+    first = rng.random(count) < 0.6
+    return clip, fold, rng.integers(3, size=count), first, np.where(rng.random(count) < 0.2, ~first, first)
+
+
+def test_a_clip_that_stands_in_several_folds_is_drawn_once_for_all_of_them():
+    clip, fold, truth, first, second = fourfold(150)
+    # The plain cluster bootstrap: how often each clip is drawn counts in each of its folds.
+    rng, difference = np.random.default_rng(1), first * 1.0 - second
+    often = np.stack([np.bincount(rng.integers(150, size=150), minlength=150) for _ in range(10000)])
+
+    def mean(of):
+        return (often * of) @ difference / (often * of).sum(axis=1)
+
+    stands = [np.isin(np.arange(150), clip[fold == one]) for one in range(5)]
+    wars = np.mean([mean(of) for of in stands], axis=0)
+    uars = np.mean([mean(of & (truth == kind)) for of in stands for kind in range(3)], axis=0)
+    found = metrics.paired_bootstrap(
+        truth[clip], first[clip], second[clip], 3, folds=fold, units=clip, draws=10000
+    )
+    for name, plain in (("war", wars), ("uar", uars)):
+        assert found[name]["ci95"] == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.006)
+        p = 2 * min(np.mean(plain <= 0), np.mean(plain >= 0))
+        assert found[name]["p"] == pytest.approx(p, abs=0.04)
+    alone = metrics.bootstrap(truth, first, 3)
+    several = metrics.bootstrap(truth[clip], first[clip], 3, folds=fold, units=clip)
+    assert np.diff(several) == pytest.approx(np.diff(alone), rel=0.15)
+    assert (
+        np.diff(metrics.bootstrap(truth[clip], first[clip], 3, folds=fold)).max() < 0.6 * np.diff(alone).max()
+    )
+
+
+def test_intervals_of_clips_that_recur_cover_the_truth():
+    covered = []
+    for seed in range(100):
+        clip, fold, truth, first, _ = fourfold(60, seed)
+        (low, high), _ = metrics.bootstrap(truth[clip], first[clip], 3, folds=fold, units=clip, draws=300)
+        covered.append(low <= 0.6 <= high)
+    assert np.mean(covered) > 0.88  # 0.95 but for chance and few clips
+
+
+def test_units_of_one_fold_each_leave_its_figures_as_they_are():
+    _, _, truth, first, _ = fourfold(90)
+    fold = np.arange(90) % 5
+    for units in (np.arange(90), [f"clip {number:02d}" for number in range(90)]):
+        assert metrics.bootstrap(truth, first, 3, folds=fold, units=units) == metrics.bootstrap(
+            truth, first, 3, folds=fold
+        )
+    # One person, one outcome: ten people are ten samples, however many clips there are of each.
+    people = np.repeat(np.arange(10), 9)
+    right = np.repeat(np.arange(10) < 5, 9)
+    (low, high), _ = metrics.bootstrap(np.zeros(90, int), right, 1, units=people)
+    assert (low, high) == pytest.approx(tuple(stats.binom(10, 0.5).ppf([0.025, 0.975]) / 10), abs=0.1)
+
+
+def test_a_p_value_is_never_zero_and_is_shown_as_below_what_is_printed():
+    found = metrics.paired_bootstrap(np.zeros(500, int), np.ones(500), np.zeros(500), 1)
+    assert found["war"]["p"] == pytest.approx(2 / 2001)
+    assert [metrics.shown_p(p) for p in (2 / 2001, 0.0012, 0.05, 1.0)] == [
+        "<0.001",
+        "0.001",
+        "0.050",
+        "1.000",
+    ]
+
+
 def test_folds_are_resampled_one_by_one_and_averaged():
     # Fold 1 is all right, fold 2 all wrong: whatever is drawn, the mean over folds is one half.
     folds, right = np.repeat([1, 2], [300, 50]), np.repeat([1, 0], [300, 50])

@@ -1,11 +1,14 @@
 """Files written whole or not at all."""
 
 import hashlib
+import json
+import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from emoclip import interrupt
 from emoclip.addresses import without_secrets
@@ -134,6 +137,20 @@ def write_text(target: str | Path, text: str, *, force: bool = False) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def json_text(value: Any, indent: int = 2) -> str:
+    """Return strict JSON of UTF-8 text, ended by a line's end; a number that is not finite becomes null."""
+    return json.dumps(finite(value), ensure_ascii=False, indent=indent, allow_nan=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """Return plain data with None for each number that is not finite, which JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def shorten(name: str, limit: int = MAX_STEM_BYTES) -> str:
     """The name itself, or its beginning with a hash of it in place of the rest, so that it has at most `limit` bytes.
 
@@ -144,6 +161,16 @@ def shorten(name: str, limit: int = MAX_STEM_BYTES) -> str:
         return name
     kept = content[: limit - 9].decode(errors="ignore")
     return f"{kept}-{hashlib.sha256(content).hexdigest()[:8]}"
+
+
+def told_apart(ways: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the last part of each way, after as many of its folders as no other way has: `monday/talk`."""
+    names = []
+    for way in ways:
+        alike = [other for other in ways if other[-1] == way[-1]]
+        depths = (n for n in range(1, len(way)) if sum(other[-n:] == way[-n:] for other in alike) == 1)
+        names.append("/".join(way[-next(depths, len(way)) :]))
+    return names
 
 
 def told(name: str | os.PathLike[str]) -> str:

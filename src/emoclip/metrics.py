@@ -83,17 +83,21 @@ def bootstrap(
     classes: int,
     *,
     folds: ArrayLike | None = None,
+    units: ArrayLike | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> tuple[Interval, Interval]:
-    """95 % percentile intervals of WAR and of UAR, from resampling the samples.
+    """95 % percentile intervals of WAR and of UAR, from resampling the samples, or whole units of them.
 
     truth: N class indices.  right: N values in [0, 1], 1 for a sample that was right (a mean over seeds may lie
-    between).  folds: N fold numbers; each fold is resampled by itself and scores are the mean over folds.
+    between).  folds: N fold numbers; scores are the mean over folds.  units: N names of what is independent of the
+    others, such as the clip or the person that a sample is of; None is every sample by itself.  Each fold is
+    resampled by itself; where a unit stands in several folds, all units are drawn together, each with its samples
+    in all folds.
     Returns ((low, high) of WAR, (low, high) of UAR).
     """
     rights = np.asarray(right, np.float64)[:, None]
-    wars, uars = _resampled_folds(np.asarray(truth), rights, classes, folds, draws, seed)
+    wars, uars = _resampled(np.asarray(truth), rights, classes, folds, units, draws, seed)
     return _interval(wars[:, 0]), _interval(uars[:, 0])
 
 
@@ -104,30 +108,39 @@ def paired_bootstrap(
     classes: int,
     *,
     folds: ArrayLike | None = None,
+    units: ArrayLike | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, dict[str, float | Interval]]:
     """Compare two models on the same samples: for `war` and `uar` the difference a - b, its interval and a p value.
 
-    p is two-sided: twice the share of resamples in which the difference is zero or has the other sign, at most 1.
-    Arguments as for `bootstrap`.  Source: Berg-Kirkpatrick et al., EMNLP 2012.
+    p is two-sided: twice the share of resamples in which the difference is zero or has the other sign, the observed
+    sample counted as one of them, so that it is never 0; at most 1.
+    Arguments as for `bootstrap`.  Sources: Berg-Kirkpatrick et al., EMNLP 2012; Davison and Hinkley 1997, sec. 4.2.
     """
     truths = np.asarray(truth)
     rights = np.stack([np.asarray(right_a, np.float64), np.asarray(right_b, np.float64)], axis=1)
-    drawn = _resampled_folds(truths, rights, classes, folds, draws, seed)
-    seen = np.mean(
-        [mean_scores(truths[fold], rights[fold], classes) for fold in _members(truths, folds)], axis=0
-    )
+    drawn = _resampled(truths, rights, classes, folds, units, draws, seed)
+    numbers = np.zeros(len(truths), int) if folds is None else np.asarray(folds)
+    members = [numbers == number for number in np.unique(numbers)]
+    seen = np.mean([mean_scores(truths[fold], rights[fold], classes) for fold in members], axis=0)
     compared: dict[str, dict[str, float | Interval]] = {}
     for name, scores, observed in zip(("war", "uar"), drawn, seen, strict=True):
         differences = scores[:, 0] - scores[:, 1]
-        p = 2 * min(np.mean(differences <= 0), np.mean(differences >= 0))
+        # Sums of floats: no difference may come out as 1e-17, and belongs to both sides.
+        extreme = min(np.sum(differences <= 1e-12), np.sum(differences >= -1e-12))
         compared[name] = {
             "difference": float(observed[0] - observed[1]),
             "ci95": _interval(differences),
-            "p": min(1.0, float(p)),
+            "p": min(1.0, 2 * float(1 + extreme) / (1 + draws)),
         }
     return compared
+
+
+def shown_p(p: float, digits: int = 3) -> str:
+    """Return a p value as people read it: `<0.001` where it is below what `digits` can say."""
+    least = 10.0**-digits
+    return f"<{least:.{digits}f}" if p < least else f"{p:.{digits}f}"
 
 
 def mean_scores(truth: ArrayLike, right: Floats, classes: int) -> tuple[Floats, Floats]:
@@ -137,41 +150,64 @@ def mean_scores(truth: ArrayLike, right: Floats, classes: int) -> tuple[Floats, 
     return right.mean(axis=0), np.asarray(np.mean(per_class, axis=0))
 
 
-def _resampled_folds(
-    truths: NDArray[np.int64], rights: Floats, classes: int, folds: ArrayLike | None, draws: int, seed: int
+def _resampled(
+    truths: NDArray[np.int64],
+    rights: Floats,
+    classes: int,
+    folds: ArrayLike | None,
+    units: ArrayLike | None,
+    draws: int,
+    seed: int,
 ) -> tuple[Floats, Floats]:
-    drawn = [
-        resampled_scores(truths[fold], rights[fold], classes, draws=draws, seed=seed + number)
-        for number, fold in enumerate(_members(truths, folds))
+    """WAR and UAR of resamples, means over folds, of M models at once: two arrays (draws, M)."""
+    names = [
+        np.arange(len(truths)) if units is None else units,
+        np.zeros(len(truths)) if folds is None else folds,
     ]
-    return np.mean([wars for wars, _ in drawn], axis=0), np.mean([uars for _, uars in drawn], axis=0)
+    unit, fold = (np.unique(np.asarray(each), return_inverse=True)[1] for each in names)
+    several = len(np.unique(np.column_stack([unit, fold]), axis=0)) > unit.max() + 1
+    strata = (
+        [np.arange(len(truths))]
+        if several
+        else [np.flatnonzero(fold == one) for one in range(fold.max() + 1)]
+    )
+    drawn = [
+        _drawn(truths[rows], rights[rows], classes, fold[rows], unit[rows], draws, seed + number)
+        for number, rows in enumerate(strata)
+    ]
+    # A small fold may have no sample in a resample; the mean is over the others.
+    wars, uars = (np.concatenate(scores, axis=1) for scores in zip(*drawn, strict=True))
+    return np.nanmean(wars, axis=1), np.nanmean(uars, axis=1)
 
 
-def _members(truths: NDArray[np.int64], folds: ArrayLike | None) -> list[NDArray[np.int64]]:
-    numbers = np.zeros(len(truths), int) if folds is None else np.asarray(folds)
-    return [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
-
-
-def resampled_scores(
-    truth: ArrayLike, right: NDArray[np.float64], classes: int, *, draws: int, seed: int
+def _drawn(
+    truths: NDArray[np.int64],
+    rights: Floats,
+    classes: int,
+    fold: NDArray[np.int64],
+    unit: NDArray[np.int64],
+    draws: int,
+    seed: int,
 ) -> tuple[Floats, Floats]:
-    """WAR and UAR of `draws` resamples, of M models at once: two arrays (draws, M).  right: (N, M) in [0, 1].
+    """WAR and UAR per fold of resamples of units: two arrays (draws, F, M), NaN for a fold without a sample.
 
-    Samples that share class and outcome are exchangeable, so drawing N samples with replacement is drawing how
-    often each (class, outcome) cell occurs: one multinomial, the same distribution, at no cost in N.
+    Units with the same samples right and wrong in the same folds are exchangeable, so drawing U units with
+    replacement is drawing how often each kind occurs: one multinomial, the same distribution, at no cost in U.
     """
-    truths = np.asarray(truth)
-    cells, counts = np.unique(np.column_stack([truths, right]), axis=0, return_counts=True)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(truths), counts / len(truths), size=draws).astype(np.float64)
-    hits = cells[:, 1:]
-    wars = drawn @ hits / len(truths)
-    belongs = (cells[:, :1] == np.arange(classes)).astype(np.float64)
-    samples = drawn @ belongs
-    per_class = np.stack([drawn @ (belongs * hits[:, [model]]) for model in range(hits.shape[1])], axis=2)
-    present = (samples > 0)[:, :, None]
-    recall = np.divide(per_class, samples[:, :, None], out=np.zeros_like(per_class), where=present)
-    return wars, recall.sum(axis=1) / present.sum(axis=1)
+    units, folds = (np.unique(numbers, return_inverse=True)[1] for numbers in (unit, fold))
+    held = np.zeros((units.max() + 1, folds.max() + 1, classes, 1 + rights.shape[1]))
+    ones_and_rights = np.column_stack([np.ones(len(truths)), rights])
+    np.add.at(held, (units, folds, classes - 1 - truths), ones_and_rights)
+    kinds, counts = np.unique(held.reshape(len(held), -1), axis=0, return_counts=True)
+    shares = counts / len(held)
+    often = np.random.default_rng(seed).multinomial(len(held), shares, size=draws).astype(np.float64)
+    sums = (often @ kinds).reshape(draws, *held.shape[1:])
+    samples, hits = sums[..., :1], sums[..., 1:]
+    with np.errstate(invalid="ignore"):
+        wars = hits.sum(axis=2) / samples.sum(axis=2)
+        recall = np.divide(hits, samples, out=np.zeros_like(hits), where=samples > 0)
+        uars = recall.sum(axis=2) / (samples > 0).sum(axis=2)
+    return wars, uars
 
 
 def pcc(truth: ArrayLike, predicted: ArrayLike) -> float:

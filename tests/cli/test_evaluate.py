@@ -125,6 +125,73 @@ def test_the_report_is_self_contained_and_has_everything(emoclip, models, tmp_pa
         assert json.loads((tmp_path / "out" / name / "metrics.json").read_text())["model"]["name"] == name
 
 
+def test_a_fold_without_test_clips_is_said(emoclip, models, tmp_path):
+    root = trees.dfew_official(tmp_path / "dfew")
+    (root / "EmoLabel_DataSplit/test(single-labeled)/set_3.csv").write_text("video_name,label\n")
+    arguments = ("evaluate", "dfew", "--root", root, "--model", models[0], "--no-pictures")
+    code, out, err = emoclip(*arguments, "--out", tmp_path / "all")
+    assert code == 0
+    assert "mean over 4 folds" in out
+    assert (
+        "no test clip in fold 3: the list is empty, or not there; scores are of the other folds alone" in err
+    )
+    assert "no test clip" not in emoclip(*arguments, "--fold", "1", "--out", tmp_path / "one")[2]
+
+
+def test_clips_of_train_lists_are_resampled_once_for_all_their_folds(emoclip, models, tmp_path):
+    root = trees.dfew_official(tmp_path / "dfew")
+    widths = {}
+    for split in ("test", "all"):
+        arguments = (
+            "evaluate",
+            "dfew",
+            "--root",
+            root,
+            "--model",
+            models[0],
+            "--split",
+            split,
+            "--no-pictures",
+        )
+        _, _, err = emoclip(*arguments, "--out", tmp_path / split)
+        metrics = json.loads((tmp_path / split / "metrics.json").read_text())
+        assert re.search(rf"2,000 resamples of {metrics['n']} clips", err)
+        assert "2,000 resamples" in (tmp_path / split / "report.html").read_text()
+        assert metrics["resampled"] == "clips"
+        widths[split] = np.diff(metrics["ci95"]["war"])[0]
+    assert widths["all"] >= 0.9 * widths["test"]  # the same clips, each in five folds
+
+
+def test_one_person_is_resampled_with_all_their_clips(emoclip, models, tmp_path):
+    lines = []
+    for number in range(24):
+        trees.frame_folder(tmp_path / f"c{number}", number % 2)
+        lines.append(f"c{number},{('happy', 'sad')[number % 2]},s{number // 8}")
+    manifest = trees.write(tmp_path / "m.csv", "\n".join(["path,label,subject", *lines]))
+    arguments = ("evaluate", "manifest", "--root", manifest, "--model", models[0], "--no-pictures")
+    _, _, err = emoclip(*arguments, "--out", tmp_path / "out")
+    assert "2,000 resamples of 3 subjects, each with all of its clips; 3 are few" in err
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["resampled"] == "subjects"
+
+
+def test_models_of_one_name_are_told_apart_and_one_named_twice_is_scored_once(emoclip, tmp_path):
+    ways = [
+        str(tiny_package(tmp_path / name / "package", name="own", seed=seed))
+        for seed, name in enumerate("ab")
+    ]
+    root = trees.dfew_official(tmp_path / "dfew")
+    arguments = ("evaluate", "dfew", "--root", root, "--no-pictures", "--out", tmp_path / "out")
+    code, out, err = emoclip(*arguments, "--model", ",".join([*ways, ways[0]]))
+    assert code == 0
+    assert f"--model: {ways[0]} is the same model as {ways[0]}; it is scored once" in err
+    compared = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert [pair["models"] for pair in compared] == [["a/package", "b/package"]]
+    assert re.search("^a/package", out, re.MULTILINE)
+    for name in "ab":
+        metrics = json.loads((tmp_path / "out" / f"{name}_package" / "metrics.json").read_text())
+        assert metrics["model"]["name"] == f"{name}/package"
+
+
 def test_two_runs_are_byte_identical(emoclip, models, tmp_path):
     root = trees.ferv39k(tmp_path / "f", "dferclip")
     arguments = (
@@ -357,6 +424,10 @@ def spoil(root, how):
     elif how == "labels":
         path = root / "DFEW_set_3_train.txt"
         path.write_text(re.sub(r"/00001 6 0", "/00001 6 1", path.read_text()))
+    elif how == "no list":
+        (root / "DFEW_set_2_test.txt").unlink()
+    elif how == "empty list":
+        (root / "DFEW_set_2_test.txt").write_text("")
     elif how == "fold":
         (root / "DFEW_set_4_test.txt").unlink()
         (root / "DFEW_set_4_train.txt").unlink()
@@ -373,7 +444,10 @@ def spoil(root, how):
         ("twice", r"2 clips \(.*\) twice in one list"),
         ("several folds", r"2 clips \(.*\) in the test lists of several folds"),
         ("labels", r"1 clip \(DFEW_Frame_Face/00001\) with different labels"),
-        ("fold", r"only fold 1, 2, 3, 5 of 5 has lists"),
+        ("fold", r"no train clip in fold 4: the list is empty, or not there"),
+        ("fold", r"no test clip in fold 4: the list is empty, or not there"),
+        ("no list", r"no test clip in fold 2: the list is empty, or not there"),
+        ("empty list", r"no test clip in fold 2: the list is empty, or not there"),
     ],
 )
 def test_what_would_spoil_scores_is_a_problem(tmp_path, how, said):

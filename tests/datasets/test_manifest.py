@@ -15,7 +15,7 @@ def test_csv_manifest(tmp_path, end):
             "path,label,caption,fold,split,subject",
             'a/clip.mp4,happy,"smiles, then ""laughs""",1,test,s1',
             "b\\frames,sad,,2,train,",
-            "c.jpg,Bored,,,test,s2",
+            "c.jpg,Bored,,1,test,s2",
         ]
     )
     dataset = datasets.read("manifest", trees.write(tmp_path / "m.csv", text, "utf-8-sig"))
@@ -25,7 +25,7 @@ def test_csv_manifest(tmp_path, end):
     )
     assert (second.id, second.caption, second.split) == ("b/frames", None, "train")
     assert dataset.classes == ("Bored", "happy", "sad")
-    assert third.fold is None
+    assert third.fold == 1
 
 
 def test_parquet_manifest_with_pictures_in_it(tmp_path):
@@ -64,6 +64,9 @@ def test_bad_rows_are_named(tmp_path, line, match):
         ("", "has no column path and label, only an empty line"),
         ("path,label\n", "has no rows"),
         ("path,label,fold\na,b,two\n", "fold 'two' is no number"),
+        ("path,label,fold\na,b,0\n", "m.csv:2: fold '0' is no number; folds are 1, 2"),
+        ("path,label,fold\na,b,1\nc,b,2\nd,b,\ne,b,1\n", "m.csv:4: has no fold, while other rows have one"),
+        ("path,label,fold\na,b,\nc,b,2\n", "m.csv:2: has no fold, while other rows have one"),
     ],
 )
 def test_bad_manifests_are_named(tmp_path, text, match):

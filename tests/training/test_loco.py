@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 pytest.importorskip("torch")
 pytest.importorskip("lightning")
@@ -39,9 +40,46 @@ def test_the_summary_is_the_mean_over_classes_and_the_paired_difference():
     assert 0.35 < low < 0.5 < high < 0.65
 
 
-def test_equal_models_differ_by_nothing_with_an_interval_of_nothing():
+def test_equal_models_differ_by_nothing_within_a_little():
+    # 160 clips without one difference allow for few: by the rule of three, 3 in 160.
     same = {"a": [1, 0, 0, 1] * 20, "b": [0, 0, 1, 1] * 20}
-    assert summary(rows(same, same))["captions minus classes"]["ci95"] == (0.0, 0.0)
+    low, high = summary(rows(same, same))["captions minus classes"]["ci95"]
+    assert -3 / 160 < low < 0 < high < 3 / 160
+
+
+@pytest.mark.parametrize("right", [[0] * 2, [1] * 7, [1, 0, 0]])
+def test_the_mean_of_one_class_has_that_classes_interval(right):
+    row = make_row("captions", "a", np.array(right, bool))
+    wilson = binomtest(sum(right), len(right)).proportion_ci(method="wilson")
+    assert summary([row])["captions"]["ci95"] == pytest.approx(row.ci95)
+    assert row.ci95 == pytest.approx((wilson.low, wilson.high), abs=1e-4)
+
+
+def test_a_paired_difference_has_newcombes_interval():
+    # Newcombe (Stat Med 1998, 17:2635), table II, method 10: of 50, both 36, only the first 12, only the second 2,
+    # neither 0 gives a difference of 0.20 from 0.0569 to 0.3404.
+    first, second = [1] * 36 + [1] * 12 + [0] * 2, [1] * 36 + [0] * 12 + [1] * 2
+    found = summary(rows({"a": first}, {"a": second}))["captions minus classes"]
+    assert found["mean_recall"] == pytest.approx(0.20)
+    assert found["ci95"] == pytest.approx((0.0569, 0.3404), abs=1e-4)
+
+
+def test_intervals_of_means_and_differences_cover_the_truth():
+    rng, covered = np.random.default_rng(0), []
+    for _ in range(400):
+        captions, classes = {}, {}
+        for name, likely, count in (("a", 0.02, 15), ("b", 0.5, 40), ("c", 0.97, 25)):
+            hard = rng.random(count)  # the same clips are hard for both
+            captions[name], classes[name] = (
+                hard < likely,
+                np.where(rng.random(count) < 0.8, hard, rng.random(count)) < 0.1,
+            )
+        found = summary(rows(captions, classes))
+        truths = {"captions": 0.4967, "classes": 0.1, "captions minus classes": 0.3967}
+        covered.append(
+            [found[key]["ci95"][0] <= truth <= found[key]["ci95"][1] for key, truth in truths.items()]
+        )
+    assert np.mean(covered, axis=0) == pytest.approx([0.95] * 3, abs=0.04)
 
 
 def test_the_table_has_a_line_per_class_and_a_column_per_text():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -17,6 +18,7 @@ from lightning.fabric import Fabric  # noqa: E402
 from emoclip.errors import ConfigError, InputError, OutputError  # noqa: E402
 from emoclip.training import loop, resume  # noqa: E402
 from emoclip.training.export.checkpoint import import_checkpoint  # noqa: E402
+from emoclip.training.finish import card_notes  # noqa: E402
 from emoclip.training.nets.model import VideoTextModel  # noqa: E402
 from emoclip.training.nets.state import load_weights, load_with_metadata  # noqa: E402
 from emoclip.training.recipe import LossRecipe, OptimiserRecipe, Recipe, load_recipe  # noqa: E402
@@ -467,6 +469,53 @@ def test_without_labels_the_held_out_loss_selects(tmp_path):
     outcome = train(tiny(*FROZEN, "loop.epochs=4"), manifest, tmp_path / "run")
     found = [row["held_out_loss"] for row in outcome.progress.history]
     assert outcome.progress.best == -min(found)
+
+
+@pytest.mark.parametrize("settings", [["data.text=classes"], ["data.text=mixed"]])
+def test_the_loss_of_clips_without_captions_cannot_select(tmp_path, settings):
+    manifest = make_clips(tmp_path / "data", captions=False)
+    with pytest.raises(InputError, match=r"held-out-loss: needs captions .*; 0 of \d+ have one") as caught:
+        train(tiny(*FROZEN, *settings, "selection.select=held-out-loss"), manifest, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_some_captions_give_a_loss_that_selects(tmp_path):
+    manifest = make_clips(tmp_path / "data")
+    lines = [line.split(",") for line in manifest.read_text().splitlines()]
+    # Every other clip keeps its caption, which is the one column with commas.
+    manifest.write_text(
+        "\n".join(",".join(line if n % 2 == 0 else [*line[:2], "", line[-1]]) for n, line in enumerate(lines))
+    )
+    settings = ("data.text=mixed", "selection.select=held-out-loss", "selection.held_out=0.5")
+    outcome = train(tiny(*FROZEN, *settings), manifest, tmp_path / "run")
+    found = [row["held_out_loss"] for row in outcome.progress.history]
+    assert np.isfinite(found).all()
+    assert outcome.progress.best == -min(found)
+
+
+def test_what_cannot_be_scored_is_in_no_record_and_the_last_epoch_has_no_value(tmp_path):
+    manifest = make_clips(tmp_path / "data", captions=False)
+    settings = ("data.text=classes", "selection.select=held-out-uar")
+    outcome = train(tiny(*FROZEN, *settings), manifest, tmp_path / "run")
+    assert "held_out_loss" not in outcome.progress.history[0]
+    last = train(tiny(*FROZEN, "data.text=classes", "selection.select=last"), manifest, tmp_path / "last")
+    assert (last.progress.best, last.progress.best_epoch) == (None, last.progress.epoch)
+    with pytest.raises(InputError, match="test-war: the test part has no labelled clip"):
+        train(tiny(*FROZEN, "data.text=classes", "selection.select=test-war"), manifest, tmp_path / "test")
+
+
+def test_people_in_both_parts_are_told(tmp_path):
+    manifest = make_clips(tmp_path / "data", test=6)
+    lines = manifest.read_text().splitlines()
+    manifest.write_text(
+        "\n".join([f"{lines[0]},subject", *(f"{line},s{n % 20}" for n, line in enumerate(lines[1:]))])
+    )
+    notes = []
+    outcome = train(tiny(*FROZEN, "loop.epochs=1"), manifest, tmp_path / "run", note=notes.append)
+    said = [line for line in notes if line.startswith("6 subjects are in the training and the test part (s")]
+    assert said
+    assert said[0] in card_notes(outcome, "emoclip train")
 
 
 def test_patience_ends_a_run_that_gets_no_better(tmp_path):

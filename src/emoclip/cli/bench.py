@@ -1,6 +1,5 @@
 """`emoclip bench`: how fast this machine reads a video, and where the time goes."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +43,7 @@ def bench(
     of the repeats after a first run.  Stages are timed in a run of their own, one after the other.
     """
     from emoclip.bench import measure
-    from emoclip.files import check_writable, write_text
+    from emoclip.files import check_writable, json_text, write_text
     from emoclip.prompts import resolve
 
     needs_stdout(json_file)
@@ -64,7 +63,7 @@ def bench(
             repeat=repeat,
             progress=lambda runs: bars.update(bar, completed=runs),
         )
-    text = json.dumps(figures, ensure_ascii=False, indent=2) + "\n"
+    text = json_text(figures)
     if to_stdout:
         emit(text)
     else:

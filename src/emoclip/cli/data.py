@@ -1,6 +1,5 @@
 """`emoclip data`: check a data set on disk, or write it as a neutral manifest."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +35,7 @@ def check(
 ) -> int:
     """Compare a data set's lists, files and published counts.  Exit code 1: something would spoil scores."""
     from emoclip.datasets.check import check as check_dataset
-    from emoclip.files import check_writable, write_text
+    from emoclip.files import check_writable, json_text, write_text
 
     needs_stdout(json_file)
     to_stdout = str(json_file) == "-"
@@ -48,7 +47,7 @@ def check(
         report = check_dataset(
             data, thorough=thorough, progress=lambda done: bars.update(bar, completed=done)
         )
-    text = json.dumps(_record(data, report), indent=1, ensure_ascii=False) + "\n"
+    text = json_text(_record(data, report), 1)
     if to_stdout:
         emit(text)
     else:

@@ -91,13 +91,20 @@ class Scoring(Reading):
     provider: Provider = "CPU"
 
     def task(self, data: "Dataset") -> "Task":
-        """Return the clips of the split and the fold."""
+        """Return the clips of the split and the fold, and say which folds are not among them though they should be."""
+        from emoclip.datasets.check import absent
         from emoclip.errors import ConfigError
         from emoclip.evaluation import make_task
 
         if self.fold != "all" and not self.fold.isdecimal():
             raise ConfigError(f"--fold {self.fold}: is a number, or all")
-        return make_task(data, self.split, None if self.fold == "all" else int(self.fold))
+        if self.fold != "all":
+            return make_task(data, self.split, int(self.fold))
+        task = make_task(data, self.split)
+        for split in [task.split] if task.split else data.splits:
+            if folds := data.empty(split):
+                warn(f"{absent(folds, split)}; scores are of the other folds alone")
+        return task
 
     def face_config(self, data: "Dataset") -> "FaceConfig":
         """Return how faces are read: as told, else `full` for sets of face crops and `largest` for whole scenes."""
@@ -180,6 +187,8 @@ def say_dataset(task: "Task", faces: "FaceConfig") -> None:
     )
     for note in data.notes:
         warn(note)
+    if task.subjects > 1 or task.fold.any():
+        warn(task.resampling)
     if faces.mode == "full":
         warn("frames are taken as face crops (--faces full); for whole scenes pass --faces largest")
 

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from emoclip.cli.console import print_table, say, table, warn
 from emoclip.cli.dataset import DatasetName, Root, Scoring, say_dataset, score_cells
 from emoclip.cli.options import RawCells, RunPrecision, Strict, spread
 from emoclip.errors import counted
+
+if TYPE_CHECKING:
+    from emoclip.engine import EmoCLIP
 
 
 @spread
@@ -54,19 +57,21 @@ def evaluate(
     task = given.task(data)
     wording = class_prompts(data, prompts)
     faces = given.face_config(data)
-    names = dict.fromkeys(part.strip() for part in model.split(",") if part.strip())
+    names = [part.strip() for part in model.split(",") if part.strip()]
     models = [
         EmoCLIP.load(name, threads=given.threads, provider=given.provider, precision=precision)
         for name in names
     ]
+    models = _distinct(names, models)
+    called = scorecard.names([loaded.package for loaded in models])
     for loaded in models:
         loaded.embed_text(wording, strict=strict)
     rules_of = [given.samplings(loaded) for loaded in models]
     say_dataset(task, faces)
     evaluations = []
-    for loaded, rules in zip(models, rules_of, strict=True):
+    for loaded, rules, name in zip(models, rules_of, called, strict=True):
         embeddings = given.embed(loaded, task, rules, faces)
-        evaluations.append(classify(loaded, task, rules, faces, embeddings, prompts, wording))
+        evaluations.append(classify(loaded, task, rules, faces, embeddings, prompts, wording, name))
     with atomic_folder(out, force=force, whole=True) as folder:
         found = scorecard.write(
             evaluations,
@@ -88,6 +93,19 @@ def check_out(out: Path, force: bool) -> None:
     check_folder(out, force=force)
     if out.exists() and any(out.iterdir()) and not (out / "report.html").exists():
         raise OutputError(f"{out}: is no evaluation, --force would delete what is in it; name another folder")
+
+
+def _distinct(names: list[str], models: "list[EmoCLIP]") -> "list[EmoCLIP]":
+    """Return each model once, and say which were named twice."""
+    first: dict[str, str] = {}
+    kept = []
+    for name, loaded in zip(names, models, strict=True):
+        if loaded.package.digest in first:
+            warn(f"--model: {name} is the same model as {first[loaded.package.digest]}; it is scored once")
+        else:
+            first[loaded.package.digest] = name
+            kept.append(loaded)
+    return kept
 
 
 def _print(found: list[dict[str, Any]]) -> None:

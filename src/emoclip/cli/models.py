@@ -1,6 +1,5 @@
 """`emoclip models`: what models there are, what one is, and getting one."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -188,9 +187,9 @@ def _facts(package: "Package") -> dict[str, Any]:
 
 
 def _write_json(value: Any, path: Path, *, force: bool) -> None:
-    from emoclip.files import write_text
+    from emoclip.files import json_text, write_text
 
-    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    text = json_text(value)
     if str(path) == "-":
         emit(text)
     else:

@@ -1,6 +1,5 @@
 """`emoclip predict`: how the faces in videos and pictures read against any labels."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,7 +109,7 @@ def predict(
     """
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
-    from emoclip.files import check_apart, check_writable, write_text
+    from emoclip.files import check_apart, check_writable, json_text, write_text
     from emoclip.prompts import resolve
     from emoclip.timeline import Baseline
     from emoclip.video import expand_inputs
@@ -144,7 +143,7 @@ def predict(
     alone = len(inputs) == 1 and sources == inputs
     if json_file:
         records = [result.to_dict() for result in results]
-        text = json.dumps(records[0] if alone else records, ensure_ascii=False, indent=2) + "\n"
+        text = json_text(records[0] if alone else records)
         if to_stdout:
             emit(text)
         else:

@@ -1,6 +1,5 @@
 """`emoclip prompts`: show what labels become, and compare wordings on a data set."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,7 +77,7 @@ def compare(
     from emoclip.engine import EmoCLIP
     from emoclip.errors import ConfigError
     from emoclip.evaluation import class_prompts, classify, compare_wordings
-    from emoclip.files import check_writable, write_text
+    from emoclip.files import check_writable, json_text, write_text
 
     needs_stdout(json_file)
     to_stdout = str(json_file) == "-"
@@ -103,7 +102,7 @@ def compare(
             for wording, prompt_set in zip(wordings, prompt_sets, strict=True)
         ]
     )
-    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    text = json_text(found, 1)
     if to_stdout:
         emit(text)
     else:
@@ -115,9 +114,11 @@ def compare(
 
 
 def _print(found: dict[str, Any]) -> None:
+    from emoclip.metrics import shown_p
+
     ranked = table("prompts", figures=("UAR %", "95 %", "WAR %", "95 %", "p to best"))
     for row in found["ranked"]:
-        p = "" if row["p"] is None else f"{row['p']:.3f}"
+        p = "" if row["p"] is None else shown_p(row["p"])
         ranked.add_row(row["prompts"], *score_cells(row), p)
     print_table(ranked)
     swing = found["swing"]

@@ -1,6 +1,5 @@
 """`emoclip symptoms`: severity ratings from interviews; a research estimate, not a diagnosis."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,7 +7,7 @@ import typer
 
 from emoclip.cli.console import emit, fail, needs_stdout, print_table, progress_bars, say, table, warn
 from emoclip.cli.options import DETECTOR, Detector, Model, Threads
-from emoclip.files import check_apart, check_folder
+from emoclip.files import check_apart, check_folder, json_text
 
 if TYPE_CHECKING:
     from emoclip.model import Package
@@ -194,7 +193,7 @@ def score(
             if not to_stdout:
                 _print_estimate(estimate, clips)
     if json_file:
-        text = json.dumps(records[0] if len(videos) == 1 else records, ensure_ascii=False, indent=2) + "\n"
+        text = json_text(records[0] if len(videos) == 1 else records)
         if to_stdout:
             emit(text)
         else:

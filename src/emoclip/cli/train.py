@@ -1,6 +1,5 @@
 """`emoclip train`: from a recipe and a data set to a package, and its scores."""
 
-import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -125,7 +124,7 @@ def _leave_out(
     recipe: "Recipe", root: Path, out: Path, resume: bool, force: bool, report: "Progress"
 ) -> None:
     from emoclip.cli.importing import training_module
-    from emoclip.files import write_text
+    from emoclip.files import json_text, write_text
 
     loco = training_module("loco")
     rows = loco.leave_one_class_out(recipe, root, out, going_on=resume, force=force, report=report, note=warn)
@@ -135,7 +134,7 @@ def _leave_out(
         for r in rows
     ]
     record = {"leave_one_class_out": records, "summary": summary, "recipe": recipe.as_table()}
-    write_text(out / "metrics.json", json.dumps(record, indent=2) + "\n", force=True)
+    write_text(out / "metrics.json", json_text(record), force=True)
     write_text(out / "table.md", loco.table(rows) + "\n", force=True)
     say(loco.table(rows))
 
@@ -184,7 +183,7 @@ def scored_part(samples: "Samples") -> "tuple[str, tuple[Clip, ...]]":
 
 def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str, Any] | None) -> None:
     from emoclip.cli.importing import training_module
-    from emoclip.files import write_text
+    from emoclip.files import json_text, write_text
     from emoclip.model import add_to_card
 
     finish = training_module("finish")
@@ -192,7 +191,7 @@ def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str
     record = {
         **(found or {}),
         "selection": {
-            "rule": recipe.selection.select,
+            "rule": training_module("selection").usable_rule(recipe, outcome.samples),
             "leaky": recipe.selection.leaky,
             "epoch": progress.best_epoch,
             "value": progress.best,
@@ -207,7 +206,7 @@ def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str
             "notes": list(outcome.samples.notes),
         },
     }
-    write_text(out / "metrics.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n", force=True)
+    write_text(out / "metrics.json", json_text(record), force=True)
     if found:
         leak = f"\n\n**{finish.LEAK}**" if recipe.selection.leaky else ""
         low, high = found["ci95"]["uar"]

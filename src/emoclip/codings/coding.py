@@ -121,16 +121,6 @@ def seconds(value: Any) -> float:
     return number
 
 
-def told_apart(ways: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return the last part of each way, after as many of its folders as no other way has: `monday/talk`."""
-    names = []
-    for way in ways:
-        alike = [other for other in ways if other[-1] == way[-1]]
-        depths = (n for n in range(1, len(way)) if sum(other[-n:] == way[-n:] for other in alike) == 1)
-        names.append("/".join(way[-next(depths, len(way)) :]))
-    return names
-
-
 def merged(codings: Iterable[Coding]) -> list[Coding]:
     """Put together what one coder marked of one video in several files."""
     by_key: dict[tuple[str, str], list[Coding]] = {}

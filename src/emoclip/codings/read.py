@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from emoclip.codings.boris import read_project
-from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged, seconds, told_apart
+from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged, seconds
 from emoclip.codings.elan import names_tier, read_eaf, tier_names
 from emoclip.codings.tables import read_table, track_name
 from emoclip.errors import EmoclipError, InputError, few
-from emoclip.files import sha256
+from emoclip.files import sha256, told_apart
 
 SUFFIXES = (".eaf", ".boris", ".csv", ".tsv", ".txt", ".json")
 

@@ -1,7 +1,6 @@
 """An agreement as files: one page, JSON, tables, and the methods paragraph."""
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from emoclip.codings.methods import DASH, figure
 from emoclip.codings.methods import paragraph as methods
 from emoclip.codings.pairing import Unit
 from emoclip.drawing import PALETTE, clock, page
-from emoclip.files import atomic_folder
+from emoclip.files import atomic_folder, json_text
 
 MAX_LISTED = 300  # disagreements on the page; the table beside it has all
 ROW = 14  # height of a rater's lane, in px
@@ -37,8 +36,7 @@ def write(agreement: Agreement, folder: Path, *, force: bool = False) -> list[st
     """Write report.html, agreement.json, labels.csv, disagreements.csv and methods.txt.  Raises OutputError."""
     with atomic_folder(folder, force=force) as part:
         told = agreement.record() | {"methods": methods(agreement)}
-        text = json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False)
-        (part / "agreement.json").write_text(text + "\n", encoding="utf-8")
+        (part / "agreement.json").write_text(json_text(told), encoding="utf-8")
         (part / "methods.txt").write_text(methods(agreement) + "\n", encoding="utf-8")
         (part / "report.html").write_text(report(agreement), encoding="utf-8")
         _table(part / "labels.csv", LABEL_COLUMNS, (_label_row(*item) for item in agreement.labels.items()))

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.codings.coding import ANYONE, Coding, Mark, Span, intersection, told_apart, union
+from emoclip.codings.coding import ANYONE, Coding, Mark, Span, intersection, union
 from emoclip.codings.statistics import Floats
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError
+from emoclip.files import told_apart
 from emoclip.model import mean_frames
 from emoclip.prompts import NONE
 from emoclip.recording import Recording

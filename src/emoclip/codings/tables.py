@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from emoclip.codings.coding import ANYONE, Coding, Mark, checked, seconds, told_apart
+from emoclip.codings.coding import ANYONE, Coding, Mark, checked, seconds
 from emoclip.errors import InputError
+from emoclip.files import told_apart
 
 # Names people give to a column, the first that is there is taken.
 ONSET = ("onset", "onset_s", "start", "start_s", "start (s)", "begin", "from")

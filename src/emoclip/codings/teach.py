@@ -20,7 +20,7 @@ from emoclip.codings.validate import Validation, fit, minutes, validate
 from emoclip.config import Progress, WindowConfig
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError, few
-from emoclip.files import sha256, write_text
+from emoclip.files import finite, sha256, write_text
 from emoclip.prompts import NONE, PromptSet, Taught, resolve, templated
 from emoclip.prompts.taught import to_json
 from emoclip.recording import Recording
@@ -244,8 +244,8 @@ def _card(lesson: Lesson, validation: Validation, groups: int, coded_minutes: fl
         # Without the names of videos, which may be people's.
         "warnings": validation.warnings,
     }
-    finite: dict[str, Any] = _finite(card)
-    return finite
+    plain: dict[str, Any] = finite(card)
+    return plain
 
 
 def _coders(codings: Sequence[Coding]) -> int:
@@ -253,14 +253,6 @@ def _coders(codings: Sequence[Coding]) -> int:
     return max(
         len({coding.coder for coding in codings}), *Counter(coding.video for coding in codings).values()
     )
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _score(value: float | None) -> str:

@@ -75,16 +75,23 @@ def _check_counts(dataset: Dataset, report: Report) -> None:
         where = "" if split == "all" else f" in {split}"
         line = f"{found:,} clips{where}, {published:,} were published"
         (report.remarks if found == published else report.problems).append(line)
-    if dataset.folds and dataset.name != "manifest" and dataset.folds != [1, 2, 3, 4, 5]:
-        report.problems.append(f"only fold {', '.join(map(str, dataset.folds))} of 5 has lists")
+    for split in dict.fromkeys([*dataset.splits, *filter(None, [dataset.test_split])]):
+        if folds := dataset.empty(split):
+            report.problems.append(absent(folds, split))
     for (fold, named), counter in report.counts.items():
-        absent = [name for name in dataset.classes if not counter[name]]
-        if absent and not dataset.compound:
+        lacking = [name for name in dataset.classes if not counter[name]]
+        if lacking and not dataset.compound:
             where = " ".join(filter(None, [f"fold {fold}" if fold else "", named or ""])) or "the manifest"
-            line = f"no clip of {', '.join(absent)} in {where}: UAR would be a mean over the other classes"
+            line = f"no clip of {', '.join(lacking)} in {where}: UAR would be a mean over the other classes"
             (report.remarks if dataset.name == "manifest" else report.problems).append(line)
     if unlabelled := [clip.id for clip in dataset.clips if clip.label is None]:
         report.problems.append(f"{_some(unlabelled)} without a label")
+
+
+def absent(folds: Sequence[int], split: str) -> str:
+    """Say which folds have no clip in a split."""
+    some = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+    return f"no {split} clip in {some}: the list is empty, or not there"
 
 
 def _check_splits(dataset: Dataset, report: Report) -> None:

@@ -35,7 +35,7 @@ class Dataset:
     layout: which of the known layouts this is, in words.  classes: declared classes, in the set's own order.
     cropped: the frames are face crops already.  compound: a class may be joined of several, `anger_disgust`.
     test_split: the split that scores are reported on.  published: split (or `all`) -> published number of clips.
-    notes: what was assumed or found on the way, one line each.
+    notes: what was assumed or found on the way, one line each.  published_folds: the folds that the set should have.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Dataset:
     test_split: str | None = "test"
     published: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    published_folds: tuple[int, ...] = ()
 
     @property
     def splits(self) -> list[str]:
@@ -58,6 +59,11 @@ class Dataset:
     def folds(self) -> list[int]:
         """The folds that occur, sorted."""
         return sorted({clip.fold for clip in self.clips if clip.fold is not None})
+
+    def empty(self, split: str) -> list[int]:
+        """Return the folds that have no clip in a split: their list is empty, or not there."""
+        filled = {clip.fold for clip in self.clips if clip.split == split}
+        return [fold for fold in self.published_folds or self.folds if fold not in filled]
 
     def select(self, split: str | None = None, fold: int | None = None) -> list[Clip]:
         """Return the clips of one split and fold; None means all.  Raises InputError if there are none."""

@@ -76,6 +76,7 @@ def read(
         clips=tuple(clips),
         cropped=cropped,
         published={"all": 11697},
+        published_folds=(1, 2, 3, 4, 5),
         notes=(*notes, note, located.note, *scenes),
     )
 

@@ -201,4 +201,5 @@ def _dataset(
         cropped=cropped,
         compound=compound,
         notes=(*notes, located.note, *scenes),
+        published_folds=(1, 2, 3, 4, 5),
     )

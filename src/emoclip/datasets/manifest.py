@@ -41,6 +41,9 @@ def read(path: Path) -> Dataset:
         key = (clip.id, clip.split, clip.fold)
         if key in seen:
             raise InputError(f"{place}: {clip.id} is there twice, first in {seen[key]}; remove one of them")
+        if clips and (clip.fold is None) != (clips[0].fold is None):
+            empty = place if clip.fold is None else seen[clips[0].id, clips[0].split, clips[0].fold]
+            raise InputError(f"{empty}: has no fold, while other rows have one; number every row, or none")
         seen[key] = place
         clips.append(clip)
     if not clips:
@@ -141,7 +144,7 @@ def _clip(folder: str, place: str, row: dict[str, Any]) -> Clip:
             f"{place}: the path {written} leaves the manifest's folder; move the manifest above the clips"
         )
     fold = values["fold"]
-    if fold is not None and not re.fullmatch(r"\d+(\.0)?", fold):
+    if fold is not None and not re.fullmatch(r"0*[1-9]\d*(\.0)?", fold):
         raise InputError(f"{place}: fold {fold!r} is no number; folds are 1, 2, ...")
     image = row.get("image")
     if isinstance(image, dict):

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import combinations
@@ -18,6 +17,9 @@ from emoclip.errors import ConfigError, InputError
 from emoclip.evaluation.embeddings import safe_name
 from emoclip.evaluation.sampling import read_clip
 from emoclip.evaluation.scores import Evaluation, compare, scores
+from emoclip.files import json_text, told_apart
+from emoclip.metrics import shown_p
+from emoclip.model import Package
 
 WORST = 12
 THUMB_PX = 144
@@ -35,14 +37,12 @@ def write(
 
     Returns metrics.json of each model.  Raises ConfigError if two models have one name.
     """
-    names = [safe_name(evaluation.package.name) for evaluation in evaluations]
-    if len(set(names)) < len(names):
-        raise ConfigError(
-            f"--model: two of the models are named alike ({', '.join(names)}); rename one package"
-        )
+    folders = [safe_name(evaluation.name) for evaluation in evaluations]
+    if len(set(folders)) < len(folders):
+        raise ConfigError(f"two of the models are named alike ({', '.join(folders)}); rename one package")
     found = []
     models: list[dict[str, Any]] = []
-    for name, evaluation in zip(names, evaluations, strict=True):
+    for name, evaluation in zip(folders, evaluations, strict=True):
         home = folder if len(evaluations) == 1 else folder / name
         home.mkdir(exist_ok=True)
         metrics = scores(evaluation, command)
@@ -59,6 +59,16 @@ def write(
     html = _report(evaluations, found, compared, models, command)
     (folder / "report.html").write_text(html, encoding="utf-8", errors="backslashreplace")
     return found
+
+
+def names(packages: Sequence[Package]) -> list[str]:
+    """Return what to call packages beside each other: their names, or their folders where names are alike."""
+    known = [safe_name(package.name) for package in packages]
+    ways = told_apart([package.path.resolve().parts for package in packages])
+    return [
+        package.name if known.count(name) == 1 else way
+        for package, name, way in zip(packages, known, ways, strict=True)
+    ]
 
 
 def write_predictions(evaluation: Evaluation, folder: Path, *, raw_cells: bool = False) -> None:
@@ -92,9 +102,7 @@ def published(evaluation: Evaluation) -> list[tuple[str, str, float, float, str]
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(
-        json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
-    )
+    path.write_text(json_text(value, 1), encoding="utf-8", errors="backslashreplace")
 
 
 def _draw(evaluation: Evaluation, metrics: dict[str, Any]) -> dict[str, bytes]:
@@ -137,6 +145,7 @@ def _report(
             *dataset.notes,
             *(f"sampling: {rule}" for rule in first["sampling"]),
             f"faces: {first['faces']}",
+            evaluations[0].task.resampling,
             f"versions: {versions}",
         ],
         command=command,
@@ -145,7 +154,7 @@ def _report(
 
 def _headline(evaluations: Sequence[Evaluation], found: Sequence[dict[str, Any]]) -> list[list[object]]:
     return [
-        [f"{evaluation.package.name}, prompts: {evaluation.prompts_name}", "measured here"]
+        [f"{evaluation.name}, prompts: {evaluation.prompts_name}", "measured here"]
         + [value for key in ("uar", "war") for value in (100 * metrics[key], _range(metrics["ci95"][key]))]
         for evaluation, metrics in zip(evaluations, found, strict=True)
     ]
@@ -157,7 +166,7 @@ def _compared(compared: Sequence[dict[str, Any]]) -> list[list[object]]:
         + [
             value
             for key in ("uar", "war")
-            for value in (100 * pair[key]["difference"], _range(pair[key]["ci95"]), f"{pair[key]['p']:.3f}")
+            for value in (100 * pair[key]["difference"], _range(pair[key]["ci95"]), shown_p(pair[key]["p"]))
         ]
         for pair in compared
     ]
@@ -175,7 +184,7 @@ def _model(
                 table.append(["standard deviation", 100 * spread["uar"], 100 * spread["war"]])
             spreads.append((title, table))
     return {
-        "name": evaluation.package.name,
+        "name": evaluation.name,
         "metrics": metrics,
         "classes": [
             [name, row["n"], None if row["recall"] is None else 100 * row["recall"]]

@@ -21,6 +21,7 @@ from emoclip.model import Package
 from emoclip.prompts import PromptSet
 
 Indices = NDArray[np.int64]
+FEW = 10  # units, of which resamples tell little
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,27 @@ class Task:
     member: Indices
     fold: Indices
 
+    @property
+    def subjects(self) -> int:
+        """How many people the clips are said to show."""
+        return len({clip.subject for clip in self.clips if clip.subject})
+
+    @property
+    def units(self) -> Indices:
+        """(N,) what is resampled: the clip's subject, or the clip itself where subjects are not told or are one."""
+        people = self.subjects > 1
+        named = [clip.subject if people and clip.subject else (clip.id,) for clip in self.clips]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(named))}
+        return np.array([numbers[name] for name in named])
+
+    @property
+    def resampling(self) -> str:
+        """What intervals and p values of its scores resample, in words."""
+        what, count = "subjects" if self.subjects > 1 else "clips", len(np.unique(self.units))
+        few = f"; {count} are few, so that intervals are too narrow" if count < FEW else ""
+        each = "all of its clips" if what == "subjects" else "its place in every fold"
+        return f"intervals and p values are from {metrics.DRAWS:,} resamples of {count} {what}, each with {each}{few}"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -45,6 +67,7 @@ class Evaluation:
     probabilities: (S, N, K) over the declared classes; NaN for a clip that could not be read.
     embeddings: S of them.  text: (K, D) the classes' text embeddings.
     label_warnings: classes that the model cannot tell apart or does not understand, one line each.
+    called: how the model is told apart from others of its package's name; "" is by that name.
     """
 
     task: Task
@@ -57,6 +80,12 @@ class Evaluation:
     text: NDArray[np.float32]
     probabilities: NDArray[np.float64]
     label_warnings: tuple[str, ...] = ()
+    called: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the model is called beside the others of a comparison."""
+        return self.called or self.package.name
 
     @cached_property
     def read(self) -> NDArray[np.bool_]:
@@ -151,6 +180,7 @@ def classify(
     embeddings: Sequence[Embeddings],
     prompts_name: str,
     prompts: PromptSet,
+    called: str = "",
 ) -> Evaluation:
     """Score embedded clips against prompts, one per declared class in the classes' order."""
     text, doubtful = model.read_labels(prompts)
@@ -170,6 +200,7 @@ def classify(
         text,
         probabilities,
         tuple(doubtful.lines()),
+        called,
     )
 
 
@@ -194,7 +225,9 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
     ]
     rows = task.member[evaluation.read[task.member]]
     folds = task.fold[evaluation.read[task.member]]
-    war_ci, uar_ci = metrics.bootstrap(truth[rows], evaluation.right[rows], count, folds=folds)
+    war_ci, uar_ci = metrics.bootstrap(
+        truth[rows], evaluation.right[rows], count, folds=folds, units=task.units[rows]
+    )
     read = np.flatnonzero(evaluation.read)
     confusion = sum(
         metrics.confusion(truth[read], predicted[read], count) for predicted in evaluation.predicted
@@ -213,6 +246,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
             "war": float(np.mean([row["war"] for row in by_seed])),
             "uar": float(np.mean([row["uar"] for row in by_seed])),
             "ci95": {"war": war_ci, "uar": uar_ci},
+            "resampled": "subjects" if task.subjects > 1 else "clips",
             "n": len(read),
             "per_class": {
                 name: {"recall": recall[k], "n": int(samples[k])} for k, name in enumerate(classes)
@@ -248,7 +282,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
                 "compound": task.dataset.compound,
                 "clips": len(task.clips),
             },
-            "model": {"name": evaluation.package.name, "sha256": evaluation.package.digest},
+            "model": {"name": evaluation.name, "sha256": evaluation.package.digest},
             "prompts": {
                 "name": evaluation.prompts_name,
                 "sentences": {
@@ -266,7 +300,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
 
 
 def compare(first: Evaluation, second: Evaluation) -> dict[str, Any]:
-    """Compare two models on the clips that both could read, by a paired bootstrap over clips, fold by fold."""
+    """Compare two models on the clips that both could read, by a paired bootstrap over the task's units."""
     task = first.task
     both = (first.read & second.read)[task.member]
     rows = task.member[both]
@@ -276,8 +310,9 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, Any]:
         second.right[rows],
         len(task.dataset.classes),
         folds=task.fold[both],
+        units=task.units[rows],
     )
-    names = (first.package.name, second.package.name)
+    names = (first.name, second.name)
     return rounded({"models": names, "n": len(np.unique(rows)), **found})
 
 

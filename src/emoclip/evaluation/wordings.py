@@ -90,6 +90,7 @@ def compare_wordings(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
             },
             "agreement": float(np.mean(pairs)),
             "n": found[0]["n"],
+            "resampled": found[0]["resampled"],
             "missing": found[0]["missing"],
         }
     )

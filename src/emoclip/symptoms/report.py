@@ -1,7 +1,6 @@
 """A fitted study on disk: figures, predictions, what drove them, one HTML page, and packages that score."""
 
 import csv
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from emoclip.characters import cell
 from emoclip.drawing import new_figure, page, png
 from emoclip.errors import counted
-from emoclip.files import atomic_folder
+from emoclip.files import atomic_folder, json_text
 from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
 from emoclip.symptoms.fit import Estimator
@@ -40,8 +39,7 @@ def write(
     `package` of the first, `package-NAME` of the others.
     """
     with atomic_folder(folder, force=force) as part:
-        text = json.dumps(study.metrics(), indent=2, ensure_ascii=False, allow_nan=False)
-        (part / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        (part / "metrics.json").write_text(json_text(study.metrics()), encoding="utf-8")
         _write_csv(part / "predictions.csv", study.predictions())
         _write_csv(part / "windows.csv", study.windows())
         for number, estimator in enumerate(estimators):

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from emoclip.characters import cell
 from emoclip.errors import ConfigError
-from emoclip.files import relative
+from emoclip.files import json_text, relative
 from emoclip.results import Segment, Timeline, Window
 
 # Control characters that XML 1.0 cannot hold, and halves of surrogate pairs, which no encoding can.
@@ -179,7 +179,7 @@ def write_bids_sidecar(timeline: Timeline, path: Path) -> None:
         "peak_probability": {"Description": "The label's highest probability in the segment, in [0, 1]"},
         "mean_probability": {"Description": "The label's mean probability over the segment, in [0, 1]"},
     }
-    path.write_text(json.dumps(columns, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json_text(columns), encoding="utf-8")
 
 
 # What --formats names: the files each makes, by what follows the input's stem.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from emoclip import interrupt
 from emoclip.config import Progress
 from emoclip.errors import in_one_line
-from emoclip.files import atomic_path, check_writable, sha256, write_text
+from emoclip.files import atomic_path, check_writable, json_text, sha256, write_text
 from emoclip.recording import Recording, Shelf, input_digest, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
@@ -94,7 +94,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
     )
     outputs: dict[str, str] = {}
     try:
-        write_text(record_file, sidecar.to_json(record | {"complete": False}), force=force)
+        write_text(record_file, json_text(record | {"complete": False}), force=force)
         for target in made:
             if recording and target.suffix == ".npz":
                 recording.write(target, force=force)
@@ -103,7 +103,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
                     kind = target.name.removeprefix(Path(item.name).name)
                     _write(kind, temporary, timeline, item, settings)
             outputs[target.name] = sha256(target)
-        write_text(record_file, sidecar.to_json(record | {"complete": True, "outputs": outputs}), force=True)
+        write_text(record_file, json_text(record | {"complete": True, "outputs": outputs}), force=True)
     except BaseException:  # a full disk, say: all of an input's results, or none
         for written in outputs:
             (record_file.parent / written).unlink()

@@ -1,7 +1,6 @@
 """The JSON beside every timeline: what was run on what, with which versions, and what came out."""
 
 import json
-import math
 import platform
 import shlex
 from collections import Counter
@@ -109,11 +108,6 @@ def record(
     }
 
 
-def to_json(sidecar: Mapping[str, Any]) -> str:
-    """Return a sidecar as strict JSON; NaN becomes null."""
-    return json.dumps(_finite(sidecar), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-
-
 def _versions() -> dict[str, str | None]:
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in LIBRARIES:
@@ -122,11 +116,3 @@ def _versions() -> dict[str, str | None]:
         except PackageNotFoundError:  # another build of the same library, opencv-python say
             found[name] = None
     return found
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

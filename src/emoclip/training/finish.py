@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from emoclip import __version__
-from emoclip.files import atomic_path, write_text
+from emoclip.files import atomic_path, json_text, write_text
 from emoclip.model import Description
 from emoclip.training.export.export import Towers, export_package
 from emoclip.training.nets.state import save_weights
 from emoclip.training.recipe import Recipe, SelectionRecipe
 from emoclip.training.run import Outcome
 from emoclip.training.samples import Samples, class_counts
+from emoclip.training.selection import usable_rule
 
 NATIVE_FPS = 30.0  # of the clips that stride counts in
 LEAK = (
@@ -34,7 +35,7 @@ def finish(
     """
     recipe, assembly = outcome.recipe, outcome.assembly
     history = outcome.progress.history
-    write_text(out / "history.json", json.dumps(history, indent=2) + "\n", force=True)
+    write_text(out / "history.json", json_text(history), force=True)
     draw_curves(history, recipe.selection, out / "curves.png")
     save_weights(out / "model.safetensors", assembly.model.state_dict())
     description = Description(
@@ -81,7 +82,7 @@ def card_notes(outcome: Outcome, command: str) -> str:
         "",
         f"`{command}`",
         "",
-        f"Epoch {progress.best_epoch} of {progress.epoch}, chosen by `{recipe.selection.select}`; "
+        f"Epoch {progress.best_epoch} of {progress.epoch}, chosen by `{usable_rule(recipe, samples)}`; "
         f"seed {recipe.loop.seed}; commit {commit() or 'unknown'}; first weights: {outcome.assembly.origin}.",
         "",
         *([f"**{LEAK}**", ""] if recipe.selection.leaky else []),

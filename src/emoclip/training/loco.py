@@ -20,7 +20,7 @@ from emoclip.training.recipe import Recipe, Text
 from emoclip.training.run import train
 from emoclip.training.samples import choose_samples, class_index
 
-DRAWS = 2000
+Z = 1.96  # of a normal distribution's middle 95 %
 
 
 @dataclass(frozen=True)
@@ -79,35 +79,27 @@ def leave_one_class_out(
 
 def make_row(text: Text, left_out: str, right: NDArray[np.bool_]) -> Row:
     """Return the row of one run, with Wilson's interval.  right: (N,) whether each clip left out was named right."""
-    count, share, z = len(right), float(right.mean()), 1.96
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    spread = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
-    return Row(
-        text, left_out, share, (max(0.0, middle - spread), min(1.0, middle + spread)), tuple(map(bool, right))
-    )
+    return Row(text, left_out, float(right.mean()), _wilson(right), tuple(map(bool, right)))
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """Return per text the mean recall over the classes left out, and captions minus classes, each with ci95.
 
-    Clips are resampled within each class, the same clips for both texts; chance is one in the number of classes.
+    Intervals are those of the classes put together: the mean's distance to each end is the root of the sum of the
+    classes' squared distances, over their number (Zou and Donner 2008), so that of one class it is Wilson's, and of
+    classes that are all right or all wrong it has a width, where resampling gives none.  A difference is of the same
+    clips and counts how they go together (Newcombe 1998, method 10).  Clips count as independent.  Chance is one in
+    the number of classes.
     """
-    rng = np.random.default_rng(0)
-    by_text: dict[str, list[NDArray[np.float64]]] = {row.text: [] for row in rows}
-    for name in dict.fromkeys(row.left_out for row in rows):
-        same = [row for row in rows if row.left_out == name]
-        picks = rng.integers(len(same[0].right), size=(DRAWS, len(same[0].right)))
-        for row in same:
-            by_text[row.text].append(np.asarray(row.right, np.float64)[picks].mean(axis=1))
-    drawn = {text: np.mean(parts, axis=0) for text, parts in by_text.items()}
-    found: dict[str, Any] = {
-        text: {"mean_recall": _mean(rows, text), "ci95": _interval(draws)} for text, draws in drawn.items()
-    }
-    if {"captions", "classes"} <= drawn.keys():
-        found["captions minus classes"] = {
-            "mean_recall": _mean(rows, "captions") - _mean(rows, "classes"),
-            "ci95": _interval(drawn["captions"] - drawn["classes"]),
-        }
+    by_text: dict[str, list[Row]] = {row.text: [] for row in rows}
+    for row in rows:
+        by_text[row.text].append(row)
+    found = {text: _mean([(row.recall, row.ci95) for row in same]) for text, same in by_text.items()}
+    if {"captions", "classes"} <= by_text.keys():
+        others = {row.left_out: row for row in by_text["classes"]}
+        found["captions minus classes"] = _mean(
+            [_minus(row, others[row.left_out]) for row in by_text["captions"]]
+        )
     return found
 
 
@@ -130,13 +122,38 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _mean(rows: Sequence[Row], text: str) -> float:
-    return float(np.mean([row.recall for row in rows if row.text == text]))
+def _wilson(right: NDArray[np.bool_]) -> tuple[float, float]:
+    count, share = len(right), float(right.mean())
+    middle = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    spread = Z / (1 + Z**2 / count) * (share * (1 - share) / count + Z**2 / (4 * count**2)) ** 0.5
+    return max(0.0, middle - spread), min(1.0, middle + spread)
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+def _minus(first: Row, second: Row) -> tuple[float, tuple[float, float]]:
+    """The difference of two recalls of the same clips, with its interval."""
+    a, b = np.array(first.right), np.array(second.right)
+    both, neither, count = int((a & b).sum()), int((~a & ~b).sum()), len(a)
+    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
+    margins = float(a.sum() * (~a).sum()) * float(b.sum() * (~b).sum())
+    product = float(both * neither - only_first * only_second)
+    if product > 0:
+        product = max(product - count / 2, 0.0)  # Newcombe's correction for continuity
+    phi = product / margins**0.5 if margins else 0.0
+    (low_a, high_a), (low_b, high_b) = first.ci95, second.ci95
+    below, above = first.recall - low_a, high_a - first.recall
+    under, over = second.recall - low_b, high_b - second.recall
+    difference = first.recall - second.recall
+    low = (below**2 - 2 * phi * below * over + over**2) ** 0.5
+    high = (above**2 - 2 * phi * above * under + under**2) ** 0.5
+    return difference, (difference - low, difference + high)
+
+
+def _mean(parts: Sequence[tuple[float, tuple[float, float]]]) -> dict[str, Any]:
+    """The mean of independent figures, with the interval that theirs make."""
+    mean = float(np.mean([value for value, _ in parts]))
+    low = sum((value - ends[0]) ** 2 for value, ends in parts) ** 0.5 / len(parts)
+    high = sum((ends[1] - value) ** 2 for value, ends in parts) ** 0.5 / len(parts)
+    return {"mean_recall": mean, "ci95": (mean - low, mean + high)}
 
 
 def _cell(value: float, ci95: tuple[float, float]) -> str:

@@ -196,26 +196,24 @@ def _select(run: Run, progress: resume.Progress) -> str:
     recipe, fabric, model = run.recipe, run.fabric, run.scorer.assembly.model
     record: dict[str, Any] = {"epoch": progress.epoch + 1, "loss": progress.loss}
     record["logit_scale"] = float(model.logit_scale.detach().exp())
-    value = float(progress.epoch)  # of `last`
-    if fabric.is_global_zero and recipe.selection.select != "last":
+    rule = usable_rule(recipe, run.samples)
+    value: float | None = None  # of `last`
+    if fabric.is_global_zero and rule != "last":
         on_test = recipe.selection.select == "test-war"
         chosen = run.samples.test if on_test else run.samples.held
         found = run.scorer.score(chosen)
         part = "test" if on_test else "held_out"
-        record |= {f"{part}_war": found.war, f"{part}_uar": found.uar, f"{part}_loss": found.loss}
-        value = found.value(usable_rule(recipe.selection.select, chosen))
-    if math.isnan(value):  # nothing to score: the newest is the best
-        value = float(progress.epoch)
-    if fabric.is_global_zero and (progress.best is None or value > progress.best):
+        figures = {f"{part}_war": found.war, f"{part}_uar": found.uar, f"{part}_loss": found.loss}
+        record |= {key: figure for key, figure in figures.items() if not math.isnan(figure)}
+        value = found.value(rule)
+    if fabric.is_global_zero and (value is None or progress.best is None or value > progress.best):
         progress.best, progress.best_epoch = value, progress.epoch + 1
         resume.save_best(run.folder, model)
     progress.best, progress.best_epoch, record = fabric.broadcast(
         (progress.best, progress.best_epoch, record)
     )
     progress.history.append(record)
-    fabric.log_dict(
-        {key: value for key, value in record.items() if not math.isnan(value)}, step=record["epoch"]
-    )
+    fabric.log_dict(record, step=record["epoch"])
     return ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in record.items())
 
 

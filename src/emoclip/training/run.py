@@ -22,7 +22,7 @@ from emoclip.training.embedding import Progress, cache_frames, cache_sentences
 from emoclip.training.loop import Run, fit
 from emoclip.training.recipe import Recipe
 from emoclip.training.samples import Samples, choose_samples, with_faces
-from emoclip.training.selection import Scorer
+from emoclip.training.selection import Scorer, usable_rule
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,14 @@ def train(
         note(f"{out}: no checkpoint yet, so the run begins at the beginning")
     samples = choose_samples(recipe, root)
     recipe = with_faces(recipe, samples.dataset)
+    rule = usable_rule(recipe, samples)
     for line in samples.notes:
         note(line)
+    if rule != recipe.selection.select:
+        note(
+            f"selection.select={recipe.selection.select}: the held-out clips are of fewer than two known classes; "
+            f"the epoch is chosen by {rule}"
+        )
     if recipe.selection.leaky:
         note(
             "selection.select=test-war: the test part chooses the epoch, so scores on it are flattered (a leak)"

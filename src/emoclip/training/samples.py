@@ -76,6 +76,11 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
             f"{place}: {len(overlap)} clips are in the training and the test part ({few(sorted(overlap))}); "
             f"`emoclip data check {recipe.data.dataset}` lists them, mend the lists first"
         )
+    if shared := {clip.subject for clip in train_clips} & {clip.subject for clip in test_clips} - {None}:
+        notes.append(
+            f"{len(shared)} subjects are in the training and the test part ({few(sorted(map(str, shared)))}): scores "
+            "on the test part are of people that were trained on"
+        )
     kept = _kept(recipe, classes, samples(train_clips), place, notes)
     held = _held_mask(recipe, kept)
     tested = [sample for sample in samples(_present(test_clips, place, notes)) if sample.label is not None]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from emoclip import metrics
+from emoclip.errors import InputError
 from emoclip.model import covering_windows
 from emoclip.training.assembly import Assembly
 from emoclip.training.cache import EmbeddingCache
@@ -21,7 +22,7 @@ from emoclip.training.data import view_key
 from emoclip.training.embedding import embed_sentences, embed_views
 from emoclip.training.nets.losses import contrastive_loss
 from emoclip.training.recipe import Recipe, Select
-from emoclip.training.samples import Sample
+from emoclip.training.samples import Sample, Samples
 
 CLIPS_AT_ONCE = 64
 
@@ -142,7 +143,26 @@ def scores(
     return Scores(metrics.war(truth, guesses), uar, loss, recalls, len(samples))
 
 
-def usable_rule(select: Select, samples: Sequence[Sample]) -> Select:
-    """Return the rule that these held-out samples allow: without two known classes, the loss instead of a recall."""
-    labels = {sample.label for sample in samples if sample.label is not None}
-    return "held-out-loss" if select in ("held-out-war", "held-out-uar") and len(labels) < 2 else select
+def usable_rule(recipe: Recipe, samples: Samples) -> Select:
+    """Return the rule that these clips allow: with fewer than two held-out classes, the loss instead of a recall.
+
+    Where that has no captions to go by, it is the last epoch.  Raises InputError where the loss, or the test part, was
+    asked for and is not there.
+    """
+    select = recipe.selection.select
+    if select == "test-war" and not samples.test:
+        raise InputError(
+            "selection.select=test-war: the test part has no labelled clip; pass --set selection.select=last"
+        )
+    described = sum(bool(sample.captions) for sample in samples.held)
+    judged = described > 1 and recipe.data.text != "classes"
+    if select == "held-out-loss" and not judged:
+        raise InputError(
+            "selection.select=held-out-loss: needs captions that are trained on (data.text=captions or mixed), of two "
+            f"held-out clips at least; {described} of {len(samples.held)} have one and data.text={recipe.data.text}; "
+            "pass --set selection.select=held-out-uar"
+        )
+    labels = {sample.label for sample in samples.held if sample.label is not None}
+    if select in ("held-out-war", "held-out-uar") and len(labels) < 2:
+        return "held-out-loss" if judged else "last"
+    return select
