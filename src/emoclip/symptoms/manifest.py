@@ -1,21 +1,21 @@
 """The manifest of a cohort: who was interviewed, in which videos, with which scores; and the checks it must pass."""
 
-import csv
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.datasets.rows import lines
 from emoclip.errors import InputError
 from emoclip.files import sha256
 from emoclip.symptoms.scales import Scale, Target, target
+from emoclip.tables import read_rows
 from emoclip.video import expand_inputs
 
+USUAL = "a cohort's first line is path,subject[,session][,age] and the scores"
 LARGEST_COMPARED = 64 << 20  # bytes at either end of a long video that tell it from others of the same size
 
 
@@ -96,7 +96,9 @@ def read_manifest(
         raise InputError(
             f"{path}: no such manifest; name a .csv file with columns path,{group} and the scores"
         )
-    rows = list(_rows(path, [*dict.fromkeys(("path", group, *targets))]))
+    rows = read_rows(path, dict.fromkeys(("path", group, *targets)), USUAL)
+    if not rows:
+        raise InputError(f"{path}: the manifest has no rows; list at least one interview")
     wanted = tuple(target(name, known) for name in targets)
     cohort = Cohort(wanted, [])
     for item in wanted:
@@ -137,26 +139,6 @@ def check_targets(cohort: Cohort) -> None:
                 f"{item.name}: is {known[0]:g} in all {len(known)} interviews, so there is nothing to learn; "
                 "leave this target out of --targets"
             )
-
-
-def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    listed = list(lines(path))
-    reader = csv.DictReader([line + "\n" for _, line in listed], skipinitialspace=True)
-    columns = [name.strip() for name in reader.fieldnames or []]
-    if missing := [name for name in needed if name not in columns]:
-        raise InputError(
-            f"{path}: has no column {' and '.join(missing)}, only {', '.join(columns) or 'an empty line'}; "
-            "a cohort's first line is path,subject[,session][,age] and the scores"
-        )
-    reader.fieldnames = columns
-    count = 0
-    for count, row in enumerate(reader, start=1):  # noqa: B007 (asked for after the loop)
-        place = listed[min(reader.line_num, len(listed)) - 1][0]
-        if None in row:
-            raise InputError(f"{place}: has more fields than the header; quote a field that holds a comma")
-        yield place, {name: (value or "").strip() for name, value in row.items()}
-    if not count:
-        raise InputError(f"{path}: the manifest has no rows; list at least one interview")
 
 
 def _interview(
