@@ -1,7 +1,7 @@
 """Options that several commands share, so that each has one name, one help text and one default everywhere."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -30,6 +30,23 @@ def with_real_numbers(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(**given)
 
     return checked
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse what is empty on the command line: a path or a name of nothing would be taken for the current folder."""
+    for before, given in zip(("", *arguments), arguments, strict=False):
+        option, equals, value = given.partition("=") if given.startswith("--") else ("", "", given)
+        if not value.strip() and (equals or not option):
+            where = option or before or "the first argument"
+            raise typer.BadParameter(f"{where}: nothing is given; is a variable of the shell not set?")
+
+
+def names_in(given: Sequence[str], option: str) -> list[str]:
+    """Return the names in comma-separated texts, each once.  Raises a usage error where there are none."""
+    names = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter(f"{option} {given[0]!r}: names nothing")
+    return list(dict.fromkeys(names))
 
 
 Detector = Annotated[

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from emoclip.datasets.clips import Clip, Dataset
+from emoclip.datasets.clips import Clip, Dataset, differing_in_case
 from emoclip.errors import ConfigError, InputError, reason
 from emoclip.files import atomic_path
 from emoclip.prompts import canonical
@@ -47,11 +47,13 @@ def read(path: Path) -> Dataset:
     if not clips:
         raise InputError(f"{path}: the manifest has no rows; list at least one clip")
     classes = sorted({clip.label for clip in clips if clip.label}, key=str.casefold)
-    splits = {clip.split for clip in clips}
+    splits = {clip.split for clip in clips if clip.split}
     notes = ["pictures are read from the manifest's image column"] if clips[0].image is not None else []
     alike = [name for name in classes if [canonical(other) for other in classes].count(canonical(name)) > 1]
     if alike:
         notes.append(f"{', '.join(alike)} are read as different classes; give a class one name")
+    if same := differing_in_case(sorted(splits)):
+        notes.append(f"{', '.join(same)} are read as different splits; give a split one name")
     return Dataset(
         name="manifest",
         root=path,

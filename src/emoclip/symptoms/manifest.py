@@ -13,9 +13,10 @@ from emoclip.errors import InputError
 from emoclip.files import sha256
 from emoclip.symptoms.scales import Scale, Target, target
 from emoclip.tables import read_rows
-from emoclip.video import expand_inputs
+from emoclip.video import expand_inputs, is_picture
 
 USUAL = "a cohort's first line is path,subject[,session][,age] and the scores"
+OWN = ("path", "session", "age", "fold")
 LARGEST_COMPARED = 64 << 20  # bytes at either end of a long video that tell it from others of the same size
 
 
@@ -89,13 +90,16 @@ def read_manifest(
     A path names a video, a folder of frames or a folder of videos.  Rows of the same subject and session are parts of
     one interview; without a session column every row is an interview.  group: the column that says who it is.
     A score may be empty.  Videos that are not there are left out and listed.
-    Raises InputError naming the line: a missing column, a score out of its scale's range or no number, the same video
-    twice, parts of one interview that disagree.
+    Raises InputError naming the line: a missing column, a target or group that is another of these columns, a score out
+    of its scale's range or no number, the same video twice, parts of one interview that disagree.
     """
     if not path.is_file():
         raise InputError(
             f"{path}: no such manifest; name a .csv file with columns path,{group} and the scores"
         )
+    for name, kind in ((group, "subjects"), *((name, "scores") for name in targets)):
+        if name in OWN or (kind == "scores" and name in ("subject", group)):
+            raise InputError(f"{name}: is a column of the manifest itself; name one of {kind}")
     rows = read_rows(path, dict.fromkeys(("path", group, *targets)), USUAL)
     if not rows:
         raise InputError(f"{path}: the manifest has no rows; list at least one interview")
@@ -124,6 +128,15 @@ def read_manifest(
     _check_videos([part for joined in parts.values() for part in joined])
     cohort.interviews += [_join(joined) for joined in parts.values()]
     return cohort
+
+
+def parts_of(sources: Sequence[str]) -> list[str]:
+    """The videos and folders of frames that sources stand for.
+
+    A folder's pictures are its frames, however unlike; one that lies alone beside videos is no part.
+    """
+    found = expand_inputs(sources, each=False)
+    return [part for part in found if part in sources or not is_picture(Path(part))]
 
 
 def check_targets(cohort: Cohort) -> None:
@@ -196,7 +209,7 @@ def _check_videos(parts: Sequence[Interview]) -> None:
     by_size: dict[int, list[tuple[Path, Interview]]] = {}
     seen: dict[Path, Interview] = {}
     for part in parts:
-        for name in expand_inputs(part.sources):
+        for name in parts_of(part.sources):
             video = Path(name).resolve()
             if video in seen:
                 raise _twice(part, seen[video], name)
@@ -225,12 +238,10 @@ def _content(video: Path) -> str:
 
 
 def _twice(part: Interview, other: Interview, video: str) -> InputError:
-    who = (
-        "twice"
-        if part.subject == other.subject
-        else f"under two subjects, {other.subject} and {part.subject}"
-    )
+    who, harm = "twice", "it would count twice"
+    if part.subject != other.subject:
+        who = f"under two subjects, {other.subject} and {part.subject}"
+        harm = "one interview would be in training and in test"
     return InputError(
-        f"{part.place}: the video {Path(video).name} is there {who} (first in {other.place}); "
-        "one interview would be in training and in test, so remove one of the rows"
+        f"{part.place}: the video {video} is there {who} (first in {other.place}); {harm}, so remove one of the rows"
     )
