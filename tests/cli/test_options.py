@@ -1,4 +1,4 @@
-"""Every option that takes a number, of every command: what is no number, or out of its range, is refused by name."""
+"""Options of every command: what is empty, no number, or out of its range, is refused by name."""
 
 import inspect
 import typing
@@ -51,3 +51,27 @@ def test_a_number_that_cannot_be_is_a_usage_error_that_names_its_option(command,
     values = ["x", str(least - 1), *(["nan", "inf", "-inf"] if kind is float else [])] + ["0"] * (least > 0)
     for value in values:
         fails(emoclip(*command.split(), *required(command), option, value), option, code=2)
+
+
+@pytest.mark.parametrize(
+    "given", [["--root", ""], ["--root="], ["--model", " "], ["--cache", ""], ["--out", ""], ["-m", ""]]
+)
+def test_what_is_empty_is_a_usage_error_that_names_the_option(given):
+    said = f"{given[0].rstrip('=')}: nothing is given; is a variable of the shell not set"
+    fails(emoclip("evaluate", "manifest", *given), said, code=2)
+
+
+def test_an_input_that_is_empty_is_one_too():
+    fails(emoclip("predict", ""), "predict: nothing is given", code=2)
+    fails(emoclip(""), "first argument: nothing is given", code=2)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "manifest", "--root", "r", "--out", "o", "--model", " , "],
+        ["symptoms", "fit", "m.csv", "--out", "o", "--targets", " , "],
+    ],
+)
+def test_a_list_of_names_with_none_in_it_is_a_usage_error(command):
+    fails(emoclip(*command), f"{command[-2]} ' , ': names nothing", code=2)

@@ -46,7 +46,7 @@ def read(path: Path) -> Dataset:
         clips.append(clip)
     if not clips:
         raise InputError(f"{path}: the manifest has no rows; list at least one clip")
-    classes = sorted({clip.label for clip in clips if clip.label}, key=str.casefold)
+    classes = sorted({clip.label for clip in clips if clip.label}, key=lambda name: (name.casefold(), name))
     splits = {clip.split for clip in clips if clip.split}
     notes = ["pictures are read from the manifest's image column"] if clips[0].image is not None else []
     alike = [name for name in classes if [canonical(other) for other in classes].count(canonical(name)) > 1]

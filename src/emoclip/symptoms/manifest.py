@@ -97,9 +97,10 @@ def read_manifest(
         raise InputError(
             f"{path}: no such manifest; name a .csv file with columns path,{group} and the scores"
         )
-    for name, kind in ((group, "subjects"), *((name, "scores") for name in targets)):
-        if name in OWN or (kind == "scores" and name in ("subject", group)):
-            raise InputError(f"{name}: is a column of the manifest itself; name one of {kind}")
+    if group in OWN:
+        raise InputError(f"--group {group}: is no name of a person; name the column that says who it is")
+    if own := [name for name in targets if name in (*OWN, "subject", group)]:
+        raise InputError(f"--targets {own[0]}: is a column of the manifest itself; name columns of scores")
     rows = read_rows(path, dict.fromkeys(("path", group, *targets)), USUAL)
     if not rows:
         raise InputError(f"{path}: the manifest has no rows; list at least one interview")
