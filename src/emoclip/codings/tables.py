@@ -31,15 +31,13 @@ def read_table(path: Path, *, fps: float | None = None) -> list[Coding]:
     Raises InputError naming file and line.
     """
     rows = read_cells(path)
-    for at, (_, cells) in enumerate(
-        rows[:40]
-    ):  # BORIS puts what it knows of the observation before the table
+    # BORIS puts what it knows of the observation before the table.
+    for at, (_, cells) in enumerate(rows[:40]):
         names = [cell.casefold() for cell in cells]
         known = set(names)
         if "behavior" in known and ("time" in known or "start (s)" in known):
-            return _boris(
-                path, names, dict(cells[:2] for _, cells in rows[:at] if len(cells) > 1), rows[at + 1 :]
-            )
+            before = {cells[0].casefold(): cells[1] for _, cells in rows[:at] if len(cells) > 1}
+            return _boris(path, names, before, rows[at + 1 :])
         if known & set(ONSET) and known & set(OFFSET + DURATION):
             check_columns(path, names)
             return _plain(path, names, rows[at + 1 :], fps)
@@ -78,9 +76,8 @@ def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -
     ]
 
 
-def _boris(path: Path, names: list[str], before: dict[str, str], rows: list[Cells]) -> list[Coding]:
+def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cells]) -> list[Coding]:
     """Read BORIS's aggregated events (a line per state) or its tabular ones (a line per start and stop)."""
-    header = {name.casefold(): value for name, value in before.items()}
     stem = re.sub(r"\.boris$", "", path.stem)
     sheets: dict[tuple[str, str], Sheet] = {}
     begun: dict[tuple[str, ...], tuple[float, int]] = {}
