@@ -13,7 +13,7 @@ def test_a_run_that_is_there_is_gone_on_with_or_dropped_but_not_both(tmp_path):
     (tmp_path / LAST).touch()
     check_folder(tmp_path, going_on=True, force=False)
     check_folder(tmp_path, going_on=False, force=True)
-    with pytest.raises(OutputError, match="holds a run already; pass --resume .*, or --force"):
+    with pytest.raises(OutputError, match=r"holds a run already; pass --resume .*, or --force"):
         check_folder(tmp_path, going_on=False, force=False)
     with pytest.raises(ConfigError, match="--resume goes on with the run that --force drops"):
         check_folder(tmp_path, going_on=True, force=True)
