@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from emoclip.files import (
     atomic_folder,
     atomic_path,
     check_apart,
+    check_folder,
+    check_room,
     check_writable,
     json_text,
     new_folders,
@@ -135,3 +138,15 @@ def test_folders_made_in_vain_are_taken_away_and_others_stay(tmp_path):
     with pytest.raises(RuntimeError):
         write_half_folder(tmp_path / "x" / "y")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("check", [check_folder, check_room])
+def test_a_place_where_nothing_can_be_made_is_told_before_the_work_and_nothing_is_left(tmp_path, check):
+    (tmp_path / "file").write_text("")
+    check(tmp_path / "new" / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(OutputError, match=r"file.*: nothing can be written there \(Not a directory\)"):
+        check(tmp_path / "file" / "out")
+    if Path("/proc/self").exists():  # it says that root may write there
+        with pytest.raises(OutputError, match=r"/proc.*: nothing can be written there"):
+            check(Path("/proc/out"))

@@ -79,6 +79,20 @@ def check_folder(target: Path, *, force: bool = False) -> None:
         )
     if target.name in ("", ".."):
         raise OutputError(f"{target}: name a folder of its own")
+    check_room(target.parent)
+
+
+def check_room(folder: Path) -> None:
+    """Raise OutputError now for a folder, there or not yet, in which nothing could be made after the work is done.
+
+    By trying: permissions do not tell it all, of what is mounted or to root.
+    """
+    try:
+        with new_folders([folder / f".{os.getpid()}.part"]):
+            pass
+    except OutputError as error:
+        why = error.__context__.strerror if isinstance(error.__context__, OSError) else "no folder"
+        raise OutputError(f"{folder}: nothing can be written there ({why}); name another folder") from None
 
 
 def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | Path] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Every option that takes a number or a path, of every command: what is none, or out of range, is refused by name."""
+"""Options of every command: what is empty, no number, or out of its range, is refused by name."""
 
 import inspect
 import typing
@@ -73,8 +73,22 @@ def test_paths_are_found():
 @pytest.mark.parametrize(("command", "option"), PATHS, ids=lambda value: str(value))
 def test_a_path_that_is_empty_is_not_the_current_folder(command, option):
     given = [*required(command), *option, ""] if option else [*required(command, "")] or [""]
-    fails(
-        emoclip(*command.split(), *given),
-        f"{''.join(option)}.* is empty; is a variable of the shell not set",
-        code=2,
-    )
+    said = f"{''.join(option)}.*: nothing is given; is a variable of the shell not set"
+    fails(emoclip(*command.split(), *given), said, code=2)
+
+
+@pytest.mark.parametrize("given", [["--root="], ["--model", " "], ["-m", ""]])
+def test_what_is_empty_is_a_usage_error_that_names_the_option(given):
+    said = f"{given[0].rstrip('=')}: nothing is given; is a variable of the shell not set"
+    fails(emoclip("evaluate", "manifest", *given), said, code=2)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "manifest", "--root", "r", "--out", "o", "--model", " , "],
+        ["symptoms", "fit", "m.csv", "--out", "o", "--targets", " , "],
+    ],
+)
+def test_a_list_of_names_with_none_in_it_is_a_usage_error(command):
+    fails(emoclip(*command), f"{command[-2]} ' , ': names nothing", code=2)

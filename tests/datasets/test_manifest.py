@@ -5,7 +5,9 @@ import trees
 
 from emoclip import datasets
 from emoclip.datasets import manifest
+from emoclip.datasets.check import check
 from emoclip.errors import InputError, OutputError
+from emoclip.evaluation import make_task
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -67,11 +69,37 @@ def test_bad_rows_are_named(tmp_path, line, match):
         ("path,label,fold\na,b,0\n", "m.csv:2: fold '0' is no number; folds are 1, 2"),
         ("path,label,fold\na,b,1\nc,b,2\nd,b,\ne,b,1\n", "m.csv:4: has no fold, while other rows have one"),
         ("path,label,fold\na,b,\nc,b,2\n", "m.csv:2: has no fold, while other rows have one"),
+        ('path,label\n"a\nb",sad\n', "m.csv:2: its path has a line break or zero byte in it"),
     ],
 )
 def test_bad_manifests_are_named(tmp_path, text, match):
     with pytest.raises(InputError, match=match):
         datasets.read("manifest", trees.write(tmp_path / "m.csv", text))
+
+
+def test_splits_that_differ_in_case_alone_are_pointed_at(tmp_path):
+    path = trees.write(tmp_path / "m.csv", "path,label,split\na,happy,test\nb,sad, Test\nc,sad,validation\n")
+    dataset = datasets.read("manifest", path)
+    assert dataset.splits == ["test", "Test", "validation"]
+    assert dataset.notes == ("Test, test are read as different splits; give a split one name",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ("happy happy", "has one class only, happy; there is nothing to tell apart"),
+        ("happy Happy sad", "has the classes Happy, happy; give a class one name"),
+        ("happy glad sad", None),
+    ],
+)
+def test_what_cannot_be_scored_is_a_problem_of_the_check_too(tmp_path, labels, why):
+    rows = "".join(f"{at},{label}\n" for at, label in enumerate(labels.split()))
+    dataset = datasets.read("manifest", trees.write(tmp_path / "m.csv", f"path,label\n{rows}"))
+    assert dataset.unscorable == why
+    assert (f"m.csv {why}" in check(dataset).problems) is bool(why)
+    if why:
+        with pytest.raises(InputError, match=f"m.csv: {why}"):
+            make_task(dataset)
 
 
 def test_two_names_of_one_class_are_pointed_at(tmp_path):

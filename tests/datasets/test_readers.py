@@ -231,6 +231,21 @@ def test_bad_lines_are_named(tmp_path, line, match):
         datasets.read("dfew", tmp_path)
 
 
+@pytest.mark.parametrize(("usual", "odd"), [(range(1, 8), 0), (range(7), 7)])
+def test_the_row_that_counts_otherwise_than_most_is_named(tmp_path, usual, odd):
+    for fold in (1, 2):
+        rows = [f"/their/DFEW_Frame_Face/{index + 1:05d} 6 {index}" for index in usual] + ["/x/00009 6 1"]
+        rows += [f"/x/00010 6 {odd}"] * (fold == 1)
+        trees.write(tmp_path / f"DFEW_set_{fold}_test.txt", "\n".join([*rows, f"/x/00011 6 {7 - odd}"]))
+    with pytest.raises(InputError, match=f"DFEW_set_1_test.txt:9: class index {odd} does not fit"):
+        datasets.read("dfew", tmp_path)
+
+
+def test_a_layout_that_is_none_names_those_there_are(tmp_path):
+    with pytest.raises(ConfigError, match="--layout foo: is not one of official, emoclip, dferclip"):
+        datasets.read("dfew", tmp_path, layout="foo")
+
+
 @pytest.mark.parametrize("name", ["DFEW_set_1_test.txt", "MAFW_set_1_test.txt", "FERV39K_test.txt"])
 def test_empty_lists_are_said(tmp_path, name):
     trees.write(tmp_path / name, "\n\n")

@@ -3,6 +3,7 @@
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 from interviews import made_up
@@ -15,7 +16,7 @@ from emoclip.symptoms import head as heads
 from emoclip.symptoms import probe, regression
 from emoclip.symptoms import report as symptom_report
 from emoclip.symptoms import statistics as validation
-from emoclip.symptoms.manifest import Cohort, Interview, check_targets, read_manifest
+from emoclip.symptoms.manifest import Cohort, Interview, check_targets, parts_of, read_manifest
 from emoclip.symptoms.probe import Probe
 from emoclip.symptoms.scales import scales
 from emoclip.symptoms.study import ValidationConfig
@@ -434,6 +435,7 @@ def test_parts_of_a_session_are_one_interview(tmp_path):
             r"cohort\.csv:3: .*under two subjects, s1 and s2",
         ),
         ("path,subject,PANSS_N1\na.mp4,s1,3\nsame.mp4,s2,3\n", "same.mp4 is there under two subjects"),
+        ("path,subject,PANSS_N1\na.mp4,s1,3\na.mp4,s1,3\n", r"a.mp4 is there twice .*; it would count twice"),
         ("path,subject,session,PANSS_N1\na.mp4,s1,1,3\nb.mp4,s1,1,4\n", "but has other scores"),
     ],
 )
@@ -443,6 +445,32 @@ def test_broken_manifests_name_the_row(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as caught:
         read_manifest(path, ["PANSS_N1"], scales())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("targets", "group", "message"),
+    [(["age"], "subject", "--targets age"), (["s"], "s", "--targets s"), (["s"], "path", "--group path")],
+)
+def test_columns_that_make_the_manifest_are_no_scores_and_nobody(tmp_path, targets, group, message):
+    path = write_manifest(tmp_path, "path,subject,s,age\na.mp4,s1,3,4\n")
+    with pytest.raises(InputError, match=message):
+        read_manifest(path, targets, scales(), group=group)
+
+
+def test_pictures_that_lie_alone_beside_videos_are_no_interviews(tmp_path):
+    path = write_manifest(tmp_path, "path,subject,x\none,s1,4\ntwo,s2,5\n")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "talk.mp4").write_bytes(name.encode())
+        cv2.imwrite(str(tmp_path / name / "cover.png"), np.zeros((8, 8), np.uint8))
+    assert len(read_manifest(path, ["x"], scales()).interviews) == 2
+    assert parts_of([str(tmp_path / "one")]) == [str(tmp_path / "one" / "talk.mp4")]
+
+
+def test_a_loss_is_said_to_be_a_larger_error():
+    figures = {"value": -0.85, "ci95": [-1.5, -0.25]}
+    assert symptom_report._by(figures) == "larger by 0.85 (0.25 to 1.50)"
+    assert symptom_report._by({"value": 0.1, "ci95": [-0.2, 0.4]}) == "smaller by 0.10 (-0.20 to 0.40)"
 
 
 def test_a_scale_total_counts_every_subject_of_a_target(tiny):

@@ -1,10 +1,11 @@
+import cv2
 import numpy as np
 import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP, FaceConfig, InputError
 from emoclip.recording import Key, Recording, look
-from emoclip.symptoms import InterviewStore, read_interview
+from emoclip.symptoms import InterviewStore, frames_note, read_interview
 from emoclip.video import open_video
 
 
@@ -47,3 +48,23 @@ def test_an_interview_is_watched_once_and_again_where_what_was_kept_is_damaged(m
     kept.write_bytes(kept.read_bytes()[:100])
     assert np.array_equal(store.get(sources, told.append).clips, first.clips)
     assert told
+
+
+def test_pictures_in_a_folder_are_frames_however_unlike_at_the_rate_that_is_told(tmp_path):
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    folder, rng = tmp_path / "frames", np.random.default_rng(0)
+    folder.mkdir()
+    for at in range(20):
+        cv2.imwrite(str(folder / f"{at:02d}.png"), rng.integers(0, 256, (32, 32, 3), np.uint8))
+    full = FaceConfig(mode="full")
+    spans = {}
+    for fps in (1.0, 25.0):
+        store = InterviewStore(tmp_path / "kept", model, full, fps)
+        spans[fps] = store.get([str(folder)], lambda seconds: None)
+        assert set(spans[fps].parts) == {0}
+    assert (spans[1.0].duration_s, spans[25.0].duration_s) == (19.0, 0.76)
+    assert frames_note([str(folder)], 1.0) == [
+        f"{folder}: pictures in a folder are read as frames, 1 a second; --fps says otherwise"
+    ]
+    with pytest.raises(InputError, match=r"00.png: is one picture, no interview"):
+        read_interview(model, [str(folder / "00.png")], full)

@@ -1,6 +1,5 @@
 """`emoclip agree`: how well coders, or a coder and the machine, agree."""
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,6 +7,7 @@ import typer
 
 from emoclip.cli.console import fail, needs_stdout, print_table, say, stdout_console, warn
 from emoclip.files import check_folder
+from emoclip.tables import read_rows
 
 if TYPE_CHECKING:
     from emoclip.codings import Coding
@@ -147,14 +147,12 @@ def read_subjects(path: Path | None) -> dict[str, str]:
     """Read video -> subject from a CSV; a video by its folders and name, without its ending."""
     if path is None:
         return {}
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-        found = {
-            Path(row["video"]).with_suffix("").as_posix(): row["subject"] for row in rows if row["subject"]
-        }
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
-        fail(f"{path}: not a readable CSV with the columns video and subject")
+    rows = read_rows(path, ("video", "subject"), "it needs the columns video and subject")
+    found = {
+        Path(row["video"]).with_suffix("").as_posix(): row["subject"]
+        for _, row in rows
+        if row["video"] and row["subject"]
+    }
     if not found:
         fail(f"{path}: names no subject; fill in its columns video and subject")
     return found

@@ -87,7 +87,8 @@ def print_table(made: "Table") -> None:
         console.print(first)
         for column, cell in zip(made.columns[1:], rest, strict=True):
             if cell:
-                console.print(f"  {column.header}: {cell}" if column.header else f"  {cell}")
+                name = str(column.header).replace("\n", " ")
+                console.print(f"  {name}: {cell}" if name else f"  {cell}")
 
 
 def emit(text: str) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from emoclip.cli.console import print_table, say, table, warn
 from emoclip.cli.dataset import DatasetName, Root, Scoring, say_dataset, score_cells
-from emoclip.cli.options import RawCells, RunPrecision, Strict, spread
+from emoclip.cli.options import RawCells, RunPrecision, Strict, names_in, spread
 from emoclip.errors import counted
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def evaluate(
     from emoclip.evaluation import class_prompts, classify, scorecard
     from emoclip.files import atomic_folder, check_apart
 
+    names = names_in([model], "--model")
     if pictures:
         charts.check_installed()
     check_out(out, force)
@@ -57,7 +58,6 @@ def evaluate(
     task = given.task(data)
     wording = class_prompts(data, prompts)
     faces = given.face_config(data)
-    names = [part.strip() for part in model.split(",") if part.strip()]
     models = [
         EmoCLIP.load(name, threads=given.threads, provider=given.provider, precision=precision)
         for name in names

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from emoclip.cli.console import emit, fail, needs_stdout, print_table, progress_bars, say, table, warn
-from emoclip.cli.options import DETECTOR, Detector, Model, Threads
-from emoclip.files import check_apart, check_folder, json_text
+from emoclip.cli.options import DETECTOR, Detector, Model, PictureFps, Threads, names_in
+from emoclip.files import check_apart, check_folder, check_room, json_text
 
 if TYPE_CHECKING:
     from emoclip.model import Package
@@ -77,6 +77,7 @@ def fit(
         typer.Option("--cache", help="Folder for embeddings of the videos.", show_default="OUT.cache"),
     ] = None,
     faces: Faces = "largest",
+    fps: PictureFps = 25.0,
     detector: Detector = DETECTOR,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, training and resampling.")] = 0,
     force: Force = False,
@@ -88,24 +89,26 @@ def fit(
     """
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
-    from emoclip.symptoms import InterviewStore, ValidationConfig, check_installed, read_manifest
+    from emoclip.symptoms import InterviewStore, ValidationConfig, check_installed, frames_note, read_manifest
     from emoclip.symptoms import fit as symptoms
     from emoclip.symptoms import report as symptom_report
     from emoclip.symptoms import scales as clinical
 
+    names = names_in(targets, "--targets")
     check_folder(out, force=force)
-    check_apart(out, cache)
+    kept = cache or out.with_name(f"{out.name}.cache")
+    check_apart(out, kept)
+    check_room(kept)
     if 0 < (paper_permutations or 0) < 19:
         fail(f"--paper-permutations {paper_permutations}: must be 0, or at least 19 for a p of 0.05")
     settings = ValidationConfig(folds=_folds(folds), seed=seed)
     check_installed()
-    names = [name.strip() for given in targets for name in given.split(",") if name.strip()]
-    cohort = read_manifest(manifest, list(dict.fromkeys(names)), clinical.scales(scales), group=group)
+    cohort = read_manifest(manifest, names, clinical.scales(scales), group=group)
+    for line in frames_note([source for item in cohort.interviews for source in item.sources], fps):
+        warn(line)
     loaded = EmoCLIP.load(model, threads=threads)
     estimators = _estimators(estimator, loaded.package, seed, (permutations, paper_permutations), threads)
-    store = InterviewStore(
-        cache or out.with_name(f"{out.name}.cache"), loaded, FaceConfig(mode=faces, detector=detector)
-    )
+    store = InterviewStore(kept, loaded, FaceConfig(mode=faces, detector=detector), fps)
     with progress_bars() as bars:
         task = bars.add_task("watching", total=len(cohort.interviews))
 
@@ -142,6 +145,7 @@ def score(
     ] = None,
     clips: Annotated[int, typer.Option("--clips", min=0, help="Clips to list that moved a score most.")] = 3,
     faces: Faces = "largest",
+    fps: PictureFps = 25.0,
     detector: Detector = DETECTOR,
     force: Force = False,
     threads: Threads = None,
@@ -154,7 +158,7 @@ def score(
     from emoclip.engine import EmoCLIP
     from emoclip.errors import InputError
     from emoclip.files import check_writable, told, write_text
-    from emoclip.symptoms import NOTE, Head, read_interview
+    from emoclip.symptoms import NOTE, Head, frames_note, read_interview
 
     needs_stdout(json_file)
     to_stdout = str(json_file) == "-"
@@ -162,6 +166,8 @@ def score(
         check_writable(json_file, force=force, inputs=videos)
     model = EmoCLIP.load(package, threads=threads)
     head = Head(model)
+    for line in frames_note(videos, fps):
+        warn(line)
     config = FaceConfig(mode=faces, detector=detector)
     records: list[dict[str, Any]] = []
     if not to_stdout:
@@ -176,6 +182,7 @@ def score(
                     model,
                     [video],
                     config,
+                    fps=fps,
                     progress=lambda seconds, task=task, name=name: bars.update(  # type: ignore[misc]
                         task, description=f"{Path(name).name} {seconds:.0f} s"
                     ),

@@ -27,7 +27,8 @@ def train(
         typer.Argument(
             metavar="RECIPE",
             help="A shipped recipe: mafw-captions, mafw-classes, mafw-supervised, dfew-classes, dfew-supervised, "
-            "ferv39k-classes, ferv39k-supervised, own, finetune, loco, smoke; or the path of your own .toml.",
+            "ferv39k-classes, ferv39k-supervised, own, finetune, loco, smoke, smoke-loco; "
+            "or the path of your own .toml.",
             show_default=False,
         ),
     ],
@@ -69,6 +70,7 @@ def train(
     from emoclip.cli.importing import training_module
 
     chosen: Recipe = training_module("recipe").load_recipe(recipe, settings or [])
+    training_module("folder").check_folder(out, going_on=resume, force=force)
     with _reports() as report:
         if chosen.loco.texts:
             _leave_out(chosen, root, out, resume, force, report)

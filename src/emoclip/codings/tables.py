@@ -1,7 +1,5 @@
 """Tables of marks -> codings: plain CSV and TSV, BIDS events, BORIS's two exports, Datavyu's columns."""
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from emoclip.codings.coding import ANYONE, Coding, Mark, checked, seconds
 from emoclip.errors import InputError
 from emoclip.files import told_apart
+from emoclip.tables import check_columns, read_cells
 
 # Names people give to a column, the first that is there is taken.
 ONSET = ("onset", "onset_s", "start", "start_s", "start (s)", "begin", "from")
@@ -24,6 +23,7 @@ SUBJECT = ("subject", "participant", "participant_id")
 MODIFIERS = ("modifiers", "modifier #1")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
 Row = dict[str, str]
+Cells = tuple[int, list[str]]  # the line that a row begins at, and what is in it
 
 
 def read_table(path: Path, *, fps: float | None = None) -> list[Coding]:
@@ -31,55 +31,31 @@ def read_table(path: Path, *, fps: float | None = None) -> list[Coding]:
 
     Raises InputError naming file and line.
     """
-    rows = _cells(path)
-    for at, cells in enumerate(rows[:40]):  # BORIS puts what it knows of the observation before the table
-        names = [cell.strip().casefold() for cell in cells]
+    rows = read_cells(path)
+    # BORIS puts what it knows of the observation before the table.
+    for at, (_, cells) in enumerate(rows[:40]):
+        names = [cell.casefold() for cell in cells]
         known = set(names)
         if "behavior" in known and ("time" in known or "start (s)" in known):
-            return _boris(path, names, rows[at + 1 :], at + 2)
+            before = {cells[0].casefold(): cells[1] for _, cells in rows[:at] if len(cells) > 1}
+            return _boris(path, names, before, rows[at + 1 :])
         if known & set(ONSET) and known & set(OFFSET + DURATION):
-            return _plain(path, names, rows[at + 1 :], at + 2, fps)
+            check_columns(path, names)
+            return _plain(path, names, rows[at + 1 :], fps)
         if any(name.endswith(".onset") for name in names):
-            return _datavyu(path, names, rows[at + 1 :], at + 2)
+            return _datavyu(path, names, rows[at + 1 :])
     raise InputError(
         f"{path}: not a coding that can be read; a table needs the columns onset, offset and label (coder and track "
         "if you like), or be an export of BORIS or BIDS events"
     )
 
 
-def _cells(path: Path) -> list[list[str]]:
-    try:
-        data = path.read_bytes()
-        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        text = data.decode(encoding)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not text in UTF-8; save it as CSV in UTF-8") from None
-    if "\x00" in text:
-        raise InputError(f"{path}: is not a text file; name a table of marks")
-    head = text[:4000]
-    delimiter = max("\t;,", key=head.count)  # what separates is in every line, what is in a cell is not
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    except csv.Error as error:
-        raise InputError(f"{path}: is not a table ({error}); save it as CSV again") from None
-    return [row if delimiter == "," else [_point(cell) for cell in row] for row in rows]
-
-
-def _point(cell: str) -> str:
-    # A decimal comma, as spreadsheets in many languages write it.
-    return cell.replace(",", ".") if re.fullmatch(r"\s*[-+]?[\d:]*\d,\d+\s*", cell) else cell
-
-
-def _plain(
-    path: Path, names: list[str], rows: list[list[str]], first: int, fps: float | None
-) -> list[Coding]:
+def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -> list[Coding]:
     if not set(names) & set(LABEL):
         raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
     sheets: dict[tuple[tuple[str, ...], str], Sheet] = {}
     stem, subject = re.sub(r"_events$", "", path.stem), bids_subject(path)
-    for line, row in _lines(names, rows, first):
+    for line, row in _lines(names, rows):
         onset = time_s(_get(row, ONSET), fps, path, line)
         end, lasts = _get(row, OFFSET), _get(row, DURATION)
         if _is_time(end):
@@ -101,13 +77,12 @@ def _plain(
     ]
 
 
-def _boris(path: Path, names: list[str], rows: list[list[str]], first: int) -> list[Coding]:
+def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cells]) -> list[Coding]:
     """Read BORIS's aggregated events (a line per state) or its tabular ones (a line per start and stop)."""
-    header = {cells[0].strip().casefold(): cells[1] for cells in _cells(path)[: first - 2] if len(cells) > 1}
     stem = re.sub(r"\.boris$", "", path.stem)
     sheets: dict[tuple[str, str], Sheet] = {}
     begun: dict[tuple[str, ...], tuple[float, int]] = {}
-    for line, row in _lines(names, rows, first):
+    for line, row in _lines(names, rows):
         observation = row.get("observation id") or header.get("observation id", "")
         media = _get(row, VIDEO)
         video = media_stem(media) if _known(media) else observation or stem
@@ -138,7 +113,7 @@ def _boris(path: Path, names: list[str], rows: list[list[str]], first: int) -> l
     return observations(path, sheets or {(stem, stem): Sheet()})
 
 
-def _datavyu(path: Path, names: list[str], rows: list[list[str]], first: int) -> list[Coding]:
+def _datavyu(path: Path, names: list[str], rows: list[Cells]) -> list[Coding]:
     """Read Datavyu's export: columns NAME.onset, NAME.offset in milliseconds and NAME.code01, beside each other."""
     marks = []
     for name in [name.removesuffix(".onset") for name in names if name.endswith(".onset")]:
@@ -147,14 +122,14 @@ def _datavyu(path: Path, names: list[str], rows: list[list[str]], first: int) ->
             for column in names
             if column.startswith(f"{name}.") and column.split(".")[-1] not in ("ordinal", "onset", "offset")
         ]
-        for line, cells in enumerate(rows, first):
+        for line, cells in rows:
             row = dict(zip(names, cells, strict=False))
             if not _known(row.get(f"{name}.onset", "")):
                 continue
             onset = time_s(row[f"{name}.onset"], None, path, line)
             end = row.get(f"{name}.offset", "")
             offset = time_s(end, None, path, line) if _is_time(end) else onset
-            label = next((row[code].strip() for code in codes if _known(row.get(code, ""))), name)
+            label = next((row[code] for code in codes if _known(row.get(code, ""))), name)
             marks.append(Mark(onset / 1000, offset / 1000, label))
     return [checked(Coding(path, path.stem, "", tuple(marks)))]
 
@@ -194,12 +169,10 @@ def observations(path: Path, sheets: dict[tuple[str, str], Sheet]) -> list[Codin
     return codings
 
 
-def _lines(names: list[str], rows: list[list[str]], first: int) -> Iterator[tuple[int, Row]]:
-    """Yield line number and cells by column of each row that is not empty."""
-    for line, cells in enumerate(rows, first):
-        if any(cell.strip() for cell in cells):
-            padded = [cell.strip() for cell in cells] + [""] * (len(names) - len(cells))
-            yield line, dict(zip(names, padded, strict=False))
+def _lines(names: list[str], rows: list[Cells]) -> Iterator[tuple[int, Row]]:
+    """Yield line number and cells by column of each row."""
+    for line, cells in rows:
+        yield line, dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False))
 
 
 def time_s(text: str, fps: float | None, path: Path, line: int) -> float:

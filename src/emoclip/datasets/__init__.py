@@ -10,6 +10,7 @@ from emoclip.errors import ConfigError, InputError
 
 __all__ = ["NAMES", "Clip", "Dataset", "read"]
 
+LAYOUTS = ("official", "emoclip", "dferclip")
 NAMES = ("mafw", "dfew", "ferv39k", "afew", "manifest")
 
 
@@ -31,6 +32,8 @@ def read(
     """
     if name not in NAMES:
         raise ConfigError(f"data set {name!r} is not one of {', '.join(NAMES)}")
+    if layout not in (None, *LAYOUTS):
+        raise ConfigError(f"--layout {layout}: is not one of {', '.join(LAYOUTS)}")
     root = Path(root).expanduser()
     options: dict[str, Any] = {
         "compound": compound,

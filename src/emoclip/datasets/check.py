@@ -84,6 +84,8 @@ def _check_counts(dataset: Dataset, report: Report) -> None:
             where = " ".join(filter(None, [f"fold {fold}" if fold else "", named or ""])) or "the manifest"
             line = f"no clip of {', '.join(lacking)} in {where}: UAR would be a mean over the other classes"
             (report.remarks if dataset.name == "manifest" else report.problems).append(line)
+    if dataset.unscorable:
+        report.problems.append(f"{dataset.root.name} {dataset.unscorable}")
     if unlabelled := [clip.id for clip in dataset.clips if clip.label is None]:
         report.problems.append(f"{_some(unlabelled)} without a label")
 
@@ -201,6 +203,8 @@ def _check_files(dataset: Dataset, clips: Sequence[Clip], seen: Sequence[_Seen],
     lengths = [found.frames for found in seen if found.frames is not None]
     if lengths:
         report.frames = (min(lengths), median(lengths), max(lengths))
+    if uncounted := sum(bool(found.size) and found.frames is None for found in seen):
+        report.remarks.append(f"frames of {uncounted} videos are not counted; --thorough counts them")
 
 
 def _some(names: Sequence[str]) -> str:

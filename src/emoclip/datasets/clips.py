@@ -1,6 +1,7 @@
 """What every reader returns: the clips of a data set, and what was understood of its folder."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +66,14 @@ class Dataset:
         filled = {clip.fold for clip in self.clips if clip.split == split}
         return [fold for fold in self.published_folds or self.folds if fold not in filled]
 
+    @property
+    def unscorable(self) -> str | None:
+        """Why no model can be scored on its classes, or None."""
+        if len(self.classes) == 1:
+            return f"has one class only, {self.classes[0]}; there is nothing to tell apart"
+        same = differing_in_case(self.classes)
+        return f"has the classes {', '.join(same)}; give a class one name" if same else None
+
     def select(self, split: str | None = None, fold: int | None = None) -> list[Clip]:
         """Return the clips of one split and fold; None means all.  Raises InputError if there are none."""
         if split is not None and split not in self.splits:
@@ -77,3 +86,9 @@ class Dataset:
         if not chosen:
             raise InputError(f"{self.root}: no clip in split {split!r} of fold {fold}; check the lists")
         return chosen
+
+
+def differing_in_case(names: Sequence[str]) -> list[str]:
+    """Return the names that are another but for capitals."""
+    counts = Counter(name.casefold() for name in names)
+    return [name for name in names if counts[name.casefold()] > 1]

@@ -6,33 +6,34 @@ in a column `image` (bytes, or the {bytes, path} of Hugging Face data sets).
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from emoclip.datasets import rows
-from emoclip.datasets.clips import Clip, Dataset
+from emoclip.datasets.clips import Clip, Dataset, differing_in_case
 from emoclip.errors import ConfigError, InputError, reason
 from emoclip.files import atomic_path
 from emoclip.prompts import canonical
+from emoclip.tables import check_columns, read_rows
 
 _ODD = re.compile(r"(^|/)\.(/|$)|//|/$")  # parts that say nothing: ./a, a//b, a/
 
 COLUMNS = ("path", "label", "caption", "fold", "split", "subject")
+USUAL = "a manifest's first line is path,label[,caption][,fold][,split][,subject]"
 
 
 def read(path: Path) -> Dataset:
     """Read a manifest.  Its classes are the labels that occur in the whole file, sorted, under their own names.
 
     Raises InputError that names the line: for a duplicate within one split, a path that is absolute or leaves the
-    manifest's folder, a missing column or a fold that is no number.
+    manifest's folder, a missing column or one that is there twice, or a fold that is no number.
     """
     if not path.is_file():
         raise InputError(
             f"{path}: no such manifest; --root names a .csv or .parquet file with columns path,label"
         )
     parquet = path.suffix.lower() == ".parquet"
-    found = _parquet_rows(path) if parquet else _csv_rows(path)
+    found = _parquet_rows(path) if parquet else read_rows(path, COLUMNS[:2], USUAL)
     clips: list[Clip] = []
     folder = str(path.parent)
     seen: dict[tuple[str, str | None, int | None], str] = {}
@@ -48,12 +49,14 @@ def read(path: Path) -> Dataset:
         clips.append(clip)
     if not clips:
         raise InputError(f"{path}: the manifest has no rows; list at least one clip")
-    classes = sorted({clip.label for clip in clips if clip.label}, key=str.casefold)
-    splits = {clip.split for clip in clips}
+    classes = sorted({clip.label for clip in clips if clip.label}, key=lambda name: (name.casefold(), name))
+    splits = {clip.split for clip in clips if clip.split}
     notes = ["pictures are read from the manifest's image column"] if clips[0].image is not None else []
     alike = [name for name in classes if [canonical(other) for other in classes].count(canonical(name)) > 1]
     if alike:
         notes.append(f"{', '.join(alike)} are read as different classes; give a class one name")
+    if same := differing_in_case(sorted(splits)):
+        notes.append(f"{', '.join(same)} are read as different splits; give a split one name")
     return Dataset(
         name="manifest",
         root=path,
@@ -94,26 +97,13 @@ def write(clips: Iterable[Clip], target: Path, *, force: bool = False) -> None:
             writer.writerows(records)
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    # Rejoined lines: a caption in quotes may hold a line break.
-    listed = list(rows.lines(path))
-    reader = csv.DictReader([line + "\n" for _, line in listed], skipinitialspace=True)
-    _check_columns(path, [name.strip() for name in reader.fieldnames or []])
-    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-    for row in reader:
-        place = listed[min(reader.line_num, len(listed)) - 1][0]
-        if None in row:
-            raise InputError(f"{place}: has more fields than the header; quote a caption that holds a comma")
-        yield place, row
-
-
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     pyarrow = _pyarrow(path)
     try:
         # Not read_table(), which imports pandas where it is installed.
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            _check_columns(path, names)
+            check_columns(path, names, COLUMNS[:2], USUAL)
             table = file.read(columns=[name for name in (*COLUMNS, "image") if name in names])
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: is no readable Parquet file ({reason(error)})") from None
@@ -121,17 +111,13 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{path}, row {number}", row
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    missing = [name for name in ("path", "label") if name not in columns]
-    if missing:
-        raise InputError(
-            f"{path}: has no column {' and '.join(missing)}, only {', '.join(columns) or 'an empty line'}; "
-            f"a manifest's first line is path,label[,caption][,fold][,split][,subject]"
-        )
-
-
-def _clip(folder: str, place: str, row: dict[str, Any]) -> Clip:
+def _clip(folder: str, place: str, row: Mapping[str, Any]) -> Clip:
     values = {name: _text(row.get(name)) for name in COLUMNS}
+    for name, value in values.items():
+        if name != "caption" and re.search(r"[\x00\r\n]", value or ""):
+            raise InputError(
+                f"{place}: its {name} has a line break or zero byte in it; is a quote not closed?"
+            )
     written = (values["path"] or "").replace("\\", "/")
     if not written:
         raise InputError(f"{place}: has no path; name a video, a folder of frames or a picture")

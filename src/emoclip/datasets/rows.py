@@ -1,6 +1,7 @@
 """What the list files of all data sets have in common: lines, classes, and where the clips lie."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -107,12 +108,17 @@ def index_base(rows: Iterable[tuple[str, int]], classes: Sequence[str], usual: i
 
     usual: the base of this layout, taken where the indices do not tell.  Raises InputError for an index outside both.
     """
-    places = {index: place for place, index in rows}
+    counts: Counter[int] = Counter()
+    places: dict[int, str] = {}
+    for place, index in rows:
+        counts[index] += 1
+        places.setdefault(index, place)
     if not places:
         return usual, "the lists are empty"
     low, high, last = min(places), max(places), len(classes)
     if low < 0 or high > last or (low == 0 and high == last):
-        outside = high if high >= last else low
+        # Of a 0 and a number too high, what most rows do not say is what is wrong.
+        outside = high if high > last else low if high < last else min(high, low, key=counts.__getitem__)
         raise InputError(
             f"{places[outside]}: class index {outside} does not fit {last} classes "
             f"(the list has {low} to {high}); this is a list of another set, or its labels were changed"

@@ -130,10 +130,8 @@ def make_task(dataset: Dataset, split: str | None = None, fold: int | None = Non
                 f"{dataset.root}: {clip.id} is {first.label} in fold {first.fold} ({first.split}) and "
                 f"{clip.label} in fold {clip.fold} ({clip.split}); run `emoclip data check`"
             )
-    if len(dataset.classes) < 2:
-        raise InputError(
-            f"{dataset.root}: has one class only, {dataset.classes[0]}; there is nothing to tell apart"
-        )
+    if dataset.unscorable:
+        raise InputError(f"{dataset.root}: {dataset.unscorable}")
     return Task(
         dataset=dataset,
         split=chosen,

@@ -184,14 +184,15 @@ def score(
     source: str,
     faces: FaceConfig,
     *,
+    fps: float = 25.0,
     progress: Callable[[float], None] = lambda seconds: None,
 ) -> heads.Estimate:
     """Estimate the ratings of one interview with a package that has a severity head.
 
-    source: a video, a folder of frames or of videos.  Raises PackageError, InputError.
+    source: a video, a folder of frames (`fps` per second) or of videos.  Raises PackageError, InputError.
     """
     loaded = heads.Head(model)
-    return loaded.score(source, read_interview(model, [source], faces, progress=progress))
+    return loaded.score(source, read_interview(model, [source], faces, fps=fps, progress=progress))
 
 
 def _folds(cohort: Cohort, settings: ValidationConfig) -> Ints:

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.engine import EmoCLIP
-from emoclip.errors import InputError
+from emoclip.errors import InputError, few
 from emoclip.files import atomic_path
 from emoclip.model import covering_windows
 from emoclip.prompts import resolve
 from emoclip.recording import Key, Looks, Recording, following, is_recording
+from emoclip.symptoms.manifest import parts_of
 from emoclip.timeline import cut, looks
-from emoclip.video import expand_inputs, open_video
+from emoclip.video import is_picture, open_video
 
 FORMAT = 1
 LABELS = "seven"  # what the expression summary is made of
@@ -75,31 +76,44 @@ class SeenInterview:
         return np.array([smiling, intensity, self.probs.std(axis=0).mean()])
 
 
+def frames_note(sources: Sequence[str], fps: float) -> list[str]:
+    """Say which of the sources are read as frames of a clip, as nobody can see that from their names."""
+    folders = [part for part in parts_of(sources) if Path(part).is_dir()]
+    if not folders:
+        return []
+    return [
+        f"{few(folders)}: pictures in a folder are read as frames, {fps:g} a second; --fps says otherwise"
+    ]
+
+
 def read_interview(
     model: EmoCLIP,
     sources: Sequence[str],
     faces: FaceConfig,
     *,
+    fps: float = 25.0,
     progress: Callable[[float], None] = lambda seconds: None,
 ) -> SeenInterview:
     """Watch an interview and embed its clips, each `frames_per_clip` frames long, one after the other.
 
     sources: its parts in order: videos or recordings of them, folders of frames, or folders of videos.
-    progress: gets the seconds done.
-    Raises InputError if a part cannot be read, or no clip shows a readable face.
+    fps: frames per second of folders.  progress: gets the seconds done.
+    Raises InputError if a part cannot be read or is a lone picture, or no clip shows a readable face.
     """
     length_s = model.package.frames_per_clip / model.package.sample_fps
     windows = WindowConfig(length_s=length_s, step_s=length_s)
     drafts, parts = [], []
     seconds, cut_out = 0.0, 0
-    for number, source in enumerate(expand_inputs(sources)):
+    for number, source in enumerate(parts_of(sources)):
         end_s = 0.0
-        for draft in cut(_looks(model, source, faces, seconds, progress), faces, windows):
+        for draft in cut(_looks(model, source, faces, fps, seconds, progress), faces, windows):
             cut_out += 1
             end_s = draft.end_s
             if draft.status == "ok":
                 drafts.append(draft)
                 parts.append(number)
+        if end_s == 0:
+            raise InputError(f"{source}: is one picture, no interview; name a video or a folder of frames")
         seconds += end_s
     if not drafts:
         raise InputError(f"{sources[0]}: no clip in it shows a readable face")
@@ -125,8 +139,8 @@ def recording(model: EmoCLIP, clips: Sequence[NDArray[np.float32]], **rest: NDAr
 class InterviewStore:
     """Interviews on disk, so that a study's videos are watched once per model and settings."""
 
-    def __init__(self, folder: Path, model: EmoCLIP, faces: FaceConfig) -> None:
-        self.folder, self.model, self.faces = folder, model, faces
+    def __init__(self, folder: Path, model: EmoCLIP, faces: FaceConfig, fps: float = 25.0) -> None:
+        self.folder, self.model, self.faces, self.fps = folder, model, faces, fps
         self._key = Key(
             model.package.digest,
             form=model.runtime.form,
@@ -137,14 +151,18 @@ class InterviewStore:
 
     def get(self, sources: Sequence[str], progress: Callable[[float], None]) -> SeenInterview:
         """Return an interview, watching it if need be.  Raises InputError, OutputError."""
-        stamps = [(str(path), state.st_size, state.st_mtime_ns) for path, state in _states(sources)]
+        stamps: list[Any] = [
+            (str(path), state.st_size, state.st_mtime_ns) for path, state in _states(sources)
+        ]
+        if any(Path(part).is_dir() or is_picture(Path(part)) for part in parts_of(sources)):
+            stamps.append(self.fps)
         # Hours of video are told apart by what they look like from outside, not by their bytes.
         key = replace(self._key, input=hashlib.sha256(json.dumps(stamps).encode()).hexdigest()).digest[:32]
         small, large = self.folder / f"{key}.npz", self.folder / f"{key}.frames.npy"
         # What is damaged is made again.
         with suppress(*DAMAGE), np.load(small, allow_pickle=False) as kept:
             return SeenInterview(np.load(large, mmap_mode="r", allow_pickle=False), **kept)
-        made = read_interview(self.model, sources, self.faces, progress=progress)
+        made = read_interview(self.model, sources, self.faces, fps=self.fps, progress=progress)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(large, force=True) as temporary:
             np.save(temporary, made.frames)
@@ -155,7 +173,12 @@ class InterviewStore:
 
 
 def _looks(
-    model: EmoCLIP, source: str, faces: FaceConfig, before_s: float, progress: Callable[[float], None]
+    model: EmoCLIP,
+    source: str,
+    faces: FaceConfig,
+    fps: float,
+    before_s: float,
+    progress: Callable[[float], None],
 ) -> Iterator[Looks]:
     if is_recording(source):
         kept = Recording.read(Path(source), model=model.package.seen_by)
@@ -163,7 +186,7 @@ def _looks(
             progress(before_s + frame[0])
             yield frame
         return
-    with open_video(source) as video:
+    with open_video(source, fps=fps) as video:
         yield from looks(
             model,
             video,

@@ -1,21 +1,22 @@
 """The manifest of a cohort: who was interviewed, in which videos, with which scores; and the checks it must pass."""
 
-import csv
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.datasets.rows import lines
 from emoclip.errors import InputError
 from emoclip.files import sha256
 from emoclip.symptoms.scales import Scale, Target, target
-from emoclip.video import expand_inputs
+from emoclip.tables import read_rows
+from emoclip.video import expand_inputs, is_picture
 
+USUAL = "a cohort's first line is path,subject[,session][,age] and the scores"
+OWN = ("path", "session", "age", "fold")
 LARGEST_COMPARED = 64 << 20  # bytes at either end of a long video that tell it from others of the same size
 
 
@@ -89,14 +90,20 @@ def read_manifest(
     A path names a video, a folder of frames or a folder of videos.  Rows of the same subject and session are parts of
     one interview; without a session column every row is an interview.  group: the column that says who it is.
     A score may be empty.  Videos that are not there are left out and listed.
-    Raises InputError naming the line: a missing column, a score out of its scale's range or no number, the same video
-    twice, parts of one interview that disagree.
+    Raises InputError naming the line: a missing column, a target or group that is another of these columns, a score out
+    of its scale's range or no number, the same video twice, parts of one interview that disagree.
     """
     if not path.is_file():
         raise InputError(
             f"{path}: no such manifest; name a .csv file with columns path,{group} and the scores"
         )
-    rows = list(_rows(path, [*dict.fromkeys(("path", group, *targets))]))
+    if group in OWN:
+        raise InputError(f"--group {group}: is no name of a person; name the column that says who it is")
+    if own := [name for name in targets if name in (*OWN, "subject", group)]:
+        raise InputError(f"--targets {own[0]}: is a column of the manifest itself; name columns of scores")
+    rows = read_rows(path, dict.fromkeys(("path", group, *targets)), USUAL)
+    if not rows:
+        raise InputError(f"{path}: the manifest has no rows; list at least one interview")
     wanted = tuple(target(name, known) for name in targets)
     cohort = Cohort(wanted, [])
     for item in wanted:
@@ -124,6 +131,15 @@ def read_manifest(
     return cohort
 
 
+def parts_of(sources: Sequence[str]) -> list[str]:
+    """The videos and folders of frames that sources stand for.
+
+    A folder's pictures are its frames, however unlike; one that lies alone beside videos is no part.
+    """
+    found = expand_inputs(sources, each=False)
+    return [part for part in found if part in sources or not is_picture(Path(part))]
+
+
 def check_targets(cohort: Cohort) -> None:
     """Raise InputError for a target that nobody has a score of, or that is the same for everybody."""
     for item, scores in zip(cohort.targets, cohort.scores.T, strict=True):
@@ -137,26 +153,6 @@ def check_targets(cohort: Cohort) -> None:
                 f"{item.name}: is {known[0]:g} in all {len(known)} interviews, so there is nothing to learn; "
                 "leave this target out of --targets"
             )
-
-
-def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    listed = list(lines(path))
-    reader = csv.DictReader([line + "\n" for _, line in listed], skipinitialspace=True)
-    columns = [name.strip() for name in reader.fieldnames or []]
-    if missing := [name for name in needed if name not in columns]:
-        raise InputError(
-            f"{path}: has no column {' and '.join(missing)}, only {', '.join(columns) or 'an empty line'}; "
-            "a cohort's first line is path,subject[,session][,age] and the scores"
-        )
-    reader.fieldnames = columns
-    count = 0
-    for count, row in enumerate(reader, start=1):  # noqa: B007 (asked for after the loop)
-        place = listed[min(reader.line_num, len(listed)) - 1][0]
-        if None in row:
-            raise InputError(f"{place}: has more fields than the header; quote a field that holds a comma")
-        yield place, {name: (value or "").strip() for name, value in row.items()}
-    if not count:
-        raise InputError(f"{path}: the manifest has no rows; list at least one interview")
 
 
 def _interview(
@@ -214,7 +210,7 @@ def _check_videos(parts: Sequence[Interview]) -> None:
     by_size: dict[int, list[tuple[Path, Interview]]] = {}
     seen: dict[Path, Interview] = {}
     for part in parts:
-        for name in expand_inputs(part.sources):
+        for name in parts_of(part.sources):
             video = Path(name).resolve()
             if video in seen:
                 raise _twice(part, seen[video], name)
@@ -243,12 +239,10 @@ def _content(video: Path) -> str:
 
 
 def _twice(part: Interview, other: Interview, video: str) -> InputError:
-    who = (
-        "twice"
-        if part.subject == other.subject
-        else f"under two subjects, {other.subject} and {part.subject}"
-    )
+    who, harm = "twice", "it would count twice"
+    if part.subject != other.subject:
+        who = f"under two subjects, {other.subject} and {part.subject}"
+        harm = "one interview would be in training and in test"
     return InputError(
-        f"{part.place}: the video {Path(video).name} is there {who} (first in {other.place}); "
-        "one interview would be in training and in test, so remove one of the rows"
+        f"{part.place}: the video {video} is there {who} (first in {other.place}); {harm}, so remove one of the rows"
     )

@@ -69,7 +69,7 @@ def warnings(study: Study) -> list[str]:
                 if gain["ci95"][0] is None or gain["ci95"][0] <= 0:
                     found.append(
                         f"{name}, {target}: not shown to be better than {baseline.replace('_', ' ')} (its mean error "
-                        f"is smaller by {_with_interval(gain)})"
+                        f"is {_by(gain)})"
                     )
     if study.cohort.excluded:
         found.append(f"left out: {counted(len(study.cohort.excluded), 'row')} of the manifest, see the list")
@@ -162,6 +162,13 @@ def _with_interval(figure: dict[str, Any]) -> str:
     if figure["value"] is None or None in figure["ci95"]:
         return "–"
     return "{:.2f} ({:.2f} to {:.2f})".format(figure["value"], *figure["ci95"])
+
+
+def _by(gain: dict[str, Any]) -> str:
+    if gain["value"] is None or None in gain["ci95"] or gain["value"] >= 0:
+        return f"smaller by {_with_interval(gain)}"
+    low, high = gain["ci95"]
+    return f"larger by {_with_interval({'value': -gain['value'], 'ci95': [-high, -low]})}"
 
 
 def _strongest(study: Study) -> list[list[str]]:

@@ -50,7 +50,7 @@ def named_folds(subjects: Sequence[str], names: Sequence[str]) -> Ints:
     kinds, folds = np.unique(np.asarray(names), return_inverse=True)
     if len(kinds) < 2:
         raise InputError(
-            f"the manifest's fold column holds only {kinds[0]!r}; give at least 2 folds, or no column"
+            f"the manifest's fold column holds only {kinds[0]}; give at least 2 folds, or no column"
         )
     return folds.astype(np.int64)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.errors import InputError, reason
+from emoclip.tables import read_rows
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import MEASURES
 
@@ -141,10 +142,7 @@ def _read_columns(path: Path) -> dict[str, list[Any]]:
 
             columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
         else:
-            import csv
-
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.DictReader(file))
+            rows = [row for _, row in read_rows(path)]
             columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
         return {
             name: values if name == "path" else [float("nan" if v in (None, "") else v) for v in values]

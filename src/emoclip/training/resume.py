@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from emoclip.errors import InputError, OutputError
+from emoclip.training.folder import BEST as BEST
+from emoclip.training.folder import LAST as LAST
 from emoclip.training.nets.state import load_weights, load_with_metadata, save_weights, under
 
 FORMAT = 2
-LAST, BEST = "last.safetensors", "best.safetensors"
 # What may change between a run and its continuation: nothing that changes a weight.
 _MAY_CHANGE = ("loop.workers", "loop.checkpoint_steps")
 

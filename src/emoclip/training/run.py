@@ -13,12 +13,13 @@ from typing import Any
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
-from emoclip.errors import ConfigError, OutputError
+from emoclip.errors import ConfigError
 from emoclip.files import make_folder
 from emoclip.training import resume
 from emoclip.training.assembly import Assembly, assemble
 from emoclip.training.data import TrainingClips, said
 from emoclip.training.embedding import Progress, cache_frames, cache_sentences
+from emoclip.training.folder import check_folder
 from emoclip.training.loop import Run, fit
 from emoclip.training.recipe import Recipe
 from emoclip.training.samples import Samples, choose_samples, with_faces
@@ -57,10 +58,10 @@ def train(
     Under `torchrun` every process calls this.  Raises InputError, ConfigError, PackageError, OutputError.
     """
     out = Path(out)
+    check_folder(out, going_on=going_on, force=force)
     fabric = make_fabric(recipe, out)
     if not fabric.is_global_zero:
         report, note = (lambda what, done, total: None), (lambda line: None)
-    _check_folder(out, going_on=going_on, force=force)
     if going_on and not (out / resume.LAST).is_file():  # killed before its first checkpoint
         note(f"{out}: no checkpoint yet, so the run begins at the beginning")
     samples = choose_samples(recipe, root)
@@ -80,7 +81,7 @@ def train(
     words = said((*samples.train, *samples.held), samples.sentences, recipe)
     assembly = assemble(recipe.model, words, recipe.loop.seed)
     fabric.to_device(assembly.model)
-    _begin_folder(out, going_on=going_on, force=force)
+    _begin_folder(out, force=force)
     frames = texts = None
     for rank_first in (True, False):  # one process fills the caches, then the others read them
         if fabric.is_global_zero is rank_first and use_cache:
@@ -132,18 +133,8 @@ def _loggers(recipe: Recipe, out: Path) -> list[Any]:
     return loggers
 
 
-def _check_folder(out: Path, *, going_on: bool, force: bool) -> None:
-    """Refuse what cannot be, before there is work and before anything is made."""
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: is a file; name a folder")
-    if (out / resume.LAST).is_file() and not going_on and not force:
-        raise OutputError(
-            f"{out}: holds a run already; pass --resume to go on with it, or --force to start again"
-        )
-
-
-def _begin_folder(out: Path, *, going_on: bool, force: bool) -> None:
+def _begin_folder(out: Path, *, force: bool) -> None:
     make_folder(out)
-    if force and not going_on:
+    if force:
         for name in (resume.LAST, resume.BEST):
             (out / name).unlink(missing_ok=True)

@@ -303,7 +303,8 @@ def test_truncated_safetensors_says_so(plain_clip, tmp_path):
         (b"\n  <html>quota exceeded</html>", "web page"),
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
-        (b"just some words that are no weights", "no PyTorch checkpoint|damaged"),
+        (b"just some words that are no weights", "no PyTorch checkpoint; name a .pth|damaged"),
+        (b"path,label\nc/00001,happy\n", "no PyTorch checkpoint; name a .pth"),
     ],
 )
 def test_what_is_no_checkpoint_says_what_it_is(tmp_path, content, message):

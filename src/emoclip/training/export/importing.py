@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emoclip.errors import ConfigError, PackageError
-from emoclip.model import Description
+from emoclip.model import Description, check_target
 from emoclip.model import hub as catalogue
 from emoclip.model import package as packages
 from emoclip.training.export.calibration import Calibration, read_calibration
@@ -48,6 +48,7 @@ def import_package(
     Raises PackageError, ConfigError, OutputError; nothing is left behind then.
     """
     folder = Path(folder)
+    check_target(folder, force=force)
     crops = _calibration(precision, calibration)
     if clip == "openai":
         clip = catalogue.fetch_weights(openai_name(checkpoint))

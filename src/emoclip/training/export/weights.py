@@ -110,7 +110,7 @@ def _read_pytorch(path: Path) -> Mapping[str, Any]:
                 "ask its author for the state_dict alone, best as .safetensors"
             ) from None
         raise PackageError(
-            f"{path}: is no PyTorch checkpoint ({reason(error)}); name a .pth, .pt or .safetensors file"
+            f"{path}: is no PyTorch checkpoint; name a .pth, .pt or .safetensors file"
         ) from None
     except Exception as error:  # a damaged file fails in many ways
         raise PackageError(f"{path}: is damaged or cut short ({reason(error)}); download it again") from None

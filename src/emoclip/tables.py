@@ -1,0 +1,90 @@
+"""Tables that people wrote: text of commas, semicolons or tabs, with names in the first line."""
+
+import csv
+import io
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from emoclip.errors import InputError
+
+
+def read_rows(path: Path, needed: Collection[str] = (), usual: str = "") -> list[tuple[str, dict[str, str]]]:
+    """Return (`file:line`, column -> cell) of each row that is not empty; what a row lacks is "".
+
+    needed: columns that must be there.  usual: what the first line should be, for the message.
+    Raises InputError naming file and line.
+    """
+    found = read_cells(path)
+    names = found[0][1] if found else []
+    check_columns(path, names, needed, usual)
+    rows = []
+    for line, cells in found[1:]:
+        if any(cells[len(names) :]):
+            raise InputError(
+                f"{path}:{line}: has more fields than the header; put in quotes what holds what separates"
+            )
+        padded = cells + [""] * (len(names) - len(cells))
+        rows.append((f"{path}:{line}", dict(zip(names, padded, strict=False))))
+    return rows
+
+
+def check_columns(path: Path, names: Sequence[str], needed: Collection[str] = (), usual: str = "") -> None:
+    """Raise InputError for a column that is missing, or there twice."""
+    if missing := [name for name in needed if name not in names]:
+        raise InputError(
+            f"{path}: has no column {' and '.join(missing)}, only {', '.join(names) or 'an empty line'}; {usual}"
+        )
+    for at, name in enumerate(names):
+        if name and name in names[:at]:
+            raise InputError(f"{path}: the column {name} is there twice; rename or remove one of them")
+
+
+def read_cells(path: Path) -> list[tuple[int, list[str]]]:
+    """Return each row that is not empty: the line it begins at, and its cells without spaces around them.
+
+    UTF-8, or UTF-16 as spreadsheets save it.  Decimal commas become points where commas do not separate.
+    Raises InputError naming file and line.
+    """
+    text = _text(path)
+    lines = list(io.StringIO(text, newline=""))
+    # What separates is in every line, what is in a cell is not.
+    delimiter = max("\t;,", key=lambda mark: sum(mark in line for line in lines[:100]))
+    end = "\x00"  # a row of its own, unless a quote is still open
+    reader = csv.reader([*lines, end], delimiter=delimiter, skipinitialspace=True)
+    rows: list[tuple[int, list[str]]] = []
+    begun = 1
+    try:
+        for cells in reader:
+            rows.append((begun, [cell.strip() for cell in cells]))
+            begun = reader.line_num + 1
+    except csv.Error:
+        most = csv.field_size_limit()
+        raise InputError(
+            f"{path}:{begun}: a field has more than {most:,} characters; is a quote not closed?"
+        ) from None
+    begun, cells = rows.pop()
+    if cells != [end]:
+        raise InputError(f"{path}:{begun}: a quote that opens here is not closed; close it")
+    rows = [(line, cells) for line, cells in rows if any(cells)]
+    return rows if delimiter == "," else [(line, [_point(cell) for cell in cells]) for line, cells in rows]
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+    try:
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}:{line}: is not text in UTF-8; save it as CSV in UTF-8") from None
+    if "\x00" in text:
+        line = text[: text.index("\x00")].count("\n") + 1
+        raise InputError(f"{path}:{line}: is not a text file (it has a zero byte); save it as CSV in UTF-8")
+    return text
+
+
+def _point(cell: str) -> str:
+    return cell.replace(",", ".") if re.fullmatch(r"[-+]?[\d:]*\d,\d+", cell) else cell
