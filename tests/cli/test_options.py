@@ -73,13 +73,13 @@ def test_paths_are_found():
 @pytest.mark.parametrize(("command", "option"), PATHS, ids=lambda value: str(value))
 def test_a_path_that_is_empty_is_not_the_current_folder(command, option):
     given = [*required(command), *option, ""] if option else [*required(command, "")] or [""]
-    said = f"{''.join(option)}.*: nothing is given; is a variable of the shell not set"
+    said = f"{''.join(option)}.* is empty; is a variable of the shell not set"
     fails(emoclip(*command.split(), *given), said, code=2)
 
 
 @pytest.mark.parametrize("given", [["--root="], ["--model", " "], ["-m", ""]])
 def test_what_is_empty_is_a_usage_error_that_names_the_option(given):
-    said = f"{given[0].rstrip('=')}: nothing is given; is a variable of the shell not set"
+    said = f"{given[0].rstrip('=')} is empty; is a variable of the shell not set"
     fails(emoclip("evaluate", "manifest", *given), said, code=2)
 
 

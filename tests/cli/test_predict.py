@@ -116,7 +116,12 @@ def test_missing_empty_and_foreign_files(tiny, tmp_path):
 
 @pytest.mark.parametrize(
     ("labels", "said"),
-    [("", "at least 2"), ("one", "at least 2"), ("a,b,A", "twice"), ("x" * 5000 + ",y", "5000 characters")],
+    [
+        (",", "at least 2"),
+        ("one", "at least 2"),
+        ("a,b,A", "twice"),
+        ("x" * 5000 + ",y", "5000 characters"),
+    ],
 )
 def test_bad_labels(tiny, frame, labels, said):
     fails(emoclip("predict", frame, "--model", tiny, "--labels", labels), said)

@@ -93,7 +93,7 @@ def test_videos_are_watched_once_and_kept(capsys, study: Path, tmp_path: Path, m
     given = ["teach", media / "single_face.mp4", "--recordings", kept, "--words", words, "--suggest", 2]
     code, out, _ = run(capsys, study, *given, "--suggest-to", to, "--window", 0.8)
     assert code == 0
-    assert "2 windows to code in 1 ELAN files" in out
+    assert "2 windows to code in 1 ELAN file" in out
     before = (kept / "single_face.npz").stat().st_mtime_ns
     assert run(capsys, study, *given, "--suggest-to", to, "--window", 0.8, "--force")[0] == 0
     assert (kept / "single_face.npz").stat().st_mtime_ns == before

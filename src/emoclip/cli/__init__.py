@@ -25,7 +25,7 @@ from emoclip.cli import (
     watch,
 )
 from emoclip.cli.console import drop_stdout, prepare_streams, warn
-from emoclip.cli.options import check_arguments, with_real_numbers
+from emoclip.cli.options import check_options, with_named_paths, with_real_numbers
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
 BROKEN_PIPE = 141  # what shells report when the reader of stdout went away
@@ -56,6 +56,7 @@ app.add_typer(symptoms.app, name="symptoms")
 for each in (app, models.app, data.app, prompts.app, symptoms.app):
     for command in each.registered_commands:
         if command.callback:
+            with_named_paths(command.callback)
             command.callback = with_real_numbers(command.callback)
 
 
@@ -102,7 +103,7 @@ def _run() -> int:
     from emoclip.errors import EmoclipError
 
     try:
-        check_arguments(sys.argv[1:])
+        check_options(sys.argv[1:])
         with interrupt.raised_in_work():
             status = app(standalone_mode=False)
     except EmoclipError as error:

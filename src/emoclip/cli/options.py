@@ -6,7 +6,7 @@ from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -17,6 +17,7 @@ Returned = TypeVar("Returned")
 DETECTOR = FaceConfig.detector
 MAX_FACES = FaceConfig.max_faces
 MIN_FACE = FaceConfig.min_face_px
+EMPTY = "is empty; is a variable of the shell not set?"
 
 
 def with_real_numbers(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,21 +33,42 @@ def with_real_numbers(command: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def check_arguments(arguments: Sequence[str]) -> None:
-    """Refuse what is empty on the command line: a path or a name of nothing would be taken for the current folder."""
+def with_named_paths(command: Callable[..., Any]) -> None:
+    """Have every path that a command takes refused where it is empty, which `Path` takes for the current folder."""
+
+    def holds_path(kind: Any) -> bool:
+        return kind is Path or any(map(holds_path, get_args(kind)))
+
+    for hint in get_type_hints(command, include_extras=True).values():
+        kind, *about = get_args(hint) if get_origin(hint) is Annotated else (None,)
+        if holds_path(kind):
+            about[0].parser = path
+
+
+def path(text: str | Path) -> Path:
+    """Return what an option or argument names; its help calls it by this function's name."""
+    if not str(text).strip():
+        raise typer.BadParameter(EMPTY)
+    return Path(text)
+
+
+def check_options(arguments: Sequence[str]) -> None:
+    """Refuse an option of nothing: a name of nothing would be taken for the current folder, or for what is usual.
+
+    Inputs are left to the command, which tells of those that are none and does the others.
+    """
     for before, given in zip(("", *arguments), arguments, strict=False):
-        option, equals, value = given.partition("=") if given.startswith("--") else ("", "", given)
-        if not value.strip() and (equals or not option):
-            where = option or before or "the first argument"
-            raise typer.BadParameter(f"{where}: nothing is given; is a variable of the shell not set?")
+        option, equals, value = given.partition("=") if given.startswith("--") else (before, "=", given)
+        if option.startswith("-") and equals and not value.strip():
+            raise typer.BadParameter(f"{option} {EMPTY}")
 
 
 def names_in(given: Sequence[str], option: str) -> list[str]:
-    """Return the names in comma-separated texts, each once.  Raises a usage error where there are none."""
+    """Return the names in comma-separated texts.  Raises a usage error where there are none."""
     names = [name.strip() for text in given for name in text.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter(f"{option} {given[0]!r}: names nothing")
-    return list(dict.fromkeys(names))
+    return names
 
 
 Detector = Annotated[

@@ -94,7 +94,7 @@ def fit(
     from emoclip.symptoms import report as symptom_report
     from emoclip.symptoms import scales as clinical
 
-    names = names_in(targets, "--targets")
+    names = list(dict.fromkeys(names_in(targets, "--targets")))
     check_folder(out, force=force)
     kept = cache or out.with_name(f"{out.name}.cache")
     check_apart(out, kept)
