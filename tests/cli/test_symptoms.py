@@ -69,6 +69,7 @@ def test_fit_writes_figures_report_and_package(lab, fitted):
     assert "Traceback" not in fitted.stderr
     table = fitted.stdout[: fitted.stdout.index("A research")]
     assert "PCC" in table
+    assert "–: not defined" in table
     assert max(map(len, table.splitlines())) <= 80
 
 

@@ -150,3 +150,21 @@ def test_figures_are_whole_in_a_narrow_terminal(monkeypatch, emoclip, capsys, tm
         "ICC(2,1): –",
     ]
     assert [line.strip() for line in smile] == told
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["models", "list"], ["licence: ", "bundled"]),
+        (["models", "show", "mini"], ["licence\n  Apache-2.0"]),
+        (["symptoms", "scales"], ["rates: ", "range: 1 to 7"]),
+        (["bench", "MEDIA/single_face.jpg", "--repeat", "1"], ["the rest"]),
+    ],
+)
+def test_no_word_is_broken_in_a_very_narrow_terminal(monkeypatch, emoclip, capsys, media, command, words):
+    monkeypatch.setenv("COLUMNS", "34")
+    monkeypatch.setattr(sys, "argv", ["emoclip", *(word.replace("MEDIA", str(media)) for word in command)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    out = capsys.readouterr().out
+    assert all(word in out for word in words), out

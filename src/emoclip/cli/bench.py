@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from emoclip.cli.console import emit, needs_stdout, progress_bars, shown, stdout_console, table, warn
+from emoclip.cli.console import (
+    emit,
+    needs_stdout,
+    print_table,
+    progress_bars,
+    shown,
+    stdout_console,
+    table,
+    warn,
+)
 from emoclip.cli.options import Model, RunPrecision
 
 
@@ -79,7 +88,7 @@ def _print(figures: dict[str, Any]) -> None:
     for name, stage in figures["stages"].items():
         each = f"{1000 * stage['cpu_s'] / frames:.2f}"
         stages.add_row(name, f"{stage['cpu_s']:.3f}", each, f"{stage['share']:.0%}")
-    console.print(stages)
+    print_table(stages)
     peak = "" if figures["peak_mb"] is None else f", {figures['peak_mb']:.0f} MB at most"
     console.print(shown(f"{figures['fps']:.0f} frames a second", "bold") + shown(f" end to end{peak}"))
     starts = f"import {figures['import_s']:.2f} s, model loaded after {figures['load_s']:.2f} s"

@@ -81,12 +81,13 @@ def print_table(made: "Table") -> None:
     if Measurement.get(console, console.options.update(max_width=WIDEST), made).minimum <= console.width:
         console.print(made)
         return
-    console.print(made.title or "")
+    if made.title:
+        console.print(made.title)
     for first, *rest in zip(*(column.cells for column in made.columns), strict=True):
         console.print(first)
         for column, cell in zip(made.columns[1:], rest, strict=True):
             if cell:
-                console.print(f"  {column.header}: {cell}")
+                console.print(f"  {column.header}: {cell}" if column.header else f"  {cell}")
 
 
 def emit(text: str) -> None:

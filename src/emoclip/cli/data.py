@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import emit, needs_stdout, progress_bars, say, stdout_console, table, warn
+from emoclip.cli.console import emit, needs_stdout, print_table, progress_bars, say, table, warn
 from emoclip.cli.dataset import DatasetName, Reading, Root
 from emoclip.cli.options import spread
 
@@ -122,7 +122,7 @@ def _print(data: "Dataset", report: "Report") -> None:
     if joined:
         sums = (sum(counter[name] for name in joined) for counter in report.counts.values())
         counts.add_row("compound", *map(str, sums))
-    stdout_console().print(counts)
+    print_table(counts)
     for line in [*data.notes, *report.remarks]:
         say(f"note: {line}")
     if report.frames:

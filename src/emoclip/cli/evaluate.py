@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emoclip.cli.console import say, stdout_console, table, warn
+from emoclip.cli.console import print_table, say, table, warn
 from emoclip.cli.dataset import DatasetName, Root, Scoring, say_dataset, score_cells
 from emoclip.cli.options import RawCells, RunPrecision, Strict, spread
 
@@ -92,8 +92,7 @@ def _print(found: list[dict[str, Any]]) -> None:
     scores = table("model", figures=("UAR %", "95 %", "WAR %", "95 %", "clips", "missing"))
     for row in found:
         scores.add_row(row["model"]["name"], *score_cells(row), str(row["n"]), str(len(row["missing"])))
-    console = stdout_console()
-    console.print(scores)
+    print_table(scores)
     for row in found:
         if not row["complete"]:
             lost = len(row["missing"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclip.cli.console import emit, fail, needs_stdout, progress_bars, say, shown, stdout_console, table
+from emoclip.cli.console import emit, fail, needs_stdout, print_table, progress_bars, say, shown, table
 from emoclip.cli.options import Calibration, StoredPrecision
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def list_(json_file: JsonFile = None, force: Force = False) -> None:
     listed = table("name", "state", "MB", "licence", "source")
     for row in rows:
         listed.add_row(row["name"], row["state"], f"{row['size_mb']:.0f}", row["licence"], row["source"])
-    stdout_console().print(listed)
+    print_table(listed)
     return None
 
 
@@ -59,7 +59,7 @@ def show(
     listed.show_header = False
     for fact, value in facts.items():
         listed.add_row(fact, shown(value))
-    stdout_console().print(listed)
+    print_table(listed)
     return None
 
 

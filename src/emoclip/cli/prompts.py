@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from emoclip.characters import visible
-from emoclip.cli.console import emit, needs_stdout, say, stdout_console, table, warn
+from emoclip.cli.console import emit, needs_stdout, print_table, say, table, warn
 from emoclip.cli.dataset import DatasetName, Root, Scoring, say_dataset, score_cells
 from emoclip.cli.options import Strict, spread
 
@@ -119,7 +119,7 @@ def _print(found: dict[str, Any]) -> None:
     for row in found["ranked"]:
         p = "" if row["p"] is None else f"{row['p']:.3f}"
         ranked.add_row(row["prompts"], *score_cells(row), p)
-    stdout_console().print(ranked)
+    print_table(ranked)
     swing = found["swing"]
     say(
         f"wording swings UAR by {100 * swing['uar']['range']:.2f} points (sd {100 * swing['uar']['sd']:.2f}) and "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from emoclip.cli.console import emit, fail, needs_stdout, progress_bars, say, stdout_console, table, warn
+from emoclip.cli.console import emit, fail, needs_stdout, print_table, progress_bars, say, table, warn
 from emoclip.cli.options import DETECTOR, Detector, Model, Threads
 from emoclip.files import check_folder
 
@@ -217,7 +217,7 @@ def scales_(
             listed.add_row(
                 item.name, item.title, f"{item.low:g} to {item.high:g}", scale.title, ", ".join(item.also)
             )
-    stdout_console().print(listed)
+    print_table(listed)
 
 
 def _folds(text: str) -> int | None:
@@ -256,7 +256,7 @@ def _estimators(
 def _print_study(study: "Study") -> None:
     from emoclip.symptoms import NOTE, chance
 
-    console = stdout_console()
+    dashed = False
     for target in study.cohort.targets:
         figures = table("", "PCC", "95 %", "CCC", "ICC", "MAE", "RMSE", "p", title=target.name)
         for name, result in (study.estimators | study.baselines).items():
@@ -265,8 +265,12 @@ def _print_study(study: "Study") -> None:
             values = [found[metric]["value"] for metric in ("pcc", "ccc", "icc", "mae", "rmse")]
             cells = ["–" if value is None else f"{value:.3f}" for value in values]
             interval = "–" if low is None else f"{low:.2f} to {high:.2f}"
-            figures.add_row(name.replace("_", " "), cells[0], interval, *cells[1:], chance(found))
-        console.print(figures)
+            row = [cells[0], interval, *cells[1:], chance(found)]
+            figures.add_row(name.replace("_", " "), *row)
+            dashed = dashed or "–" in row
+        print_table(figures)
+    if dashed:
+        say("–: not defined (one estimate for all has no correlation, folds of one no p)")
     say(NOTE)
 
 
