@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emoclip.errors import InputError
 from emoclip.training.mini.batches import (
     SENTENCE_WIDTH,
     Captions,
@@ -61,9 +62,13 @@ class ImageModel(nn.Module):
 
 def read_model(folder: Path) -> ImageModel:
     """Return the model that `train_images` left in a folder.  Raises InputError."""
-    weights, told = load_with_metadata(folder / "model.safetensors")
+    path = folder / "model.safetensors"
+    weights, told = load_with_metadata(path)
     model = ImageModel(ImageTowerConfig(**json.loads(told.get("tower", "{}"))))
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(f"{path}: was made by another version, of another tower; make it again") from None
     return model.eval()
 
 
@@ -101,6 +106,7 @@ def train_images(
 ) -> dict[str, Tensor]:
     """Train and return the averaged weights; checkpoints and a log line per epoch go to `out`.
 
+    teachers: what they read in a changed crop is `recipe.taught` of what it is trained towards.
     A run that was cut off goes on from its last epoch when called again with the same `out`.
     """
     torch.manual_seed(recipe.seed)

@@ -4,6 +4,7 @@ Steps in order (each resumes where it was cut off, and `all` runs them in turn):
 captions   descriptions, class captions and their sentence vectors        -> captions.safetensors
 images     the image tower: people's votes, descriptions and geometry     -> images/
 sturdy     the same tower, on crops as bad as videos make them            -> sturdy/
+distil     again, towards its own readings and those of a second tower    -> distil/
 text       the small text tower, distilled over dictionary text           -> text/
 clips      the temporal part, on pseudo-clips                             -> clips/
 package    calibration on unseen crops, ONNX graphs, config               -> package/
@@ -89,7 +90,7 @@ class MiniRun(FaceRun):
     paths: ClassVar = {
         "encoder": {"help": "folder of all-mpnet-base-v2; that of the pip packages by default"},
         "layers": {"help": "folder of all-MiniLM-L6-v2; that of the pip package by default"},
-        "teacher": {"help": "folder of another run, whose tower teaches beside this one's"},
+        "teacher": {"help": "folder of a run up to sturdy, with another recipe: its tower teaches too"},
         "text_from": {"help": "a package whose text tower is taken over"},
     }
 
@@ -141,13 +142,9 @@ class MiniRun(FaceRun):
         self._train_images("sturdy", recipe, self.most, self.unseen, initial=first)
 
     def distil(self) -> None:
-        """Go on from there towards what this run's tower and the teacher's, on average, read in the same crops."""
+        """Go on from there towards what this run's tower and a teacher's, on average, read in the same crops."""
         recipe = replace(self.recipe.distil, tower=self.recipe.images.tower)
-        if self.teacher is None:
-            raise InputError(
-                "distil: name the folder of another run with --teacher, trained with another seed"
-            )
-        teachers = [read_model(folder / "sturdy") for folder in (self.out, self.teacher)]
+        teachers = [read_model(run / "sturdy") for run in (self.out, self.teacher) if run]
         first = self.out / "sturdy" / "model.safetensors"
         self._train_images("distil", recipe, self.most, self.unseen, initial=first, teachers=teachers)
 
