@@ -139,7 +139,7 @@ def test_teachers_say_their_share_of_what_the_same_crops_are_trained_towards(fac
     torch.manual_seed(0)
     recipe = replace(RECIPE, taught=0.6, mixup=0.0)
     teachers = [ImageModel(RECIPE.tower, 82).eval() for _ in range(2)]
-    often, log_prior = draws(Targets(faces, votes).shares, recipe)
+    _, log_prior = draws(Targets(faces, votes).shares, recipe)
     batch = draw_batch(recipe, Targets(faces, votes), captions, torch.arange(8), 48)
     said = []
     for model in teachers:
