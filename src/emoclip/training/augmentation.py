@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 
+import av
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,6 +31,7 @@ class AugmentConfig:
     p_small: float = 0.15
     p_sharp: float = 0.15
     p_blocks: float = 0.15
+    p_codec: float = 0.0
     p_noise: float = 0.2
     p_occlude: float = 0.3
 
@@ -162,6 +166,45 @@ def blocks(pixels: Tensor, share: float, strength: float | None = None) -> Tenso
     return pixels
 
 
+def codec(pixels: Tensor, share: float) -> Tensor:
+    """Send some crops through a film that shakes a little (libx264), side by side; one rate factor per batch."""
+    chosen = _some(len(pixels), share, pixels)
+    if chosen.any():
+        pixels = pixels.clone()
+        pixels[chosen] = filmed(pixels[chosen], crf=int(torch.randint(26, 42, ())))
+    return pixels
+
+
+def filmed(pixels: Tensor, crf: int, frames: int = 4) -> Tensor:
+    """Return crops as the last frame of a film shows them: libx264 at a constant rate factor, each on grey."""
+    n, _, side, _ = pixels.shape
+    tile, across = side + 16, math.ceil(math.sqrt(n))
+    size = across * tile
+    crops = (pixels[:, 0] * 255).round().to(torch.uint8).cpu().numpy()
+    encoder = av.CodecContext.create("libx264", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width = encoder.height = size
+    encoder.pix_fmt, encoder.time_base, encoder.thread_count = "yuv420p", Fraction(1, 25), 1
+    encoder.options = {"crf": str(crf), "preset": "veryfast", "tune": "zerolatency"}
+    decoder = av.CodecContext.create("h264", "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    shown: list[av.VideoFrame] = []
+    for number in range(frames):
+        y, x = (8, 8) if number == frames - 1 else torch.randint(5, 12, (2,)).tolist()
+        canvas = np.full((across * tile, size), 128, np.uint8)
+        for at, crop in enumerate(crops):
+            top, left = at // across * tile + y, at % across * tile + x
+            canvas[top : top + side, left : left + side] = crop
+        for packet in encoder.encode(av.VideoFrame.from_ndarray(canvas, "gray")):
+            shown += decoder.decode(packet)
+    for packet in encoder.encode(None):
+        shown += decoder.decode(packet)
+    shown += decoder.decode(None)
+    last = shown[-1].to_ndarray(format="gray").reshape(across, tile, across, tile).transpose(0, 2, 1, 3)
+    back = torch.from_numpy(last.reshape(-1, tile, tile)[:n, 8:-8, 8:-8].copy())[:, None]
+    return back.to(pixels) / 255
+
+
 def noise(pixels: Tensor, share: float) -> Tensor:
     """Sensor noise of some crops."""
     amount = _uniform(len(pixels), 0.01, 0.08, pixels) * _some(len(pixels), share, pixels)
@@ -214,4 +257,5 @@ def augment(pixels: Tensor, config: AugmentConfig) -> tuple[Tensor, Framing]:
     pixels = dim(pixels, config.p_dim)
     pixels = noise(pixels, config.p_noise)
     pixels = blocks(pixels, config.p_blocks)
+    pixels = codec(pixels, config.p_codec)
     return pixels, framing

@@ -19,7 +19,14 @@ from emoclip.training.mini.batches import (  # noqa: E402
 )
 from emoclip.training.mini.captions import read_captions  # noqa: E402
 from emoclip.training.mini.faces import Faces  # noqa: E402
-from emoclip.training.mini.images import ImageModel, evaluate, looks, train_images  # noqa: E402
+from emoclip.training.mini.images import (  # noqa: E402
+    ImageModel,
+    evaluate,
+    looks,
+    read_model,
+    taught,
+    train_images,
+)
 from emoclip.training.mini.votes import Votes  # noqa: E402
 from emoclip.training.nets.compact import ImageTowerConfig  # noqa: E402
 from emoclip.training.nets.state import load_weights, save_weights  # noqa: E402
@@ -126,6 +133,29 @@ def test_a_second_run_keeps_what_the_first_made_of_crops_as_they_are(faces, vote
             torch.nn.functional.cosine_similarity(looks(one, pixels), looks(other, pixels)).mean()
         )
     assert nearness["kept"] > max(0.9, nearness["free"] + 0.05)
+
+
+def test_teachers_say_their_share_of_what_the_same_crops_are_trained_towards(faces, votes, captions):
+    torch.manual_seed(0)
+    recipe = replace(RECIPE, taught=0.6, mixup=0.0)
+    teachers = [ImageModel(RECIPE.tower, 82).eval() for _ in range(2)]
+    _, log_prior = draws(Targets(faces, votes).shares, recipe)
+    batch = draw_batch(recipe, Targets(faces, votes), captions, torch.arange(8), 48)
+    said = []
+    for model in teachers:
+        seen = torch.nn.functional.normalize(model.tower(batch.pixels), dim=-1)
+        text = torch.nn.functional.normalize(model.text_head(batch.texts), dim=-1)
+        said.append((model.class_scale() * seen @ text.T + log_prior).softmax(1))
+    wanted = 0.4 * batch.shares + 0.3 * said[0] + 0.3 * said[1]
+    told = taught(recipe, teachers, batch, log_prior)
+    assert torch.allclose(told.shares, wanted, atol=2e-2)  # towers may multiply half floats
+    assert torch.equal(told.pixels, batch.pixels)
+
+
+def test_weights_of_another_tower_are_refused_in_one_line(tmp_path):
+    save_weights(tmp_path / "model.safetensors", ImageModel(RECIPE.tower, 82).state_dict())
+    with pytest.raises(InputError, match=r"model\.safetensors: .*make it again"):
+        read_model(tmp_path)
 
 
 def test_the_last_epochs_are_calm():

@@ -35,6 +35,13 @@ def test_shipped_recipe_is_read():
     assert recipe.text.layers == (0, 2, 5)
 
 
+def test_the_second_tower_has_the_shape_of_the_first():
+    first, second = (read_as(mini.MiniRecipe, SHIPPED.with_name(name)) for name in ("mini.toml", "second.toml"))
+    assert first.images.tower == second.images.tower
+    assert first.distil.taught > 0
+    assert first.images.augment != second.images.augment
+
+
 def test_unknown_recipe_key_is_an_error(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("[images]\nepoch = 3\n")

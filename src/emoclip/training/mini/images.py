@@ -7,8 +7,8 @@ and a small trained head on them, so the tower and the head agree on one joint s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emoclip.errors import InputError
 from emoclip.training.mini.batches import (
     SENTENCE_WIDTH,
     Captions,
@@ -61,9 +62,13 @@ class ImageModel(nn.Module):
 
 def read_model(folder: Path) -> ImageModel:
     """Return the model that `train_images` left in a folder.  Raises InputError."""
-    weights, told = load_with_metadata(folder / "model.safetensors")
+    path = folder / "model.safetensors"
+    weights, told = load_with_metadata(path)
     model = ImageModel(ImageTowerConfig(**json.loads(told.get("tower", "{}"))))
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(f"{path}: was made by another version, of another tower; make it again") from None
     return model.eval()
 
 
@@ -97,9 +102,11 @@ def train_images(
     captions: Captions | None,
     out: Path,
     initial: Path | None = None,
+    teachers: Sequence[ImageModel] = (),
 ) -> dict[str, Tensor]:
     """Train and return the averaged weights; checkpoints and a log line per epoch go to `out`.
 
+    teachers: what they read in a changed crop is `recipe.taught` of what it is trained towards.
     A run that was cut off goes on from its last epoch when called again with the same `out`.
     """
     torch.manual_seed(recipe.seed)
@@ -107,7 +114,8 @@ def train_images(
     model = ImageModel(recipe.tower, data.points.shape[1])
     if initial is not None:
         model.load_state_dict(load_weights(initial))
-    model.to(device=DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for each in (model, *teachers):
+        each.to(device=DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe.kept:
         data.kept = looks(model, data.pixels)
     per_epoch = len(data.pixels) // recipe.batch
@@ -121,7 +129,10 @@ def train_images(
         size, seen = crop_size(recipe, progress.epoch), calmed(recipe, progress.epoch)
         order = torch.multinomial(often, per_epoch * recipe.batch, replacement=True)
         for rows in order.split(recipe.batch):
-            yield batch_loss(recipe, model, draw_batch(seen, data, captions, rows, size), log_prior)
+            batch = draw_batch(seen, data, captions, rows, size)
+            if teachers:
+                batch = taught(recipe, teachers, batch, log_prior)
+            yield batch_loss(recipe, model, batch, log_prior)
 
     def told(progress: Progress) -> str:
         scores = evaluate(average, recipe, *held, captions, crop_size(recipe, progress.epoch))
@@ -212,6 +223,25 @@ def batch_loss(recipe: ImageRecipe, model: ImageModel, batch: ImageBatch, log_pr
     if batch.words is not None and batch.texts is not None:
         loss = loss + recipe.words * word_loss(model, batch.texts, *batch.words)
     return loss
+
+
+@torch.no_grad()
+def taught(
+    recipe: ImageRecipe, teachers: Sequence[ImageModel], batch: ImageBatch, log_prior: Tensor
+) -> ImageBatch:
+    """Blend into a batch's shares what the teachers, on average, read in the very same crops.
+
+    Source: Beyer et al., Knowledge distillation: A good teacher is patient and consistent (2022).
+    """
+    assert batch.texts is not None
+    with half_floats(batch.pixels.device.type):
+        seen = [model.tower(batch.pixels).float() for model in teachers]
+    read = [
+        (class_logits(model, embedding, batch.texts) + log_prior).softmax(1)
+        for model, embedding in zip(teachers, seen, strict=True)
+    ]
+    said = torch.stack(read).mean(0)
+    return replace(batch, shares=(1 - recipe.taught) * batch.shares + recipe.taught * said)
 
 
 def _whole(features: Tensor, recipe: ImageRecipe) -> bool:

@@ -4,6 +4,7 @@ Steps in order (each resumes where it was cut off, and `all` runs them in turn):
 captions   descriptions, class captions and their sentence vectors        -> captions.safetensors
 images     the image tower: people's votes, descriptions and geometry     -> images/
 sturdy     the same tower, on crops as bad as videos make them            -> sturdy/
+distil     again, towards its own readings and those of a second tower    -> distil/
 text       the small text tower, distilled over dictionary text           -> text/
 clips      the temporal part, on pseudo-clips                             -> clips/
 package    calibration on unseen crops, ONNX graphs, config               -> package/
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -60,7 +62,7 @@ from emoclip.training.nets.compact import BothWays, TextTower
 from emoclip.training.nets.state import load_weights, save_weights
 from emoclip.training.nets.tokenizer import token_ids
 
-STEPS = ("captions", "images", "sturdy", "text", "clips", "package")
+STEPS = ("captions", "images", "sturdy", "distil", "text", "clips", "package")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class MiniRecipe:
     geometry: ImageRecipe = field(default_factory=ImageRecipe)
     images: ImageRecipe = field(default_factory=ImageRecipe)
     sturdy: ImageRecipe = field(default_factory=ImageRecipe)  # its tower is that of `images`
+    distil: ImageRecipe = field(default_factory=ImageRecipe)  # so is this one's
     text: TextRecipe = field(default_factory=TextRecipe)
     clips: PseudoClipRecipe = field(default_factory=PseudoClipRecipe)
 
@@ -87,6 +90,7 @@ class MiniRun(FaceRun):
     paths: ClassVar = {
         "encoder": {"help": "folder of all-mpnet-base-v2; that of the pip packages by default"},
         "layers": {"help": "folder of all-MiniLM-L6-v2; that of the pip package by default"},
+        "teacher": {"help": "folder of a run up to sturdy, with another recipe: its tower teaches too"},
         "text_from": {"help": "a package whose text tower is taken over"},
     }
 
@@ -97,10 +101,11 @@ class MiniRun(FaceRun):
         out: Path,
         encoder: Path | None = None,
         layers: Path | None = None,
+        teacher: Path | None = None,
         text_from: Path | None = None,
     ) -> None:
         super().__init__(root, out, recipe.threads)
-        self.recipe, self.text_from = recipe, text_from
+        self.recipe, self.teacher, self.text_from = recipe, teacher, text_from
         self.encoder, self.layers = encoder, layers
         self.votes = read_votes(root, self.faces.paths)
         leaks = read_leaks(root)
@@ -136,6 +141,13 @@ class MiniRun(FaceRun):
         first = self.out / "images" / "model.safetensors"
         self._train_images("sturdy", recipe, self.most, self.unseen, initial=first)
 
+    def distil(self) -> None:
+        """Go on from there towards what this run's tower and a teacher's, on average, read in the same crops."""
+        recipe = replace(self.recipe.distil, tower=self.recipe.images.tower)
+        teachers = [read_model(run / "sturdy") for run in (self.out, self.teacher) if run]
+        first = self.out / "sturdy" / "model.safetensors"
+        self._train_images("distil", recipe, self.most, self.unseen, initial=first, teachers=teachers)
+
     def _train_images(
         self,
         name: str,
@@ -144,10 +156,11 @@ class MiniRun(FaceRun):
         held: NDArray[np.bool_],
         words: bool = True,
         initial: Path | None = None,
+        teachers: Sequence[ImageModel] = (),
     ) -> None:
         seen, unseen = ((self.faces.take(rows), self.votes.take(rows)) for rows in (train, held))
         captions = read_captions(self.out / "captions.safetensors", train, DEVICE) if words else None
-        train_images(recipe, *seen, unseen, captions, self.folder(name), initial)
+        train_images(recipe, *seen, unseen, captions, self.folder(name), initial, teachers)
 
     def _captions(self, keep: NDArray[np.bool_]) -> Captions:
         return read_captions(self.out / "captions.safetensors", keep)
@@ -192,7 +205,7 @@ class MiniRun(FaceRun):
 
     def image_model(self) -> ImageModel:
         """Return the trained image model."""
-        return read_model(self.out / "sturdy")
+        return read_model(self.out / "distil")
 
     def text_tower(self, model: ImageModel, faces: Tensor) -> tuple[TextTower, Tokenizer]:
         """Return the distilled text tower with a head into the image model's joint space.
