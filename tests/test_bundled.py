@@ -77,7 +77,7 @@ PHRASES = (
         ("fear", "afraid scared frightened fearful", "fear fears feared fearing"),
         ("happiness", "smiling laughing happy joyful", "smile smiles smiled laugh laughs laughed laughter happily"),
         ("neutral", "neutral calm", "calmly"),
-        ("sadness", "sad crying weeping", "cry cried sadly sadness saddened sadder frown frowns frowning"),
+        ("sadness", "sad crying weeping", "cry sadly sadness saddened sadder frown frowns frowning"),
         ("surprise", "surprised shocked astonished", "surprise surprises surprising shock"),
     ],
 )  # fmt: skip
