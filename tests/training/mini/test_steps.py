@@ -36,7 +36,9 @@ def test_shipped_recipe_is_read():
 
 
 def test_the_second_tower_has_the_shape_of_the_first():
-    first, second = (read_as(mini.MiniRecipe, SHIPPED.with_name(name)) for name in ("mini.toml", "second.toml"))
+    first, second = (
+        read_as(mini.MiniRecipe, SHIPPED.with_name(name)) for name in ("mini.toml", "second.toml")
+    )
     assert first.images.tower == second.images.tower
     assert first.distil.taught > 0
     assert first.images.augment != second.images.augment
