@@ -1,4 +1,4 @@
-"""What `emoclip teach` brings, on simulated coders of real faces: python benchmarks/codings.py ../shared/faces
+"""What `emoclip teach` brings, on simulated coders of real faces: python benchmarks/codings.py FACES
 
 24 "videos" are made of runs of face crops of FER-2013, each run one person for 1.5 to 4 seconds.  The truth is what ten
 people said of each crop (FER+): "surprise with some fear" (both seen by several), "plain surprise" (fear seen by none),

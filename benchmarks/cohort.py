@@ -1,6 +1,6 @@
 """A simulated cohort with known truth: does severity come out, and does nothing come out where there is nothing?
 
-    python benchmarks/cohort.py --root ../shared/faces --out DIR     about 4 minutes on 2 cores
+    python benchmarks/cohort.py --root FACES --out DIR     about 4 minutes on 2 cores
 
 Each of 60 subjects has a hidden expressivity, which sets how often and how strongly the 32-frame clips of a 200-clip
 "interview" show a smile or a frown, and a hidden mood, which sets which of the two.  Frames are real crops of the
