@@ -40,6 +40,13 @@ def check_fps(fps: Any) -> None:
         raise ConfigError(f"fps={fps:g} must be a number above 0")
 
 
+def check_length(name: str, seconds: Any) -> None:
+    """Raise ConfigError unless a setting is seconds that a window may last, in [0.05, 3600]."""
+    check_number(name, seconds)
+    if not 0.05 <= seconds <= 3600:
+        raise ConfigError(f"{name}={seconds} must be in [0.05, 3600] seconds")
+
+
 class Numbers:
     """Base of a dataclass of settings: those that are numbers are checked to be such."""
 
@@ -109,8 +116,7 @@ class WindowConfig(Numbers):
         super().__post_init__()
         if not 0 < self.step_s <= self.length_s:
             raise ConfigError(f"step_s={self.step_s} must be in (0, length_s={self.length_s}]")
-        if not 0.05 <= self.length_s <= 3600:
-            raise ConfigError(f"length_s={self.length_s} must be in [0.05, 3600] seconds")
+        check_length("length_s", self.length_s)
         if not 0 <= self.min_coverage <= 1:
             raise ConfigError(f"min_coverage={self.min_coverage} must be in [0, 1]")
         if not 0 < self.max_yaw <= 90:

@@ -102,7 +102,7 @@ class EmoCLIP:
         prompts.check_asked(scores=scores, baseline=baseline is not None)
         text, doubtful = self.read_labels(prompts)
         doubtful.tell()
-        _check_video(source)
+        _refuse_recording(source)
         rest = Rest(self, source, baseline, config, fps=fps) if baseline else None
         if not isinstance(source, Video):
             source = open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls)
@@ -223,7 +223,7 @@ class EmoCLIP:
         window_s: the shortest window that will be asked for, in seconds, in [0.05, 3600].
         progress: called with the seconds done, and of how many, None for a stream.  Raises InputError, ConfigError.
         """
-        _check_video(source)
+        _refuse_recording(source)
         return record(
             self,
             source,
@@ -380,7 +380,7 @@ class EmoCLIP:
         )
 
 
-def _check_video(source: Any) -> None:
+def _refuse_recording(source: Any) -> None:
     if isinstance(source, Recording):
         raise InputError(f"{source.name}: a recording, not a video; ask it with `timeline`")
 

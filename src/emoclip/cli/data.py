@@ -132,4 +132,4 @@ def _print(data: "Dataset", report: "Report") -> None:
         say(f"note: all frames are {next(iter(report.sizes))}")
     for line in report.problems:
         say(f"PROBLEM: {line}")
-    say(f"{count} problem{'s' * (count > 1)}" if (count := len(report.problems)) else "no problem found")
+    say(counted(len(report.problems), "problem") if report.problems else "no problem found")

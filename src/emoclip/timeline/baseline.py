@@ -29,9 +29,8 @@ AUTO_SHARE = (
 # How much of what sets a resting face apart is taken out.  Of 0, 1/4, 1/2, 3/4 and 1 the quarter brings probabilities
 # nearest to people's votes, on one half of the people of benchmarks/baseline.py; all of it does worse than nothing.
 STRENGTH = 0.25
-EXPRESSION_S = (
-    4.0  # that a spontaneous expression may last (Ekman, Emotions Revealed, 2003): less may show no rest
-)
+# That a spontaneous expression may last (Ekman, Emotions Revealed, 2003): less may show no rest.
+EXPRESSION_S = 4.0
 ROUNDED_S = 0.1  # a stretch typed as so much longer than there is was only rounded
 
 

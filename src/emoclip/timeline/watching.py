@@ -9,8 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig, check_number
-from emoclip.errors import ConfigError
+from emoclip.config import FaceConfig, check_length
 from emoclip.model import Package, Runtime, sampling_rate
 from emoclip.prompts import Doubts, PromptSet
 from emoclip.recording import Key, Looks, Recording, SeenFrame, Shelf, following, input_digest, look
@@ -68,9 +67,7 @@ def record(
     progress: called with the seconds of video done, and with how many there are, None for a stream.
     key: what `asked` says of all this, where it is known already.  Raises InputError, ConfigError.
     """
-    check_number("window_s", window_s)
-    if not 0.05 <= window_s <= 3600:
-        raise ConfigError(f"window_s={window_s} must be in [0.05, 3600] seconds")
+    check_length("window_s", window_s)
     key = key or asked(model, input_digest(source), faces, window_s, start_s, end_s, fps)
     with open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls) as video:
         recording = Recording(video.name, video.duration_s, key, model.package.width)

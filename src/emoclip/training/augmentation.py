@@ -191,7 +191,7 @@ def filmed(pixels: Tensor, crf: int, frames: int = 4) -> Tensor:
     shown: list[av.VideoFrame] = []
     for number in range(frames):
         y, x = (8, 8) if number == frames - 1 else torch.randint(5, 12, (2,)).tolist()
-        canvas = np.full((across * tile, size), 128, np.uint8)
+        canvas = np.full((size, size), 128, np.uint8)
         for at, crop in enumerate(crops):
             top, left = at // across * tile + y, at % across * tile + x
             canvas[top : top + side, left : left + side] = crop

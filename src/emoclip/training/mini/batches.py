@@ -36,9 +36,7 @@ class ImageRecipe:
     classes: float = 0.0
     words: float = 0.0  # lexicon words against class sentences, states against their cues
     kept: float = 0.0  # a changed crop against what the first weights made of the crop as it is
-    taught: float = (
-        0.0  # share of the targets that teachers say of the very same changed crop, the rest is votes
-    )
+    taught: float = 0.0  # share of the targets that teachers read in the same changed crop, the rest is votes
     mixup: float = 0.0  # share of batches that are mixed
     balance: float = 0.5  # crops are drawn by how often people say their classes, to the power of minus this
     prior: float = 0.5  # share of that imbalance which predictions get back; at 1 they are as people say
