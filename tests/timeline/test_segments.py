@@ -53,6 +53,26 @@ def test_a_segment_lasts_through_a_dip_above_the_lower_threshold_only():
     assert find_segments(windows([0.6, 0.6, 0.6]), LABELS, HYSTERESIS) == []
 
 
+def test_a_segment_began_where_its_label_took_the_lead():
+    # Joy leads from the third window on, by too little to end calm; when it leads by enough, it has since then.
+    found = find_segments(windows([0.1, 0.4, 0.56, 0.59, 0.9]), LABELS, SegmentConfig(enter=1.2, leave=0.8))
+    assert spans(found) == [("calm", 0.0, 1.75), ("joy", 1.75, 4.0)]
+    # With no segment before it as well, as far back as its label has what keeps a segment going.
+    assert spans(find_segments(windows([0.5, 0.6, 0.9, 0.6, 0.5]), LABELS, HYSTERESIS)) == [("joy", 1.25, 2.75)]
+    # Not across a stretch that ends segments, nor over another's lead.
+    apart = find_segments(windows([0.6, None, None, None, 0.9]), LABELS, SegmentConfig(bridge_s=1.0))
+    assert spans(apart) == [("joy", 2.75, 4.0)]
+
+
+def test_a_recording_played_backwards_has_the_same_segments():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        joy = np.clip(0.5 + np.cumsum(rng.normal(0, 0.2, 40)), 0, 1).tolist()
+        forth, back = (find_segments(windows(played), LABELS, HYSTERESIS) for played in (joy, joy[::-1]))
+        end = 39 * 0.5 + 2.0
+        assert spans(forth) == [(label, end - to, end - at) for label, at, to in reversed(spans(back))]
+
+
 def test_unreadable_stretches_are_bridged_up_to_bridge_s():
     held = find_segments(windows([0.9, None, None, 0.9]), LABELS, SegmentConfig(bridge_s=1.0))
     assert spans(held) == [("joy", 0.0, 3.5)]

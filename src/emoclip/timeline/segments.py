@@ -47,10 +47,12 @@ def smooth(windows: Sequence[Window], width_s: float) -> list[Window]:
 def find_segments(windows: Sequence[Window], labels: Sequence[str], config: SegmentConfig) -> list[Segment]:
     """Return each track's stretches of one label, by hysteresis, in order of track and time.
 
-    With chance = 1 / number of labels: a segment begins at a readable window whose top label has at least
-    `enter` x chance.  It ends before a window where its label has less than `leave` x chance, or another label leads
-    it by the difference of the two, or after an unreadable stretch longer than `bridge_s`.
+    With chance = 1 / number of labels: there is a segment where the top label has at least `enter` x chance.  It goes
+    on while its label has at least `leave` x chance and no other leads it by the difference of the two, and it began
+    with the windows right before that had its label on top with as much.  An unreadable stretch longer than
+    `bridge_s` ends it.
     A window speaks for the time around its centre, halfway to its neighbours, so segments meet without overlap.
+    Source: the two thresholds of Canny, A Computational Approach to Edge Detection (1986).
     """
     chance = 1 / len(labels)
     enter = min(config.enter * chance, (1 + chance) / 2)
@@ -59,25 +61,41 @@ def find_segments(windows: Sequence[Window], labels: Sequence[str], config: Segm
     for track_id, places in sorted(_by_track(windows).items()):
         rows = [windows[place] for place in places]
         spans = _spans(rows)
-        members: list[int] = []  # rows of the segment that is open
-        label = ""
-        for at, row in enumerate(rows):
-            if row.status != "ok":
-                continue
-            if members:
-                away = spans[at][0] - spans[members[-1]][1] > config.bridge_s + 1e-6
-                faded = row.probs[label] < leave
-                overtaken = row.top != label and row.probs[row.top] - row.probs[label] >= enter - leave
-                if not (away or faded or overtaken):
-                    members.append(at)
-                    continue
-                found.append(_segment(track_id, label, members, rows, spans))
-                members = []
-            if row.probs[row.top] >= enter:
-                members, label = [at], row.top
-        if members:
+        for label, members in _runs(rows, spans, enter, leave, config.bridge_s):
             found.append(_segment(track_id, label, members, rows, spans))
     return [segment for segment in found if segment.duration_s >= config.min_s]
+
+
+def _runs(
+    rows: Sequence[Window], spans: Sequence[Span], enter: float, leave: float, bridge_s: float
+) -> list[tuple[str, list[int]]]:
+    """Labels and rows of a track's segments; thresholds are probabilities."""
+    runs: list[tuple[str, list[int]]] = []
+    read = [at for at, row in enumerate(rows) if row.status == "ok"]
+    # Whether so long a stretch before it could not be read.
+    away = [True] + [spans[at][0] - spans[before][1] > bridge_s + 1e-6 for before, at in pairwise(read)]
+    going = False
+    for place, at in enumerate(read):
+        row = rows[at]
+        if going:
+            label, members = runs[-1]
+            overtaken = row.top != label and row.probs[row.top] - row.probs[label] >= enter - leave
+            going = not (away[place] or overtaken or row.probs[label] < leave)
+            if going:
+                members.append(at)
+        if not going and row.probs[row.top] >= enter:
+            first = place
+            while not away[first] and _led(rows[read[first - 1]], row.top, leave):
+                first -= 1
+            if runs:  # where it led already, the segment before had ended
+                runs[-1] = runs[-1][0], [member for member in runs[-1][1] if member < read[first]]
+            runs.append((row.top, read[first : place + 1]))
+            going = True
+    return runs
+
+
+def _led(row: Window, label: str, least: float) -> bool:
+    return row.top == label and row.probs[label] >= least
 
 
 def summarise(
