@@ -58,7 +58,9 @@ def test_a_segment_began_where_its_label_took_the_lead():
     found = find_segments(windows([0.1, 0.4, 0.56, 0.59, 0.9]), LABELS, SegmentConfig(enter=1.2, leave=0.8))
     assert spans(found) == [("calm", 0.0, 1.75), ("joy", 1.75, 4.0)]
     # With no segment before it as well, as far back as its label has what keeps a segment going.
-    assert spans(find_segments(windows([0.5, 0.6, 0.9, 0.6, 0.5]), LABELS, HYSTERESIS)) == [("joy", 1.25, 2.75)]
+    assert spans(find_segments(windows([0.5, 0.6, 0.9, 0.6, 0.5]), LABELS, HYSTERESIS)) == [
+        ("joy", 1.25, 2.75)
+    ]
     # Not across a stretch that ends segments, nor over another's lead.
     apart = find_segments(windows([0.6, None, None, None, 0.9]), LABELS, SegmentConfig(bridge_s=1.0))
     assert spans(apart) == [("joy", 2.75, 4.0)]
