@@ -521,6 +521,22 @@ def test_nothing_in_a_folder_is_left_out_silently(tmp_path):
     assert "b.jxl" in " ".join(read(tmp_path)[1].warnings)
 
 
+@pytest.mark.parametrize("target", ["nothing.mp4", "dl.mp4"])
+def test_a_link_to_nothing_is_called_that(tmp_path, target):
+    (tmp_path / "dl.mp4").symlink_to(target)
+    pattern = str(tmp_path / "*.mp4")
+    assert expand_inputs([pattern]) == [
+        str(tmp_path / "dl.mp4")
+    ]  # nothing else matches: for `open_video` to tell
+    with pytest.raises(InputError, match=r"dl.mp4: a link to a file that is not there .*; mend the link"):
+        open_video(tmp_path / "dl.mp4")
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    for name in (str(tmp_path), pattern):
+        said = []
+        assert expand_inputs([name], say=said.append) == [str(tmp_path / "a.mp4")]
+        assert said == [f"{name}: left out, a link to a file that is not there or out of reach: dl.mp4"]
+
+
 def test_a_batch_of_odd_files_is_done_beside_the_broken_ones(plain_mp4, tmp_path):
     tiny = str(tiny_package(tmp_path / "tiny"))
     inputs = tmp_path / "in"

@@ -21,6 +21,7 @@ OVERLAY = (
 )
 PAIRS = 16  # neighbours that are compared to tell a clip from photographs
 ALIKE = 0.6  # correlation of neighbours, at 16 x 16: frames of a clip are above, photographs below (docs/predict.md)
+DANGLING = "a link to a file that is not there or out of reach"
 NAMED = 3  # of the files left out
 
 
@@ -44,7 +45,7 @@ def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         others += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
         paths = [Path(place, name) for name in files if not name.startswith(".")]
-        readable = [path for path in paths if path.is_file()]
+        readable = [path for path in paths if os.path.isfile(path)]  # noqa: PTH113 (no error over rights)
         videos = [
             path
             for path in readable
@@ -88,8 +89,16 @@ def list_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def left_out(paths: Sequence[Path]) -> str:
-    """A line for files that are neither videos nor pictures by their names."""
-    return f"left out, no video or picture that is read by its name: {_named(paths)}"
+    """A line for links that lead nowhere, and files that are neither videos nor pictures by their names."""
+    broken = dangling(paths)
+    others = [path for path in paths if path not in set(broken)]
+    kinds = {f"{DANGLING}: ": broken, "no video or picture that is read by its name: ": others}
+    return "left out, " + "; ".join(why + _named(those) for why, those in kinds.items() if those)
+
+
+def dangling(paths: Sequence[Path]) -> list[Path]:
+    """Those that are links to what is not there or out of reach, or to themselves."""
+    return [path for path in paths if path.is_symlink() and not os.path.exists(path)]  # noqa: PTH110 (no error over rights)
 
 
 def beside_clip(paths: Sequence[Path]) -> str:

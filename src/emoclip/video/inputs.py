@@ -25,7 +25,15 @@ from emoclip.video import arrays
 from emoclip.video.ahead import Ahead
 from emoclip.video.animations import read_animation
 from emoclip.video.containers import Container
-from emoclip.video.folders import VIDEO_SUFFIXES, beside_clip, expand_folder, list_pictures
+from emoclip.video.folders import (
+    DANGLING,
+    VIDEO_SUFFIXES,
+    beside_clip,
+    dangling,
+    expand_folder,
+    left_out,
+    list_pictures,
+)
 from emoclip.video.frames import Frame, Notes, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
 from emoclip.video.sources import is_pipe, silence_told
@@ -199,6 +207,8 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
                 f"{told(name)}: no such file, and addresses of {scheme[1]}:// are not read; give {known}"
             )
         problem = "matches no file" if glob.has_magic(name) else "no such file"
+        if path.is_symlink():
+            raise InputError(f"{told(name)}: {DANGLING}; mend the link, or name the file itself")
         if glob.glob(name, recursive=True):  # noqa: PTH207 (takes any root)
             raise InputError(f"{told(name)}: a pattern of names, and {ONE}")
         raise InputError(f"{told(name)}: {problem}; check the name")
@@ -249,6 +259,9 @@ def find_inputs(
         if glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110 (no error over a long name)
             matches = natural_order(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 (takes any root)
             root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(name).parts))
+            if (broken := dangling(matches)) and broken != matches:
+                say(f"{told(name)}: {left_out(broken)}")
+                matches = [path for path in matches if path not in set(broken)]
         missing = "://" in name and not os.path.exists(name)  # noqa: PTH110 (`Path` makes `:/` of it)
         if not name or is_address(name) or not matches or missing:
             found.append(Found(name))
