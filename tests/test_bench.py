@@ -90,3 +90,11 @@ def test_what_cannot_be_timed_is_one_line(emoclip, media, arguments, said):
     assert (code, out) == (1, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_fresh_start_that_fails_is_one_line(emoclip, media, monkeypatch):
+    monkeypatch.setattr(bench, "_START", "print('imports'); raise MemoryError('no room')")
+    code, out, err = emoclip(media / "single_face.jpg", "--repeat", "1")
+    assert (code, out) == (1, "")
+    assert err.endswith("p: a fresh Python cannot load it (MemoryError: no room); try again\n")
+    assert err.count("\n") == 1

@@ -247,6 +247,9 @@ def test_what_may_not_be_read_is_one_line(tmp_path, monkeypatch):
         InputError, match=r"x\.mp4: cannot be opened \(Permission denied\); check name and rights"
     ):
         input_digest(tmp_path / "x.mp4")
+    monkeypatch.setattr("builtins.open", lambda path, *_: stat(path))
+    with pytest.raises(InputError, match=r"x\.npz: cannot be opened \(Permission denied\); check its rights"):
+        Recording.read(tmp_path / "x.npz")
 
 
 @pytest.fixture(scope="module")

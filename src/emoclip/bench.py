@@ -18,7 +18,7 @@ from emoclip import __version__
 from emoclip.addresses import is_address
 from emoclip.config import FaceConfig
 from emoclip.engine import EmoCLIP, Labels
-from emoclip.errors import ConfigError, InputError
+from emoclip.errors import ConfigError, EmoclipError, InputError
 from emoclip.faces import FaceFollower
 from emoclip.files import told
 from emoclip.model import cores, processor
@@ -175,11 +175,18 @@ def measure(
 
 
 def start_times(model: str) -> dict[str, float]:
-    """Seconds that `import emoclip`, and from there to a loaded package, take in a fresh interpreter."""
+    """Seconds that `import emoclip`, and from there to a loaded package, take in a fresh interpreter.
+
+    Raises EmoclipError where that fails, of too little memory say.
+    """
     runs = []
     for _ in range(STARTS):
         command = [sys.executable, "-c", _START, model]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        try:
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        except (OSError, subprocess.CalledProcessError) as error:
+            last = (getattr(error, "stderr", "").strip() or str(error)).splitlines()[-1]
+            raise EmoclipError(f"{model}: a fresh Python cannot load it ({last}); try again") from None
         runs.append([float(word) for word in told.split()])
     imported, loaded = (min(times) for times in zip(*runs, strict=True))
     return {"import_s": round(imported, 3), "load_s": round(loaded, 3)}

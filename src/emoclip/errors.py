@@ -10,8 +10,13 @@ class EmoclipError(Exception):
 
 
 def in_one_line(error: Exception, name: object) -> str:
-    """What went wrong with `name`: our own message, or the kind and words of an error that nobody foresaw."""
+    """What went wrong with `name`: our own message, or the kind and words of an error that nobody foresaw.
+
+    The system's refusals are of the file that they name, which may be an output.
+    """
     words = str(error) if isinstance(error, EmoclipError) else f"{name}: {type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        words = f"{error.filename}: cannot be used ({error.strerror}); check name and rights"
     return " ".join(secrets_left_out(words).split())
 
 

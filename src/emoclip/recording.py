@@ -241,6 +241,8 @@ class Recording:
                 recording.frames[at][1].append(Look(track_id, score, quality, vector, None, known))
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
+        except PermissionError as error:
+            raise InputError(f"{path}: cannot be opened ({error.strerror}); check its rights") from None
         except (
             OSError,
             EOFError,

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import struct
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from PIL import Image
 
 from emoclip.errors import ConfigError, InputError
 from emoclip.files import shorten, told
-from emoclip.video import expand_inputs, open_video
+from emoclip.video import expand_inputs, open_video, pictures
 from emoclip.video.folders import are_frames
 from emoclip.video.pictures import EXIF_ORIENTATIONS, read_picture
 
@@ -519,6 +520,42 @@ def test_nothing_in_a_folder_is_left_out_silently(tmp_path):
     for i, picture in enumerate(greys(2)):
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
     assert "b.jxl" in " ".join(read(tmp_path)[1].warnings)
+
+
+def test_a_picture_that_may_not_be_read_is_called_that(tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(corners()).save(path)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", refuse)
+    one_line(path, r"a.jpg: cannot be opened \(Permission denied\); check name and rights$")
+
+
+def test_a_wrong_limit_is_not_the_pictures_fault(tmp_path, monkeypatch):
+    Image.fromarray(corners()).save(tmp_path / "a.png")
+    monkeypatch.setenv("EMOCLIP_MAX_PICTURE_MEGAPIXELS", "nan")
+    with pytest.raises(ConfigError, match=r"^EMOCLIP_MAX_PICTURE_MEGAPIXELS=nan must be a number above 0"):
+        read(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match=r"^EMOCLIP_MAX"):
+        read(Image.fromarray(corners()))
+
+
+def test_without_pillow_heif_all_but_heif_is_read(tmp_path, monkeypatch):
+    import pillow_heif
+
+    Image.fromarray(corners()).save(tmp_path / "a.jpg")
+    pillow_heif.from_pillow(Image.fromarray(corners())).save(tmp_path / "a.heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    pictures._formats.cache_clear()
+    try:
+        assert len(read(tmp_path / "a.jpg")[0]) == 1
+        one_line(
+            tmp_path / "a.heic", "a.heic: HEIF, and what reads it is not installed; pip install pillow-heif"
+        )
+    finally:
+        pictures._formats.cache_clear()
 
 
 @pytest.mark.parametrize("target", ["nothing.mp4", "dl.mp4"])

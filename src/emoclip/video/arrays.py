@@ -9,7 +9,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError
+from emoclip.errors import EmoclipError, InputError
 from emoclip.video.pictures import Pixels, Say, pixels_of, read_picture, to_rgb
 
 Plain = str | os.PathLike[str] | int | NDArray[Any] | list[Any] | tuple[Any, ...] | IO[bytes]
@@ -101,7 +101,7 @@ def _binary(file: Any) -> IO[bytes]:
 def _pillow(image: Any, name: str, say: Say = lambda line: None) -> Pixels:
     try:
         return pixels_of(image, name, say)
-    except InputError:
+    except EmoclipError:
         raise
     except Exception as error:  # closed, or read from a damaged file only now
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.config import Limits
-from emoclip.errors import InputError
+from emoclip.errors import EmoclipError, InputError
 from emoclip.files import told
 
 if TYPE_CHECKING:
@@ -114,13 +114,17 @@ def opened(path: str | Path | IO[bytes]) -> Iterator["Image.Image"]:
     try:
         with _identify(path) as picture:
             yield picture
-    except InputError:
+    except EmoclipError:
         raise
     except FileNotFoundError:
         raise InputError(f"{title(path)}: no such file; check the name") from None
     except (
         Exception
     ) as error:  # over damaged data, decoders raise anything: RuntimeError, struct.error, MemoryError
+        if isinstance(error, OSError) and error.errno:  # the system's; decoders raise it without a number
+            raise InputError(
+                f"{title(path)}: cannot be opened ({error.strerror}); check name and rights"
+            ) from None
         reason = " ".join(str(error).split()).replace(repr(str(path)), "it") or type(error).__name__
         raise InputError(
             f"{title(path)}: not a picture that can be read ({reason}); convert it elsewhere"
@@ -195,13 +199,13 @@ _OPENING = Lock()
 def _identify(path: str | Path | IO[bytes]) -> "Image.Image":
     from PIL import Image, UnidentifiedImageError
 
-    _register_heif()
+    formats = _formats()
     with (
         _OPENING
     ):  # Pillow's own limit is below what `Limits` may allow, and its warning would be a second line
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            picture = Image.open(path, formats=FORMATS)
+            picture = Image.open(path, formats=formats)
         except UnidentifiedImageError:
             raise InputError(f"{title(path)}: {_why_no_picture(path)}") from None
         finally:
@@ -220,16 +224,22 @@ def _why_no_picture(path: str | Path | IO[bytes]) -> str:
         head = path.read(32)
     if not head:
         return "the file is empty; copy or record it again"
+    if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1") and "HEIF" not in _formats():
+        return "HEIF, and what reads it is not installed; pip install pillow-heif"
     if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:  # Pillow's plug-ins do not even begin on a cut one
         return "cut off or damaged; copy it again"
     return "not a picture of a kind that is read; convert it to JPEG or PNG"
 
 
 @cache
-def _register_heif() -> None:
-    import pillow_heif
-
+def _formats() -> tuple[str, ...]:
+    """What can be opened here: HEIF only with its plug-in."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return tuple(name for name in FORMATS if name != "HEIF")
     pillow_heif.register_heif_opener()
+    return FORMATS
 
 
 def _exif_orientation(picture: "Image.Image") -> int:
