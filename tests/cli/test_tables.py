@@ -6,6 +6,7 @@ import shutil
 import sys
 import unicodedata
 
+import commands
 import numpy as np
 import pytest
 import trees
@@ -76,6 +77,18 @@ def test_a_bar_and_its_figure_stay_in_one_line_and_so_do_names(monkeypatch, caps
     assert all(label in "".join(lines) for label in ("about to burst into tears of joy", r"a\tb"))
     assert sum(re.search(r"[01]\.\d\d\s*$", line) is not None for line in lines) == 2
     assert not [line for line in lines if re.search(r"[█#]\s*$", line)]
+
+
+def test_columns_are_those_of_the_escapes_where_the_encoding_lacks_a_character(tmp_path):
+    Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(tmp_path / "a.png")
+    done = commands.emoclip(
+        *("predict", tmp_path / "a.png", "--faces", "full", "-l", "悲しい, happy", "--scores"),
+        env={"COLUMNS": "80"},
+        encoding="ascii",
+    )
+    ends = {len(line.rstrip()) for line in done.stdout.splitlines() if re.search(r"\d\.\d\d", line)}
+    assert r"\u60b2\u3057\u3044" in done.stdout
+    assert len(ends) == 1, done.stdout
 
 
 def test_timeline(emoclip, media):

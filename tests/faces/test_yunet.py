@@ -55,6 +55,12 @@ def test_without_the_model_auto_says_so_and_takes_haar(nowhere):
         assert isinstance(open_detector("auto"), HaarDetector)
 
 
+def test_an_opencv_without_cascades_is_one_line(monkeypatch):
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(EmoclipError, match=r"OpenCV [\d.]+ has no Haar cascades; pip install"):
+        open_detector("haar")
+
+
 @pytest.mark.parametrize("answer", [OSError("no route to host"), b"a login page"])
 def test_yunet_that_cannot_be_had_is_an_error_and_nothing_unverified_is_kept(monkeypatch, nowhere, answer):
     def urlopen(*_, **__):

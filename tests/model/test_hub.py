@@ -5,6 +5,7 @@ import http.server
 import json
 import multiprocessing
 import os
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from unittest import mock
@@ -218,6 +219,16 @@ def test_the_authors_weights_are_for_the_user_to_download(tmp_path, monkeypatch)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "emoclip-mafw.pth").write_bytes(b"weights")
     assert catalogue.fetch_weights("emoclip-mafw") == tmp_path / "weights" / "emoclip-mafw.pth"
+
+
+@pytest.mark.parametrize(
+    "fetch", [lambda: catalogue.find("hub:a/b"), lambda: catalogue.fetch_weights("clip-vit-b-32")]
+)
+def test_without_the_hubs_client_it_is_said_what_to_install(fetch, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(PackageError, match="asks the hub is not installed; pip install huggingface-hub, or "):
+        fetch()
 
 
 def test_every_known_model_has_what_the_list_shows():

@@ -46,16 +46,22 @@ def stdout_console() -> "Console":
 
     class Plain(Console):
         def render_str(self, text: str, **settings: Any) -> Text:
-            return super().render_str(visible(text), **settings)
+            return super().render_str(_printed(text), **settings)
 
     return Plain(markup=False, emoji=False)
+
+
+def _printed(text: str) -> str:
+    """Return text as stdout prints it, so that its columns are measured: escapes for what its encoding lacks, too."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return visible(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def shown(text: object, style: str = "") -> "Text":
     """Return text from outside (a label, a file's name) as it can stand in a table: nothing in it is markup."""
     from rich.text import Text
 
-    return Text(visible(str(text)).replace("\n", r"\n").replace("\t", r"\t"), style=style)
+    return Text(_printed(str(text)).replace("\n", r"\n").replace("\t", r"\t"), style=style)
 
 
 def table(*names: str, figures: Sequence[str] = (), title: str = "", gap: int = 2) -> "Table":

@@ -29,7 +29,7 @@ class Detector(Protocol):
 def open_detector(name: str) -> Detector:
     """Open a detector: `yunet`, `haar`, or `auto`, which is YuNet where it is installed; else a warning and Haar.
 
-    Raises EmoclipError where `yunet` is not to be had; for it alone the network is asked.
+    Raises EmoclipError where it is not to be had; for `yunet` alone the network is asked.
     """
     if name == "haar":
         return HaarDetector()
@@ -63,6 +63,11 @@ class HaarDetector:
     """
 
     def __init__(self) -> None:
+        if not hasattr(cv2, "CascadeClassifier"):
+            raise EmoclipError(
+                f"OpenCV {cv2.__version__} has no Haar cascades; pip install 'opencv-python-headless<5', "
+                "or choose detector yunet"
+            )
         self._finder = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
         self._seconder = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")
 

@@ -192,15 +192,15 @@ def fetch_weights(name: str) -> Path:
             f"{name}: its weights are for you to download from {model.source}; "
             f"save the file as {weights_folder() / model.weights_file} and run this again"
         )
-    from huggingface_hub import try_to_load_from_cache
-
-    if isinstance(cached := try_to_load_from_cache(model.weights_repository, model.weights_file), str):
-        return Path(cached)
     by_hand = (
         f"on a connected machine download {model.weights_file} from {model.weights_repository} and save it as "
         f"{places[0]}, or OpenAI's {model.openai_file} as {places[-1]}"
     )
     with _hub_errors(name, by_hand):
+        from huggingface_hub import try_to_load_from_cache
+
+        if isinstance(cached := try_to_load_from_cache(model.weights_repository, model.weights_file), str):
+            return Path(cached)
         _download(model.weights_repository, model.weights_file, places[0])
     return places[0]
 
@@ -279,8 +279,12 @@ def _continue(url: str, content: BinaryIO, name: str, size: int | None) -> None:
 @contextmanager
 def _hub_errors(name: str, by_hand: str) -> Iterator[None]:
     """Turn whatever the hub's client raises into one line with a remedy."""
-    from huggingface_hub import errors
-
+    try:
+        from huggingface_hub import errors
+    except ImportError:
+        raise PackageError(
+            f"{name}: what asks the hub is not installed; pip install huggingface-hub, or {by_hand}"
+        ) from None
     try:
         yield
     except PackageError:
