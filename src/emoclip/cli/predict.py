@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emoclip.characters import visible
 from emoclip.cli.console import (
     bar,
     emit,
@@ -224,9 +223,7 @@ def _print(results: "list[Classification]") -> None:
 
 def _layout(result: "Classification", columns: int) -> tuple[int, bool]:
     """How long bars are, and whether faces stand beside their labels, or above where labels would be squeezed."""
-    from rich.cells import cell_len
-
-    labels = max(cell_len(visible(label)) for label in result.labels)
+    labels = max(shown(label).cell_len for label in result.labels)
     seconds = max(len(f"{face.start_s:.1f}-{face.end_s:.1f}") for face in result.faces)
     faces = sum(len(name) + 2 for name in ("face", "in view")) + max(seconds, len("seconds")) + 2
     left = columns - len(" 0.00") - (7 if result.faces[0].scores is not None else 0)
