@@ -160,6 +160,20 @@ def test_boris_projects_give_a_coder_per_observation(tmp_path: Path):
     assert (ben.coder, ben.marks) == ("ben", (FLASH,))
 
 
+def test_boris_videos_of_one_name_are_told_apart_by_their_folders(tmp_path: Path):
+    places = {"monday": "C:\\study\\monday\\cam.mp4", "tuesday": "C:\\study\\tuesday\\cam.mp4"}
+    made = {name: observation(EVENTS, place) for name, place in places.items()}
+    found = read(write(tmp_path, "study.boris", project(made)))
+    assert [(coding.video, coding.coder) for coding in found] == [("monday/cam", ""), ("tuesday/cam", "")]
+    tabular = BORIS_TABULAR.replace("films/v1.mp4", "films/monday/cam.mp4").replace("v1_anna", "first")
+    both = tabular + "".join(
+        line.replace("monday", "tuesday").replace("first", "second") + "\n"
+        for line in tabular.splitlines()[1:]
+    )
+    found = read(write(tmp_path, "events.tsv", both))
+    assert [(coding.video, coding.coder) for coding in found] == [("monday/cam", ""), ("tuesday/cam", "")]
+
+
 def test_boris_time_offsets_count(tmp_path: Path):
     coding = only(write(tmp_path, "s.boris", project({"o": observation(EVENTS, offset=10)})))
     assert coding.marks[0] == Mark(11.5, 13.25, "smile")

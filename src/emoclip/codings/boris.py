@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip.codings.coding import Coding, Mark, seconds
-from emoclip.codings.tables import Sheet, media_stem, observations, track_name
+from emoclip.codings.tables import Sheet, Way, observations, track_name, way_of
 from emoclip.errors import InputError
 
 
@@ -17,7 +17,7 @@ def read_project(path: Path) -> list[Coding]:
             conf["code"]: str(conf["type"]).casefold().startswith("state")
             for conf in project["behaviors_conf"].values()
         }
-        sheets: dict[tuple[str, str], Sheet] = {}
+        sheets: dict[tuple[Way, str], Sheet] = {}
         for name, observation in project["observations"].items():
             if observation.get("type", "MEDIA").upper() != "MEDIA":
                 continue
@@ -29,7 +29,7 @@ def read_project(path: Path) -> list[Coding]:
                 for at, subject, label, modifiers, *_ in observation["events"]
             ]
             _pair(path, name, events, states, sheet)
-            sheets[media_stem(media), name] = sheet
+            sheets[way_of(media), name] = sheet
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError):

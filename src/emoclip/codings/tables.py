@@ -22,6 +22,7 @@ VIDEO = ("video", "file", "media file name", "media file path", "media")
 SUBJECT = ("subject", "participant", "participant_id")
 MODIFIERS = ("modifiers", "modifier #1")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
+Way = tuple[str, ...]  # a video's folders, and its name without the ending
 Row = dict[str, str]
 Cells = tuple[int, list[str]]  # the line that a row begins at, and what is in it
 
@@ -53,7 +54,7 @@ def read_table(path: Path, *, fps: float | None = None) -> list[Coding]:
 def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -> list[Coding]:
     if not set(names) & set(LABEL):
         raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
-    sheets: dict[tuple[tuple[str, ...], str], Sheet] = {}
+    sheets: dict[tuple[Way, str], Sheet] = {}
     stem, subject = re.sub(r"_events$", "", path.stem), bids_subject(path)
     for line, row in _lines(names, rows):
         onset = time_s(_get(row, ONSET), fps, path, line)
@@ -63,31 +64,24 @@ def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -
         else:
             offset = onset + (time_s(lasts, fps, path, line) if _is_time(lasts) else 0.0)
         media = _get(row, VIDEO)
-        key = (_way(media) if _known(media) else (stem,), _get(row, CODER))
+        key = (way_of(media) if _known(media) else (stem,), _get(row, CODER))
         sheet = sheets.setdefault(key, Sheet(subject=subject or _get(row, SUBJECT)))
         sheet.add(path, line, Mark(onset, offset, _get(row, LABEL), track_name(_get(row, TRACK))))
     sheets = sheets or {((stem,), ""): Sheet(subject=subject)}
-    called: dict[tuple[tuple[str, ...], str], str] = {}
-    for coder in {coder for _, coder in sheets}:  # coders may keep the same videos in folders of their own
-        keys = [key for key in sheets if key[1] == coder]
-        called |= zip(keys, told_apart([way for way, _ in keys]), strict=True)
-    return [
-        sheet.coding(path, called[way, coder], coder, "/".join(way) if len(way) > 1 else "")
-        for (way, coder), sheet in sheets.items()
-    ]
+    return _codings(path, [(way, coder, sheet) for (way, coder), sheet in sheets.items()])
 
 
 def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cells]) -> list[Coding]:
     """Read BORIS's aggregated events (a line per state) or its tabular ones (a line per start and stop)."""
     stem = re.sub(r"\.boris$", "", path.stem)
-    sheets: dict[tuple[str, str], Sheet] = {}
-    begun: dict[tuple[str, ...], tuple[float, int]] = {}
+    sheets: dict[tuple[Way, str], Sheet] = {}
+    begun: dict[tuple[Way, str, str, str, str], tuple[float, int]] = {}
     for line, row in _lines(names, rows):
         observation = row.get("observation id") or header.get("observation id", "")
         media = _get(row, VIDEO)
-        video = media_stem(media) if _known(media) else observation or stem
+        way = way_of(media) if _known(media) else (observation or stem,)
         length = row.get("media duration (s)") or row.get("total length", "")
-        sheet = sheets.setdefault((video, observation), Sheet(_number(length)))
+        sheet = sheets.setdefault((way, observation), Sheet(_number(length)))
         label, track = row["behavior"], track_name(row.get("subject", "").replace("No focal subject", ""))
         if "start (s)" in row:
             onset, stop = time_s(row["start (s)"], None, path, line), row.get("stop (s)", "")
@@ -95,7 +89,7 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
             sheet.add(path, line, Mark(onset, offset, label, track))
             continue
         at, kind = time_s(row["time"], None, path, line), _get(row, ("behavior type", "status")).upper()
-        key = (video, observation, track, label, _get(row, MODIFIERS))
+        key = (way, observation, track, label, _get(row, MODIFIERS))
         if kind == "START":
             if key in begun:
                 raise InputError(
@@ -110,7 +104,7 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
             sheet.add(path, line, Mark(at, at, label, track))
     for (_, _, _, label, _), (at, line) in begun.items():
         raise InputError(f"{path}: line {line}: {label!r} begins at {at:g} s and never ends; correct it")
-    return observations(path, sheets or {(stem, stem): Sheet()})
+    return observations(path, sheets or {((stem,), stem): Sheet()})
 
 
 def _datavyu(path: Path, names: list[str], rows: list[Cells]) -> list[Coding]:
@@ -154,19 +148,32 @@ class Sheet:
         return checked(Coding(path, video, coder, marks, self.duration_s, subject=self.subject, way=way))
 
 
-def observations(path: Path, sheets: dict[tuple[str, str], Sheet]) -> list[Coding]:
-    """Return codings of BORIS's observations; sheets: by video and observation.
+def observations(path: Path, sheets: dict[tuple[Way, str], Sheet]) -> list[Coding]:
+    """Return codings of BORIS's observations; sheets: by the video's way and observation.
 
     BORIS does not say who coded.  An observation of the video `v1` called `v1_anna` is anna's; another name is taken
     for a coder's only where several observations are of one video.
     """
-    several = {video for video, count in Counter(video for video, _ in sheets).items() if count > 1}
-    codings = []
-    for (video, observation), sheet in sheets.items():
+    several = {way for way, count in Counter(way for way, _ in sheets).items() if count > 1}
+    named = []
+    for (way, observation), sheet in sheets.items():
+        video = way[-1]
         rest = observation.replace(video, "", 1).strip(" _-.") if video in observation else ""
-        coder = rest or (observation if video in several and observation != video else "")
-        codings.append(sheet.coding(path, video, coder))
-    return codings
+        coder = rest or (observation if way in several and observation != video else "")
+        named.append((way, coder, sheet))
+    return _codings(path, named)
+
+
+def _codings(path: Path, sheets: Sequence[tuple[Way, str, Sheet]]) -> list[Coding]:
+    """Return codings of sheets with their videos' ways and coders, videos of one name told apart."""
+    called: dict[tuple[Way, str], str] = {}
+    for coder in {coder for _, coder, _ in sheets}:  # coders may keep the same videos in folders of their own
+        ways = list(dict.fromkeys(way for way, of, _ in sheets if of == coder))
+        called |= {(way, coder): name for way, name in zip(ways, told_apart(ways), strict=True)}
+    return [
+        sheet.coding(path, called[way, coder], coder, "/".join(way) if len(way) > 1 else "")
+        for way, coder, sheet in sheets
+    ]
 
 
 def _lines(names: list[str], rows: list[Cells]) -> Iterator[tuple[int, Row]]:
@@ -204,14 +211,10 @@ def track_name(text: str) -> str:
     return f"track {int(text)}" if text.isdecimal() else text
 
 
-def media_stem(place: str) -> str:
-    """Return the name of a video without folder and ending, whichever system wrote it."""
-    name = place.replace("\\", "/").rsplit("/", 1)[-1]
-    return name.rsplit(".", 1)[0] or name
-
-
-def _way(place: str) -> tuple[str, ...]:
-    return (*PurePosixPath(place.replace("\\", "/")).parts[:-1], media_stem(place))
+def way_of(place: str) -> Way:
+    """Return the folders and the name, without its ending, of a video, whichever system wrote them."""
+    *folders, name = PurePosixPath(place.replace("\\", "/")).parts or (place,)
+    return (*folders, name.rsplit(".", 1)[0] or name)
 
 
 def bids_subject(path: Path) -> str:
