@@ -187,6 +187,7 @@ def test_models_of_one_name_are_told_apart_and_one_named_twice_is_scored_once(em
     compared = json.loads((tmp_path / "out/comparison.json").read_text())
     assert [pair["models"] for pair in compared] == [["a/package", "b/package"]]
     assert re.search("^a/package", out, re.MULTILINE)
+    assert re.findall(r"^emoclip: (\S+): .* frames/s", err, re.MULTILINE) == ["a/package", "b/package"]
     for name in "ab":
         metrics = json.loads((tmp_path / "out" / f"{name}_package" / "metrics.json").read_text())
         assert metrics["model"]["name"] == f"{name}/package"

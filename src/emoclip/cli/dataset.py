@@ -132,12 +132,20 @@ class Scoring(Reading):
         return tuple(Sampling(self.sampling, PAPER_LENGTH, self.every, int(number)) for number in numbers)
 
     def embed(
-        self, model: "EmoCLIP", task: "Task", rules: "tuple[Sampling, ...]", faces: "FaceConfig"
+        self,
+        model: "EmoCLIP",
+        task: "Task",
+        rules: "tuple[Sampling, ...]",
+        faces: "FaceConfig",
+        called: str = "",
     ) -> "tuple[Embeddings, ...]":
-        """Embed with a progress bar, and say afterwards how fast it went and what could not be read."""
+        """Embed with a progress bar, and say afterwards how fast it went and what could not be read.
+
+        called: the model, where its name is not enough.
+        """
         from emoclip.evaluation import embed_task, open_store
 
-        name, total = model.package.name, len(rules) * len(task.clips)
+        name, total = called or model.package.name, len(rules) * len(task.clips)
         with open_store(model.package, self._store_folder()) as store, progress_bars() as bars:
             bar = bars.add_task(f"{name}: embedding", total=total)
             found = embed_task(

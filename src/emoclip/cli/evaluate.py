@@ -70,7 +70,7 @@ def evaluate(
     say_dataset(task, faces)
     evaluations = []
     for loaded, rules, name in zip(models, rules_of, called, strict=True):
-        embeddings = given.embed(loaded, task, rules, faces)
+        embeddings = given.embed(loaded, task, rules, faces, name)
         evaluations.append(classify(loaded, task, rules, faces, embeddings, prompts, wording, name))
     with atomic_folder(out, force=force, whole=True) as folder:
         found = scorecard.write(
