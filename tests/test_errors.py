@@ -2,7 +2,7 @@
 
 import pytest
 
-from emoclip.errors import InputError, in_one_line
+from emoclip.errors import InputError, in_one_line, reason
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,10 @@ from emoclip.errors import InputError, in_one_line
 )
 def test_a_line_names_what_it_is_about(error, line):
     assert in_one_line(error, "a.mp4") == line
+
+
+def test_rights_are_what_to_mend_where_they_lack():
+    assert (
+        reason(PermissionError(13, "Permission denied", "p/config.json"))
+        == "Permission denied: check its rights"
+    )

@@ -42,6 +42,8 @@ class OutputError(EmoclipError):
 
 def reason(error: BaseException) -> str:
     """Return the first line of what a library says, short and with characters that steer a terminal made visible."""
+    if isinstance(error, PermissionError) and error.strerror:
+        return f"{error.strerror}: check its rights"
     line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 

@@ -174,6 +174,14 @@ def test_boris_videos_of_one_name_are_told_apart_by_their_folders(tmp_path: Path
     assert [(coding.video, coding.coder) for coding in found] == [("monday/cam", ""), ("tuesday/cam", "")]
 
 
+def test_a_folder_that_may_not_be_read_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(InputError, match="holds no coding"):
+        read_all(tmp_path)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(InputError, match="this folder cannot be read; check its rights"):
+        read_all(tmp_path)
+
+
 def test_boris_time_offsets_count(tmp_path: Path):
     coding = only(write(tmp_path, "s.boris", project({"o": observation(EVENTS, offset=10)})))
     assert coding.marks[0] == Mark(11.5, 13.25, "smile")

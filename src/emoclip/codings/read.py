@@ -1,6 +1,7 @@
 """Any coding, or a timeline of ours, from a file or a folder."""
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -63,6 +64,8 @@ def read_all(
         except EmoclipError as error:
             wrong.append(str(error))
     if not codings:
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise InputError(f"{path}: this folder cannot be read; check its rights")
         raise InputError(wrong[0] if wrong else f"{path}: holds no coding ({', '.join(SUFFIXES)})")
     return merged(_apart(codings, path)), wrong
 
