@@ -91,6 +91,14 @@ def test_columns_are_those_of_the_escapes_where_the_encoding_lacks_a_character(t
     assert len(ends) == 1, done.stdout
 
 
+def test_a_narrow_terminal_gets_whole_words_and_no_bars(tmp_path):
+    Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(tmp_path / "a.png")
+    given = ("predict", tmp_path / "a.png", "--faces", "full", "-l", "about to cry, happy")
+    out = commands.emoclip(*given, env={"COLUMNS": "20"}).stdout
+    assert re.search(r"^label +prob\.$", out, re.MULTILINE), out
+    assert re.search(r"^about to cry +[01]\.\d\d$", out, re.MULTILINE), out
+
+
 def test_timeline(emoclip, media):
     shutil.copy(media / "single_face.mp4", "talk.mp4")
     emoclip("timeline", "talk.mp4", "-l", f"happy, {LONG}, {WIDE}", "-f", "csv")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from emoclip.timeline import Baseline
 
 LONGEST_BAR, SHORTEST_BAR = 30, 8  # characters
-LEAST_WIDTH = 40  # columns of a terminal that all of a table's lines fit
+LEAST_WIDTH = 40  # columns of a terminal that bars fit
 LEAST_LABEL = 16  # columns that a longer label has at least beside its face
 
 
@@ -215,14 +215,16 @@ def _print(results: "list[Classification]") -> None:
         for face in [] if beside else result.faces:
             at = f"{face.start_s:.1f}-{face.end_s:.1f} s"
             console.print(f"face {face.track_id}  {at}  {face.coverage:.0%} in view")
-            console.print(_table([face], width, beside, console.width))
+            console.print(_table([face], width, beside))
         if beside:
-            console.print(_table(result.faces, width, beside, console.width))
+            console.print(_table(result.faces, width, beside))
         console.print()
 
 
 def _layout(result: "Classification", columns: int) -> tuple[int, bool]:
-    """How long bars are, and whether faces stand beside their labels, or above where labels would be squeezed."""
+    """How long bars are, 0 for none; whether faces stand beside their labels, or above if these would be squeezed."""
+    if columns < LEAST_WIDTH:
+        return 0, False
     labels = max(shown(label).cell_len for label in result.labels)
     seconds = max(len(f"{face.start_s:.1f}-{face.end_s:.1f}") for face in result.faces)
     faces = sum(len(name) + 2 for name in ("face", "in view")) + max(seconds, len("seconds")) + 2
@@ -232,14 +234,14 @@ def _layout(result: "Classification", columns: int) -> tuple[int, bool]:
     return min(LONGEST_BAR, max(SHORTEST_BAR, left - labels - 2)), beside
 
 
-def _table(faces: "list[FaceResult]", width: int, beside: bool, columns: int) -> "Table":
+def _table(faces: "list[FaceResult]", width: int, beside: bool) -> "Table":
     """The labels of faces, likeliest first, with bars of up to `width`."""
     from rich.text import Text
 
     names = ["face", "seconds", "in view"] if beside else []
     scored = faces[0].scores is not None
-    made = table(*names, "label", "probability", *["score"] * scored)
-    made.columns[len(names) + 1].no_wrap = columns >= LEAST_WIDTH
+    made = table(*names, "label", "probability" if width else "prob.", *["score"] * scored)
+    made.columns[len(names) + 1].no_wrap = True
     for face in faces:
         ranked = sorted(face.probs.items(), key=lambda item: -item[1])
         cells = [f"{face.track_id}", f"{face.start_s:.1f}-{face.end_s:.1f}", f"{face.coverage:.0%}"]
