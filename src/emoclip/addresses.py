@@ -8,8 +8,6 @@ _ALONE, _AMID = (
     re.compile(rf"\b([a-z][a-z0-9+.-]*://)(?:[^/{end}]*@)?([^?#{end}]*)(?:[?#][^{end}]*)?", re.IGNORECASE)
     for end in ("\0", "\\s'\"\0")
 )
-
-
 _STREAM_KEY = re.compile(r"(?<=[^/])/[^/]+?(/*[:;,.)]*)$")  # the last part of RTMP's way
 
 
