@@ -129,6 +129,25 @@ def test_suggestions_do_not_replace_what_was_coded(capsys, study: Path, tmp_path
     assert len(list(coded.iterdir())) == 2
 
 
+def test_labels_are_taught_where_nothing_is_left_to_suggest(capsys, study: Path, tmp_path: Path):
+    given = [
+        "teach",
+        *recordings(study),
+        "-c",
+        study / "codings",
+        "--suggest",
+        2,
+        "--suggest-to",
+        tmp_path / "next",
+    ]
+    code, _, err = run(capsys, study, *given, "-o", tmp_path / "a.labels")
+    assert code == 0
+    assert "nothing to suggest: every window was coded already" in err
+    assert (tmp_path / "a.labels").exists()
+    assert not (tmp_path / "next").exists()
+    assert run(capsys, study, *given)[0] == 1
+
+
 def test_teaching_and_suggesting_in_one_go(capsys, study: Path, tmp_path: Path):
     few = tmp_path / "codings"
     few.mkdir()

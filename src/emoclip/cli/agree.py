@@ -139,7 +139,7 @@ def read_names(same: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in same]
     for other, sign, label in pairs:
         if not (sign and other.strip() and label.strip()):
-            fail(f"--same {other}{sign}{label}: write it as OTHER=LABEL")
+            fail(f"--same {other}{sign}{label}: write it as OTHER=LABEL", code=2)
     return {other.strip(): label.strip() for other, _, label in pairs}
 
 
