@@ -127,7 +127,7 @@ class Window:
     """How one person's face reads in one window of video.
 
     track_id: NO_TRACK (-1) if nobody was seen.  start_s, end_s: timestamps of the window's first and last frame,
-    seconds from its first timestamp.  coverage: share in [0, 1] of its frames that show this face.  score: mean
+    seconds from the first in the file.  coverage: share in [0, 1] of its frames that show this face.  score: mean
     detection score in [0, 1] of those, NaN if there are none.  top: "" and probs all NaN unless status is `ok`.
     scores: label -> how strongly it shows, in [0, 1], whatever the others are; NaN as probs, None where not asked for.
     quality: how well the face is seen in the frames that show it.
