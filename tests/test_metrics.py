@@ -200,6 +200,12 @@ def test_a_constant_rating_has_no_correlation():
     assert np.isnan(metrics.pcc([1, 2, 3], [2, 2, 2]))
 
 
+def test_an_interval_of_what_no_resample_knows_is_none_and_quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(metrics.bootstrap_ratings(metrics.pcc, [1, 2, 3], [2, 2, 2], draws=20)).all()
+
+
 def test_ratings_bootstrap_draws_whole_subjects():
     rng = np.random.default_rng(3)
     subject = np.repeat(np.arange(8), 40)

@@ -68,5 +68,15 @@ def test_what_is_broken_is_told_in_one_line_that_names_it(tmp_path, text, encodi
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_columns_are_found_in_any_case_unless_two_differ_in_it_alone(tmp_path):
+    asked = {"needed": ("path", "label"), "known": ("fold",)}
+    [(_, row)] = read_rows(written(tmp_path, "Path,LABEL,Fold,Extra\na,b,1,x\n"), **asked)
+    assert row == {"path": "a", "label": "b", "fold": "1", "Extra": "x"}
+    [(_, row)] = read_rows(written(tmp_path, "path,label,Label\na,b,c\n"), **asked)
+    assert (row["label"], row["Label"]) == ("b", "c")
+    with pytest.raises(InputError, match="has no column label"):
+        read_rows(written(tmp_path, "path,LABEL,Label\na,b,c\n"), **asked)
+
+
 def test_a_table_without_rows_and_one_of_nothing(tmp_path):
     assert read_rows(written(tmp_path, "a,b\n")) == read_rows(written(tmp_path, "")) == []

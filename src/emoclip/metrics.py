@@ -304,5 +304,6 @@ def _ratio(above: float, below: float) -> float:
 
 def _interval(values: Floats) -> Interval:
     tail = (1 - LEVEL) / 2
-    low, high = np.nanquantile(values, [tail, 1 - tail])
+    known = values[~np.isnan(values)]
+    low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (np.nan, np.nan)
     return float(low), float(high)

@@ -18,7 +18,7 @@ Status = Literal["ok", "no_face", "error"]
 class FaceResult:
     """One person's expression over the time their face was seen.
 
-    start_s, end_s: seconds from the container's clock.  frames: frames in which the face was seen.
+    start_s, end_s: seconds from the container's first timestamp.  frames: frames in which the face was seen.
     coverage: share in [0, 1] of the read frames that show this face.  probs: label -> probability, sums to 1.
     scores: label -> how strongly it shows, in [0, 1], whatever the others are; None (and no key) where not asked for.
     seen_at_s, box: when the face was largest, and its box (x0, y0, x1, y1) in pixels of that frame (not in the record).
@@ -127,7 +127,7 @@ class Window:
     """How one person's face reads in one window of video.
 
     track_id: NO_TRACK (-1) if nobody was seen.  start_s, end_s: timestamps of the window's first and last frame,
-    seconds on the container's clock.  coverage: share in [0, 1] of its frames that show this face.  score: mean
+    seconds from the first in the file.  coverage: share in [0, 1] of its frames that show this face.  score: mean
     detection score in [0, 1] of those, NaN if there are none.  top: "" and probs all NaN unless status is `ok`.
     scores: label -> how strongly it shows, in [0, 1], whatever the others are; NaN as probs, None where not asked for.
     quality: how well the face is seen in the frames that show it.

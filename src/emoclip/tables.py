@@ -9,14 +9,22 @@ from pathlib import Path
 from emoclip.errors import InputError
 
 
-def read_rows(path: Path, needed: Collection[str] = (), usual: str = "") -> list[tuple[str, dict[str, str]]]:
+def read_rows(
+    path: Path, needed: Collection[str] = (), usual: str = "", known: Collection[str] = ()
+) -> list[tuple[str, dict[str, str]]]:
     """Return (`file:line`, column -> cell) of each row that is not empty; what a row lacks is "".
 
-    needed: columns that must be there.  usual: what the first line should be, for the message.
+    needed: columns that must be there.  known: others that may.  Either are found in any case (`Path`), unless two
+    columns differ in case alone.  usual: what the first line should be, for the message.
     Raises InputError naming file and line.
     """
     found = read_cells(path)
     names = found[0][1] if found else []
+    folded, asked = [name.casefold() for name in names], {name.casefold(): name for name in (*known, *needed)}
+    names = [
+        name if folded.count(plain) > 1 else asked.get(plain, name)
+        for name, plain in zip(names, folded, strict=True)
+    ]
     check_columns(path, names, needed, usual)
     rows = []
     for line, cells in found[1:]:

@@ -139,6 +139,14 @@ def test_a_tier_that_no_file_has_is_one_line(capsys, tmp_path: Path):
         assert "--tier Nope: no file has a tier of that name; there are Face 1, Smile" in err
 
 
+def test_a_coding_without_a_mark_is_named(capsys, tmp_path: Path):
+    anna, ben = table(tmp_path / "anna", "v.csv", ROWS), table(tmp_path / "ben", "v.csv", "")
+    code, _, err = run(capsys, "agree", anna, ben, "--end", 10)
+    assert code == 0
+    assert f"{ben}: no mark in it; was it coded to the end?" in err
+    assert f"{anna}: no mark" not in err
+
+
 def test_a_dash_is_explained_in_the_terminal_and_on_the_page(capsys, tmp_path: Path):
     anna, ben = (table(tmp_path / coder, "v.csv", ROWS) for coder in ("anna", "ben"))
     code, out, _ = run(capsys, "agree", anna, ben, "--out", tmp_path / "out")  # one video has no ICC
@@ -200,7 +208,7 @@ def test_bad_input_is_one_line(capsys, tmp_path: Path, monkeypatch, options: lis
     table(Path(), "case.csv", "1,2,Smile\n3,4,Smile\n")
     Path("there").mkdir()
     code, out, err = run(capsys, "agree", *options)
-    assert code == (2 if "must be" in told else 1)
+    assert code == (2 if "must be" in told or "write it" in told else 1)
     assert not out
     assert told in err
     assert err.count("\n") == 1

@@ -105,9 +105,15 @@ def test_import_then_predict(home, shared, media, tmp_path):
 
 def test_int8_and_its_crops_belong_together(home, tmp_path):
     weights, to = tmp_path / "weights.pth", ("--to", tmp_path / "emo")
-    fails(run(home, "import", weights, *to, "--precision", "int8"), "--precision int8: needs --calibration")
     fails(
-        run(home, "import", weights, *to, "--calibration", tmp_path), "belongs to --precision int8, not fp32"
+        run(home, "import", weights, *to, "--precision", "int8"),
+        "--precision int8: needs --calibration",
+        code=2,
+    )
+    fails(
+        run(home, "import", weights, *to, "--calibration", tmp_path),
+        "belongs to --precision int8, not fp32",
+        code=2,
     )
     fails(
         run(home, "import", weights, *to, "--precision", "int8", "--calibration", tmp_path),

@@ -53,7 +53,7 @@ def test_scores_of_each_label_alone_where_asked(tiny, frame):
 
 
 def test_baselines_that_cannot_be(tiny, frame, tmp_path):
-    fails(predict(tiny, "--baseline", "5-2", frame), "must come after the start")
+    fails(predict(tiny, "--baseline", "5-2", frame), "must come after the start", code=2)
     nowhere = predict(tiny, "--faces", "full", "--baseline", tmp_path / "neutral.mp4", frame)
     fails(nowhere, "neutral.mp4: no such file")
     grey = tmp_path / "grey.png"
@@ -135,7 +135,7 @@ def test_labels_in_another_script(tiny, frame):
 
 
 def test_bad_settings(tiny, frame, tmp_path):
-    fails(predict(tiny, frame, "--faces", "some"), "largest, all, full")
+    fails(predict(tiny, frame, "--faces", "some"), "largest, all, full", code=2)
     fails(predict(tiny, frame, "--start", 5, "--end", 2), "--end 2 must be after --start 5", code=2)
     fails(predict(tiny, frame, "--json", tmp_path / "no" / "out.json"), "does not exist")
     fails(predict(tiny, frame, "--model", "nothing-like-it"), "models list")

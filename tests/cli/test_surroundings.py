@@ -366,7 +366,9 @@ def test_labels_that_cannot_be_told_apart_are_said_once_and_strict_stops(tiny, c
 def test_tables_run_nothing_and_sidecars_hold_no_folders_of_ours(tiny, crop, tmp_path):
     out, raw, whole = (tmp_path / name for name in ("out", "raw", "whole"))
     words = ["-m", tiny, "--faces", "full", "-l", "=1+1, @sum, sad", "-f", "csv"]
+    rest = tmp_path / "rest"
     assert emoclip("timeline", crop, *words, "-o", out).returncode == 0
+    assert emoclip("timeline", crop, *words, f"--out={rest}", "--baseline", crop).returncode == 0
     assert emoclip("timeline", crop, *words, "-o", raw, "--raw-cells").returncode == 0
     assert emoclip("timeline", crop, *words, "-o", whole, "--absolute-paths").returncode == 0
     guarded, plain = ((folder / "crop.csv").read_text().replace("'", "") for folder in (out, raw))
@@ -375,7 +377,8 @@ def test_tables_run_nothing_and_sidecars_hold_no_folders_of_ours(tiny, crop, tmp
     assert all(not top.startswith(("=", "@")) for top in tops)
     told = json.loads((out / "crop.json").read_text())
     assert told["input"] == "../crop.png"
-    assert str(tmp_path) not in (out / "crop.json").read_text()
+    assert json.loads((rest / "crop.json").read_text())["settings"]["baseline"]["source"] == "../crop.png"
+    assert all(str(tmp_path) not in (folder / "crop.json").read_text() for folder in (out, rest))
     assert json.loads((whole / "crop.json").read_text())["input"] == str(crop)
 
 

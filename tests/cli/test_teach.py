@@ -124,9 +124,28 @@ def test_suggestions_do_not_replace_what_was_coded(capsys, study: Path, tmp_path
         (coded / name).write_bytes((study / "codings" / name).read_bytes())
     given = ["teach", *recordings(study), "-c", coded, "--suggest", 2, "--suggest-to", coded, "--force"]
     code, _, err = run(capsys, study, *given)
-    assert code == 1
+    assert code == 2
     assert "holds codings that are read; name another folder with --suggest-to" in err
     assert len(list(coded.iterdir())) == 2
+
+
+def test_labels_are_taught_where_nothing_is_left_to_suggest(capsys, study: Path, tmp_path: Path):
+    given = [
+        "teach",
+        *recordings(study),
+        "-c",
+        study / "codings",
+        "--suggest",
+        2,
+        "--suggest-to",
+        tmp_path / "next",
+    ]
+    code, _, err = run(capsys, study, *given, "-o", tmp_path / "a.labels")
+    assert code == 0
+    assert "nothing to suggest: every window was coded already" in err
+    assert (tmp_path / "a.labels").exists()
+    assert not (tmp_path / "next").exists()
+    assert run(capsys, study, *given)[0] == 1
 
 
 def test_teaching_and_suggesting_in_one_go(capsys, study: Path, tmp_path: Path):
@@ -209,7 +228,8 @@ def test_bad_input_is_one_line(capsys, study: Path, tmp_path: Path, monkeypatch,
         Path(name).write_text("onset,offset,label\n1,2,smirk\n3,4,wink\n", "utf-8")
     Path("words.yaml").write_text("toothy: a smile with teeth\nflat: an unmoved face\n", "utf-8")
     code, out, err = run(capsys, study, "teach", *recordings(study), *options)
-    assert code == 1
+    usage = ("nothing to write", "name it", "learnt from codings", "leave --out out")
+    assert code == (2 if told.startswith(usage) else 1)
     assert not out
     assert told in err
     assert err.count("\n") == 1

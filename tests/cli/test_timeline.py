@@ -173,17 +173,18 @@ def test_a_sound_file_has_no_video_stream(timeline, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "said", "code"),
     [
-        (["--formats", "csv,docx"], "'docx' is none of"),
-        (["--formats", "overlay", "--embeddings-only"], "embeddings-only"),
-        (["--faces", "some"], "faces='some'"),
-        (["--labels", "one"], "at least 2"),
-        (["--start", "60"], "past the end"),
+        (["--formats", "csv,docx"], "'docx' is none of", 2),
+        (["--formats", "overlay", "--embeddings-only"], "embeddings-only", 2),
+        (["--faces", "some"], "faces='some'", 2),
+        (["--baseline", "3-2"], "the end must come after the start", 2),
+        (["--labels", "one"], "at least 2", 1),
+        (["--start", "60"], "past the end", 1),
     ],
 )
-def test_settings_that_cannot_be_are_one_line(timeline, tmp_path, options, said):
-    fails(done := timeline(make_video(tmp_path / "talk.mp4"), *options), said)
+def test_settings_that_cannot_be_are_one_line(timeline, tmp_path, options, said, code):
+    fails(done := timeline(make_video(tmp_path / "talk.mp4"), *options), said, code)
     assert "results in" not in done.stdout
     assert not (tmp_path / "out").exists()
 
@@ -201,7 +202,7 @@ def test_options_that_contradict_each_other_are_named(timeline, tmp_path, option
 
 
 def test_nothing_to_read_is_one_line(timeline):
-    fails(timeline(), "name a video")
+    fails(timeline(), "name a video", code=2)
 
 
 def test_a_window_longer_than_the_video_gives_one_row(timeline, tmp_path):

@@ -2,7 +2,7 @@ import json
 import shutil
 
 import pytest
-from commands import emoclip
+from commands import emoclip, fails
 
 from emoclip.recording import Recording
 
@@ -95,17 +95,22 @@ def test_record_reads_a_folder_at_the_rate_given(tmp_path):
 def test_what_cannot_act_on_a_recording_is_said_and_its_own_settings_are_told(watched, tmp_path):
     recording = watched[0] / "kept/single_face.npz"
     asked = ["--labels", "calm, joyful", "--formats", "csv", "--detector", "haar", "--max-faces", 1]
+    other = "fp32" if Recording.read(recording).key.form.startswith("int8") else "int8"
+    asked += ["--precision", other, "--fps", 3]
     done = emoclip("timeline", recording, *asked, "--min-face", 100, "-o", tmp_path)
     assert done.returncode == 0, done.stderr
-    (line,) = done.stderr.strip().splitlines()
+    line = done.stderr.strip().splitlines()[-1]
     assert (
-        "single_face.npz: detector=haar, max_faces=1: cannot act on a recording; ask the video, or " in line
+        "single_face.npz: --detector haar, --max-faces 1, --fps 3, --precision "
+        f"{other}: cannot act on a recording; ask the video, or " in line
     )
     told = json.loads((tmp_path / "single_face.json").read_text())
     assert told["settings"]["faces"] | {"detector": "auto", "max_faces": 250} == told["settings"]["faces"]
     assert told["settings"]["faces"]["min_face_px"] == 100  # below is too_small, as of the video
     assert told["settings"]["recording"] == Recording.read(recording).key.told()
     assert told["warnings"][0] in line
+    kept = emoclip("timeline", recording, "--embeddings-only", "-o", tmp_path / "again")
+    fails(kept, "is an npz already; leave --embeddings-only out", code=2)
 
 
 def test_shorter_windows_than_were_recorded_for_are_told_with_and_without_the_video(watched, media, tmp_path):

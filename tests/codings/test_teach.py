@@ -26,7 +26,7 @@ from emoclip.prompts import NONE, resolve
 from emoclip.prompts.taught import Taught
 from emoclip.prompts.taught import read as read_taught
 from emoclip.recording import Key
-from emoclip.timeline import Baseline
+from emoclip.timeline import Baseline, embedding_rate
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +297,18 @@ def test_absent_and_foreign_files_are_told(tmp_path: Path):
     (tmp_path / "folder.labels").mkdir()
     with pytest.raises(InputError, match="cannot be read"):
         read_taught(tmp_path / "folder.labels")
+
+
+def test_windows_shorter_than_the_recordings_were_made_for_are_told(model: EmoCLIP):
+    recordings, codings = films(model)
+    rate = embedding_rate(model, 0.5)
+    for recording in recordings[:2]:
+        recording.key = replace(recording.key, rate=rate)
+    assert prepare_lesson(model, recordings, codings, window_s=0.5).notes == []
+    (note,) = prepare_lesson(model, recordings, codings, window_s=0.25).notes
+    assert note.startswith(
+        "v0, v1: recorded for windows of 0.5 s or longer, those of 0.25 s have fewer frames"
+    )
 
 
 def test_suggestions_are_new_apart_and_spread(model: EmoCLIP):

@@ -271,6 +271,17 @@ def test_missing_scores_are_left_out_of_their_target_only(tiny, study):
     assert np.isfinite(found.predictions()[0]["probe"])
 
 
+def test_scores_of_one_fold_only_are_refused(tiny, study):
+    cohort, recordings = made_up(tiny)
+    for at in np.flatnonzero(study.folds > 0):
+        item = cohort.interviews[at]
+        cohort.interviews[at] = Interview(**{**vars(item), "scores": (math.nan, item.scores[1]), "fold": "b"})
+    for at in np.flatnonzero(study.folds == 0):
+        cohort.interviews[at] = Interview(**{**vars(cohort.interviews[at]), "fold": "a"})
+    with pytest.raises(InputError, match="RATED: all subjects with a score are in one fold"):
+        symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+
+
 def test_two_runs_are_identical(tiny, study):
     cohort, recordings = made_up(tiny)
     again = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)

@@ -1,12 +1,18 @@
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from emoclip.config import SegmentConfig
+from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
-from emoclip.results import NO_TRACK, Window
+from emoclip.recording import Look
+from emoclip.results import NO_TRACK, Quality, Window
 from emoclip.timeline.segments import find_segments, smooth, summarise
+from emoclip.timeline.windows import cut
 
 LABELS = ["calm", "joy"]
 
@@ -134,6 +140,75 @@ def test_many_labels_need_less_than_two_to_enter():
     probs = dict.fromkeys(labels, 0.75 / 9) | {"3": 0.25}
     row = Window(0, 0.0, 2.0, "ok", 1.0, 1.0, "3", probs)
     assert [segment.label for segment in find_segments([row], labels, SegmentConfig())] == ["3"]
+
+
+def cut_windows(times, config, joy):
+    """The windows that a timeline cuts where one face is seen at all times; `joy` is read of the centre."""
+    face = Look(0, 0.9, Quality(100.0, 0.5, 0.0, 0.5), np.zeros(1, np.float32))
+    rows = []
+    for draft in cut(iter([(float(time), [face]) for time in times]), FaceConfig("full"), config):
+        [row] = windows([joy((draft.start_s + draft.end_s) / 2)], start_s=draft.start_s)
+        rows.append(replace(row, end_s=draft.end_s))
+    return rows
+
+
+@settings(deadline=None)
+@given(
+    fps=st.floats(0.3, 30),
+    frames=st.integers(2, 60),
+    window_s=st.floats(0.3, 3),
+    overlap=st.floats(0, 0.9),
+    period_s=st.floats(0.5, 60),
+)
+def test_windows_in_a_row_leave_no_time_between_them_at_any_rate(fps, frames, window_s, overlap, period_s):
+    config = WindowConfig(length_s=window_s, step_s=window_s * (1 - overlap))
+    times = np.arange(frames) / fps
+    rows = cut_windows(times, config, lambda time_s: 0.95 if time_s % period_s < period_s / 2 else 0.05)
+    found = find_segments(rows, LABELS, HYSTERESIS)
+    assert found[0].onset_s == 0.0
+    assert found[-1].offset_s == times[-1]
+    assert all(one.offset_s == two.onset_s and one.label != two.label for one, two in pairwise(found))
+    _, summary = summarise(rows, found, LABELS)
+    assert sum(row.share for row in summary) == pytest.approx(1.0)
+
+
+def test_a_time_lapse_has_segments_as_a_film_has():
+    # A picture every 2 s: a window holds one.  Joy from the 11th on.
+    rows = cut_windows(np.arange(20) * 2.0, WindowConfig(), lambda time_s: 0.9 if time_s >= 20 else 0.1)
+    found = find_segments(rows, LABELS, HYSTERESIS)
+    assert spans(found) == [("calm", 0.0, 19.0), ("joy", 19.0, 38.0)]
+    assert [row.share for row in summarise(rows, found, LABELS)[1]] == [0.5, 0.5]
+
+
+def test_an_unreadable_window_is_bridged_where_windows_do_not_overlap():
+    # Windows of half a second at 24 frames a second: the last frame is 1/24 s before the next window.
+    rows = windows([0.9, None, 0.9, None, None, None, 0.9], step_s=0.5, length_s=11 / 24)
+    assert spans(find_segments(rows, LABELS, HYSTERESIS)) == [
+        ("joy", 0.0, pytest.approx(35.5 / 24)),
+        ("joy", pytest.approx(71.5 / 24), pytest.approx(83 / 24)),
+    ]
+
+
+def test_a_window_does_not_speak_for_a_gap_in_its_track():
+    # Somebody is gone for 5 s and nobody else is there; and for one window, in which another is the largest face.
+    apart = [*windows([0.9] * 3, length_s=0.4), *windows([0.9] * 3, start_s=6.5, length_s=0.4)]
+    gone = find_segments(apart, LABELS, HYSTERESIS)
+    assert spans(gone) == [
+        ("joy", 0.0, pytest.approx(1.45)),
+        ("joy", pytest.approx(6.45), pytest.approx(7.9)),
+    ]
+    rows = [replace(row, track_id=int(at == 2)) for at, row in enumerate(windows([0.9] * 5, length_s=0.0))]
+    ends = [
+        (segment.track_id, segment.onset_s, segment.offset_s)
+        for segment in find_segments(rows, LABELS, SegmentConfig(bridge_s=0.0))
+    ]
+    assert ends == [(0, 0.0, 0.75), (0, 1.25, 2.0), (1, 1.0, 1.0)]
+
+
+def test_a_single_frame_has_a_share():
+    rows = windows([0.9], length_s=0.0)
+    _, summary = summarise(rows, find_segments(rows, LABELS, HYSTERESIS), LABELS)
+    assert [(row.share, row.episodes) for row in summary] == [(0.0, 0), (1.0, 1)]
 
 
 @pytest.mark.parametrize(

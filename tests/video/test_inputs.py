@@ -174,6 +174,43 @@ def test_transport_stream_starts_at_zero(tmp_path):
     assert later[0].time_s == pytest.approx(2.0, abs=0.001)
 
 
+@pytest.mark.parametrize(
+    ("ending", "codec"),
+    [
+        ("mkv", "libx264"),
+        ("webm", "libvpx"),
+        ("nut", "libx264"),
+        ("wmv", "wmv2"),
+        ("flv", "libx264"),
+        ("mp4", "libx264"),
+    ],
+)
+def test_a_clock_that_starts_late_does_not_change_the_length(tmp_path, ending, codec):
+    stamps = [60_000 + 40 * i for i in range(75)]
+    options = {"bf": "0"} if codec == "libx264" else {}
+    path = write(
+        tmp_path / f"a.{ending}", [shade(i) for i in range(75)], codec=codec, stamps=stamps, **options
+    )
+    first, last = own_times(path)[0], own_times(path)[-1]
+    assert first == pytest.approx(60, abs=0.05)
+    frames, video = read(path)
+    assert video.duration_s == pytest.approx(last - first + 0.04, abs=0.09)
+    assert frames[-1].time_s == pytest.approx(last - first)
+    assert video.warnings == []
+    later, _ = read(path, start_s=2.0)
+    assert later[0].time_s == pytest.approx(2.0, abs=0.001)
+
+
+@pytest.mark.parametrize("writer", ["Lavf", "mkvm"])
+def test_other_writers_of_matroska_tell_the_length(tmp_path, writer):
+    path = write(
+        tmp_path / "a.mkv", [shade(i) for i in range(75)], stamps=[60_000 + 40 * i for i in range(75)]
+    )
+    path.write_bytes(path.read_bytes().replace(b"Lavf", writer.encode()))
+    _, video = read(path)
+    assert video.duration_s == pytest.approx(3.0 if writer == "Lavf" else 63.0, abs=0.05)
+
+
 def test_damaged_middle_is_stepped_over_and_said(tmp_path):
     path = write(tmp_path / "whole.mp4", noise(100), g="10", bf="0")
     data = bytearray(path.read_bytes())

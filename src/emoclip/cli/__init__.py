@@ -72,8 +72,8 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 def main() -> None:
     """Run the command line and exit; what goes wrong is one line on stderr.
 
-    Exit codes: 0, 1 (an expected error, or some inputs failed), 2 (usage), 128 + the signal that stopped it (130:
-    Ctrl-C), 141 (the reader of stdout went away).
+    Exit codes: 0, 1 (an expected error, or some inputs failed), 2 (usage: options and settings), 128 + the signal that
+    stopped it (130: Ctrl-C), 141 (the reader of stdout went away).
     """
     from emoclip.errors import LabelWarning
 
@@ -100,14 +100,14 @@ def main() -> None:
 
 
 def _run() -> int:
-    from emoclip.errors import EmoclipError
+    from emoclip.errors import ConfigError, EmoclipError
 
     try:
         check_options(sys.argv[1:])
         with interrupt.raised_in_work():
             status = app(standalone_mode=False)
     except EmoclipError as error:
-        return _said(str(error))
+        return _said(str(error), 2 if isinstance(error, ConfigError) else 1)
     except UsageError as error:
         words = error.format_message().replace("Value error, ", "")  # pydantic's, of newer typers
         dashed = [name for name in sys.argv[1:] if name[:1] == "-" and name != "-" and os.path.exists(name)]  # noqa: PTH110

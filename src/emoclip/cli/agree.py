@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from emoclip.cli.console import fail, needs_stdout, print_table, say, stdout_console, warn
+from emoclip.errors import few
 from emoclip.files import check_folder
 from emoclip.tables import read_rows
 
@@ -128,6 +129,8 @@ def read_sources(
         for line in wrong:
             warn(line)
             failed = True
+    if empty := [str(coding.file) for _, found in sources for coding in found if not coding.marks]:
+        warn(f"{few(empty)}: no mark in {'it' if len(empty) == 1 else 'them'}; was it coded to the end?")
     endings = {coding.file.suffix.casefold() for _, found in sources for coding in found}
     if fps and not endings & {".csv", ".tsv", ".txt"}:
         fail(f"--fps {fps:g}: no table was read, and all else has times in seconds; leave it out")
@@ -139,7 +142,7 @@ def read_names(same: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in same]
     for other, sign, label in pairs:
         if not (sign and other.strip() and label.strip()):
-            fail(f"--same {other}{sign}{label}: write it as OTHER=LABEL")
+            fail(f"--same {other}{sign}{label}: write it as OTHER=LABEL", code=2)
     return {other.strip(): label.strip() for other, _, label in pairs}
 
 

@@ -131,7 +131,7 @@ def predict(
     prompts = resolve(labels)
     sources = expand_inputs(inputs, each=each, say=warn)
     if picture and len(sources) != 1:
-        fail(f"--picture shows one input, {len(sources)} are given; name one")
+        fail(f"--picture shows one input, {len(sources)} are given; name one", code=2)
     loaded = EmoCLIP.load(model, threads=threads, provider=provider, precision=precision)
     loaded.embed_text(prompts, strict=strict)
 

@@ -100,7 +100,7 @@ def fit(
     check_apart(out, kept)
     check_room(kept)
     if 0 < (paper_permutations or 0) < 19:
-        fail(f"--paper-permutations {paper_permutations}: must be 0, or at least 19 for a p of 0.05")
+        fail(f"--paper-permutations {paper_permutations}: must be 0, or at least 19 for a p of 0.05", code=2)
     settings = ValidationConfig(folds=_folds(folds), seed=seed)
     check_installed()
     cohort = read_manifest(manifest, names, clinical.scales(scales), group=group)
@@ -232,7 +232,7 @@ def _folds(text: str) -> int | None:
     if text.strip().casefold() == "loso":
         return None
     if not text.strip().isdecimal():
-        fail(f"--folds {text}: must be a number, or loso (leave one subject out)")
+        fail(f"--folds {text}: must be a number, or loso (leave one subject out)", code=2)
     return int(text)
 
 

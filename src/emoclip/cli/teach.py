@@ -90,16 +90,18 @@ def teach(
     from emoclip.prompts import read_prompt_file
 
     if out is None and not suggest:
-        fail("nothing to write: name a label set with --out NAME.labels, or ask for --suggest 20")
+        fail("nothing to write: name a label set with --out NAME.labels, or ask for --suggest 20", code=2)
     if out is not None and out.suffix != ".labels":
-        fail(f"--out {out}: name it NAME.labels, so that other commands know it for a taught label set")
+        fail(
+            f"--out {out}: name it NAME.labels, so that other commands know it for a taught label set", code=2
+        )
     if out is not None:
         for path in (out, out.with_suffix(".card.md")):
             check_writable(path, force=force, inputs=[*videos, *(codings or [])])
             check_apart(path, recordings)
     if suggest:
         if any(suggest_to.resolve() in (path.resolve(), *path.resolve().parents) for path in codings or []):
-            fail(f"{suggest_to}: holds codings that are read; name another folder with --suggest-to")
+            fail(f"{suggest_to}: holds codings that are read; name another folder with --suggest-to", code=2)
         check_folder(suggest_to, force=force)
         check_apart(suggest_to, recordings, out)
     described = (
@@ -110,7 +112,8 @@ def teach(
     if out is not None and not codings:
         fail(
             f"--out {out}: is learnt from codings, and none is named; name them with --codings, or leave --out out and "
-            "give --words words.yaml --suggest 20 to begin (every command takes words.yaml itself as --labels)"
+            "give --words words.yaml --suggest 20 to begin (every command takes words.yaml itself as --labels)",
+            code=2,
         )
     sources, failed = read_sources(codings or [], tier or [], fps)
     names = read_names(same or [])
@@ -201,8 +204,15 @@ def _suggest(
     force: bool,
 ) -> None:
     from emoclip.codings import suggest_windows, write_suggestions
+    from emoclip.errors import InputError
 
-    windows = suggest_windows(lesson.samples, lesson.words if rows is None else rows, count, seed=seed)
+    try:
+        windows = suggest_windows(lesson.samples, lesson.words if rows is None else rows, count, seed=seed)
+    except InputError as error:
+        if rows is None:
+            raise
+        warn(f"nothing to suggest: {error}")  # the labels are written
+        return
     media = {name: recording.name for name, recording in seen.items()}
     written = write_suggestions(windows, lesson.labels, media, folder, force=force)
     say(f"{counted(len(windows), 'window')} to code in {counted(len(written), 'ELAN file')}; in {folder}")

@@ -159,7 +159,7 @@ def timeline(
     found = find_inputs(inputs or [], each=each, say=warn)
     cameras = [] if camera is None else [camera]
     if not found and not cameras:
-        fail("name a video, a folder of videos, or --camera 0")
+        fail("name a video, a folder of videos, or --camera 0", code=2)
     chosen = [name.strip() for name in formats.split(",") if name.strip()] + ["npz"] * embeddings_only
     prompts = resolve(labels)
     if window is None and prompts.taught:

@@ -24,6 +24,7 @@ from emoclip.files import finite, sha256, write_text
 from emoclip.prompts import NONE, PromptSet, Taught, resolve, templated
 from emoclip.prompts.taught import to_json
 from emoclip.recording import Recording
+from emoclip.timeline import too_sparse
 
 CURVE_DASH = (
     "–: not defined, since the other videos, on which kappa is taken, hold one label alone in some draw, and nothing "
@@ -99,6 +100,11 @@ def prepare(
             )
     window = _window(about) if window_s is None else window_s
     config = WindowConfig(length_s=window, step_s=min(0.5, window))
+    sparse: dict[str, list[str]] = {}
+    for video, recording in zip(videos, recordings, strict=True):
+        if line := too_sparse(model, recording.key, window):
+            sparse.setdefault(line, []).append(video)
+    notes += [f"{few(found)}: {line}" for line, found in sparse.items()]
     samples = lessons(
         model, recordings, about, [*labels, NONE], config, skip_gaps=skip_gaps, subjects=subjects
     )

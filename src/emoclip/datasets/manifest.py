@@ -33,7 +33,7 @@ def read(path: Path) -> Dataset:
             f"{path}: no such manifest; --root names a .csv or .parquet file with columns path,label"
         )
     parquet = path.suffix.lower() == ".parquet"
-    found = _parquet_rows(path) if parquet else read_rows(path, COLUMNS[:2], USUAL)
+    found = _parquet_rows(path) if parquet else read_rows(path, COLUMNS[:2], USUAL, COLUMNS)
     clips: list[Clip] = []
     folder = str(path.parent)
     seen: dict[tuple[str, str | None, int | None], str] = {}

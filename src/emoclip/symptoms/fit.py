@@ -103,7 +103,14 @@ def fit(
         listed = "; ".join(f"{item.path}: {item.reason}" for item in cohort.excluded[:3])
         raise InputError(f"no interview of the cohort can be used ({listed})")
     check_targets(cohort)
-    study = Study(cohort, recordings, _folds(cohort, settings), settings, model)
+    folds = _folds(cohort, settings)
+    for item, scores in zip(cohort.targets, cohort.scores.T, strict=True):
+        if len(np.unique(folds[~np.isnan(scores)])) < 2:
+            raise InputError(
+                f"{item.name}: all subjects with a score are in one fold, so nothing is left to learn from; "
+                "pass other --folds, name folds in the manifest, or add subjects"
+            )
+    study = Study(cohort, recordings, folds, settings, model)
     study.baselines = _baselines(study, progress)
     for estimator in estimators:
         inputs = [getattr(item, estimator.takes) for item in recordings]

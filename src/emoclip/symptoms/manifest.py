@@ -101,7 +101,7 @@ def read_manifest(
         raise InputError(f"--group {group}: is no name of a person; name the column that says who it is")
     if own := [name for name in targets if name in (*OWN, "subject", group)]:
         raise InputError(f"--targets {own[0]}: is a column of the manifest itself; name columns of scores")
-    rows = read_rows(path, dict.fromkeys(("path", group, *targets)), USUAL)
+    rows = read_rows(path, dict.fromkeys(("path", group, *targets)), USUAL, OWN)
     if not rows:
         raise InputError(f"{path}: the manifest has no rows; list at least one interview")
     wanted = tuple(target(name, known) for name in targets)

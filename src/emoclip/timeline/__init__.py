@@ -7,7 +7,7 @@ from emoclip.timeline.outputs import InputOutcome, open_stream
 from emoclip.timeline.plan import Settings, plan, told_source
 from emoclip.timeline.segments import find_segments
 from emoclip.timeline.stream import TimelineStream
-from emoclip.timeline.watching import clip_rate, embedding_rate, looks, record, recorded
+from emoclip.timeline.watching import clip_rate, embedding_rate, looks, record, recorded, too_sparse
 from emoclip.timeline.windows import cut
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "recorded",
     "run",
     "told_source",
+    "too_sparse",
 ]

@@ -182,6 +182,7 @@ def open_stream(
         allow_urls=True,
         keep_pictures=keep_pictures,
         progress=progress,
+        precision=settings.precision,
     )
 
 

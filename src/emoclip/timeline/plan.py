@@ -105,7 +105,8 @@ def plan(sources: Sequence[str | int | Found], settings: Settings) -> list[Input
                 f"formats: an overlay needs a video to read again, which {source!r} is not; leave it out"
             )
         if "npz" in settings.formats and is_recording(source):
-            raise ConfigError(f"formats: {told_source(source)} is an npz already; leave npz out")
+            extra = "npz" if settings.pictures else "--embeddings-only"
+            raise ConfigError(f"formats: {told_source(source)} is an npz already; leave {extra} out")
         inputs.append(Input(source, _name(source, found.inside if isinstance(found, Found) else None)))
     taken: dict[str, Input] = {}
     for item in dict.fromkeys(inputs):

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,14 @@ def record(
     def told(path: str) -> str:
         return path if folder is None else relative(path, folder)
 
+    def argument(part: str) -> str:
+        option = re.match(r"(--[\w-]+=|-\w(?=/))?", part)[0]  # type: ignore[index]
+        value = part.removeprefix(option)
+        return option + (told(value) if Path(value).is_absolute() else secrets_left_out(value))
+
+    settings = dict(choices)
+    if (rest := settings.get("baseline")) and rest["source"]:
+        settings["baseline"] = rest | {"source": told(secrets_left_out(rest["source"]))}
     card = {
         key: package.config.get(key) for key in ("name", "licence", "source", "training_data", "precision")
     }
@@ -88,16 +97,11 @@ def record(
         "input": told(timeline.input),
         "duration_s": timeline.duration_s,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(
-            [
-                "emoclip",
-                *(told(part) if Path(part).is_absolute() else secrets_left_out(part) for part in command),
-            ]
-        ),
+        "command": shlex.join(["emoclip", *map(argument, command)]),
         "identity": dict(hashes),
         "model": card | {"sha256": package.digest},
         "labels": {prompt.label: [list(part) for part in prompt.parts] for prompt in prompts.prompts},
-        "settings": dict(choices),
+        "settings": settings,
         "versions": _versions(),
         "statuses": dict(Counter(window.status for window in timeline.windows)),
         "warnings": timeline.warnings,

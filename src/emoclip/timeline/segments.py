@@ -2,11 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emoclip.config import SegmentConfig
 from emoclip.results import NO_TRACK, LabelSummary, Segment, Track, Window
@@ -51,16 +52,15 @@ def find_segments(windows: Sequence[Window], labels: Sequence[str], config: Segm
     on while its label has at least `leave` x chance and no other leads it by the difference of the two, and it began
     with the windows right before that had its label on top with as much.  An unreadable stretch longer than
     `bridge_s` ends it.
-    A window speaks for the time around its centre, halfway to its neighbours, so segments meet without overlap.
+    A window speaks for the time around its centre, halfway to its neighbours, so segments meet without overlap; at a
+    gap in its track, for its own frames and at least half a usual step.
     Source: the two thresholds of Canny, A Computational Approach to Edge Detection (1986).
     """
     chance = 1 / len(labels)
     enter = min(config.enter * chance, (1 + chance) / 2)
     leave = min(config.leave * chance, enter)
     found: list[Segment] = []
-    for track_id, places in sorted(_by_track(windows).items()):
-        rows = [windows[place] for place in places]
-        spans = _spans(rows)
+    for track_id, rows, spans in _tracks(windows):
         for label, members in _runs(rows, spans, enter, leave, config.bridge_s):
             found.append(_segment(track_id, label, members, rows, spans))
     return [segment for segment in found if segment.duration_s >= config.min_s]
@@ -104,12 +104,9 @@ def summarise(
     """Return one Track per track, and one LabelSummary per track and label; windows without a track count nowhere."""
     tracks: list[Track] = []
     summary: list[LabelSummary] = []
-    for track_id, places in sorted(_by_track(windows).items()):
-        rows = [windows[place] for place in places]
+    for track_id, rows, spans in _tracks(windows):
         read = [
-            (row, end - start)
-            for row, (start, end) in zip(rows, _spans(rows), strict=True)
-            if row.status == "ok"
+            (row, end - start) for row, (start, end) in zip(rows, spans, strict=True) if row.status == "ok"
         ]
         track = Track(
             track_id=track_id,
@@ -130,6 +127,8 @@ def _label_summary(
     track: Track, label: str, read: list[tuple[Window, float]], segments: Iterable[Segment]
 ) -> LabelSummary:
     episodes = [segment for segment in segments if segment.label == label]
+    if not any(span_s for _, span_s in read):  # a single frame
+        read = [(row, 1.0) for row, _ in read]
     readable_s = sum(span_s for _, span_s in read)
     # Bridged stretches inside a segment are nobody's time, so readable windows are counted, not seconds of segments.
     starts = np.array([segment.onset_s for segment in episodes])
@@ -160,14 +159,28 @@ def _by_track(windows: Sequence[Window]) -> dict[int, list[int]]:
     }
 
 
-def _spans(rows: Sequence[Window]) -> list[Span]:
-    """The time each window speaks for: halfway to its neighbours' centres, to its own edge where it has none."""
-    middles = [(left.centre_s + right.centre_s) / 2 for left, right in pairwise(rows)]
-    starts = [rows[0].start_s] + [
-        max(row.start_s, middle) for row, middle in zip(rows[1:], middles, strict=True)
-    ]
-    ends = [min(row.end_s, middle) for row, middle in zip(rows[:-1], middles, strict=True)] + [rows[-1].end_s]
-    return list(zip(starts, ends, strict=True))
+def _tracks(windows: Sequence[Window]) -> Iterator[tuple[int, list[Window], list[Span]]]:
+    """Each track's windows in order of time, and the time that each speaks for."""
+    grid = np.unique([window.centre_s for window in windows])
+    for track_id, places in sorted(_by_track(windows).items()):
+        rows = [windows[place] for place in places]
+        yield track_id, rows, _spans(rows, grid)
+
+
+def _spans(rows: Sequence[Window], grid: NDArray[np.float64]) -> list[Span]:
+    """The time each window speaks for.  grid: the centres of everybody's windows, each once, in order."""
+    step_s = float(np.median(np.diff(grid))) if len(grid) > 1 else 0.0
+    place = np.searchsorted(grid, [row.centre_s for row in rows])
+    starts, ends = [rows[0].start_s], []
+    for at, (left, right) in enumerate(pairwise(rows)):
+        end_s = start_s = (left.centre_s + right.centre_s) / 2
+        # Few frames a second move the centres of windows in a row by one step or by two.
+        if place[at + 1] - place[at] > 1 or right.centre_s - left.centre_s > 2 * step_s + 1e-6:
+            end_s = min(end_s, max(left.end_s, left.centre_s + step_s / 2))
+            start_s = max(start_s, min(right.start_s, right.centre_s - step_s / 2))
+        ends.append(end_s)
+        starts.append(start_s)
+    return list(zip(starts, [*ends, rows[-1].end_s], strict=True))
 
 
 def _segment(

@@ -19,7 +19,7 @@ from emoclip.results import Peak, Timeline, Window
 from emoclip.timeline import watching
 from emoclip.timeline.baseline import Baseline, Rest
 from emoclip.timeline.segments import find_segments, smooth, summarise
-from emoclip.timeline.watching import Model, as_recorded, asked, embedding_rate, watched
+from emoclip.timeline.watching import Model, as_recorded, asked, embedding_rate, too_sparse, watched
 from emoclip.timeline.windows import Draft, cut, unknown
 from emoclip.video import open_video
 
@@ -51,6 +51,7 @@ class TimelineStream:
         fps: float,
         allow_urls: bool,
         progress: Callable[[float], None] | None,
+        precision: str | None = None,
     ) -> None:
         check_span(start_s, end_s)
         check_fps(fps)
@@ -63,6 +64,7 @@ class TimelineStream:
         self.faces, self.windows, self.segments = faces, windows, segments
         self.keep_pictures, self.fps, self.allow_urls = keep_pictures, fps, allow_urls
         self.progress = progress
+        self.precision = precision  # what the command line asked for, if one did
         prompts.check_asked(scores=scores, baseline=baseline is not None)
         self.text, doubtful = model.read_labels(prompts)
         doubtful.tell()
@@ -95,13 +97,9 @@ class TimelineStream:
             kept = self.source
             self.name, self.duration_s, self._met = kept.name, kept.duration_s, kept.warnings
             self.seen_as, rate = kept.key, embedding_rate(self.model, self.windows.length_s)
-            self.faces, self._lacks = as_recorded(kept.key, self.faces, self.fps)
-            if 0 < kept.key.rate < rate - 1e-6:
-                least_s = self.model.package.frames_per_clip / kept.key.rate
-                self._lacks.append(
-                    f"recorded for windows of {least_s:g} s or longer, those of {self.windows.length_s:g} s have fewer "
-                    f"frames than the video gives; record it again with --window {self.windows.length_s:g}"
-                )
+            self.faces, self._lacks = as_recorded(kept.key, self.faces, self.fps, self.precision)
+            if line := too_sparse(self.model, kept.key, self.windows.length_s):
+                self._lacks.append(line)
             yield from self._windows(kept.between(self.start_s, self.end_s, rate))
             return
         with open_video(

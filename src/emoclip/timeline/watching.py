@@ -165,10 +165,13 @@ def watched(faces: FaceConfig) -> FaceConfig:
     return replace(faces, min_face_px=max(8, faces.min_face_px * 2 // 3))
 
 
-def as_recorded(key: Key, faces: FaceConfig, fps: float) -> tuple[FaceConfig, list[str]]:
+def as_recorded(
+    key: Key, faces: FaceConfig, fps: float, precision: str | None = None
+) -> tuple[FaceConfig, list[str]]:
     """Return how the faces of a recording are read, and a line on settings that were asked for and cannot act on it.
 
     Whom of those seen is told, and from which size on, is still free; all else is as it was recorded.
+    precision: what the command line asked for; the line then names its options.
     """
     if key.following == "full":
         kept = FaceConfig("full")
@@ -178,11 +181,28 @@ def as_recorded(key: Key, faces: FaceConfig, fps: float) -> tuple[FaceConfig, li
         kept = replace(kept, mode=mode, min_face_px=max(faces.min_face_px, kept.min_face_px))
     usual = FaceConfig("all")
     given = {name: value for name, value in asdict(faces).items() if value != getattr(usual, name)}
-    idle = [f"{name}={value}" for name, value in given.items() if value != getattr(kept, name)]
+    idle = {name: value for name, value in given.items() if value != getattr(kept, name)}
     if not (key.input or "").endswith(_at("", fps)):
-        idle.append(f"fps={fps:g}")
-    lines = [f"{', '.join(idle)}: cannot act on a recording; ask the video, or record it again so"]
+        idle["fps"] = f"{fps:g}"
+    if precision not in (None, "auto", key.form.partition("/")[0]):
+        idle["precision"] = precision
+    options = {"mode": "faces", "min_face_px": "min-face"}
+    told = [
+        f"--{options.get(name, name.replace('_', '-'))} {value}" if precision else f"{name}={value}"
+        for name, value in idle.items()
+    ]
+    lines = [f"{', '.join(told)}: cannot act on a recording; ask the video, or record it again so"]
     return kept, lines if idle else []
+
+
+def too_sparse(model: Model, key: Key, window_s: float) -> str:
+    """Return a line where a recording has fewer frames than windows of `window_s` seconds read of a video, else ""."""
+    if not 0 < key.rate < embedding_rate(model, window_s) - 1e-6:
+        return ""
+    return (
+        f"recorded for windows of {model.package.frames_per_clip / key.rate:g} s or longer, those of {window_s:g} s "
+        f"have fewer frames than the video gives; record it again with --window {window_s:g}"
+    )
 
 
 def embedding_rate(model: Model, window_s: float) -> float:

@@ -142,7 +142,7 @@ def _read_columns(path: Path) -> dict[str, list[Any]]:
 
             columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
         else:
-            rows = [row for _, row in read_rows(path)]
+            rows = [row for _, row in read_rows(path, known=wanted)]
             columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
         return {
             name: values if name == "path" else [float("nan" if v in (None, "") else v) for v in values]

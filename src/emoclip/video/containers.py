@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 JUMP_BACK_S = 1.0  # timestamps that go back further are another recording joined on, not a repeat
 JUMP_AHEAD_S = 10.0  # timestamps that leap further, and past the end the header names, are damaged
 JUMP_AHEAD_LIVE_S = 3600.0  # the same where no end is known: a stalled stream may well skip a minute
+END_FORMATS = ("matroska,webm", "nut", "asf")  # see Container._duration
 NETWORK_TIMEOUT_S = 10.0
 READ_FAILURES = 100  # in a row, before the rest of a damaged file is given up
 SHORTFALL_S = 1.0  # a video that ends earlier than its header says by more than this was cut off
@@ -174,12 +175,17 @@ class Container:
                 return
 
     def _duration(self) -> float | None:
+        start_s, length_s = self.zero_s, (self.file.duration or 0) / 1_000_000
         if self.stream.duration and self.stream.time_base:
-            start = float((self.stream.start_time or 0) * self.stream.time_base)
-            return start + float(self.stream.duration * self.stream.time_base) - self.zero_s
-        if self.file.duration and self.file.duration > 0:
-            return self.file.duration / 1_000_000
-        return None
+            start_s = float((self.stream.start_time or 0) * self.stream.time_base)
+            length_s = float(self.stream.duration * self.stream.time_base)
+        if length_s <= 0:
+            return None
+        # FFmpeg writes a file's end on its own clock where the format, and others (mkvmerge), have its length.
+        writer = {name.lower(): text for name, text in self.file.metadata.items()}.get("encoder", "")
+        if self.file.format.name in END_FORMATS and writer.startswith("Lavf"):
+            start_s = 0.0
+        return start_s + length_s - self.zero_s
 
 
 class Clock:
