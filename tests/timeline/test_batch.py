@@ -287,6 +287,19 @@ def test_of_an_input_whose_results_do_not_fit_on_the_disk_none_is_left(media, mo
     assert not chosen.out.exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("name", ["one.csv", "one.json"])
+def test_a_pipe_in_the_place_of_a_result_is_neither_waited_for_nor_replaced(folders, settings, name):
+    chosen = settings(force=name == "one.csv")
+    pipe = chosen.out / name
+    chosen.out.mkdir()
+    os.mkfifo(pipe)
+    first, *others = run(plan(folders, chosen), chosen)
+    assert f"{pipe}: is no regular file" in first.message
+    assert pipe.is_fifo()
+    assert [outcome.state for outcome in others] == ["done"] * 2
+
+
 def test_leftovers_of_a_killed_run_are_swept(folders, settings):
     out = settings().out
     out.mkdir()
