@@ -308,6 +308,16 @@ def test_leftovers_of_a_killed_run_are_swept(folders, settings):
     assert not list(out.glob(".*"))
 
 
+def test_where_no_processes_can_be_made_it_is_said(folders, settings, monkeypatch):
+    def refused(*_, **__):
+        raise FileNotFoundError(2, "No such file or directory")  # as without /dev/shm
+
+    monkeypatch.setattr(batch, "ProcessPoolExecutor", refused)
+    chosen = settings()
+    with pytest.raises(ConfigError, match="2 inputs at once cannot be read here"):
+        list(run(plan(folders, chosen), chosen, jobs=2))
+
+
 def test_an_output_folder_that_cannot_be_made_is_one_line(folders, settings, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be made"):
