@@ -57,7 +57,7 @@ def _is_stream(target: Path) -> bool:
 
 
 def _opened(target: Path) -> Path | int:
-    """What `open` writes at the place where the descriptor stands, which a file that is opened anew begins."""
+    """What to give `open`: a descriptor itself, which goes on where it stands, as its name would begin anew."""
     found = _DESCRIPTOR.fullmatch(str(target))
     return os.dup(int(found[1] or (1 if found[2] else 2))) if found else target
 
