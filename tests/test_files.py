@@ -3,6 +3,11 @@
 import hashlib
 import json
 import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -150,3 +155,89 @@ def test_a_place_where_nothing_can_be_made_is_told_before_the_work_and_nothing_i
     if Path("/proc/self").exists():  # it says that root may write there
         with pytest.raises(OutputError, match=r"/proc.*: nothing can be written there"):
             check(Path("/proc/out"))
+
+
+@pytest.fixture
+def piped(tmp_path):
+    """A pipe with a name, and a function that returns what came through it."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no pipes with names")
+    pipe, came = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: came.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+
+    def received():
+        reader.join(20)
+        return came
+
+    return pipe, received
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_pipe_is_written_into_and_stays(piped, force):
+    pipe, received = piped
+    write_text(pipe, "whole", force=force)
+    assert received() == [b"whole"]
+    assert pipe.is_fifo()
+    assert list(pipe.parent.iterdir()) == [pipe]
+
+
+def test_nothing_goes_into_a_pipe_if_the_work_fails(piped):
+    pipe, received = piped
+    with pytest.raises(RuntimeError):
+        write_half(pipe)
+    pipe.open("wb").close()
+    assert received() == [b""]
+
+
+def test_a_device_is_written_into_and_stays(tmp_path):
+    device = tmp_path / "null"
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        device.write_text("")
+    except (AttributeError, OSError):
+        pytest.skip("this user may make no devices")
+    for force in (False, True):
+        write_text(device, "gone", force=force)
+    assert device.is_char_device()
+    os.mknod(tmp_path / "disk", stat.S_IFBLK | 0o600, os.makedev(7, 200))
+    with pytest.raises(OutputError, match="neither a file nor a pipe"):
+        write_text(tmp_path / "disk", "x", force=True)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no sockets with names")
+def test_a_socket_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a socket's name must be short
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("s")
+        with pytest.raises(OutputError, match="neither a file nor a pipe"):
+            write_text("s", "x", force=True)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="this system does not name what is open")  # noqa: PTH110
+def test_what_is_open_already_is_written_from_where_it_stands(tmp_path):
+    code = (
+        "import os; from emoclip.files import write_text; os.write(1, b'one ');"
+        "write_text('/dev/stdout', 'two ', force={}); write_text('/dev/fd/1', 'three '); os.write(1, b'four')"
+    )
+    for force in (False, True):
+        with (tmp_path / "out").open("wb") as out:
+            subprocess.run([sys.executable, "-c", code.format(force)], stdout=out, check=True)
+        assert (tmp_path / "out").read_text() == "one two three four"
+    assert os.path.islink("/dev/stdout")  # noqa: PTH114
+    with pytest.raises(OutputError, match="not open for writing"):
+        check_writable(Path("/dev/fd/987"))
+
+
+def test_a_link_stays_and_what_it_names_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    link, target = tmp_path / "link", tmp_path / "there" / "out.json"
+    link.symlink_to(target)
+    write_text(link, "one")
+    with pytest.raises(OutputError, match="--force"):
+        write_text(link, "two")
+    write_text(link, "two", force=True)
+    assert link.is_symlink()
+    assert target.read_text() == "two"
+    assert list(target.parent.iterdir()) == [target]

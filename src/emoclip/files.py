@@ -4,9 +4,12 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +18,48 @@ from emoclip.addresses import without_secrets
 from emoclip.errors import OutputError
 
 MAX_STEM_BYTES = 200
+_DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|std(out)|std(err))")
 
 
 @contextmanager
 def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `target` that becomes `target` when the block ends without an error.
 
-    Raises OutputError if `target` exists and `force` is not set, or if its folder cannot be written.
+    A link stays, and what it names is written.  A pipe, a character device or an open descriptor (`/dev/stdout`,
+    `/dev/fd/3`) is written into in the end, and never replaced.
+    Raises OutputError for what `check_writable` refuses, and if it cannot be written.
     """
     target = Path(target)
     check_writable(target, force=force)
-    # Not longer than the system allows, as the target's own name may be just that.
-    temporary = target.with_name(f".{shorten(target.stem)}.{os.getpid()}.part{target.suffix}")
-    try:
-        yield temporary
-        interrupt.check()
-        temporary.replace(target)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    place = Path(os.path.realpath(target)) if target.is_symlink() else target
+    through = _is_stream(target)
+    with tempfile.TemporaryDirectory() if through else nullcontext(place.parent) as folder:
+        # Not longer than the system allows, as the target's own name may be just that.
+        temporary = Path(folder, f".{shorten(place.stem)}.{os.getpid()}.part{place.suffix}")
+        try:
+            yield temporary
+            interrupt.check()
+            if through:
+                with temporary.open("rb") as whole, open(_opened(target), "wb") as stream:
+                    shutil.copyfileobj(whole, stream)
+            else:
+                temporary.replace(place)
+        except OSError as error:
+            raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _is_stream(target: Path) -> bool:
+    """True for what is written into: a pipe, a character device, or what a number stands for that is open already."""
+    kind = target.stat().st_mode if target.exists() else 0
+    return stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or bool(_DESCRIPTOR.fullmatch(str(target)))
+
+
+def _opened(target: Path) -> Path | int:
+    """What to give `open`: a descriptor itself, which goes on where it stands, as its name would begin anew."""
+    found = _DESCRIPTOR.fullmatch(str(target))
+    return os.dup(int(found[1] or (1 if found[2] else 2))) if found else target
 
 
 @contextmanager
@@ -96,17 +121,28 @@ def check_room(folder: Path) -> None:
 
 
 def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | Path] = ()) -> None:
-    """Raise OutputError now for what would only fail after the work is done, and for a target that is an input."""
+    """Raise OutputError now for what would only fail after the work is done, and for a target that is an input.
+
+    A pipe, a character device or an open descriptor needs no `force`, as nothing is replaced.
+    """
+    there, stream = target.exists(), _is_stream(target)
     if target.is_dir():
         raise OutputError(f"{target}: is a folder; name a file in it")
-    if target.exists() and not force:
+    if there and not stream and not target.is_file():
+        raise OutputError(f"{target}: is neither a file nor a pipe; name another file")
+    if there and not stream and not force:
         raise OutputError(f"{target}: exists already; pass --force to replace it, or name another file")
-    if target.exists() and any(Path(each).exists() and target.samefile(each) for each in inputs):
+    if there and any(Path(each).exists() and target.samefile(each) for each in inputs):
         raise OutputError(f"{target}: is what is to be read; name another file")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
-    if not os.access(target.parent, os.W_OK):
-        raise OutputError(f"{target}: the folder {target.parent} cannot be written")
+    if stream:
+        if not (there and os.access(target, os.W_OK)):
+            raise OutputError(f"{target}: is not open for writing; name another file")
+        return
+    folder = Path(os.path.realpath(target)).parent if target.is_symlink() else target.parent
+    if not folder.is_dir():
+        raise OutputError(f"{target}: the folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{target}: the folder {folder} cannot be written")
 
 
 def check_apart(target: Path, *others: Path | None) -> None:

@@ -1,5 +1,6 @@
 """What lies around a run and is broken: one line, the right exit code, whole outputs or none."""
 
+import errno
 import json
 import os
 import re
@@ -12,11 +13,11 @@ import weakref
 
 import numpy as np
 import pytest
-from commands import emoclip
+from commands import emoclip, fails
 from packages import tiny_package
 from PIL import Image
 
-from emoclip import interrupt
+from emoclip import cli, interrupt
 
 UNIX = pytest.mark.skipif(os.name != "posix", reason="pipes, signals and limits of Unix")
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
@@ -401,3 +402,40 @@ def test_two_evaluations_share_a_cache(tiny, crop, tmp_path):
     ]
     said = [process.communicate(timeout=120)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], said
+
+
+@UNIX
+def test_warnings_of_several_processes_are_lines_and_never_errors(tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (64, 64)).save(tmp_path / name)
+    arguments = ["--each", "-l", "happy, sad", "--faces", "full", "--jobs", "2", "--precision", "bf16"]
+    threads = str(2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    done = run(
+        *("timeline", tmp_path, *arguments, "--out", tmp_path / "out", "--threads", threads),
+        env={"PYTHONWARNINGS": "error"},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    lines = done.stderr.decode().splitlines()
+    assert lines
+    assert all(line.startswith("emoclip: ") for line in lines), lines
+    assert len(set(lines)) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files: raise the limit"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), "current folder is not there"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "dir/a.csv"),
+            "dir/a.csv: .* check its name and rights",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "stdout: .* name another place"),
+    ],
+)
+def test_an_error_of_the_system_names_what_is_wrong(monkeypatch, error, said):
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    fails(emoclip("predict", "x.jpg"), said)

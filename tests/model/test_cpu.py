@@ -13,12 +13,18 @@ CPUINFO = {
 }
 
 
+def hide_cpuinfo(monkeypatch, error):
+    def read_text(*_):
+        raise error
+
+    monkeypatch.setattr(processors.Path, "read_text", read_text)
+
+
 @pytest.mark.parametrize(
     ("name", "int8", "bf16"), [("vnni", 1, 0), ("amx", 1, 1), ("zen3", 0, 0), ("arm", 1, 1)]
 )
 def test_linux(name, int8, bf16, monkeypatch):
     monkeypatch.setattr(processors.Path, "read_text", lambda *_: CPUINFO[name])
-    monkeypatch.setattr(processors.Path, "is_file", lambda _: True)
     found = processor.__wrapped__()
     assert (found.int8, found.bf16) == (bool(int8), bool(bf16))
     assert found.name
@@ -47,13 +53,14 @@ INTEL = {
     ],
 )
 def test_macos(told, expected, monkeypatch):
-    monkeypatch.setattr(processors.Path, "is_file", lambda _: False)
+    hide_cpuinfo(monkeypatch, FileNotFoundError)
     monkeypatch.setattr(processors, "_sysctl", lambda name: told.get(name, ""))
     assert processor.__wrapped__() == expected
 
 
-def test_system_that_tells_nothing_is_no_error(monkeypatch):
-    monkeypatch.setattr(processors.Path, "is_file", lambda _: False)
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_system_that_tells_nothing_is_no_error(monkeypatch, error):
+    hide_cpuinfo(monkeypatch, error)
     monkeypatch.setattr(processors.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(OSError))
     assert processor.__wrapped__().bf16 is False
 

@@ -1,10 +1,12 @@
 """ONNX sessions of one package: shapes, truncation, independence of batch-mates."""
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -177,6 +179,21 @@ def test_a_graph_that_cannot_be_loaded_is_named(tmp_path):
     (folder / "text.onnx").write_bytes(b"not a graph")
     with pytest.raises(PackageError, match=r"text\.onnx"):
         Runtime(loaded).text(["a"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are Unicode")
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_package_may_lie_in_a_folder_of_any_name(mini, pixels, tmp_path, engine):
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    shutil.copytree(mini.package.path, folder)
+    odd, plain = (Runtime(hub.load(str(each)), engine=engine) for each in (folder, mini.package.path))
+    np.testing.assert_array_equal(odd.image(pixels), plain.image(pixels))
+    np.testing.assert_array_equal(odd.text(["a smile"]), mini.text(["a smile"]))
+    (folder / "temporal.onnx").write_bytes(b"damaged")
+    with pytest.raises(PackageError, match="give its folder a name in UTF-8"):
+        odd.session("temporal.onnx")
 
 
 def test_openvino_is_kept_from_reporting_home(tmp_path):

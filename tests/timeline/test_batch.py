@@ -287,12 +287,35 @@ def test_of_an_input_whose_results_do_not_fit_on_the_disk_none_is_left(media, mo
     assert not chosen.out.exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("name", ["one.csv", "one.json"])
+def test_a_pipe_in_the_place_of_a_result_is_neither_waited_for_nor_replaced(folders, settings, name):
+    chosen = settings(force=name == "one.csv")
+    pipe = chosen.out / name
+    chosen.out.mkdir()
+    os.mkfifo(pipe)
+    first, *others = run(plan(folders, chosen), chosen)
+    assert f"{pipe}: is no regular file" in first.message
+    assert pipe.is_fifo()
+    assert [outcome.state for outcome in others] == ["done"] * 2
+
+
 def test_leftovers_of_a_killed_run_are_swept(folders, settings):
     out = settings().out
     out.mkdir()
     (out / ".one.csv.123.part.csv").write_text("half")
     states(folders, settings())
     assert not list(out.glob(".*"))
+
+
+def test_where_no_processes_can_be_made_it_is_said(folders, settings, monkeypatch):
+    def refused(*_, **__):
+        raise FileNotFoundError(2, "No such file or directory")  # as without /dev/shm
+
+    monkeypatch.setattr(batch, "ProcessPoolExecutor", refused)
+    chosen = settings()
+    with pytest.raises(ConfigError, match="2 inputs at once cannot be read here"):
+        list(run(plan(folders, chosen), chosen, jobs=2))
 
 
 def test_an_output_folder_that_cannot_be_made_is_one_line(folders, settings, tmp_path):

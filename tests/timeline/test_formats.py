@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import math
+import os
 import re
+import sys
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -254,3 +257,13 @@ def test_a_missing_library_is_one_line_with_the_remedy(monkeypatch):
         ConfigError, match=r"eaf needs pympi-ling; install it with: pip install 'emoclip\[formats\]'"
     ):
         check_installed(["csv", "eaf"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are Unicode")
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_is_written_into_a_folder_of_any_name(tmp_path, name):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    for ending, writer in WRITERS[name].items():
+        writer(make(), folder / f"x{ending}")
+        assert (folder / f"x{ending}").stat().st_size

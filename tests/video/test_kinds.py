@@ -574,6 +574,19 @@ def test_a_link_to_nothing_is_called_that(tmp_path, target):
         assert said == [f"{name}: left out, a link to a file that is not there or out of reach: dl.mp4"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_and_folders_named_like_pictures_are_none_of_a_folder(tmp_path):
+    for i, picture in enumerate(greys(3)):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    (tmp_path / "2.png").rename(tmp_path / "kept")
+    (tmp_path / "2.png").symlink_to("kept")
+    os.mkfifo(tmp_path / "3.png")
+    (tmp_path / "4.png").mkdir()
+    frames, video = read(tmp_path)
+    assert len(frames) == 3
+    assert all(name in " ".join(video.warnings) for name in ("3.png", "4.png", "kept"))
+
+
 def test_a_batch_of_odd_files_is_done_beside_the_broken_ones(plain_mp4, tmp_path):
     tiny = str(tiny_package(tmp_path / "tiny"))
     inputs = tmp_path / "in"

@@ -4,10 +4,14 @@ import functools
 import http.server
 import io
 import os
+import subprocess
+import sys
 import threading
 
 import av
+import numpy as np
 import pytest
+from PIL import Image, ImageCms
 from videos import noise, read, write
 
 from emoclip.addresses import is_address
@@ -216,3 +220,34 @@ def test_a_pipe_that_nobody_writes_to_is_told_of_once(clip, tmp_path, monkeypatc
     feeder.join()
     line = f"{pipe}: nothing comes through this pipe; waiting until a program writes to it (Ctrl-C stops)"
     assert said == [line] * waits
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_a_picture_through_a_pipe_is_the_picture(tmp_path, suffix):
+    picture, pipe = tmp_path / f"picture.{suffix}", tmp_path / f"pipe.{suffix}"
+    Image.fromarray(noise(1)[0]).save(picture)
+    os.mkfifo(pipe)
+    for content in (picture.read_bytes(), b""):
+        feeder = threading.Thread(target=pipe.write_bytes, args=[content])
+        feeder.start()
+        if content:
+            (one,), (other,) = read(picture)[0], read(pipe)[0]
+            np.testing.assert_array_equal(one.image, other.image)
+        else:
+            with pytest.raises(InputError, match=f"pipe.{suffix}: the pipe is empty"):
+                read(pipe)
+        feeder.join()
+
+
+def test_a_png_with_a_colour_profile_that_ffmpeg_reads_crashes_nothing(tmp_path):
+    path = tmp_path / "picture.mp4"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (64, 48)).save(path, format="PNG", icc_profile=profile)
+    program = (
+        "import gc; from emoclip.video import open_video;"
+        f"print(*(f.image.shape for f in open_video({str(path)!r})));"
+        "[(gc.collect(), [bytearray(i) for i in range(9999)]) for _ in range(5)]"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(48, 64, 3)"

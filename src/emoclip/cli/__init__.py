@@ -1,5 +1,6 @@
 """The `emoclip` command: thin commands, each in a file of its own, imported only when it runs."""
 
+import errno
 import os
 import sys
 import warnings
@@ -75,7 +76,7 @@ def main() -> None:
     Exit codes: 0, 1 (an expected error, or some inputs failed), 2 (usage: options and settings), 128 + the signal that
     stopped it (130: Ctrl-C), 141 (the reader of stdout went away).
     """
-    from emoclip.errors import LabelWarning
+    from emoclip.errors import LabelWarning, never_raised
 
     prepare_streams()
     if os.environ.get("COLUMNS", "").strip("0") == "":
@@ -88,6 +89,7 @@ def main() -> None:
             warn(str(message))
 
     warnings.showwarning = show
+    never_raised()
     warnings.simplefilter("always", LabelWarning)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged notes in a picture, but not in which
     status = _run()
@@ -138,6 +140,11 @@ def _unwritable(error: OSError) -> int:
     drop_stdout()  # so that Python does not try, and fail, once more at its end
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
-    return _said(
-        f"{error.filename or 'stdout'}: cannot be used ({error.strerror or error}); name another place"
-    )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return _said(f"{error.strerror}: raise the limit (ulimit -n), or give --jobs 1")
+    if error.filename is None and isinstance(
+        error, FileNotFoundError
+    ):  # nothing but the current folder has no name
+        return _said("the current folder is not there any more; change to another")
+    remedy = "check its name and rights, or name another" if error.filename else "name another place"
+    return _said(f"{error.filename or 'stdout'}: cannot be used ({error.strerror or error}); {remedy}")

@@ -89,7 +89,8 @@ def write(clips: Iterable[Clip], target: Path, *, force: bool = False) -> None:
     with atomic_path(target, force=force) as temporary:
         if target.suffix.lower() == ".parquet":
             pyarrow = _pyarrow(target)
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), temporary)
+            with temporary.open("wb") as content:  # the library takes no name that is not UTF-8
+                pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), content)
             return
         with temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -101,7 +102,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     pyarrow = _pyarrow(path)
     try:
         # Not read_table(), which imports pandas where it is installed.
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with path.open("rb") as content, pyarrow.parquet.ParquetFile(content) as file:
             names = file.schema_arrow.names
             check_columns(path, names, COLUMNS[:2], USUAL)
             table = file.read(columns=[name for name in (*COLUMNS, "image") if name in names])

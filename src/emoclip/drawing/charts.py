@@ -1,7 +1,10 @@
 """Pictures of an evaluation: confusion matrix, recall per class, map of the embeddings.  Colour-blind-safe."""
 
 import io
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -18,13 +21,39 @@ MAP_POINTS = 3000
 def check_installed() -> None:
     """Raise ConfigError with the remedy if matplotlib is absent."""
     try:
-        import matplotlib  # noqa: F401
+        import_matplotlib()
     except ImportError:
         raise ConfigError(
             "pictures need matplotlib: pip install 'emoclip[eval]', or pass --no-pictures"
         ) from None
 
 
+def import_matplotlib() -> Any:
+    """Import matplotlib, also where MPLBACKEND, as a notebook sets it, names one that is not installed here."""
+    if "matplotlib" in sys.modules:
+        return sys.modules["matplotlib"]
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend  # for the notebook's own charts
+    return matplotlib
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Draw, within this, by matplotlib's defaults: a user's matplotlibrc may ask for TeX, or for fonts of its own."""
+    matplotlib = import_matplotlib()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@own_style()
 def confusion_chart(counts: NDArray[np.int64], classes: Sequence[str]) -> bytes:
     """Draw counts (K, K), rows true, columns predicted: shade and upper number are shares of the row.  Returns PNG."""
     side = max(4.5, 0.62 * len(classes) + 1.8)
@@ -48,6 +77,7 @@ def confusion_chart(counts: NDArray[np.int64], classes: Sequence[str]) -> bytes:
     return png(figure)
 
 
+@own_style()
 def recall_chart(recalls: Sequence[float | None], classes: Sequence[str], war: float, uar: float) -> bytes:
     """Draw recall per class as bars, with WAR and UAR as lines.  None: a class without a clip.  Returns PNG."""
     figure, axes = new_figure(6.4, max(2.4, 0.34 * len(classes) + 1.2))
@@ -72,6 +102,7 @@ def recall_chart(recalls: Sequence[float | None], classes: Sequence[str], war: f
     return png(figure)
 
 
+@own_style()
 def map_chart(
     clips: NDArray[np.float32], truth: NDArray[np.int64], text: NDArray[np.float32], classes: Sequence[str]
 ) -> bytes:

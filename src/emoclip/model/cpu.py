@@ -39,7 +39,10 @@ class Processor:
 def processor() -> Processor:
     """Return what this processor can do; on a system that does not tell, what OpenCV finds out."""
     linux = Path("/proc/cpuinfo")
-    words, name = _linux(linux.read_text("utf-8", "replace")) if linux.is_file() else _macos()
+    try:
+        words, name = _linux(linux.read_text("utf-8", "replace"))
+    except OSError:  # absent, or kept from us
+        words, name = _macos()
     name = name or platform.processor() or platform.machine()
     if words:
         int8, bf16 = bool(words & _INT8), bool(words & _BF16)

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from emoclip.characters import is_encodable
 from emoclip.errors import ConfigError, PackageError, reason
 from emoclip.model.cpu import Processor, processor
 from emoclip.model.execution import Engine, Precision, choose
@@ -230,7 +232,7 @@ class Runtime:
             options.add_session_config_entry("session.x64quantprecision", "1")
         path = self.package.path / name
         try:
-            return ort.InferenceSession(str(path), options, providers=self._providers)
+            return ort.InferenceSession(_readable(path), options, providers=self._providers)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated kinds
             raise _unloadable(path, "ONNX Runtime cannot load it", error) from None
 
@@ -249,7 +251,7 @@ class Runtime:
         path = self.package.path / name
         try:
             core = openvino.Core()
-            compiled = core.compile_model(core.read_model(path), "CPU", settings)
+            compiled = core.compile_model(core.read_model(_readable(path)), "CPU", settings)
             requests = [compiled.create_infer_request() for _ in range(streams)]
         except Exception as error:
             raise _unloadable(path, "OpenVINO cannot load it", error) from None
@@ -276,5 +278,11 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def _unloadable(path: Any, what: str, error: Exception) -> PackageError:
-    return PackageError(f"{path}: {what} ({reason(error)}); export the package again")
+def _readable(path: Path) -> str | bytes:
+    """A graph's name, or what is in it where the engines could not take its name."""
+    return str(path) if is_encodable(str(path)) else path.read_bytes()
+
+
+def _unloadable(path: Path, what: str, error: Exception) -> PackageError:
+    remedy = "export the package again" if is_encodable(str(path)) else "give its folder a name in UTF-8"
+    return PackageError(f"{path}: {what} ({reason(error)}); {remedy}")

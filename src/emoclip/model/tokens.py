@@ -21,7 +21,7 @@ def open_tokenizer(path: Path) -> "Tokenizer":
     """Open a tokenizer, which must pad and truncate.  Raises PackageError for one that cannot be used."""
     from tokenizers import Tokenizer  # not loaded where sentences are known
 
-    tokenizer = _guarded(path, lambda: Tokenizer.from_file(str(path)))
+    tokenizer = _guarded(path, lambda: Tokenizer.from_buffer(path.read_bytes()))
     for key, lengths in (("padding", ("length", "pad_to_multiple_of")), ("truncation", ("max_length",))):
         settings = getattr(tokenizer, key)
         if settings is None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.config import Progress
+from emoclip.drawing import import_matplotlib
 from emoclip.errors import ConfigError
 from emoclip.symptoms import regression
 from emoclip.symptoms.regression import Regression
@@ -190,7 +191,7 @@ def save_graph(path: Path, fitted: Sequence[Regression], width: int) -> None:
 def check_installed() -> None:
     """Raise ConfigError with the remedy if what fitting needs is absent."""
     try:
-        import matplotlib  # noqa: F401
+        import_matplotlib()
         import onnx.parser  # noqa: F401
     except ImportError as error:
         raise ConfigError(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from emoclip.characters import cell
-from emoclip.drawing import new_figure, page, png
+from emoclip.drawing import new_figure, own_style, page, png
 from emoclip.errors import counted
 from emoclip.files import atomic_folder, json_text
 from emoclip.symptoms import fit as symptoms
@@ -208,6 +208,7 @@ def _pictures(study: Study) -> dict[str, bytes]:
     return found
 
 
+@own_style()
 def _scatter(truth: Floats, estimate: Floats, title: str) -> bytes:
     figure, axes = new_figure(4.8, 4.6, dpi=110)
     ends = [float(min(truth.min(), estimate.min())), float(max(truth.max(), estimate.max()))]
@@ -219,6 +220,7 @@ def _scatter(truth: Floats, estimate: Floats, title: str) -> bytes:
     return png(figure)
 
 
+@own_style()
 def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
     """Differences over means, with limits of agreement (Bland and Altman, Lancet 1986)."""
     figure, axes = new_figure(5.2, 4.6, dpi=110)
@@ -233,6 +235,7 @@ def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
     return png(figure)
 
 
+@own_style()
 def _influence(study: Study, result: Result, column: int, target: str, estimator: str) -> bytes:
     """Interviews from the lowest rating to the highest, their clips along time; grey where no face was readable."""
     package = study.model.package

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -13,9 +14,11 @@ from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 from emoclip import interrupt
+from emoclip.characters import visible
 from emoclip.config import Progress
-from emoclip.errors import LabelWarning
+from emoclip.errors import ConfigError, LabelWarning, never_raised
 from emoclip.files import new_folders
+from emoclip.model.cpu import cores
 from emoclip.timeline.outputs import InputOutcome, attempt
 from emoclip.timeline.plan import Input, Settings, targets, told_source
 from emoclip.timeline.watching import Model
@@ -36,7 +39,7 @@ def run(
 
     load: `EmoCLIP.load`, which every process calls for itself.
     progress: called with the sum over inputs of the share done, in [0, len(inputs)].
-    Raises OutputError or PackageError if no input can be done at all.
+    Raises OutputError or PackageError if no input can be done at all, ConfigError if not several at once.
     """
     model = _load(load, settings, settings.threads)
     if not settings.watch_only:
@@ -46,7 +49,13 @@ def run(
             for place, item in enumerate(inputs):
                 yield attempt(model, item, settings, _from(place, progress))
         else:
-            yield from _at_once(inputs, settings, load, jobs, progress)
+            try:
+                yield from _at_once(inputs, settings, load, jobs, progress)
+            except OSError as error:  # no shared memory, or too many open files
+                why = error.strerror or error
+                raise ConfigError(
+                    f"{jobs} inputs at once cannot be read here ({why}); use --jobs 1"
+                ) from None
 
 
 def _at_once(
@@ -82,11 +91,18 @@ def _begin(settings: Settings, load: Loader, jobs: int, shares: Any) -> None:
 
     global _worker
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    never_raised()
+    warnings.showwarning = _show
     warnings.simplefilter("ignore", LabelWarning)  # the parent has told them
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threads = settings.threads or max(1, (os.cpu_count() or 1) // jobs)
+    threads = settings.threads or max(1, cores() // jobs)
     cv2.setNumThreads(threads)
-    _worker = (_load(load, settings, threads), settings, shares)
+    with warnings.catch_warnings(action="ignore"):  # those of the model, too
+        _worker = (_load(load, settings, threads), settings, shares)
+
+
+def _show(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"emoclip: {visible(' '.join(str(message).split()))}", file=sys.stderr, flush=True)
 
 
 def _work(place: int, item: Input) -> InputOutcome:

@@ -53,7 +53,8 @@ def write_parquet(timeline: Timeline, path: Path) -> None:
     schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in timeline.columns()])
     columns = list(zip(*timeline.rows(), strict=True)) or [()] * len(schema)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
+    with path.open("wb") as file:  # the library takes no name that is not UTF-8
+        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), file)
 
 
 def write_jsonl(timeline: Timeline, path: Path) -> None:

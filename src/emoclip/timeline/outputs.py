@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from emoclip import interrupt
 from emoclip.config import Progress
-from emoclip.errors import in_one_line
+from emoclip.errors import OutputError, in_one_line
 from emoclip.files import atomic_path, check_writable, json_text, sha256, write_text
 from emoclip.recording import Recording, Shelf, input_digest, is_recording
 from emoclip.results import Timeline, Window
@@ -78,6 +78,9 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
     content = input_digest(item.source)
     hashes = sidecar.identity(content, model.package, settings.prompts, choices)
     force = settings.force
+    for target in (record_file, *made):
+        if target.exists() and not target.is_file():  # what cannot be read again has no hash for the record
+            raise OutputError(f"{target}: is no regular file; take it away, or name another folder")
     if record_file.exists() and not force:
         if sidecar.is_done(record_file, hashes):
             return InputOutcome(item.source, "skipped", "done already")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip import __version__
+from emoclip.drawing import own_style
 from emoclip.files import atomic_path, json_text, write_text
 from emoclip.model import Description
 from emoclip.training.export.export import Towers, export_package
@@ -109,6 +110,7 @@ def table(figures: Mapping[str, Any]) -> str:
     return "\n".join(["| of the chosen epoch | |", "|---|---|", *rows])
 
 
+@own_style()
 def draw_curves(history: Sequence[Mapping[str, Any]], selection: SelectionRecipe, path: Path) -> None:
     """Write a picture of loss and recalls over the epochs.  Raises OutputError."""
     from matplotlib.figure import Figure

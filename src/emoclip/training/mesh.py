@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from emoclip.errors import InputError, reason
 from emoclip.tables import read_rows
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import MEASURES
+from emoclip.video.pictures import read_picture
 
 # FER-2013's train split: what a web face looks like, in the order of MEASURES.
 WEB_FACES = Population(
@@ -98,10 +98,8 @@ def describe_pictures(paths: Sequence[Path], count: int = 1, seed: int = 0) -> d
     described = {}
     with FaceMesh(static_image_mode=True, max_num_faces=1, refine_landmarks=True) as mesh:
         for number, path in enumerate(paths):
-            picture = cv2.imread(str(path))
-            if picture is None:
-                raise InputError(f"{path}: is not a readable picture; name PNG or JPEG files")
-            found = mesh.process(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)).multi_face_landmarks
+            picture = read_picture(path)
+            found = mesh.process(picture).multi_face_landmarks
             height, width = picture.shape[:2]
             described[path] = (
                 describe(
@@ -140,7 +138,8 @@ def _read_columns(path: Path) -> dict[str, list[Any]]:
         if path.suffix.lower() == ".parquet":
             import pyarrow.parquet as pq
 
-            columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
+            with path.open("rb") as content:
+                columns: dict[str, list[Any]] = pq.read_table(content).to_pydict()
         else:
             rows = [row for _, row in read_rows(path, known=wanted)]
             columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}

@@ -71,7 +71,9 @@ class Container:
                 self.notes.add("damaged frame, shown as far as it could be decoded", time_s)
             # Asking makes PyAV's frame refer to itself, and its pixels wait for the collector: so once a picture group.
             if raw.key_frame or orientation is None:
-                orientation = orientation_of(raw, self.notes, time_s)
+                # PyAV frees the name of a PNG's colour profile twice, and crashes, if it is asked for more.
+                turns_only = self.stream.codec_context.name in ("png", "apng")
+                orientation = orientation_of(raw, self.notes, time_s, turns_only=turns_only)
             aspect = self.stream.sample_aspect_ratio
             yield Frame(index, time_s, Decoded(raw, converter, aspect, orientation))
             index += 1

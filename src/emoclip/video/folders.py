@@ -80,11 +80,11 @@ def list_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     """The pictures of a folder in natural order, and what else is in it.  Raises InputError."""
     try:
         entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+        pictures = natural_order(entry for entry in entries if is_picture(entry) and entry.is_file())
     except OSError as error:
         raise InputError(
             f"{told(folder)}: this folder cannot be read ({error.strerror}); check its rights"
         ) from None
-    pictures = natural_order(entry for entry in entries if is_picture(entry))
     return pictures, natural_order({*entries} - {*pictures})
 
 

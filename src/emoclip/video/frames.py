@@ -135,13 +135,16 @@ class Decoded:
         return self.orientation.apply(scaled.to_ndarray())
 
 
-def orientation_of(raw: "VideoFrame", notes: "Notes", time_s: float) -> Orientation:
+def orientation_of(
+    raw: "VideoFrame", notes: "Notes", time_s: float, *, turns_only: bool = False
+) -> Orientation:
     """How a frame's display matrix says that it is shown: of its turns and flips, the nearest right-angled one.
 
     The matrix [[a, b, u], [c, d, v], [x, y, w]] takes a stored pixel (x, y, 1), as a row, to where it is shown (MPEG-4
     part 12, 8.4.8.3).  One that flattens the picture, or was never filled in, is left aside with a note.
+    turns_only: ask for the angle alone, which no mirroring is in.
     """
-    matrix = _display_matrix(raw)
+    matrix = _turn(raw) if turns_only else _display_matrix(raw)
     if matrix is None:
         return UPRIGHT
     (a, b), (c, d) = matrix[:2, :2].tolist()
@@ -162,9 +165,13 @@ def _display_matrix(raw: "VideoFrame") -> NDArray[np.float64] | None:
     try:
         data: Any = raw.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     except ValueError:  # PyAV before 19 stumbles over other data that it has no name for
-        turn = math.radians(raw.rotation)
-        return np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+        return _turn(raw)
     return None if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3).astype(np.float64)
+
+
+def _turn(raw: "VideoFrame") -> NDArray[np.float64]:
+    turn = math.radians(raw.rotation)
+    return np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
 
 
 class Notes:

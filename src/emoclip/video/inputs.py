@@ -217,7 +217,13 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
     if path.suffix.lower() == ".npz":
         raise InputError(f"{told(name)}: named like a recording, not a video; ask it with emoclip timeline")
     unknown = path.suffix.lower() not in VIDEO_SUFFIXES
-    if is_picture(path) or (unknown and path.is_file() and looks_like_picture(path)):
+    if is_picture(path) and is_pipe(name):  # FFmpeg would take its name for that of a file
+        whole = io.BytesIO(path.read_bytes())
+        if not whole.getvalue():
+            raise InputError(f"{told(name)}: the pipe is empty; check the program that writes to it")
+        whole.name = told(name)  # type: ignore[attr-defined]
+        return _open_stream(whole, start_s, end_s, fps)
+    if path.is_file() and (is_picture(path) or (unknown and looks_like_picture(path))):
         return _open_picture(path, told(name), start_s, end_s, fps)
     return _open_container(name, told(name), start_s, end_s)
 
