@@ -38,7 +38,7 @@ class LabelWarning(UserWarning):
 
 
 def never_raised() -> None:
-    """Have no warning end this process, whatever PYTHONWARNINGS asks for; the caller then changes another filter."""
+    """Have no warning end this process, whatever PYTHONWARNINGS asks for, from the next change of filters on."""
     warnings.filters[:] = [each for each in warnings.filters if each[0] != "error"]  # type: ignore[index]
 
 

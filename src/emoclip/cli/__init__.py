@@ -142,9 +142,8 @@ def _unwritable(error: OSError) -> int:
         return BROKEN_PIPE
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return _said(f"{error.strerror}: raise the limit (ulimit -n), or give --jobs 1")
-    if error.filename is None and isinstance(
-        error, FileNotFoundError
-    ):  # nothing but the current folder has no name
+    # Nothing but the current folder has no name.
+    if error.filename is None and isinstance(error, FileNotFoundError):
         return _said("the current folder is not there any more; change to another")
     remedy = "check its name and rights, or name another" if error.filename else "name another place"
     return _said(f"{error.filename or 'stdout'}: cannot be used ({error.strerror or error}); {remedy}")
