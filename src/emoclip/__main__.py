@@ -3,6 +3,7 @@
 import atexit
 import signal
 
+from emoclip.errors import never_raised
 from emoclip.interrupt import exit_at_once
 
 
@@ -11,6 +12,7 @@ def main() -> None:
     exit_at_once()
     # At its very end, when all is written, Python would die of Ctrl-C instead of giving the exit code.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    never_raised()  # those of what is imported, too
     from emoclip.cli import main as run
 
     try:

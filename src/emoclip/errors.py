@@ -38,8 +38,9 @@ class LabelWarning(UserWarning):
 
 
 def never_raised() -> None:
-    """Have no warning end this process, whatever PYTHONWARNINGS asks for, from the next change of filters on."""
+    """Have no warning end this process, whatever PYTHONWARNINGS asks for."""
     warnings.filters[:] = [each for each in warnings.filters if each[0] != "error"]  # type: ignore[index]
+    warnings.simplefilter("default", append=True)  # what Python does anyway; filters count once one is added
 
 
 class OutputError(EmoclipError):

@@ -76,7 +76,7 @@ def main() -> None:
     Exit codes: 0, 1 (an expected error, or some inputs failed), 2 (usage: options and settings), 128 + the signal that
     stopped it (130: Ctrl-C), 141 (the reader of stdout went away).
     """
-    from emoclip.errors import LabelWarning, never_raised
+    from emoclip.errors import LabelWarning
 
     prepare_streams()
     if os.environ.get("COLUMNS", "").strip("0") == "":
@@ -89,7 +89,6 @@ def main() -> None:
             warn(str(message))
 
     warnings.showwarning = show
-    never_raised()
     warnings.simplefilter("always", LabelWarning)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged notes in a picture, but not in which
     status = _run()
