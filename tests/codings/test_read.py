@@ -174,6 +174,46 @@ def test_boris_videos_of_one_name_are_told_apart_by_their_folders(tmp_path: Path
     assert [(coding.video, coding.coder) for coding in found] == [("monday/cam", ""), ("tuesday/cam", "")]
 
 
+@pytest.mark.parametrize(
+    ("observed", "told"),
+    [
+        (
+            {"monday_talk": "/d/monday/talk.mp4", "tuesday_talk": "/d/tuesday/talk.mp4"},
+            [("monday/talk", ""), ("tuesday/talk", "")],
+        ),
+        (
+            {"Monday_talk_anna": "/d/monday/talk.mp4", "talk-ben-tuesday": "/d/tuesday/talk.mp4"},
+            [("monday/talk", "anna"), ("tuesday/talk", "ben")],
+        ),
+        (
+            {"talk_anna": "/d/monday/talk.mp4", "talk_ben": "/d/tuesday/talk.mp4"},
+            [("monday/talk", "anna"), ("tuesday/talk", "ben")],
+        ),
+        (
+            {"talk_anna": "/d/anna/talk.mp4", "talk_ben": "/d/ben/talk.mp4"},
+            [("talk", "anna"), ("talk", "ben")],
+        ),
+        (
+            {"talk_anna": "/home/anna/talk.mp4", "talk_ben": "/home/anna/talk.mp4"},
+            [("talk", "anna"), ("talk", "ben")],
+        ),
+        ({"talk_david": "/d/talk.mp4"}, [("talk", "david")]),
+    ],
+    ids=[
+        "folders",
+        "coders and folders",
+        "coders of two videos",
+        "coders' folders",
+        "a home",
+        "part of a name",
+    ],
+)
+def test_what_a_boris_observation_repeats_of_its_videos_folders_is_no_coder(tmp_path: Path, observed, told):
+    made = {name: observation(EVENTS, place) for name, place in observed.items()}
+    found = read(write(tmp_path, "study.boris", project(made)))
+    assert sorted((coding.video, coding.coder) for coding in found) == sorted(told)
+
+
 def test_a_folder_that_may_not_be_read_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match="holds no coding"):
         read_all(tmp_path)
