@@ -1,6 +1,8 @@
 """Codings of every kind are read into the same marks; what cannot be read is told in one line."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -350,6 +352,38 @@ def test_a_tier_that_is_not_there_names_those_that_are(tmp_path: Path):
 def test_crossed_times_in_elan_are_told(tmp_path: Path):
     with pytest.raises(InputError, match="ends before it begins"):
         read(eaf(tmp_path, last="2000"))
+
+
+def test_links_that_lead_nowhere_are_told(tmp_path: Path):
+    good = write(tmp_path, "good.csv", ONE + "1,2,smile\n")
+    broken = tmp_path / "gone.csv"
+    broken.symlink_to("nowhere.csv")
+    codings, wrong = read_all(tmp_path)
+    assert [coding.video for coding in codings] == [good.stem]
+    assert wrong == [f"{broken}: left out, a link to a file that is not there or out of reach"]
+    for reader in (read, read_all):
+        with pytest.raises(InputError, match="a link to a file that is not there or out of reach; mend"):
+            reader(broken)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_pipes_are_read_by_themselves_and_left_out_of_folders(tmp_path: Path):
+    write(tmp_path, "good.csv", ONE + "1,2,smile\n")
+    table, project_file = ONE + "1.5,3.25,smile\n3.5,,brow flash\n", project({"o": observation(EVENTS)})
+    for name, text in (("63", table), ("p.csv", table), ("p.boris", project_file)):
+        pipe = tmp_path / name
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_text, args=(text,), daemon=True)
+        writer.start()
+        ((coding,), wrong) = read_all(pipe)
+        writer.join()
+        assert coding.marks == (SMILE, FLASH)
+        assert not wrong
+    codings, wrong = read_all(tmp_path)
+    assert [coding.video for coding in codings] == ["good"]
+    assert [line.partition(": ")[2] for line in wrong] == [
+        "left out, a pipe or device; name it by itself"
+    ] * 2
 
 
 def test_an_absent_file_and_an_empty_folder_are_told(tmp_path: Path):
