@@ -379,11 +379,14 @@ def test_pipes_are_read_by_themselves_and_left_out_of_folders(tmp_path: Path):
         writer.join()
         assert coding.marks == (SMILE, FLASH)
         assert not wrong
+    os.mkfifo(tmp_path / "p.eaf")
+    with pytest.raises(InputError, match="an ELAN document is read twice"):
+        read(tmp_path / "p.eaf")
     codings, wrong = read_all(tmp_path)
     assert [coding.video for coding in codings] == ["good"]
     assert [line.partition(": ")[2] for line in wrong] == [
         "left out, a pipe or device; name it by itself"
-    ] * 2
+    ] * 3
 
 
 def test_an_absent_file_and_an_empty_folder_are_told(tmp_path: Path):
