@@ -21,6 +21,7 @@ from emoclip.files import (
     check_room,
     check_writable,
     json_text,
+    missing,
     new_folders,
     sha256,
     write_text,
@@ -241,3 +242,9 @@ def test_a_link_stays_and_what_it_names_is_written(tmp_path):
     assert link.is_symlink()
     assert target.read_text() == "two"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_link_that_leads_nowhere_is_called_that(tmp_path):
+    (tmp_path / "gone.csv").symlink_to("nowhere.csv")
+    assert "gone.csv: a link to a file that is not there" in missing(tmp_path / "gone.csv", "no such file")
+    assert missing(tmp_path / "absent.csv", "no such file") == f"{tmp_path / 'absent.csv'}: no such file"

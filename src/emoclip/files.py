@@ -18,6 +18,7 @@ from emoclip.addresses import without_secrets
 from emoclip.errors import OutputError
 
 MAX_STEM_BYTES = 200
+DANGLING = "a link to a file that is not there or out of reach"
 _DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|std(out)|std(err))")
 
 
@@ -221,6 +222,24 @@ def told_apart(ways: Sequence[tuple[str, ...]]) -> list[str]:
         depths = (n for n in range(1, len(way)) if sum(other[-n:] == way[-n:] for other in alike) == 1)
         names.append("/".join(way[-next(depths, len(way)) :]))
     return names
+
+
+def is_pipe(name: str | os.PathLike[str]) -> bool:
+    """True for a pipe with a name, which waits until somebody writes to it, and can be read once."""
+    with suppress(OSError, ValueError):
+        return stat.S_ISFIFO(os.stat(name).st_mode)  # noqa: PTH116 (takes any text)
+    return False
+
+
+def dangling(paths: Sequence[Path]) -> list[Path]:
+    """Those that are links to what is not there or out of reach, or to themselves."""
+    return [path for path in paths if path.is_symlink() and not os.path.exists(path)]  # noqa: PTH110 (no error over rights)
+
+
+def missing(path: Path, otherwise: str) -> str:
+    """A line for a path at which there is nothing: that it is a link that leads nowhere, or what is said otherwise."""
+    broken = f"{DANGLING}; mend the link, or name the file itself"
+    return f"{told(path)}: {broken if dangling([path]) else otherwise}"
 
 
 def told(name: str | os.PathLike[str]) -> str:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.faces import Face, quality_of
-from emoclip.files import atomic_path, make_folder, told
+from emoclip.files import atomic_path, make_folder, missing, told
 from emoclip.files import sha256 as file_sha256
 from emoclip.results import Quality
 
@@ -240,7 +240,7 @@ class Recording:
                 known = None if np.isnan(box[0]) else tuple(box)
                 recording.frames[at][1].append(Look(track_id, score, quality, vector, None, known))
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
+            raise InputError(missing(Path(path), "no such file")) from None
         except PermissionError as error:
             raise InputError(f"{path}: cannot be opened ({error.strerror}); check its rights") from None
         except (

@@ -193,7 +193,8 @@ class LabelSummary:
     """How much of a label one track shows.
 
     share: of the track's readable time, in [0, 1], NaN if there is none.  episodes: number of segments.
-    longest_s: its longest segment.  latency_s: from the track's start to its first segment, None without one.
+    longest_s: its longest segment.  latency_s: from the track's first readable moment to its first segment,
+        None without one.
     mean: mean probability over readable windows.
     """
 

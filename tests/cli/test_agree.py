@@ -276,3 +276,12 @@ def test_coders_may_keep_the_same_video_in_folders_of_their_own(capsys, tmp_path
     code, _, told = run(capsys, "agree", both, "--out", tmp_path / "out")
     assert code == 0, told
     assert figures(tmp_path / "out")["videos"] == ["v"]
+    assert "v: taken for the same in C:/anna and in D:/ben; if they are not" in told.replace("\n", " ")
+
+
+def test_videos_of_one_name_in_one_folder_are_no_doubt(capsys, tmp_path: Path):
+    rows = "C:/films/v.mp4,1,4,smile,anna\nfilms/v.mp4,2,4,smile,ben\n"
+    both = table(tmp_path, "both.csv", rows, "video,onset,offset,label,coder")
+    code, _, told = run(capsys, "agree", both)
+    assert code == 0, told
+    assert "taken for the same" not in told

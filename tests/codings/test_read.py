@@ -1,6 +1,8 @@
 """Codings of every kind are read into the same marks; what cannot be read is told in one line."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,46 @@ def test_boris_videos_of_one_name_are_told_apart_by_their_folders(tmp_path: Path
     assert [(coding.video, coding.coder) for coding in found] == [("monday/cam", ""), ("tuesday/cam", "")]
 
 
+@pytest.mark.parametrize(
+    ("observed", "told"),
+    [
+        (
+            {"monday_talk": "/d/monday/talk.mp4", "tuesday_talk": "/d/tuesday/talk.mp4"},
+            [("monday/talk", ""), ("tuesday/talk", "")],
+        ),
+        (
+            {"Monday_talk_anna": "/d/monday/talk.mp4", "talk-ben-tuesday": "/d/tuesday/talk.mp4"},
+            [("monday/talk", "anna"), ("tuesday/talk", "ben")],
+        ),
+        (
+            {"talk_anna": "/d/monday/talk.mp4", "talk_ben": "/d/tuesday/talk.mp4"},
+            [("monday/talk", "anna"), ("tuesday/talk", "ben")],
+        ),
+        (
+            {"talk_anna": "/d/anna/talk.mp4", "talk_ben": "/d/ben/talk.mp4"},
+            [("talk", "anna"), ("talk", "ben")],
+        ),
+        (
+            {"talk_anna": "/home/anna/talk.mp4", "talk_ben": "/home/anna/talk.mp4"},
+            [("talk", "anna"), ("talk", "ben")],
+        ),
+        ({"talk_david": "/d/talk.mp4"}, [("talk", "david")]),
+    ],
+    ids=[
+        "folders",
+        "coders and folders",
+        "coders of two videos",
+        "coders' folders",
+        "a home",
+        "part of a name",
+    ],
+)
+def test_what_a_boris_observation_repeats_of_its_videos_folders_is_no_coder(tmp_path: Path, observed, told):
+    made = {name: observation(EVENTS, place) for name, place in observed.items()}
+    found = read(write(tmp_path, "study.boris", project(made)))
+    assert sorted((coding.video, coding.coder) for coding in found) == sorted(told)
+
+
 def test_a_folder_that_may_not_be_read_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match="holds no coding"):
         read_all(tmp_path)
@@ -310,6 +352,41 @@ def test_a_tier_that_is_not_there_names_those_that_are(tmp_path: Path):
 def test_crossed_times_in_elan_are_told(tmp_path: Path):
     with pytest.raises(InputError, match="ends before it begins"):
         read(eaf(tmp_path, last="2000"))
+
+
+def test_links_that_lead_nowhere_are_told(tmp_path: Path):
+    good = write(tmp_path, "good.csv", ONE + "1,2,smile\n")
+    broken = tmp_path / "gone.csv"
+    broken.symlink_to("nowhere.csv")
+    codings, wrong = read_all(tmp_path)
+    assert [coding.video for coding in codings] == [good.stem]
+    assert wrong == [f"{broken}: left out, a link to a file that is not there or out of reach"]
+    for reader in (read, read_all):
+        with pytest.raises(InputError, match="a link to a file that is not there or out of reach; mend"):
+            reader(broken)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_pipes_are_read_by_themselves_and_left_out_of_folders(tmp_path: Path):
+    write(tmp_path, "good.csv", ONE + "1,2,smile\n")
+    table, project_file = ONE + "1.5,3.25,smile\n3.5,,brow flash\n", project({"o": observation(EVENTS)})
+    for name, text in (("63", table), ("p.csv", table), ("p.boris", project_file)):
+        pipe = tmp_path / name
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_text, args=(text,), daemon=True)
+        writer.start()
+        ((coding,), wrong) = read_all(pipe)
+        writer.join()
+        assert coding.marks == (SMILE, FLASH)
+        assert not wrong
+    os.mkfifo(tmp_path / "p.eaf")
+    with pytest.raises(InputError, match="an ELAN document is read twice"):
+        read(tmp_path / "p.eaf")
+    codings, wrong = read_all(tmp_path)
+    assert [coding.video for coding in codings] == ["good"]
+    assert [line.partition(": ")[2] for line in wrong] == [
+        "left out, a pipe or device; name it by itself"
+    ] * 3
 
 
 def test_an_absent_file_and_an_empty_folder_are_told(tmp_path: Path):

@@ -85,6 +85,10 @@ def test_pipes_devices_folders_and_names_that_cannot_be(tmp_path):
     device.symlink_to("/dev/zero")
     for path in (pipe, folder, device):
         assert "is not a file" in refused(path)
+    nameless = tmp_path / "63"  # as a shell's `<(...)`
+    os.mkfifo(nameless)
+    with pytest.raises(InputError, match="63 is a pipe; write the labels to a"):
+        resolve(str(nameless))
     with pytest.raises(InputError, match="cannot be read"):
         resolve("nul\0byte.yaml")
     with pytest.raises(InputError, match="cannot be read"):

@@ -119,6 +119,13 @@ def test_summary_by_hand():
     assert tracks[0].statuses == {"ok": 8}
 
 
+def test_latency_counts_from_the_first_readable_moment():
+    # Somebody comes in late: two windows cannot be read; the third speaks from 11.75 s on, joy begins at 12.25 s.
+    rows = windows([None, None, 0.1, 0.9, 0.9], start_s=10.0)
+    _, summary = summarise(rows, find_segments(rows, LABELS, HYSTERESIS), LABELS)
+    assert {row.label: row.latency_s for row in summary} == pytest.approx({"calm": 0.0, "joy": 0.5})
+
+
 def test_a_track_that_is_never_readable_has_no_share_and_no_latency():
     _, summary = summarise(windows([None, None]), [], LABELS)
     assert all(math.isnan(row.share) and row.latency_s is None and row.episodes == 0 for row in summary)

@@ -116,6 +116,7 @@ def pair(
     for rater in people:
         if left := [video for video in rater.codings if video not in shared]:
             notes.append(f"{_listed(left)}: coded by {rater.name}, but not by all; left out")
+    _note_folders(people, shared, notes)
     known = sorted({label for rater in people for label in rater.labels} - {NOTHING})
     chosen = list(labels) if labels is not None else known
     for label in chosen:
@@ -321,6 +322,21 @@ def _note_rare(pairing: Pairing) -> None:
         seen = {unit.video for unit in pairing.units for marks in unit.marks if label in _labels(marks)}
         if len(seen) == 1:
             pairing.notes.append(f"label {label!r} was marked in one video only, {seen.pop()}")
+
+
+def _note_folders(people: Sequence[Rater], videos: Sequence[str], notes: list[str]) -> None:
+    """Videos of one name in folders of different names may be different videos."""
+    apart: dict[tuple[str, ...], list[str]] = {}
+    for video in videos:
+        ways = dict.fromkeys(rater.codings[video].way for rater in people)
+        folders = dict.fromkeys(way.rpartition("/")[0] for way in ways if way)
+        if len({folder.rpartition("/")[2].casefold() for folder in folders}) > 1:
+            apart.setdefault(tuple(folders), []).append(video)
+    for places, of in apart.items():
+        notes.append(
+            f"{_listed(of)}: taken for the same in {' and in '.join(places)}; if they are not, give them names of "
+            "their own"
+        )
 
 
 def _note_frames(people: Sequence[Rater], videos: Sequence[str], notes: list[str]) -> None:

@@ -13,30 +13,37 @@ from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged, secon
 from emoclip.codings.elan import names_tier, read_eaf, tier_names
 from emoclip.codings.tables import read_table, track_name
 from emoclip.errors import EmoclipError, InputError, few
-from emoclip.files import sha256, told_apart
+from emoclip.files import DANGLING, dangling, missing, sha256, told_apart
 
 SUFFIXES = (".eaf", ".boris", ".csv", ".tsv", ".txt", ".json")
 
 
 def read(path: Path, *, tiers: Sequence[str] = (), fps: float | None = None) -> list[Coding]:
-    """Read one file: ELAN, BORIS project or export, BIDS events, CSV or TSV, or the JSON that `timeline` writes.
+    """Read a file or pipe: ELAN, BORIS project or export, BIDS events, CSV or TSV, or the JSON that `timeline` writes.
 
     tiers: of ELAN documents, all if empty.  fps: times in tables are frames.  Returns a coding per video and coder.
     Raises InputError, ConfigError.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the path")
+    if not path.exists() or path.is_dir():
+        raise InputError(missing(path, "no such file; check the path"))
+    file = path.is_file()  # a pipe can be read once, and may have no ending
     suffix = path.suffix.casefold()
+    if suffix == ".eaf" and not file:
+        raise InputError(f"{path}: a pipe, and an ELAN document is read twice; name the file itself")
     if suffix == ".eaf":
         found = read_eaf(path, tuple(tiers))
     elif suffix == ".boris":
         found = read_project(path)
     elif suffix == ".json":
         found = [_timeline(path)]
-    elif suffix in SUFFIXES:
+    elif suffix in SUFFIXES or not file:
         # Our own table of windows has its segments in the JSON beside it.
         beside = path.with_suffix(".json")
-        found = [_timeline(beside)] if _is_windows(path) and beside.exists() else read_table(path, fps=fps)
+        found = (
+            [_timeline(beside)]
+            if file and _is_windows(path) and beside.exists()
+            else read_table(path, fps=fps)
+        )
     else:
         raise InputError(
             f"{path}: not a coding that can be read; name one of {', '.join(SUFFIXES)}, or a folder"
@@ -53,11 +60,15 @@ def read_all(
     Raises InputError if nothing could be read.
     """
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder; check the path")
-    if path.is_file():
+        raise InputError(missing(path, "no such file or folder; check the path"))
+    if not path.is_dir():
         return read(path, tiers=tiers, fps=fps), []
     codings: list[Coding] = []
-    wrong: list[str] = []
+    wrong = [
+        f"{file}: left out, {DANGLING if dangling([file]) else 'a pipe or device; name it by itself'}"
+        for file in _named(path)
+        if not file.is_file()
+    ]
     for file in _candidates(path):
         try:
             codings += read(file, tiers=tiers, fps=fps)
@@ -115,13 +126,18 @@ def _apart(codings: list[Coding], folder: Path) -> list[Coding]:
     return apart
 
 
-def _candidates(folder: Path) -> list[Path]:
-    """The files of a folder that may be codings; of a timeline's outputs the JSON alone, which the others repeat."""
-    files = sorted(
+def _named(folder: Path) -> list[Path]:
+    """What in a folder is named like a coding, links that lead nowhere and pipes too."""
+    return sorted(
         file
         for file in folder.rglob("*")
-        if file.is_file() and file.suffix.casefold() in SUFFIXES and not file.name.startswith(".")
+        if file.suffix.casefold() in SUFFIXES and not file.name.startswith(".") and not file.is_dir()
     )
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """The files of a folder that may be codings; of a timeline's outputs the JSON alone, which the others repeat."""
+    files = [file for file in _named(folder) if file.is_file()]
     ours = {file: _sidecar(file) for file in files if file.suffix.casefold() == ".json"}
     # What somebody corrected since is a coding of its own.
     repeated = {

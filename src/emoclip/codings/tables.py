@@ -22,6 +22,7 @@ VIDEO = ("video", "file", "media file name", "media file path", "media")
 SUBJECT = ("subject", "participant", "participant_id")
 MODIFIERS = ("modifiers", "modifier #1")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
+_BETWEEN = " _-."  # what stands between the parts of an observation's name
 Way = tuple[str, ...]  # a video's folders, and its name without the ending
 Row = dict[str, str]
 Cells = tuple[int, list[str]]  # the line that a row begins at, and what is in it
@@ -68,7 +69,8 @@ def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -
         sheet = sheets.setdefault(key, Sheet(subject=subject or _get(row, SUBJECT)))
         sheet.add(path, line, Mark(onset, offset, _get(row, LABEL), track_name(_get(row, TRACK))))
     sheets = sheets or {((stem,), ""): Sheet(subject=subject)}
-    return _codings(path, [(way, coder, sheet) for (way, coder), sheet in sheets.items()])
+    # Coders may keep the same videos in folders of their own.
+    return _codings(path, [(way, coder, coder, sheet) for (way, coder), sheet in sheets.items()])
 
 
 def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cells]) -> list[Coding]:
@@ -151,28 +153,36 @@ class Sheet:
 def observations(path: Path, sheets: dict[tuple[Way, str], Sheet]) -> list[Coding]:
     """Return codings of BORIS's observations; sheets: by the video's way and observation.
 
-    BORIS does not say who coded.  An observation of the video `v1` called `v1_anna` is anna's; another name is taken
-    for a coder's only where several observations are of one video.
+    BORIS does not say who coded.  A video is told by its folders and name, for all observations together; what of an
+    observation's name repeats those says nothing about the coder: `monday_talk_anna` of `monday/talk` is anna's.  But
+    `v1_anna` is anna's also where she keeps `v1` in a folder of her own, `anna`.  Another name is taken for a coder's
+    only where several observations are of one video.
     """
     several = {way for way, count in Counter(way for way, _ in sheets).items() if count > 1}
     named = []
     for (way, observation), sheet in sheets.items():
-        video = way[-1]
-        rest = observation.replace(video, "", 1).strip(" _-.") if video in observation else ""
-        coder = rest or (observation if way in several and observation != video else "")
-        named.append((way, coder, sheet))
+        *folders, video = way
+        rest = observation.replace(video, "", 1).strip(_BETWEEN) if video in observation else ""
+        coder = rest
+        for folder in folders:
+            coder = re.sub(rf"(?<![^\W_]){re.escape(folder)}(?![^\W_])", "", coder, count=1, flags=re.I)
+        coder = coder.strip(_BETWEEN)
+        own = not coder and rest != "" and observation.startswith(video)
+        if own or (way in several and observation != video):
+            coder = coder or rest or observation
+        named.append((way, coder, coder if own else "", sheet))
     return _codings(path, named)
 
 
-def _codings(path: Path, sheets: Sequence[tuple[Way, str, Sheet]]) -> list[Coding]:
-    """Return codings of sheets with their videos' ways and coders, videos of one name told apart."""
+def _codings(path: Path, sheets: Sequence[tuple[Way, str, str, Sheet]]) -> list[Coding]:
+    """Return codings of sheets with their videos' ways, coders and groups, a group's videos of one name told apart."""
     called: dict[tuple[Way, str], str] = {}
-    for coder in {coder for _, coder, _ in sheets}:  # coders may keep the same videos in folders of their own
-        ways = list(dict.fromkeys(way for way, of, _ in sheets if of == coder))
-        called |= {(way, coder): name for way, name in zip(ways, told_apart(ways), strict=True)}
+    for group in {group for _, _, group, _ in sheets}:
+        ways = list(dict.fromkeys(way for way, _, of, _ in sheets if of == group))
+        called |= {(way, group): name for way, name in zip(ways, told_apart(ways), strict=True)}
     return [
-        sheet.coding(path, called[way, coder], coder, "/".join(way) if len(way) > 1 else "")
-        for way, coder, sheet in sheets
+        sheet.coding(path, called[way, group], coder, "/".join(way) if len(way) > 1 else "")
+        for way, coder, group, sheet in sheets
     ]
 
 

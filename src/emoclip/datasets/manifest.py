@@ -12,7 +12,7 @@ from typing import Any
 
 from emoclip.datasets.clips import Clip, Dataset, differing_in_case
 from emoclip.errors import ConfigError, InputError, reason
-from emoclip.files import atomic_path
+from emoclip.files import atomic_path, missing
 from emoclip.prompts import canonical
 from emoclip.tables import check_columns, read_rows
 
@@ -30,7 +30,7 @@ def read(path: Path) -> Dataset:
     """
     if not path.is_file():
         raise InputError(
-            f"{path}: no such manifest; --root names a .csv or .parquet file with columns path,label"
+            missing(path, "no such manifest; --root names a .csv or .parquet file with columns path,label")
         )
     parquet = path.suffix.lower() == ".parquet"
     found = _parquet_rows(path) if parquet else read_rows(path, COLUMNS[:2], USUAL, COLUMNS)

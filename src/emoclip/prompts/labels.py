@@ -15,6 +15,7 @@ import yaml
 
 from emoclip.characters import is_encodable
 from emoclip.errors import ConfigError, InputError
+from emoclip.files import is_pipe
 from emoclip.prompts import taught as taught_labels
 from emoclip.prompts.labelfile import read_mapping
 from emoclip.prompts.taught import Taught
@@ -171,6 +172,8 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
             raise InputError(
                 f"labels: {labels} is a file; a prompt file's name ends in .yaml or .json, not {end}"
             )
+        if is_pipe(labels):
+            raise InputError(f"labels: {labels} is a pipe; write the labels to a .yaml or .json file")
         labels = labels.split(",")
     if not isinstance(labels, Iterable):
         raise InputError(f"labels: a {type(labels).__name__} is none; give a list of words, or a set's name")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.errors import InputError
-from emoclip.files import sha256
+from emoclip.files import missing, sha256
 from emoclip.symptoms.scales import Scale, Target, target
 from emoclip.tables import read_rows
 from emoclip.video import expand_inputs, is_picture
@@ -95,7 +95,7 @@ def read_manifest(
     """
     if not path.is_file():
         raise InputError(
-            f"{path}: no such manifest; name a .csv file with columns path,{group} and the scores"
+            missing(path, f"no such manifest; name a .csv file with columns path,{group} and the scores")
         )
     if group in OWN:
         raise InputError(f"--group {group}: is no name of a person; name the column that says who it is")

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from emoclip.addresses import is_address
 from emoclip.config import FaceConfig, check_span
 from emoclip.errors import ConfigError, InputError, few
-from emoclip.files import told
+from emoclip.files import is_pipe, told
 from emoclip.model import unit
 from emoclip.prompts import resolve
 from emoclip.recording import Recording, is_recording
 from emoclip.seeing import Person, by_person
 from emoclip.timeline.watching import Model, clip_rate, embedding_rate
-from emoclip.video import Video, is_pipe, open_video
+from emoclip.video import Video, open_video
 
 Vectors = NDArray[np.float32]
 AUTO_SHARE = (

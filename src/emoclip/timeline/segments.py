@@ -105,9 +105,9 @@ def summarise(
     tracks: list[Track] = []
     summary: list[LabelSummary] = []
     for track_id, rows, spans in _tracks(windows):
-        read = [
-            (row, end - start) for row, (start, end) in zip(rows, spans, strict=True) if row.status == "ok"
-        ]
+        readable = [(row, span) for row, span in zip(rows, spans, strict=True) if row.status == "ok"]
+        read = [(row, end - start) for row, (start, end) in readable]
+        begin_s = readable[0][1][0] if readable else math.nan  # one who comes in later is not slower
         track = Track(
             track_id=track_id,
             start_s=rows[0].start_s,
@@ -119,12 +119,16 @@ def summarise(
         )
         tracks.append(track)
         mine = [segment for segment in segments if segment.track_id == track_id]
-        summary += [_label_summary(track, label, read, mine) for label in labels]
+        summary += [_label_summary(track_id, label, begin_s, read, mine) for label in labels]
     return tracks, summary
 
 
 def _label_summary(
-    track: Track, label: str, read: list[tuple[Window, float]], segments: Iterable[Segment]
+    track_id: int,
+    label: str,
+    begin_s: float,
+    read: list[tuple[Window, float]],
+    segments: Iterable[Segment],
 ) -> LabelSummary:
     episodes = [segment for segment in segments if segment.label == label]
     if not any(span_s for _, span_s in read):  # a single frame
@@ -138,12 +142,12 @@ def _label_summary(
         at = int(np.searchsorted(starts, row.centre_s, side="right")) - 1
         shown_s += span_s if at >= 0 and row.centre_s <= ends[at] else 0.0
     return LabelSummary(
-        track_id=track.track_id,
+        track_id=track_id,
         label=label,
         share=shown_s / readable_s if readable_s else math.nan,
         episodes=len(episodes),
         longest_s=max((segment.duration_s for segment in episodes), default=0.0),
-        latency_s=episodes[0].onset_s - track.start_s if episodes else None,
+        latency_s=episodes[0].onset_s - begin_s if episodes else None,
         mean=sum(row.probs[label] for row, _ in read) / len(read) if read else math.nan,
     )
 

@@ -6,7 +6,7 @@ from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES
 from emoclip.video.frames import Frame
 from emoclip.video.inputs import AHEAD_BYTES, Found, Video, expand_inputs, find_inputs, open_video
 from emoclip.video.pictures import Pixels, is_picture, natural_order, read_picture
-from emoclip.video.sources import for_ffmpeg, is_pipe
+from emoclip.video.sources import for_ffmpeg
 
 __all__ = [
     "AHEAD_BYTES",
@@ -21,7 +21,6 @@ __all__ = [
     "find_inputs",
     "for_ffmpeg",
     "is_picture",
-    "is_pipe",
     "natural_order",
     "one_opencv_thread",
     "open_video",

@@ -9,10 +9,11 @@ from typing import IO, TYPE_CHECKING, Any
 from emoclip.addresses import is_address
 from emoclip.config import Limits
 from emoclip.errors import InputError
+from emoclip.files import is_pipe
 from emoclip.video.animations import count_pages
 from emoclip.video.frames import Converter, Decoded, Frame, Notes, orientation_of, past_end
 from emoclip.video.pictures import Orientation
-from emoclip.video.sources import for_ffmpeg, is_pipe, limits, refuse_playlist
+from emoclip.video.sources import for_ffmpeg, limits, refuse_playlist
 
 if TYPE_CHECKING:
     import av

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from emoclip.characters import is_encodable
 from emoclip.errors import InputError, few
-from emoclip.files import told
+from emoclip.files import DANGLING, dangling, told
 from emoclip.video.pictures import Say, is_picture, natural_order, opened
 
 VIDEO_SUFFIXES = {
@@ -21,7 +21,6 @@ OVERLAY = (
 )
 PAIRS = 16  # neighbours that are compared to tell a clip from photographs
 ALIKE = 0.6  # correlation of neighbours, at 16 x 16: frames of a clip are above, photographs below (docs/predict.md)
-DANGLING = "a link to a file that is not there or out of reach"
 NAMED = 3  # of the files left out
 
 
@@ -94,11 +93,6 @@ def left_out(paths: Sequence[Path]) -> str:
     others = [path for path in paths if path not in set(broken)]
     kinds = {f"{DANGLING}: ": broken, "no video or picture that is read by its name: ": others}
     return "left out, " + "; ".join(why + _named(those) for why, those in kinds.items() if those)
-
-
-def dangling(paths: Sequence[Path]) -> list[Path]:
-    """Those that are links to what is not there or out of reach, or to themselves."""
-    return [path for path in paths if path.is_symlink() and not os.path.exists(path)]  # noqa: PTH110 (no error over rights)
 
 
 def beside_clip(paths: Sequence[Path]) -> str:

@@ -20,23 +20,21 @@ import numpy as np
 from emoclip.addresses import is_address
 from emoclip.config import check_fps, check_span
 from emoclip.errors import InputError
-from emoclip.files import told
+from emoclip.files import dangling, is_pipe, missing, told
 from emoclip.video import arrays
 from emoclip.video.ahead import Ahead
 from emoclip.video.animations import read_animation
 from emoclip.video.containers import Container
 from emoclip.video.folders import (
-    DANGLING,
     VIDEO_SUFFIXES,
     beside_clip,
-    dangling,
     expand_folder,
     left_out,
     list_pictures,
 )
 from emoclip.video.frames import Frame, Notes, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
-from emoclip.video.sources import is_pipe, silence_told
+from emoclip.video.sources import silence_told
 
 Source = Any  # what `open_video` says
 
@@ -208,7 +206,7 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
             )
         problem = "matches no file" if glob.has_magic(name) else "no such file"
         if path.is_symlink():
-            raise InputError(f"{told(name)}: {DANGLING}; mend the link, or name the file itself")
+            raise InputError(missing(path, ""))
         if glob.glob(name, recursive=True):  # noqa: PTH207 (takes any root)
             raise InputError(f"{told(name)}: a pattern of names, and {ONE}")
         raise InputError(f"{told(name)}: {problem}; check the name")

@@ -2,10 +2,9 @@
 
 import os
 import re
-import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Timer
@@ -23,13 +22,6 @@ _LIST_BEGINS = re.compile(
 )
 _HEAD_BYTES = 512
 SILENCE_S = 2.0  # after which a pipe that nothing comes through is told of
-
-
-def is_pipe(name: str | os.PathLike[str]) -> bool:
-    """True for a pipe with a name, which waits until somebody writes to it, and can be read once."""
-    with suppress(OSError, ValueError):
-        return stat.S_ISFIFO(os.stat(name).st_mode)  # noqa: PTH116 (takes any text)
-    return False
 
 
 @contextmanager

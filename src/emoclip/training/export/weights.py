@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from emoclip.errors import PackageError, few, reason
-from emoclip.files import sha256
+from emoclip.files import missing, sha256
 
 # SHA-256 of the TorchScript archives that OpenAI published, as their download addresses state them.
 OPENAI_ARCHIVES = {
@@ -39,7 +39,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         with open(path, "rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise PackageError(f"{path}: cannot be read ({error.strerror}); name a checkpoint file") from None
+        raise PackageError(
+            missing(path, f"cannot be read ({error.strerror}); name a checkpoint file")
+        ) from None
     _refuse_what_is_no_checkpoint(path, head)
     if path.suffix == ".safetensors":
         content = _read_safetensors(path)
