@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from emoclip.errors import OutputError
+from emoclip.errors import ConfigError, OutputError
 from emoclip.files import (
     atomic_folder,
     atomic_path,
@@ -98,7 +98,7 @@ def test_a_target_that_is_read_is_refused_by_any_of_its_names(tmp_path):
 def test_two_outputs_of_one_place_are_refused(tmp_path):
     check_apart(tmp_path / "out", None, tmp_path / "out.cache", tmp_path)
     for other in ("out", "x/../out", "out/cache"):
-        with pytest.raises(OutputError, match="two outputs of one place"):
+        with pytest.raises(ConfigError, match="two outputs of one place"):
             check_apart(tmp_path / "out", tmp_path / other)
 
 

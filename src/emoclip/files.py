@@ -15,7 +15,7 @@ from typing import Any
 
 from emoclip import interrupt
 from emoclip.addresses import without_secrets
-from emoclip.errors import OutputError
+from emoclip.errors import ConfigError, OutputError
 
 MAX_STEM_BYTES = 200
 _DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|std(out)|std(err))")
@@ -146,10 +146,10 @@ def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | 
 
 
 def check_apart(target: Path, *others: Path | None) -> None:
-    """Raise OutputError now if another output of the run is to be `target` or in it: one would replace the other."""
+    """Raise ConfigError now if another output of the run is to be `target` or in it: one would replace the other."""
     for other in filter(None, others):
         if target.resolve() in (other.resolve(), *other.resolve().parents):
-            raise OutputError(f"{other} and {target}: two outputs of one place; give each its own")
+            raise ConfigError(f"{other} and {target}: two outputs of one place; give each its own")
 
 
 def make_folder(folder: Path) -> None:

@@ -78,7 +78,8 @@ def timeline(
     fps: PictureFps = 25.0,
     each: EachPicture = None,
     camera: Annotated[
-        int | None, typer.Option("--camera", min=0, help="Read this camera until Ctrl-C.", show_default=False)
+        int | None,
+        typer.Option("--camera", min=0, help="Read this camera, last, until Ctrl-C.", show_default=False),
     ] = None,
     smooth: Annotated[
         float, typer.Option("--smooth", min=0, max=3600, help="Mean over this many seconds; 0: none.")
