@@ -162,6 +162,8 @@ def timeline(
     if not found and not cameras:
         fail("name a video, a folder of videos, or --camera 0", code=2)
     chosen = [name.strip() for name in formats.split(",") if name.strip()] + ["npz"] * embeddings_only
+    if str(out) == "-" and chosen not in (["csv", "html"], ["jsonl"]):
+        fail("--out -: streams JSON lines and nothing else; leave the formats out, or name a folder", code=2)
     prompts = resolve(labels)
     if window is None and prompts.taught:
         window = prompts.taught.window_s
