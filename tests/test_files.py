@@ -85,6 +85,11 @@ def test_sha256_is_hashlibs(tmp_path):
     assert sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_a_target_that_is_no_name_is_said_to_be_that():
+    with pytest.raises(OutputError, match="a NoneType names no file"):
+        write_text(None, "text")
+
+
 def test_a_target_that_is_read_is_refused_by_any_of_its_names(tmp_path):
     source = tmp_path / "clip.mp4"
     source.write_bytes(b"film")

@@ -29,6 +29,8 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
     `/dev/fd/3`) is written into in the end, and never replaced.
     Raises OutputError for what `check_writable` refuses, and if it cannot be written.
     """
+    if not isinstance(target, (str, os.PathLike)):
+        raise OutputError(f"a {type(target).__name__} names no file to write; give its path")
     target = Path(target)
     check_writable(target, force=force)
     place = _named(target)
