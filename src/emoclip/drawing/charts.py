@@ -35,7 +35,7 @@ def import_matplotlib() -> Any:
         return sys.modules["matplotlib"]
     logging.getLogger("matplotlib").setLevel(
         logging.ERROR
-    )  # what it warns of, a user's settings, is not used
+    )  # its warnings are of settings that we leave aside
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib
