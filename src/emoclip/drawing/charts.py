@@ -33,9 +33,8 @@ def import_matplotlib() -> Any:
     """Import matplotlib, also where MPLBACKEND, as a notebook sets it, names one that is not installed here."""
     if "matplotlib" in sys.modules:
         return sys.modules["matplotlib"]
-    logging.getLogger("matplotlib").setLevel(
-        logging.ERROR
-    )  # its warnings are of settings that we leave aside
+    # What it warns of is a user's settings, which we leave aside.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib
