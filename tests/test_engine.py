@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -306,7 +307,10 @@ def test_a_model_goes_to_other_processes_and_is_shared_by_threads(tiny):
         (lambda model: model.embed_clip("a.mp4"), "frames: str; give what `embed_frames` returns"),
         (lambda model: model.embed_clip(np.zeros((0, 1), np.float32)), r"frames: shape \(0, 1\)"),
         (lambda model: model.embed_clips([None]), "frames: NoneType"),
-        (lambda model: model.classify_many(3, "sad, happy").__next__(), "a single input"),
+        *(
+            (lambda model, given=given: model.classify_many(given, LABELS).__next__(), "a single input")
+            for given in (3, b"", np.zeros((9, 9, 3), np.uint8), np.zeros((2, 3, 9, 9), np.uint8), BytesIO())
+        ),
         (lambda model: model.embed_text(None), "a NoneType"),
     ],
 )

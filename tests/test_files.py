@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from emoclip.errors import OutputError
+from emoclip.errors import ConfigError, OutputError
 from emoclip.files import (
     atomic_folder,
     atomic_path,
@@ -86,6 +86,11 @@ def test_sha256_is_hashlibs(tmp_path):
     assert sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_a_target_that_is_no_name_is_said_to_be_that():
+    with pytest.raises(OutputError, match="a NoneType names no file"):
+        write_text(None, "text")
+
+
 def test_a_target_that_is_read_is_refused_by_any_of_its_names(tmp_path):
     source = tmp_path / "clip.mp4"
     source.write_bytes(b"film")
@@ -99,7 +104,7 @@ def test_a_target_that_is_read_is_refused_by_any_of_its_names(tmp_path):
 def test_two_outputs_of_one_place_are_refused(tmp_path):
     check_apart(tmp_path / "out", None, tmp_path / "out.cache", tmp_path)
     for other in ("out", "x/../out", "out/cache"):
-        with pytest.raises(OutputError, match="two outputs of one place"):
+        with pytest.raises(ConfigError, match="two outputs of one place"):
             check_apart(tmp_path / "out", tmp_path / other)
 
 
@@ -118,7 +123,9 @@ def test_what_else_lies_in_a_folder_stays(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "one"]
 
 
-@pytest.mark.parametrize(("name", "said"), [(".", "a folder of its own"), ("file", "is a file")])
+@pytest.mark.parametrize(
+    ("name", "said"), [(".", "a folder of its own"), ("file", "is a file"), ("-", "stdout is not")]
+)
 def test_what_is_no_folder_of_its_own_is_refused(tmp_path, monkeypatch, name, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("a coding")
@@ -144,6 +151,29 @@ def test_folders_made_in_vain_are_taken_away_and_others_stay(tmp_path):
     with pytest.raises(RuntimeError):
         write_half_folder(tmp_path / "x" / "y")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_link_stays_and_the_folder_that_it_names_is_made(tmp_path):
+    link, named = tmp_path / "link", tmp_path / "a" / "named"
+    link.symlink_to(named)
+    with new_folders([link / "b"]):
+        assert (named / "b").is_dir()
+    assert list(tmp_path.iterdir()) == [link]
+    for content in ("first", "second"):
+        with atomic_folder(link, force=True) as part:
+            (part / "file").write_text(content)
+        assert link.is_symlink()
+        assert (named / "file").read_text() == content
+        assert sorted(path.name for path in named.parent.rglob("*")) == ["file", "named"]
+
+
+@pytest.mark.parametrize("check", [check_folder, check_writable])
+def test_a_link_to_itself_is_refused_and_stays(tmp_path, check):
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    with pytest.raises(OutputError, match="link: is a link that leads back to itself"):
+        check(link, force=True)
+    assert link.is_symlink()
 
 
 @pytest.mark.parametrize("check", [check_folder, check_room])
@@ -173,6 +203,13 @@ def piped(tmp_path):
         return came
 
     return pipe, received
+
+
+def test_a_pipe_in_a_folder_is_told_before_the_work_and_stays(piped):
+    pipe, _ = piped
+    with pytest.raises(OutputError, match="pipe: is no regular file; take it away"):
+        check_folder(pipe.parent, force=True)
+    pipe.open("wb").close()
 
 
 @pytest.mark.parametrize("force", [False, True])

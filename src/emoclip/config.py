@@ -18,7 +18,8 @@ DETECTORS = ("auto", "yunet", "haar")
 
 def check_number(name: str, value: Any, *, whole: bool = False) -> None:
     """Raise ConfigError unless a setting is a number, or a whole one."""
-    if not isinstance(value, numbers.Integral if whole else numbers.Real) or math.isnan(value):
+    kind = numbers.Integral if whole else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, kind) or math.isnan(value):
         raise ConfigError(f"{name}={value!r} must be a {'whole ' * whole}number")
 
 
@@ -114,9 +115,9 @@ class WindowConfig(Numbers):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_length("length_s", self.length_s)
         if not 0 < self.step_s <= self.length_s:
             raise ConfigError(f"step_s={self.step_s} must be in (0, length_s={self.length_s}]")
-        check_length("length_s", self.length_s)
         if not 0 <= self.min_coverage <= 1:
             raise ConfigError(f"min_coverage={self.min_coverage} must be in [0, 1]")
         if not 0 < self.max_yaw <= 90:
@@ -144,6 +145,8 @@ class SegmentConfig(Numbers):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.enter > 0:
+            raise ConfigError(f"enter={self.enter} must be above 0")
         if not 0 < self.leave <= self.enter:
             raise ConfigError(f"leave={self.leave} must be in (0, enter={self.enter}]")
         for name in ("bridge_s", "min_s", "smooth_s"):

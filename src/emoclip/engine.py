@@ -153,7 +153,9 @@ class EmoCLIP:
         prompts = resolve(labels)
         if isinstance(sources, (str, os.PathLike)):
             sources = [sources]
-        if isinstance(sources, bytes) or not isinstance(sources, Iterable):
+        # An array, an opened video and a file are iterable, over their rows, frames and lines.
+        single = isinstance(sources, (bytes, bytearray, memoryview, Video)) or hasattr(sources, "read")
+        if single or 1 < getattr(sources, "ndim", 1) < 5 or not isinstance(sources, Iterable):
             raise InputError("sources: a single input; give a list of them, or ask `classify`")
         for source in _expanded(sources):
             try:

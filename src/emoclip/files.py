@@ -15,7 +15,7 @@ from typing import Any
 
 from emoclip import interrupt
 from emoclip.addresses import without_secrets
-from emoclip.errors import OutputError
+from emoclip.errors import ConfigError, OutputError
 
 MAX_STEM_BYTES = 200
 DANGLING = "a link to a file that is not there or out of reach"
@@ -30,9 +30,11 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
     `/dev/fd/3`) is written into in the end, and never replaced.
     Raises OutputError for what `check_writable` refuses, and if it cannot be written.
     """
+    if not isinstance(target, (str, os.PathLike)):
+        raise OutputError(f"a {type(target).__name__} names no file to write; give its path")
     target = Path(target)
     check_writable(target, force=force)
-    place = Path(os.path.realpath(target)) if target.is_symlink() else target
+    place = _named(target)
     through = _is_stream(target)
     with tempfile.TemporaryDirectory() if through else nullcontext(place.parent) as folder:
         # Not longer than the system allows, as the target's own name may be just that.
@@ -57,6 +59,16 @@ def _is_stream(target: Path) -> bool:
     return stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or bool(_DESCRIPTOR.fullmatch(str(target)))
 
 
+def _named(target: Path) -> Path:
+    """What a link leads to, there or not yet; else the target itself.  Raises OutputError."""
+    if not target.is_symlink():
+        return target
+    place = Path(os.path.realpath(target))
+    if place.is_symlink():
+        raise OutputError(f"{target}: is a link that leads back to itself; take it away, or name another")
+    return place
+
+
 def _opened(target: Path) -> Path | int:
     """What to give `open`: a descriptor itself, which goes on where it stands, as its name would begin anew."""
     found = _DESCRIPTOR.fullmatch(str(target))
@@ -67,11 +79,13 @@ def _opened(target: Path) -> Path | int:
 def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `target` that becomes `target` when the block ends without an error.
 
+    A link stays, and the folder that it names is made, or replaced.
     force: what is written replaces what has the same name in a folder that is there; what else lies in it stays,
     unless `whole`.  Raises OutputError for what `check_folder` refuses, and if it cannot be written (a full disk, say).
     """
     target = Path(target)
     check_folder(target, force=force)
+    target = _named(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
     with new_folders([target.parent]):
@@ -97,15 +111,25 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
 
 def check_folder(target: Path, *, force: bool = False) -> None:
     """Raise OutputError now for a folder that `atomic_folder` would refuse after the work is done."""
-    if target.exists() and not target.is_dir():
-        raise OutputError(f"{target}: is a file; name a folder")
+    check_no_file(target)
     if target.exists() and not force:
         raise OutputError(
             f"{target}: exists already; pass --force to replace what is in it, or name another folder"
         )
+    for each in target.iterdir() if target.exists() else ():
+        if each.exists() and not (each.is_file() or each.is_dir()):
+            raise OutputError(f"{each}: is no regular file; take it away, or name another folder")
     if target.name in ("", ".."):
         raise OutputError(f"{target}: name a folder of its own")
-    check_room(target.parent)
+    check_room(_named(target).parent)
+
+
+def check_no_file(folder: Path) -> None:
+    """Raise OutputError for a folder to be that is a file, or `-`, which would be stdout."""
+    if str(folder) == "-":
+        raise OutputError("-: a folder is written, which stdout is not; name one")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; name a folder")
 
 
 def check_room(folder: Path) -> None:
@@ -139,7 +163,7 @@ def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | 
         if not (there and os.access(target, os.W_OK)):
             raise OutputError(f"{target}: is not open for writing; name another file")
         return
-    folder = Path(os.path.realpath(target)).parent if target.is_symlink() else target.parent
+    folder = _named(target).parent
     if not folder.is_dir():
         raise OutputError(f"{target}: the folder {folder} does not exist; make it first")
     if not os.access(folder, os.W_OK):
@@ -147,16 +171,16 @@ def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | 
 
 
 def check_apart(target: Path, *others: Path | None) -> None:
-    """Raise OutputError now if another output of the run is to be `target` or in it: one would replace the other."""
+    """Raise ConfigError now if another output of the run is to be `target` or in it: one would replace the other."""
     for other in filter(None, others):
         if target.resolve() in (other.resolve(), *other.resolve().parents):
-            raise OutputError(f"{other} and {target}: two outputs of one place; give each its own")
+            raise ConfigError(f"{other} and {target}: two outputs of one place; give each its own")
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those around it, if they are not there.  Raises OutputError."""
+    """Make a folder and those around it, through links, if they are not there.  Raises OutputError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(os.path.realpath(folder)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: this folder cannot be made ({error.strerror})") from None
 
@@ -168,7 +192,8 @@ def new_folders(folders: Iterable[Path]) -> Iterator[None]:
     Those that lay there before stay.  Raises OutputError.
     """
     wanted = list(folders)
-    made = {each for folder in wanted for each in (folder, *folder.parents) if not each.exists()}
+    places = [Path(os.path.realpath(folder)) for folder in wanted]
+    made = {each for folder in places for each in (folder, *folder.parents) if not each.exists()}
     try:
         for folder in wanted:
             make_folder(folder)

@@ -329,8 +329,10 @@ BAD = [
     (("--root", "{root}/nowhere"), "nowhere: is no folder"),
     (("--model", "absent-model"), "absent-model: no model package"),
     (("--fold", "9"), "no fold 9; dfew has 1, 2, 3, 4, 5"),
-    (("--fold", "one"), "--fold one: is a number, or all"),
+    (("--fold", "one"), "--fold one: is a number from 1, or all"),
+    (("--fold", "0"), "--fold 0: is a number from 1, or all"),
     (("--split", "val"), "no split 'val'; dfew has train, test"),
+    (("--prompts", "bogus"), "bogus: --prompts is one of sentences, names, templates"),
     (("--prompts", "absent.yaml"), "absent.yaml: no such prompt file"),
     (("--faces", "all"), "a clip has one label"),
     (("--faces", "some"), "faces='some' is not one of"),
@@ -350,7 +352,7 @@ def test_bad_settings_are_one_line_and_write_nothing(emoclip, models, tmp_path, 
     extra = [part.format(root=root) for part in extra]
     base = {"--root": root, "--model": models[0], "--out": tmp_path / "out"}
     arguments = [part for key, value in base.items() if key not in extra for part in (key, value)]
-    code = 2 if extra[0] in USAGE or extra[1:] == ["one"] else 1
+    code = 2 if extra[0] in USAGE or extra[-1] in ("one", "0", "bogus") else 1
     one_line(emoclip("evaluate", "dfew", *arguments, *extra), said, code)
     assert not (tmp_path / "out").exists()
 
@@ -521,6 +523,7 @@ def test_manifest_command_round_trip(emoclip, models, tmp_path):
     one_line(
         emoclip("data", "manifest", "dfew", "--root", root, "--out", root / "m.txt"),
         "a .csv or .parquet file",
+        2,
     )
 
 

@@ -86,6 +86,24 @@ def test_what_is_empty_is_a_usage_error_that_names_the_option(given):
 @pytest.mark.parametrize(
     "command",
     [
+        "predict",
+        "timeline",
+        "watch",
+        "bench",
+        "teach",
+        "models show",
+        "models fetch",
+        "prompts show",
+        "symptoms score st",
+    ],
+)
+def test_an_argument_that_is_empty_is_a_usage_error(command):
+    fails(emoclip(*command.split(), ""), "an argument is empty; is a variable of the shell not set", code=2)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
         ["evaluate", "manifest", "--root", "r", "--out", "o", "--model", " , "],
         ["symptoms", "fit", "m.csv", "--out", "o", "--targets", " , "],
     ],

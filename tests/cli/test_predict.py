@@ -207,9 +207,8 @@ def test_a_terminal_of_no_width_gets_whole_lines(tiny, frame, monkeypatch):
 def test_two_outputs_of_one_place_are_refused_before_any_work(tiny, frame, tmp_path):
     both = tmp_path / "y.png"
     for force in ([], ["--force"]):
-        fails(
-            predict(tiny, frame, "--json", both, "--picture", tmp_path / "." / "y.png", *force), "two outputs"
-        )
+        done = predict(tiny, frame, "--json", both, "--picture", tmp_path / "." / "y.png", *force)
+        fails(done, "two outputs", code=2)
     assert not both.exists()
 
 

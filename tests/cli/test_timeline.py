@@ -195,10 +195,24 @@ def test_settings_that_cannot_be_are_one_line(timeline, tmp_path, options, said,
         (["--step", "3"], "--step 3 must not be above --window 2"),
         (["--end", "1", "--start", "2"], "--end 1 must be after --start 2"),
         (["--enter", "1", "--leave", "2"], "--leave 2 must not be above --enter 1"),
+        (["--out", "-", "--formats", "eaf"], "--out -: streams JSON lines and nothing else"),
     ],
 )
 def test_options_that_contradict_each_other_are_named(timeline, tmp_path, options, said):
     fails(timeline(make_video(tmp_path / "talk.mp4"), *options), said, code=2)
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "said"),
+    [
+        ("timeline", "talk.mp4", "is a file"),
+        ("watch", "talk.mp4", "is a file"),
+        ("watch", "-", "stdout is not"),
+    ],
+)
+def test_a_folder_that_is_none_is_told_before_the_model_is_opened(tmp_path, command, out, said):
+    make_video(tmp_path / "talk.mp4")
+    fails(emoclip(command, "talk.mp4", "-m", "absent", "--out", out, cwd=tmp_path), f"{out}: .*{said}")
 
 
 def test_nothing_to_read_is_one_line(timeline):

@@ -112,7 +112,7 @@ def test_prompts_that_do_not_fit_the_classes_are_named(tmp_path, text, match):
     data = datasets.read("manifest", manifest)
     with pytest.raises(InputError, match=match):
         class_prompts(data, str(trees.write(tmp_path / "p.yaml", text)))
-    with pytest.raises(InputError, match="--prompts is one of sentences, names, templates"):
+    with pytest.raises(ConfigError, match="--prompts is one of sentences, names, templates"):
         class_prompts(data, "sentence")
 
 

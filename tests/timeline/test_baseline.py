@@ -50,6 +50,11 @@ def test_a_program_may_give_a_path_or_a_baseline_and_nothing_else(tmp_path):
         Baseline.of(3)
     with pytest.raises(ConfigError, match="start_s='a' must be a number"):
         Baseline(start_s="a")
+    with pytest.raises(ConfigError, match="source=3 must be a file's name"):
+        Baseline(source=3)
+    for other in ({"source": "x"}, {"start_s": 1}, {"end_s": 1}):
+        with pytest.raises(ConfigError, match="auto=True takes the input itself"):
+            Baseline(auto=True, **other)
 
 
 def test_of_a_single_moment_no_rest_is_known_and_of_little_it_is_doubted():

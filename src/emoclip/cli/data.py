@@ -78,11 +78,11 @@ def manifest(
 ) -> None:
     """Write a data set as a manifest: path, label, caption, fold, split, subject."""
     from emoclip.datasets.manifest import write
-    from emoclip.errors import OutputError
+    from emoclip.errors import ConfigError
     from emoclip.files import check_writable
 
     if out.suffix.lower() not in (".csv", ".parquet"):
-        raise OutputError(f"{out}: a manifest is a .csv or .parquet file; name it so")
+        raise ConfigError(f"{out}: a manifest is a .csv or .parquet file; name it so")
     check_writable(out, force=force)
     data = given.read(dataset, root)
     clips = data.select(split, fold)

@@ -96,8 +96,8 @@ class Scoring(Reading):
         from emoclip.errors import ConfigError
         from emoclip.evaluation import make_task
 
-        if self.fold != "all" and not self.fold.isdecimal():
-            raise ConfigError(f"--fold {self.fold}: is a number, or all")
+        if self.fold != "all" and not (self.fold.isdecimal() and int(self.fold)):
+            raise ConfigError(f"--fold {self.fold}: is a number from 1, or all")
         if self.fold != "all":
             return make_task(data, self.split, int(self.fold))
         task = make_task(data, self.split)

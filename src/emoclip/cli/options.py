@@ -53,14 +53,11 @@ def path(text: str | Path) -> Path:
 
 
 def check_options(arguments: Sequence[str]) -> None:
-    """Refuse an option of nothing: a name of nothing would be taken for the current folder, or for what is usual.
-
-    Inputs are left to the command, which tells of those that are none and does the others.
-    """
+    """Refuse an option or argument of nothing, which would be taken for the current folder, or for what is usual."""
     for before, given in zip(("", *arguments), arguments, strict=False):
         option, equals, value = given.partition("=") if given.startswith("--") else (before, "=", given)
-        if option.startswith("-") and equals and not value.strip():
-            raise typer.BadParameter(f"{option} {EMPTY}")
+        if equals and not value.strip():
+            raise typer.BadParameter(f"{option if option.startswith('-') else 'an argument'} {EMPTY}")
 
 
 def names_in(given: Sequence[str], option: str) -> list[str]:

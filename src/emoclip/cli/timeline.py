@@ -78,7 +78,8 @@ def timeline(
     fps: PictureFps = 25.0,
     each: EachPicture = None,
     camera: Annotated[
-        int | None, typer.Option("--camera", min=0, help="Read this camera until Ctrl-C.", show_default=False)
+        int | None,
+        typer.Option("--camera", min=0, help="Read this camera, last, until Ctrl-C.", show_default=False),
     ] = None,
     smooth: Annotated[
         float, typer.Option("--smooth", min=0, max=3600, help="Mean over this many seconds; 0: none.")
@@ -161,6 +162,8 @@ def timeline(
     if not found and not cameras:
         fail("name a video, a folder of videos, or --camera 0", code=2)
     chosen = [name.strip() for name in formats.split(",") if name.strip()] + ["npz"] * embeddings_only
+    if str(out) == "-" and chosen not in (["csv", "html"], ["jsonl"]):
+        fail("--out -: streams JSON lines and nothing else; leave the formats out, or name a folder", code=2)
     prompts = resolve(labels)
     if window is None and prompts.taught:
         window = prompts.taught.window_s

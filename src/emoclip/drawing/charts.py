@@ -1,6 +1,7 @@
 """Pictures of an evaluation: confusion matrix, recall per class, map of the embeddings.  Colour-blind-safe."""
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ def import_matplotlib() -> Any:
     """Import matplotlib, also where MPLBACKEND, as a notebook sets it, names one that is not installed here."""
     if "matplotlib" in sys.modules:
         return sys.modules["matplotlib"]
+    # What it warns of is a user's settings, which we leave aside.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from emoclip.datasets import Dataset
-from emoclip.errors import InputError
+from emoclip.errors import ConfigError, InputError
 from emoclip.evaluation.scores import Evaluation, compare, rounded, scores
 from emoclip.prompts import Prompt, PromptSet, canonical, description, read_prompt_file, templated
 
@@ -20,7 +20,7 @@ def class_prompts(dataset: Dataset, wording: str) -> PromptSet:
 
     wording: `sentences` (ours, templates for a class that has none), `names` (the bare name), `templates`, or a prompt
     file, whose labels may be other names of the classes (`angry`).  A compound class is the mean of its parts.
-    Raises InputError for a prompt file that lacks a class, or has one that the set does not.
+    Raises ConfigError for another word, InputError for a prompt file that lacks a class or has one too many.
     """
     if wording == "names":
         return _prompts(dataset, lambda name: (name,))
@@ -30,7 +30,7 @@ def class_prompts(dataset: Dataset, wording: str) -> PromptSet:
         return _prompts(dataset, lambda name: description(name) or templated(name))
     path = Path(wording)
     if not path.suffix:
-        raise InputError(
+        raise ConfigError(
             f"{wording}: --prompts is one of {', '.join(PROMPT_KINDS)}, or a .yaml or .json file"
         )
     read = read_prompt_file(path).prompts

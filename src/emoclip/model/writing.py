@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip.errors import OutputError, PackageError
-from emoclip.files import atomic_folder, check_room, sha256, write_text
+from emoclip.files import atomic_folder, check_no_file, check_room, sha256, write_text
 from emoclip.model import package as packages
 from emoclip.model.pixels import PixelSpec
 
@@ -55,6 +55,7 @@ class Description:
 
 def check_target(folder: Path, *, force: bool = False) -> None:
     """Raise OutputError now for a place that `new_package` would refuse after the work is done."""
+    check_no_file(folder)
     check_room(folder.parent)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,10 @@ class Baseline:
 
     def __post_init__(self) -> None:
         check_span(self.start_s, self.end_s)
+        if not isinstance(self.source, (str, os.PathLike, NoneType)):
+            raise ConfigError(f"source={self.source!r} must be a file's name")
+        if self.auto and (self.source, self.start_s, self.end_s) != (None, 0, None):
+            raise ConfigError("auto=True takes the input itself and the whole of it; leave the others out")
 
     @classmethod
     def of(cls, given: "Baseline | str | os.PathLike[str]") -> "Baseline":

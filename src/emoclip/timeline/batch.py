@@ -17,7 +17,7 @@ from emoclip import interrupt
 from emoclip.characters import visible
 from emoclip.config import Progress
 from emoclip.errors import ConfigError, LabelWarning, never_raised
-from emoclip.files import new_folders
+from emoclip.files import check_no_file, new_folders
 from emoclip.model.cpu import cores
 from emoclip.timeline.outputs import InputOutcome, attempt
 from emoclip.timeline.plan import Input, Settings, targets, told_source
@@ -41,6 +41,7 @@ def run(
     progress: called with the sum over inputs of the share done, in [0, len(inputs)].
     Raises OutputError or PackageError if no input can be done at all, ConfigError if not several at once.
     """
+    check_no_file(settings.out)
     model = _load(load, settings, settings.threads)
     if not settings.watch_only:
         model.embed_text(settings.prompts, strict=settings.strict)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from emoclip.errors import ConfigError, OutputError
-from emoclip.files import check_room
+from emoclip.files import check_no_file, check_room
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 
@@ -13,8 +13,7 @@ def check_folder(out: Path, *, going_on: bool, force: bool) -> None:
     """Refuse what cannot be, before there is work and before anything is made.  Raises OutputError, ConfigError."""
     if going_on and force:
         raise ConfigError("--resume goes on with the run that --force drops; pass one of them")
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: is a file; name a folder")
+    check_no_file(out)
     if (out / LAST).is_file() and not going_on and not force:
         raise OutputError(
             f"{out}: holds a run already; pass --resume to go on with it, or --force to start again"

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -312,9 +313,12 @@ def test_what_is_no_checkpoint_says_what_it_is(tmp_path, content, message):
     refused(tmp_path / "file.pth", message)
 
 
-def test_missing_file_and_folder(tmp_path):
+def test_a_missing_file_a_folder_and_a_device(tmp_path):
     refused(tmp_path / "nowhere.pth", "No such file")
-    refused(tmp_path, "directory")
+    for path in (tmp_path, Path("/dev/null")):
+        refused(path, "is not a file")
+        with pytest.raises(ConfigError, match="is not a file"):
+            read_sizes(path)
 
 
 def test_other_contents_are_refused(tmp_path):

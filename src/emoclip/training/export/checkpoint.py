@@ -107,6 +107,8 @@ def read_sizes(path: str | Path) -> Sizes:
     import json
 
     try:
+        if Path(path).exists() and not Path(path).is_file():
+            raise ConfigError(f"{path}: is not a file (a folder, pipe or device); name a JSON file")
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(

@@ -36,6 +36,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():
+            raise PackageError(f"{path}: is not a file (a folder, pipe or device); name a checkpoint file")
         with open(path, "rb") as file:
             head = file.read(512)
     except OSError as error:
