@@ -190,7 +190,7 @@ def test_folder_that_holds_anything_else_is_never_replaced(baseline, tmp_path):
     (tmp_path / "letters.txt").write_text("dear")
     with pytest.raises(OutputError, match="is not a model package"):
         write(tmp_path, baseline, force=True)
-    with pytest.raises(OutputError, match="is not a model package"):
+    with pytest.raises(OutputError, match="is a file; name a folder"):
         write(tmp_path / "letters.txt", baseline, force=True)
     assert (tmp_path / "letters.txt").read_text() == "dear"
 
