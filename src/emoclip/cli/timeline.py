@@ -152,7 +152,7 @@ def timeline(
     """
     from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
     from emoclip.prompts import resolve
-    from emoclip.timeline import Baseline, Settings, plan
+    from emoclip.timeline import DEFAULT_FORMATS, Baseline, Settings, plan
     from emoclip.video import find_inputs
 
     if end is not None and end <= start:
@@ -162,7 +162,7 @@ def timeline(
     if not found and not cameras:
         fail("name a video, a folder of videos, or --camera 0", code=2)
     chosen = [name.strip() for name in formats.split(",") if name.strip()] + ["npz"] * embeddings_only
-    if str(out) == "-" and chosen not in (["csv", "html"], ["jsonl"]):
+    if str(out) == "-" and chosen not in ([*DEFAULT_FORMATS], ["jsonl"]):
         fail("--out -: streams JSON lines and nothing else; leave the formats out, or name a folder", code=2)
     prompts = resolve(labels)
     if window is None and prompts.taught:

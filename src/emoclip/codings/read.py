@@ -64,12 +64,13 @@ def read_all(
     if not path.is_dir():
         return read(path, tiers=tiers, fps=fps), []
     codings: list[Coding] = []
+    named = _named(path)
     wrong = [
         f"{file}: left out, {DANGLING if dangling([file]) else 'a pipe or device; name it by itself'}"
-        for file in _named(path)
+        for file in named
         if not file.is_file()
     ]
-    for file in _candidates(path):
+    for file in _candidates(named):
         try:
             codings += read(file, tiers=tiers, fps=fps)
         except EmoclipError as error:
@@ -83,7 +84,7 @@ def read_all(
 
 def check_tiers(paths: Sequence[Path], tiers: Sequence[str]) -> None:
     """Raise InputError for a tier that no ELAN file among files and folders has, and where there is no such file."""
-    files = [file for path in paths for file in ([path] if path.is_file() else _candidates(path))]
+    files = [file for path in paths for file in ([path] if path.is_file() else _candidates(_named(path)))]
     documents = [file for file in files if file.suffix.casefold() == ".eaf"]
     if not documents:
         raise InputError(
@@ -135,9 +136,9 @@ def _named(folder: Path) -> list[Path]:
     )
 
 
-def _candidates(folder: Path) -> list[Path]:
-    """The files of a folder that may be codings; of a timeline's outputs the JSON alone, which the others repeat."""
-    files = [file for file in _named(folder) if file.is_file()]
+def _candidates(named: Sequence[Path]) -> list[Path]:
+    """Those of `_named` that may be codings; of a timeline's outputs the JSON alone, which the others repeat."""
+    files = [file for file in named if file.is_file()]
     ours = {file: _sidecar(file) for file in files if file.suffix.casefold() == ".json"}
     # What somebody corrected since is a coding of its own.
     repeated = {

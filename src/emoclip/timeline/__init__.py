@@ -4,13 +4,14 @@ from emoclip.timeline.baseline import Baseline, Rest
 from emoclip.timeline.batch import run
 from emoclip.timeline.formats import json_line
 from emoclip.timeline.outputs import InputOutcome, open_stream
-from emoclip.timeline.plan import Settings, plan, told_source
+from emoclip.timeline.plan import DEFAULT_FORMATS, Settings, plan, told_source
 from emoclip.timeline.segments import find_segments
 from emoclip.timeline.stream import TimelineStream
 from emoclip.timeline.watching import clip_rate, embedding_rate, looks, record, recorded, too_sparse
 from emoclip.timeline.windows import cut
 
 __all__ = [
+    "DEFAULT_FORMATS",
     "Baseline",
     "InputOutcome",
     "Rest",

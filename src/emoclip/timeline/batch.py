@@ -18,7 +18,7 @@ from emoclip.characters import visible
 from emoclip.config import Progress
 from emoclip.errors import ConfigError, LabelWarning, never_raised
 from emoclip.files import check_no_file, new_folders
-from emoclip.model.cpu import cores
+from emoclip.model import cores
 from emoclip.timeline.outputs import InputOutcome, attempt
 from emoclip.timeline.plan import Input, Settings, targets, told_source
 from emoclip.timeline.watching import Model

@@ -17,7 +17,7 @@ from emoclip.errors import InputError, reason
 from emoclip.tables import read_rows
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import MEASURES
-from emoclip.video.pictures import read_picture
+from emoclip.video import read_picture
 
 # FER-2013's train split: what a web face looks like, in the order of MEASURES.
 WEB_FACES = Population(

@@ -25,13 +25,7 @@ from emoclip.video import arrays
 from emoclip.video.ahead import Ahead
 from emoclip.video.animations import read_animation
 from emoclip.video.containers import Container
-from emoclip.video.folders import (
-    VIDEO_SUFFIXES,
-    beside_clip,
-    expand_folder,
-    left_out,
-    list_pictures,
-)
+from emoclip.video.folders import VIDEO_SUFFIXES, beside_clip, expand_folder, left_out, list_pictures
 from emoclip.video.frames import Frame, Notes, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
 from emoclip.video.sources import silence_told

@@ -224,9 +224,9 @@ def _why_no_picture(path: str | Path | IO[bytes]) -> str:
         head = path.read(32)
     if not head:
         return "the file is empty; copy or record it again"
-    if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1") and "HEIF" not in _formats():
-        return "HEIF, and what reads it is not installed; pip install pillow-heif"
     if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:  # Pillow's plug-ins do not even begin on a cut one
+        if "HEIF" not in _formats() and not head[8:12].startswith(b"avi"):
+            return "HEIF, and what reads it is not installed; pip install pillow-heif"
         return "cut off or damaged; copy it again"
     return "not a picture of a kind that is read; convert it to JPEG or PNG"
 
