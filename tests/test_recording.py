@@ -162,9 +162,20 @@ def test_a_resting_stretch_that_was_not_recorded_is_told(model, kept):
         f"baseline 0.5-100: only 0.50 to {last_s:.2f} s of it are there"
     ]
     with pytest.raises(
-        InputError, match=rf"^baseline 50-60: .*npz: only 0.00 to {last_s:.2f} s were recorded"
+        InputError, match=rf"^baseline 50-60: .*mov: only 0.00 to {last_s:.2f} s were recorded"
     ):
         model.timeline(kept[1], "calm, joyful", baseline=Baseline(start_s=50.0, end_s=60.0))
+
+
+@pytest.mark.parametrize("stretch", [{"start_s": 50.0}, {"start_s": 0.0, "end_s": 1.0}])
+def test_seconds_that_were_not_recorded_are_told(model, kept, stretch):
+    recording = Recording.read(kept[1])
+    recording.frames = [frame for frame in recording.frames if frame[0] >= 1.0]
+    first_s, last_s = recording.frames[0][0], recording.frames[-1][0]
+    told = rf"face_noface.mov: only {first_s:.2f} to {last_s:.2f} s were recorded; name seconds of those$"
+    with pytest.raises(InputError, match=told):
+        model.timeline(recording, "calm, joyful", **stretch).read()
+    assert model.timeline(recording, "calm, joyful", start_s=last_s).read().windows
 
 
 def test_a_cutoff_on_what_is_not_known_is_told(model, kept, tmp_path):

@@ -57,7 +57,7 @@ def test_decimal_commas_are_numbers_where_semicolons_separate(tmp_path):
         ('path,label\na,sad\n"b,sad\nc,sad\n', "utf-8", r"m.csv:3: a quote that opens here is not closed"),
         (f"path,label\na,{'x' * 200_000}\n", "utf-8", r"m.csv:2: a field has more than 131,072 characters"),
         ("path,label,label\na,x,y\n", "utf-8", r"the column label is there twice"),
-        ("path,label\na,x,y\n", "utf-8", r"m.csv:2: has more fields than the header"),
+        ("path,label\na,x,y\n", "utf-8", r"m.csv: line 2 has 3 cells, the header 2; a decimal comma"),
         ("file;label\na;x\n", "utf-8", r"has no column path, only file, label; say path,label$"),
         ("", "utf-8", r"has no column path and label, only an empty line"),
     ],

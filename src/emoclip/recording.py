@@ -154,8 +154,14 @@ class Recording:
         """Yield the frames from start_s up to end_s seconds, None is the end, as if `rate` a second were embedded.
 
         Of more embeddings than that, those are left that the video would have given, or the nearest to them.
+        Raises InputError for seconds before all that was recorded, or after.
         """
         end_s = inf if end_s is None else end_s
+        if self.frames and (start_s > self.frames[-1][0] or end_s <= self.frames[0][0]):
+            first_s, last_s = self.frames[0][0], self.frames[-1][0]
+            raise InputError(
+                f"{self.name}: only {first_s:.2f} to {last_s:.2f} s were recorded; name seconds of those"
+            )
         frames = [frame for frame in self.frames if start_s <= frame[0] < end_s]
         if rate >= self.key.rate - 1e-6:
             return iter(frames)

@@ -26,15 +26,26 @@ def read_rows(
         for name, plain in zip(names, folded, strict=True)
     ]
     check_columns(path, names, needed, usual)
-    rows = []
-    for line, cells in found[1:]:
+    return [(f"{path}:{line}", row) for line, row in by_column(path, names, found[1:])]
+
+
+def by_column(
+    path: Path, names: Sequence[str], rows: Sequence[tuple[int, list[str]]]
+) -> list[tuple[int, dict[str, str]]]:
+    """Return the line and column -> cell of each row; what a row lacks is "".
+
+    Raises InputError for a row with more cells than the header, if they are not empty, as spreadsheets leave them.
+    """
+    for line, cells in rows:
         if any(cells[len(names) :]):
             raise InputError(
-                f"{path}:{line}: has more fields than the header; put in quotes what holds what separates"
+                f"{path}: line {line} has {len(cells)} cells, the header {len(names)}; a decimal comma, or text with "
+                "what separates? save it with semicolons, or put it in quotes"
             )
-        padded = cells + [""] * (len(names) - len(cells))
-        rows.append((f"{path}:{line}", dict(zip(names, padded, strict=False))))
-    return rows
+    return [
+        (line, dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False)))
+        for line, cells in rows
+    ]
 
 
 def check_columns(path: Path, names: Sequence[str], needed: Collection[str] = (), usual: str = "") -> None:

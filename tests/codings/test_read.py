@@ -245,9 +245,10 @@ def test_bids_events_with_points_and_a_subject(tmp_path: Path):
         ("onset,offset,label\n36,78,smile\n84,84,brow flash\n", 24.0),
         ("onset,offset,label\n00:00:01:12,00:00:03:06,smile\n84,84,brow flash\n", 24.0),
         ('onset,duration,label,notes\n1.5,1.75,smile,"a, b"\n\n3.5,0,brow flash\n', None),
+        ("onset,offset,label\n1.5,3.25,smile,,\n3.5,3.5,brow flash,\n", None),
         ("onset,offset,label\r\n1.5,3.25,smile\r\n3.5,3.5,brow flash\r\n5,6,none of these\r\n", None),
     ],
-    ids=["seconds", "decimal commas", "clock", "frames", "timecode", "duration", "nothing"],
+    ids=["seconds", "decimal commas", "clock", "frames", "timecode", "duration", "empty cells", "nothing"],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_plain_tables(tmp_path: Path, text: str, fps: float | None, encoding: str):
@@ -306,6 +307,10 @@ BAD = {
     "nan_offset.csv": (ONE + "1,nan,smile\n", "line 2: 'nan' is not a time"),
     "huge_offset.csv": (ONE + "1,1e999,smile\n", "line 2: '1e999' is not a time"),
     "nan_duration.csv": ("onset,duration,label\n1,NaN,smile\n", "line 2: 'NaN' is not a time"),
+    "commas.csv": (ONE + "0,5,9,sad\n", "line 2 has 4 cells, the header 3; a decimal comma"),
+    "crossing_commas.csv": (ONE + "0,1,x\n0,0,6,3,sad\n", "line 3 has 5 cells, the header 3"),
+    "boris_commas.csv": (BORIS_TABULAR.replace("\t", ",").replace("3.25", "3,25"), "line 4 has 9 cells"),
+    "datavyu.csv": ("a.onset,a.offset,a.code01\n1,5,2,x\n", "line 2 has 4 cells"),
     "empty_label.csv": (ONE + "1,2,\n", "line 2: has no label"),
     "no_label.csv": ("onset,offset\n1,2\n", "no column label"),
     "prose.txt": ("Dear diary,\ntoday was a day\n", "not a coding that can be read"),

@@ -2,14 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from emoclip.codings.coding import ANYONE, Coding, Mark, checked, seconds
 from emoclip.errors import InputError
 from emoclip.files import told_apart
-from emoclip.tables import check_columns, read_cells
+from emoclip.tables import by_column, check_columns, read_cells
 
 # Names people give to a column, the first that is there is taken.
 ONSET = ("onset", "onset_s", "start", "start_s", "start (s)", "begin", "from")
@@ -57,7 +57,7 @@ def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -
         raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
     sheets: dict[tuple[Way, str], Sheet] = {}
     stem, subject = re.sub(r"_events$", "", path.stem), bids_subject(path)
-    for line, row in _lines(names, rows):
+    for line, row in by_column(path, names, rows):
         onset = time_s(_get(row, ONSET), fps, path, line)
         end, lasts = _get(row, OFFSET), _get(row, DURATION)
         if _is_time(end):
@@ -78,7 +78,7 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
     stem = re.sub(r"\.boris$", "", path.stem)
     sheets: dict[tuple[Way, str], Sheet] = {}
     begun: dict[tuple[Way, str, str, str, str], tuple[float, int]] = {}
-    for line, row in _lines(names, rows):
+    for line, row in by_column(path, names, rows):
         observation = row.get("observation id") or header.get("observation id", "")
         media = _get(row, VIDEO)
         way = way_of(media) if _known(media) else (observation or stem,)
@@ -112,14 +112,14 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
 def _datavyu(path: Path, names: list[str], rows: list[Cells]) -> list[Coding]:
     """Read Datavyu's export: columns NAME.onset, NAME.offset in milliseconds and NAME.code01, beside each other."""
     marks = []
+    lines = by_column(path, names, rows)
     for name in [name.removesuffix(".onset") for name in names if name.endswith(".onset")]:
         codes = [
             column
             for column in names
             if column.startswith(f"{name}.") and column.split(".")[-1] not in ("ordinal", "onset", "offset")
         ]
-        for line, cells in rows:
-            row = dict(zip(names, cells, strict=False))
+        for line, row in lines:
             if not _known(row.get(f"{name}.onset", "")):
                 continue
             onset = time_s(row[f"{name}.onset"], None, path, line)
@@ -184,12 +184,6 @@ def _codings(path: Path, sheets: Sequence[tuple[Way, str, str, Sheet]]) -> list[
         sheet.coding(path, called[way, group], coder, "/".join(way) if len(way) > 1 else "")
         for way, coder, group, sheet in sheets
     ]
-
-
-def _lines(names: list[str], rows: list[Cells]) -> Iterator[tuple[int, Row]]:
-    """Yield line number and cells by column of each row."""
-    for line, cells in rows:
-        yield line, dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False))
 
 
 def time_s(text: str, fps: float | None, path: Path, line: int) -> float:

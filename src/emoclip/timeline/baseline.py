@@ -169,11 +169,7 @@ def _people(
     if isinstance(of, Recording):
         first_s, last_s = (of.frames[0][0], of.frames[-1][0]) if of.frames else (0.0, 0.0)
         span_s = min(end_s or math.inf, last_s) - max(start_s, first_s)
-        people, count = by_person(of.seen(start_s, end_s, embedding_rate(model, span_s)))
-        if not count:
-            raise InputError(
-                f"{name}: only {first_s:.2f} to {last_s:.2f} s were recorded; name seconds of those"
-            )
+        people, _ = by_person(of.seen(start_s, end_s, embedding_rate(model, span_s)))
     else:
         with open_video(of, start_s=start_s, end_s=end_s, fps=fps) as video:
             times = [start_s]
