@@ -39,8 +39,8 @@ def by_column(
     for line, cells in rows:
         if any(cells[len(names) :]):
             raise InputError(
-                f"{path}: line {line} has {len(cells)} cells, the header {len(names)}; a decimal comma, or text with "
-                "what separates? save it with semicolons, or put it in quotes"
+                f"{path}: line {line} has {len(cells)} cells, the header {len(names)}; a decimal comma? save it "
+                "with semicolons; and put text in quotes that holds what separates"
             )
     return [
         (line, dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False)))

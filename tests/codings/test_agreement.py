@@ -249,7 +249,10 @@ def test_times_that_are_probably_frames_are_told(rate: float, told: bool):
     found = [note for note in compare(one, two).notes if "--fps" in note]
     assert bool(found) == told
     if told:
-        assert "marks of b go on to 1300, all others' to 42 s" in found[0]
+        assert (
+            "marks of b go on to 1300, all others' to 42 s; if those times are frames or milliseconds"
+            in found[0]
+        )
 
 
 @pytest.mark.parametrize(

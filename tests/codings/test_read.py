@@ -256,6 +256,12 @@ def test_plain_tables(tmp_path: Path, text: str, fps: float | None, encoding: st
     assert (coding.video, coding.coder, coding.marks) == ("v1", "", (SMILE, FLASH))
 
 
+@pytest.mark.parametrize(("row", "told"), [("6.5,10,smile", "6.5"), ("1,0:00:02:12.5,smile", "0:00:02:12.5")])
+def test_with_a_frame_rate_a_part_of_a_frame_is_no_time(tmp_path: Path, row: str, told: str):
+    with pytest.raises(InputError, match=f"line 2: '{told}' is no whole frame; is this file in seconds"):
+        read(write(tmp_path, "sec.csv", f"onset,offset,label\n{row}\n"), fps=25.0)
+
+
 def test_a_table_may_hold_several_videos_coders_and_tracks(tmp_path: Path):
     text = (
         "video,coder,track,label,onset,offset\nv1.mp4,anna,0,smile,1,2\nv1.mp4,ben,0,smile,1,3\n"
@@ -321,10 +327,42 @@ BAD = {
     "old.json": ('{"emoclip": "0", "segments": [{}], "input": "a", "settings": {}}', "another version"),
     "broken.eaf": ("<ANNOTATION_DOCUMENT", "not an ELAN document"),
     "foreign.eaf": ("<html></html>", "not an ELAN document"),
+    "frames.eaf": (
+        EAF.replace("{origin}", "").replace("{last}", "9000").replace("milliseconds", "PAL-frames"),
+        "has times in PAL-frames, not milliseconds",
+    ),
+    "foreign.boris": (
+        project({"o": observation([[3.5, "", "wat", "", ""]])}),
+        "observation o: 'wat' is not in the ethogram; add it there",
+    ),
+    "nan.boris": (
+        project({"o": observation([[float("nan"), "", "smile", "", ""]])}),
+        "observation o: the time of 'smile' is nan, no number",
+    ),
+    "offset.boris": (
+        project({"o": observation(EVENTS, offset="x")}),
+        "observation o: the time offset is 'x', no number",
+    ),
+    "length.boris": (
+        project({"o": observation(EVENTS)}).replace("60.0", "NaN"),
+        "observation o: the length of C:\\films\\v1.mp4 is nan",
+    ),
+    "two.boris": (
+        project({"o": observation(EVENTS) | {"file": {"1": ["a.mp4", "second.mp4"], "2": []}}}),
+        "observation o: 2 media files one after the other in player 1: not read; code them in observations",
+    ),
+    "moved.boris": (
+        project({"o": observation(EVENTS, offset=58)}),
+        "'smile' from 59.5 to 61.25 s ends after the end of the video, which is 60 s long; is it the coding of "
+        "another video, in another unit of time, or moved by a time offset?",
+    ),
     "broken.boris": ("{}", "not a BORIS project"),
     "open.boris": (project({"o": observation(EVENTS[:2])}), "begins at 1.5 s and never ends"),
     "none.boris": (project({}), "no observation"),
-    "long.boris": (project({"o": observation([[70, "", "brow flash", "", ""]])}), "60 s long"),
+    "long.boris": (
+        project({"o": observation([[70, "", "brow flash", "", ""]])}),
+        "lies after the end of the video, which is 60 s long",
+    ),
     "started.tsv": (BORIS_OLD.replace("\nSTOP", "").rsplit("\n", 3)[0] + "\n", "never ends"),
     "stopped.tsv": (BORIS_OLD.replace("START", "STOP"), "without having begun"),
     "twice.tsv": (BORIS_OLD.replace("STOP", "START"), "begins again"),

@@ -140,6 +140,18 @@ def test_elan_has_a_tier_per_track_with_its_segments(written):
     assert document.get_linked_files()[0]["MEDIA_URL"].endswith("clips/inter view.mp4")
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.TS", "video/mp2t"), ("a.mts", "video/mp2t"), ("a.mkv", "video/x-matroska"), ("a", "unknown")],
+)
+def test_elan_is_told_the_videos_kind_whatever_this_machines_own_table_says(written, monkeypatch, name, kind):
+    from pympi.Elan import Eaf
+
+    monkeypatch.setattr("mimetypes.guess_type", lambda *_: ("text/vnd.trolltech.linguist", None))
+    document = Eaf(written("eaf", replace(make(), input=name)))
+    assert document.get_linked_files()[0]["MIME_TYPE"] == kind
+
+
 def test_elan_drops_what_xml_cannot_hold(written):
     from pympi.Elan import Eaf
 

@@ -74,7 +74,9 @@ Detector = Annotated[
 ]
 MaxFaces = Annotated[int, typer.Option("--max-faces", min=1, help="Faces read in a frame, the largest.")]
 MinFace = Annotated[int, typer.Option("--min-face", min=8, help="Side of the smallest face read, in px.")]
-Start = Annotated[float, typer.Option("--start", min=0, help="Start at this second; frames are chosen from there on.")]
+Start = Annotated[
+    float, typer.Option("--start", min=0, help="Start at this second; frames are chosen from there on.")
+]
 End = Annotated[
     float | None, typer.Option("--end", min=0, help="Stop at this second.", show_default="the end")
 ]

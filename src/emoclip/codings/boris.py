@@ -21,13 +21,25 @@ def read_project(path: Path) -> list[Coding]:
         for name, observation in project["observations"].items():
             if observation.get("type", "MEDIA").upper() != "MEDIA":
                 continue
-            media = str(next((files[0] for _, files in sorted(observation["file"].items()) if files), name))
-            sheet = Sheet(_length(observation, media))
-            shift_s = seconds(observation.get("time offset") or 0)
-            events = [
-                (seconds(at) + shift_s, str(subject), label, str(modifiers))
-                for at, subject, label, modifiers, *_ in observation["events"]
-            ]
+            where = f"{path}: observation {name}"
+            players = sorted(observation["file"].items())
+            player, files = next(((player, files) for player, files in players if files), ("", [name]))
+            if len(files) > 1:
+                raise InputError(
+                    f"{where}: {len(files)} media files one after the other in player {player}: not read; code them "
+                    "in observations of their own"
+                )
+            media = str(files[0])
+            sheet = Sheet(_length(observation, media, where))
+            shift_s = _seconds(observation.get("time offset") or 0, f"{where}: the time offset")
+            events = []
+            for at, subject, label, modifiers, *_ in observation["events"]:
+                if label not in states:
+                    raise InputError(
+                        f"{where}: {label!r} is not in the ethogram; add it there in BORIS, or remove the event"
+                    )
+                time_s = _seconds(at, f"{where}: the time of {label!r}") + shift_s
+                events.append((time_s, str(subject), label, str(modifiers)))
             _pair(path, name, events, states, sheet)
             sheets[way_of(media), name] = sheet
     except OSError as error:
@@ -41,9 +53,16 @@ def read_project(path: Path) -> list[Coding]:
     return observations(path, sheets)
 
 
-def _length(observation: dict[str, Any], media: str) -> float | None:
+def _length(observation: dict[str, Any], media: str, where: str) -> float | None:
     lengths = observation.get("media_info", {}).get("length", {})
-    return seconds(lengths[media]) if media in lengths else None
+    return _seconds(lengths[media], f"{where}: the length of {media}") if media in lengths else None
+
+
+def _seconds(value: Any, what: str) -> float:
+    try:
+        return seconds(value)
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"{what} is {value!r}, no number of seconds; correct it in BORIS") from None
 
 
 def _pair(

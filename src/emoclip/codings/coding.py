@@ -100,9 +100,10 @@ def checked(coding: Coding) -> Coding:
         if mark.offset_s < mark.onset_s:
             raise InputError(f"{where} ends before it begins; exchange or correct the two times")
         if coding.duration_s is not None and mark.offset_s > coding.duration_s + SLACK_S:
+            how = "ends" if mark.onset_s < coding.duration_s else "lies"
             raise InputError(
-                f"{where} lies after the end of the video, which is {coding.duration_s:g} s long; "
-                "is it the coding of another video, or in another unit of time?"
+                f"{where} {how} after the end of the video, which is {coding.duration_s:g} s long; "
+                "is it the coding of another video, in another unit of time, or moved by a time offset?"
             )
     marks = (replace(m, onset_s=round(m.onset_s, 3), offset_s=round(m.offset_s, 3)) for m in coding.marks)
     kept = sorted(mark for mark in marks if mark.label.casefold() != NOTHING)

@@ -12,6 +12,7 @@ from emoclip.errors import ConfigError, InputError
 
 TO_CODE = "to code"  # the tier of a suggestion that holds the windows to look at
 SCHEMA = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
+MILLISECONDS = "milliseconds"
 OURS = "emoclip"  # the author of documents that we wrote
 
 
@@ -23,6 +24,8 @@ def read_eaf(path: Path, tiers: tuple[str, ...] = ()) -> list[Coding]:
     Raises InputError, ConfigError.
     """
     document = _parsed(path)
+    if (units := document.header.get("TIME_UNITS", MILLISECONDS)) != MILLISECONDS:
+        raise InputError(f"{path}: has times in {units}, not {MILLISECONDS}; save it in those with ELAN")
     names = _chosen(path, list(document.tiers), tiers)
     media = document.media_descriptors[0] if document.media_descriptors else {}
     shift_s = int(media.get("TIME_ORIGIN") or 0) / 1000

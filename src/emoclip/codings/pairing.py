@@ -351,7 +351,7 @@ def _note_frames(people: Sequence[Rater], videos: Sequence[str], notes: list[str
         if whole and ends[last] > FRAMES * min(ends.values()):
             notes.append(
                 f"{video}: marks of {last} go on to {ends[last]:g}, all others' to {min(ends.values()):g} s; if those "
-                "times are frames, write them as seconds, or pass --fps if all tables have frames"
+                "times are frames or milliseconds, write them as seconds, or pass --fps if all tables have frames"
             )
 
 

@@ -1,7 +1,6 @@
 """Which windows to code next, and ELAN files in which to code them."""
 
 import math
-import mimetypes
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from emoclip.codings.samples import CodedWindows
 from emoclip.codings.statistics import Floats
 from emoclip.errors import ConfigError, InputError
 from emoclip.files import atomic_folder
+from emoclip.video import media_type
 
 MOST_KNOWN = 500  # coded windows that new ones are kept apart from
 # What a steady look counts in a cluster (a power of its rank), and the share of windows, the least steady, that are
@@ -144,8 +144,7 @@ def _write_eaf(
     document = Eaf(author="emoclip teach")
     document.remove_tier("default")
     place = Path(os.path.relpath(media, beside.parent)).as_posix() if Path(media).exists() else ""
-    kind = mimetypes.guess_type(media)[0] or "unknown"
-    document.add_linked_file(place or media, relpath=place or None, mimetype=kind)
+    document.add_linked_file(place or media, relpath=place or None, mimetype=media_type(media))
     document.add_language("und", "http://cdb.iso.org/lg/CDB-00130975-001", "undetermined (und)")
     document.add_controlled_vocabulary("labels")
     for number, label in enumerate(dict.fromkeys([OPEN, *labels, NOTHING])):

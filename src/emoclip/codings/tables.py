@@ -199,6 +199,11 @@ def time_s(text: str, fps: float | None, path: Path, line: int) -> float:
         raise InputError(
             f"{path}: line {line}: {text!r} is not a time; write seconds, hh:mm:ss.mmm, or frames with --fps"
         ) from None
+    if fps and len(parts) in (1, 4) and not numbers[-1].is_integer():
+        raise InputError(
+            f"{path}: line {line}: {text!r} is no whole frame; is this file in seconds? leave --fps out, or write "
+            "all tables in frames"
+        )
     if len(parts) == 1:
         return sign * numbers[0] / (fps or 1.0)
     frames = numbers.pop() / (fps or 1.0) if len(parts) == 4 else 0.0

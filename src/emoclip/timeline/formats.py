@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import mimetypes
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from emoclip.characters import cell
 from emoclip.errors import ConfigError
 from emoclip.files import json_text, relative
 from emoclip.results import Segment, Timeline, Window
+from emoclip.video import media_type
 
 # Control characters that XML 1.0 cannot hold, and halves of surrogate pairs, which no encoding can.
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -88,10 +88,11 @@ def write_eaf(timeline: Timeline, path: Path) -> None:
 
     document = Eaf(author="emoclip")
     document.remove_tier("default")
-    kind = mimetypes.guess_type(timeline.input)[0] or "unknown"
     place = _address(relative(timeline.input, path.parent))
     document.add_linked_file(
-        place, relpath=place if Path(timeline.input).exists() else None, mimetype=_NOT_XML.sub("", kind)
+        place,
+        relpath=place if Path(timeline.input).exists() else None,
+        mimetype=media_type(timeline.input),
     )
     for track in timeline.tracks:
         document.add_tier(_track(track.track_id))

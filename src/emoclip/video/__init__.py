@@ -2,7 +2,7 @@
 
 from emoclip.video.ahead import Ahead, one_opencv_thread
 from emoclip.video.animations import read_animation
-from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES
+from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
 from emoclip.video.frames import Frame
 from emoclip.video.inputs import AHEAD_BYTES, Found, Video, expand_inputs, find_inputs, open_video
 from emoclip.video.pictures import Pixels, is_picture, natural_order, read_picture
@@ -21,6 +21,7 @@ __all__ = [
     "find_inputs",
     "for_ffmpeg",
     "is_picture",
+    "media_type",
     "natural_order",
     "one_opencv_thread",
     "open_video",

@@ -12,9 +12,14 @@ from emoclip.errors import InputError, few
 from emoclip.files import DANGLING, dangling, told
 from emoclip.video.pictures import Say, is_picture, natural_order, opened
 
+# And their media types, since every machine's own table knows others.
 VIDEO_SUFFIXES = {
-    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".gif", ".ogv"),
-    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".mxf", ".dv"),
+    **dict.fromkeys((".mp4", ".m4v"), "video/mp4"),
+    **dict.fromkeys((".mpg", ".mpeg", ".vob"), "video/mpeg"),
+    **dict.fromkeys((".ts", ".mts", ".m2ts"), "video/mp2t"),
+    **{".mov": "video/quicktime", ".3gp": "video/3gpp", ".mkv": "video/x-matroska", ".webm": "video/webm"},
+    **{".avi": "video/x-msvideo", ".wmv": "video/x-ms-wmv", ".asf": "video/x-ms-asf", ".flv": "video/x-flv"},
+    **{".gif": "image/gif", ".ogv": "video/ogg", ".mxf": "application/mxf", ".dv": "video/dv"},
 }
 OVERLAY = (
     ".overlay.mp4"  # ends the names of what `emoclip timeline` draws over a video: none of a study's videos
@@ -22,6 +27,11 @@ OVERLAY = (
 PAIRS = 16  # neighbours that are compared to tell a clip from photographs
 ALIKE = 0.6  # correlation of neighbours, at 16 x 16: frames of a clip are above, photographs below (docs/predict.md)
 NAMED = 3  # of the files left out
+
+
+def media_type(name: str) -> str:
+    """Return the media type that the name of a video ends with, `unknown` for any other."""
+    return VIDEO_SUFFIXES.get(Path(name).suffix.lower(), "unknown")
 
 
 def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
