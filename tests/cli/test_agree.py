@@ -117,7 +117,8 @@ def test_options_that_nothing_read_takes_are_one_line(capsys, tmp_path: Path):
     code, out, err = run(capsys, "agree", *tables, "--tier", "Smile")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "--tier Smile: no ELAN file was read, and nothing else has tiers; leave it out" in err
-    assert run(capsys, "agree", *tables, "--fps", 25)[0] == 0
+    frames = [table(tmp_path / coder, "f.csv", "0,50,sad\n60,90,glad\n") for coder in ("anna", "ben")]
+    assert run(capsys, "agree", *frames, "--fps", 25)[0] == 0
 
 
 def test_a_tier_that_no_file_has_is_one_line(capsys, tmp_path: Path):

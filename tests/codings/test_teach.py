@@ -20,6 +20,7 @@ from emoclip.codings import (
     write_suggestions,
 )
 from emoclip.codings.teach import CURVE_DASH, card_text
+from emoclip.codings.validate import ahead
 from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError, InputError
 from emoclip.prompts import NONE, resolve
@@ -83,6 +84,26 @@ def test_where_gaps_are_not_coded_they_are_no_disagreement(model: EmoCLIP):
     assert card["agreement"]["value"] > 0.9
     assert card["kappa"]["value"] == pytest.approx(validation.curve[-1]["kappa"], abs=0.15)
     assert card["next"] is None or card["next"]["kappa"] <= 1 - validation.curve[-1]["kappa"]
+
+
+@pytest.mark.parametrize(
+    ("kappas", "reached", "coders", "gain"),
+    [
+        ([0.0, 0.5, 0.6], 0.6, None, 0.1 * np.log2(12 / 2)),  # .1 at each doubling, from 2 minutes to 12
+        ([0.0, 0.5, 0.6], 0.93, None, 0.07),
+        ([0.0, 0.5, 0.6], None, 0.7, 0.1),
+        ([0.0, 0.5, 0.6], 0.8, 0.7, 0.0),
+        ([0.0, 0.6, 0.5], 0.5, None, 0.0),
+        ([0.0, 0.5, 0.6, np.nan], 0.6, None, None),
+    ],
+    ids=["straight", "one", "the coders", "past the coders", "falling", "not known at the end"],
+)
+def test_more_coding_brings_no_more_than_coders_agree(kappas, reached, coders, gain):
+    points = [
+        {"videos": at, "minutes": at and 2.0 ** (at - 1), "kappa": kappa} for at, kappa in enumerate(kappas)
+    ]
+    found = ahead(points, 2.0, reached, coders)
+    assert (found and found["kappa"]) == (gain if gain is None else pytest.approx(gain))
 
 
 def test_it_warns_where_it_learns_who_is_shown(model: EmoCLIP):

@@ -79,21 +79,21 @@ def validate(
     plain = [label for label in labels if label != NONE]
     settings = AgreementConfig(seed=seed)
     taught, untaught = _pairing(coded, machine, plain, "taught"), _pairing(coded, zero, plain, "words alone")
-    curve, ahead = _curve(coded, words, rng, progress)
+    curve = _curve(coded, words, rng, progress)
     people = _people(coded, words, labels)
-    agreement = measure(taught, settings)
+    agreement, coders = measure(taught, settings), _between_coders(coded, plain, settings)
     validation = Validation(
         agreement,
         measure(untaught, settings),
         _gain(taught, untaught, settings),
-        _between_coders(coded, plain, settings),
+        coders,
         temperature(said, targets, weights),
         {
             "before": _error(said, targets, weights),
             "after": _error(_stacked(coded, outputs)[0], targets, weights),
         },
         curve,
-        ahead,
+        ahead(curve, minutes(coded), agreement.overall["kappa"]["value"], (coders or {}).get("value")),
         people,
         [],
     )
@@ -202,8 +202,8 @@ def _windows(samples: Sequence[CodedWindows]) -> list[tuple[NDArray[np.float32],
 
 def _curve(
     coded: Sequence[CodedWindows], words: Floats, rng: np.random.Generator, progress: Progress
-) -> tuple[list[dict[str, float]], dict[str, float] | None]:
-    """Kappa on the other videos after 0, 1, 2, 4 ... of them, and what ten more minutes are likely to add."""
+) -> list[dict[str, float]]:
+    """Kappa on the other videos after 0, 1, 2, 4 ... of them."""
     groups = list(dict.fromkeys(part.group for part in coded))
     sizes = [0, *(2**power for power in range(6) if 2**power < len(groups))]
     points = []
@@ -225,16 +225,26 @@ def _curve(
             }
         )
         progress(0.6 + 0.3 * (done + 1) / len(sizes))
+    return points
+
+
+def ahead(
+    points: Sequence[dict[str, float]], spent: float, reached: float | None, coders: float | None
+) -> dict[str, float] | None:
+    """What ten more minutes than those spent are likely to add to the kappa reached, None if the curve cannot tell.
+
+    coders: kappa of the coders with each other, which nobody who learns from them can be expected to pass.
+    """
     learnt = [point for point in points if point["minutes"] > 0 and np.isfinite(point["kappa"])][-3:]
-    if len(learnt) < 2:
-        return points, None
+    if len(learnt) < 2 or not np.isfinite(points[-1]["kappa"]):
+        return None
     # Over a short stretch a learning curve is straight in the logarithm of what was spent.
     slope = float(
         np.polyfit(np.log([point["minutes"] for point in learnt]), [p["kappa"] for p in learnt], 1)[0]
     )
-    total = minutes(coded)
-    gain = slope * float(np.log((total + 10) / total))
-    return points, {"minutes": 10.0, "kappa": float(np.clip(gain, 0.0, 1 - learnt[-1]["kappa"]))}
+    gain = slope * float(np.log((spent + 10) / spent))
+    room = (1.0 if coders is None else coders) - max(reached or 0.0, learnt[-1]["kappa"])
+    return {"minutes": 10.0, "kappa": min(max(gain, 0.0), max(room, 0.0))}
 
 
 def _people(coded: Sequence[CodedWindows], words: Floats, labels: Sequence[str]) -> dict[str, Any]:
