@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -66,6 +67,8 @@ def test_leave_one_subject_out_has_a_fold_per_subject():
 def test_fewer_subjects_than_folds_are_refused():
     with pytest.raises(InputError, match=r"3 subjects .* fewer than 5 folds"):
         validation.subject_folds(["a", "b", "c", "c"], np.arange(4.0), 5)
+    with pytest.raises(InputError, match=r"^1 subject with .* fewer than 3 folds; add subjects$"):
+        validation.subject_folds(["a", "a"], np.arange(2.0), 3)
     with pytest.raises(ConfigError, match="at least 2"):
         ValidationConfig(folds=1)
 
@@ -76,8 +79,18 @@ def test_a_subject_in_two_folds_is_refused(tiny):
     cohort, recordings = made_up(tiny, subjects=6, sessions=2)
     for at, interview in enumerate(cohort.interviews):
         cohort.interviews[at] = Interview(**{**vars(interview), "fold": str(at % 2)})
-    with pytest.raises(InputError, match="s00 is in two folds"):
+    first, second = (item.place for item in cohort.interviews if item.subject == "s00")
+    told = rf"^{second}: subject s00 is in two folds, 0 \(in {first}\) and 1; put all"
+    with pytest.raises(InputError, match=told):
         symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+
+
+def test_folds_keep_the_manifests_names(tiny):
+    cohort, recordings = made_up(tiny, subjects=12, sessions=1)
+    for at, interview in enumerate(cohort.interviews):
+        cohort.interviews[at] = replace(interview, fold=str(1 + at % 3))
+    found = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK).predictions()
+    assert [row["fold"] for row in found[:: len(found) // 12]] == ["1", "2", "3"] * 4
 
 
 def test_several_targets_are_balanced_each():

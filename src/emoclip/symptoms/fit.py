@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig
 from emoclip.engine import EmoCLIP
-from emoclip.errors import InputError
+from emoclip.errors import InputError, counted
 from emoclip.symptoms import head as heads
 from emoclip.symptoms import regression
 from emoclip.symptoms import statistics as validation
@@ -208,13 +208,16 @@ def _folds(cohort: Cohort, settings: ValidationConfig) -> Ints:
     if any(names):
         if unnamed := [item.place for item in cohort.interviews if not item.fold]:
             raise InputError(f"{unnamed[0]}: has no fold, where other rows do; give every row one, or none")
-        return validation.named_folds(cohort.subjects, [str(name) for name in names])
+        return validation.named_folds(
+            cohort.subjects, [str(name) for name in names], [item.place for item in cohort.interviews]
+        )
     for item, scores in zip(cohort.targets, cohort.scores.T, strict=True):
         subjects = {name for name, value in zip(cohort.subjects, scores, strict=True) if not np.isnan(value)}
         if len(subjects) < max(settings.folds or 2, 3):
+            smaller = "pass a smaller --folds, or " if len(subjects) >= 3 else ""
             raise InputError(
-                f"{item.name}: {len(subjects)} subjects with usable interviews and a score, fewer than "
-                f"{max(settings.folds or 2, 3)} folds; pass a smaller --folds (at least 3 subjects), or add subjects"
+                f"{item.name}: {counted(len(subjects), 'subject')} with usable interviews and a score, fewer than "
+                f"{max(settings.folds or 2, 3)} folds; {smaller}add subjects (3 at least)"
             )
     return validation.subject_folds(cohort.subjects, cohort.scores, settings.folds, seed=settings.seed)
 

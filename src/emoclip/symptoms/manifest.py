@@ -196,10 +196,13 @@ def _join(parts: Sequence[Interview]) -> Interview:
     """One interview of the rows that share a subject and session."""
     first = parts[0]
     for part in parts[1:]:
-        if not np.array_equal(part.scores, first.scores, equal_nan=True) or part.age != first.age:
+        if not np.array_equal(part.scores, first.scores, equal_nan=True) or (part.age, part.fold) != (
+            first.age,
+            first.fold,
+        ):
             raise InputError(
                 f"{part.place}: is another part of the interview {first.name} in {first.place}, but has other "
-                "scores or another age; give both the same, or another session"
+                "scores, another age or another fold; give both the same, or another session"
             )
     sources = tuple(source for part in parts for source in part.sources)
     return Interview(first.subject, first.session, sources, first.scores, first.age, first.fold, first.place)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip import metrics
-from emoclip.errors import ConfigError, InputError
+from emoclip.errors import ConfigError, InputError, counted
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -34,9 +34,10 @@ def subject_folds(subjects: Sequence[str], scores: Floats, count: int | None, *,
     if count is not None and count < 2:
         raise ConfigError(f"folds={count} must be at least 2, or loso (one subject left out at a time)")
     if len(names) < (count or 2):
+        smaller = "pass a smaller --folds, or " if len(names) > 1 else ""
         raise InputError(
-            f"{len(names)} subject{'s' * (len(names) != 1)} with usable interviews and scores, fewer than "
-            f"{count or 2} folds; pass a smaller --folds, or add subjects"
+            f"{counted(len(names), 'subject')} with usable interviews and scores, fewer than {count or 2} folds; "
+            f"{smaller}add subjects"
         )
     if count is None:
         return member.astype(np.int64)
@@ -44,9 +45,12 @@ def subject_folds(subjects: Sequence[str], scores: Floats, count: int | None, *,
     return _balanced(_levels(member, scores), np.random.default_rng(seed).permutation(dealt))[member]
 
 
-def named_folds(subjects: Sequence[str], names: Sequence[str]) -> Ints:
-    """Number folds that a manifest brings.  Raises InputError for a subject in two of them, or a single fold."""
-    check_folds(subjects, names)
+def named_folds(subjects: Sequence[str], names: Sequence[str], places: Sequence[str]) -> Ints:
+    """Number folds that a manifest brings.  Raises InputError for a subject in two of them, or a single fold.
+
+    places: `file:line` of each interview.
+    """
+    check_folds(subjects, names, places)
     kinds, folds = np.unique(np.asarray(names), return_inverse=True)
     if len(kinds) < 2:
         raise InputError(
@@ -55,13 +59,18 @@ def named_folds(subjects: Sequence[str], names: Sequence[str]) -> Ints:
     return folds.astype(np.int64)
 
 
-def check_folds(subjects: Sequence[str], folds: Sequence[Any] | Ints) -> None:
+def check_folds(
+    subjects: Sequence[str], folds: Sequence[Any] | Ints, places: Sequence[str] | None = None
+) -> None:
     """Raise InputError if a subject is in two folds: its face would be in training and in test."""
-    first: dict[str, Any] = {}
-    for subject, fold in zip(subjects, folds, strict=True):
-        if first.setdefault(subject, fold) != fold:
+    first: dict[str, tuple[Any, str]] = {}
+    for subject, fold, place in zip(subjects, folds, places or [""] * len(subjects), strict=True):
+        before, there = first.setdefault(subject, (fold, place))
+        if before != fold:
+            where = f"{place}: " if place else ""
+            also = f" (in {there})" if place else ""
             raise InputError(
-                f"subject {subject} is in two folds, {first[subject]} and {fold}; "
+                f"{where}subject {subject} is in two folds, {before}{also} and {fold}; "
                 "put all interviews of a subject into one fold"
             )
 

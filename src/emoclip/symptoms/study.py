@@ -99,7 +99,7 @@ class Study:
             {
                 "subject": interview.subject,
                 "session": interview.session,
-                "fold": int(self.folds[row]),
+                "fold": interview.fold or int(self.folds[row]),  # as the manifest calls it
                 "target": item.name,
                 "score": None if np.isnan(interview.scores[column]) else interview.scores[column],
                 **{name: round(float(result.predicted[row, column]), 6) for name, result in results.items()},
