@@ -56,6 +56,11 @@ def test_labels_are_taught_and_taken_by_other_commands(capsys, study: Path, tmp_
     assert (code, err.count("\n")) == (1, 1)
     assert "exists already; pass --force" in err
 
+    code, out, err = run(capsys, study, "prompts", "show", labels)
+    assert (code, err.count("\n")) == (0, 1)
+    assert "smirk:" in out
+    assert "smirk.labels: was taught from codings, in windows of 2 s; what was learnt is read in place" in err
+
     again = tmp_path / "again.labels"
     assert run(capsys, study, "teach", *recordings(study), "-c", study / "codings", "-o", again)[0] == 0
     assert again.read_bytes() == labels.read_bytes()

@@ -388,7 +388,7 @@ def test_a_suggestion_is_filled_in_elan_and_read_back(model: EmoCLIP, tmp_path: 
     assert {values[0][0] for values, _ in document.controlled_vocabularies["labels"][1].values()} == {
         *("?", "smirk", "wink", NONE)
     }
-    tier = document.tiers["code anyone"][0]
+    tier = document.tiers["code the largest face"][0]
     spans = sorted((document.timeslots[a], document.timeslots[b], key) for key, (a, b, _, _) in tier.items())
     first, second = spans[0], spans[1]
     tier[first[2]] = (*tier[first[2]][:2], "smirk", None)

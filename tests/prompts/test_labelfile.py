@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emoclip.errors import InputError
-from emoclip.prompts import PromptSet, resolve
+from emoclip.prompts import PromptSet, read_prompt_file, resolve
 from emoclip.prompts.labelfile import MAX_BYTES
 
 MANY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
@@ -133,3 +133,8 @@ def test_good_files_come_back_as_written(tmp_path, content, suffix):
     for prompt in prompts.prompts:
         given_ = content[prompt.label]
         assert prompt.parts == ((given_,) if isinstance(given_, str) else tuple(given_),)
+
+
+def test_labels_that_were_taught_are_told_where_sentences_are_asked_for(tmp_path):
+    with pytest.raises(InputError, match=r"grief.labels: labels that were taught are more than sentences"):
+        read_prompt_file(tmp_path / "grief.labels")

@@ -38,6 +38,12 @@ def show(
     if text != visible(text):
         text = yaml.safe_dump(shown, sort_keys=False, width=1000)  # which escapes all that is not ASCII
     emit(text)
+    if prompts.taught:
+        warn(
+            f"{labels}: was taught from codings, in windows of {prompts.taught.window_s:g} s; what was learnt is read "
+            "in place of these sentences, and a prompt file would lose it"
+        )
+        return
     for prompt in prompts.prompts:
         if len(prompt.parts) > 1:
             warn(

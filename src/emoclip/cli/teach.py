@@ -83,7 +83,7 @@ def teach(
 ) -> int:
     """Learn labels from what people coded, starting from the words; judged on videos left out.
 
-    The label set is taken by every command as --labels NAME.labels. It says how an expression reads to the coders.
+    `predict` and `timeline` take the label set as --labels NAME.labels. It says how an expression reads to the coders.
     """
     from emoclip.codings import check_names, prepare_lesson, teach_labels, write_labels
     from emoclip.engine import EmoCLIP
@@ -112,7 +112,7 @@ def teach(
     if out is not None and not codings:
         fail(
             f"--out {out}: is learnt from codings, and none is named; name them with --codings, or leave --out out and "
-            "give --words words.yaml --suggest 20 to begin (every command takes words.yaml itself as --labels)",
+            "give --words words.yaml --suggest 20 to begin (`predict` and `timeline` take words.yaml as --labels)",
             code=2,
         )
     sources, failed = read_sources(codings or [], tier or [], fps)

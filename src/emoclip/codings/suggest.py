@@ -159,10 +159,15 @@ def _write_eaf(
         },
     )
     document.add_tier(TO_CODE)
-    for track in sorted({item.track for item in windows}):
-        document.add_tier(f"code {track}", "labels", part=None if track == ANYONE else track)
+    # Of a recording that nobody coded face by face, windows are read of the largest face in them.
+    tiers = {
+        track: f"code {'the largest face' if track == ANYONE else track}"
+        for track in sorted({item.track for item in windows})
+    }
+    for track, tier in tiers.items():
+        document.add_tier(tier, "labels", part=None if track == ANYONE else track)
     for item in windows:
         span = round(item.start_s * 1000), max(round(item.end_s * 1000), round(item.start_s * 1000) + 1)
         document.add_annotation(TO_CODE, *span, "")
-        document.add_annotation(f"code {item.track}", *span, OPEN)
+        document.add_annotation(tiers[item.track], *span, OPEN)
     document.to_file(path)

@@ -207,6 +207,11 @@ def class_prompts(labels: Sequence[str]) -> PromptSet:
 
 def read_prompt_file(path: Path) -> PromptSet:
     """Read a YAML or JSON file of label -> one or more sentences.  Raises InputError naming the file."""
+    if taught_labels.is_taught(path):
+        raise InputError(
+            f"{path}: labels that were taught are more than sentences, and only `predict` and `timeline` can ask them; "
+            "name a prompt file (.yaml, .json) here"
+        )
     mapping = read_mapping(path)
     try:
         return replace(_from_mapping(mapping, "labels"), file=path.name)
