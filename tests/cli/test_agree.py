@@ -112,6 +112,14 @@ def test_two_coders_in_one_file(capsys, tmp_path: Path):
     assert " over all " in out
 
 
+def test_a_file_that_is_compared_with_itself_is_told(capsys, tmp_path: Path):
+    file = table(tmp_path, "v.csv", ROWS)
+    code, _, err = run(capsys, "agree", file, file)
+    assert code == 0
+    assert f"{file}: compared with itself" in err
+    assert "compared with" not in run(capsys, "agree", file, table(tmp_path / "ben", "v.csv", ROWS))[2]
+
+
 def test_options_that_nothing_read_takes_are_one_line(capsys, tmp_path: Path):
     tables = [table(tmp_path / coder, "v.csv", ROWS) for coder in ("anna", "ben")]
     code, out, err = run(capsys, "agree", *tables, "--tier", "Smile")

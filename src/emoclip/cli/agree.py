@@ -1,5 +1,6 @@
 """`emoclip agree`: how well coders, or a coder and the machine, agree."""
 
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -103,6 +104,9 @@ def agree(
         start_s=start,
         end_s=end,
     )
+    files = [{coding.file.resolve(): coding.file for coding in found} for _, found in sources]
+    if twice := {str(a[file]) for a, b in combinations(files, 2) for file in a.keys() & b.keys()}:
+        warn(f"{few(sorted(twice))}: compared with {'itself' if len(twice) == 1 else 'themselves'}")
     agreement = measure(pairing, settings)
     for note in agreement.notes:
         warn(note)
