@@ -16,6 +16,7 @@ from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError, PackageError
 from emoclip.model import unit
 from emoclip.prompts import resolve
+from emoclip.recording import Key, Recording
 from emoclip.timeline import Baseline
 from emoclip.video import open_video
 
@@ -240,12 +241,13 @@ def test_none_of_these_needs_a_package_with_a_threshold(tiny):
 
 def test_many_inputs_are_done_though_one_is_bad(tiny, media, tmp_path):
     (tmp_path / "no.mp4").write_bytes(b"no video")
-    sources = [media / "single_face.jpg", tmp_path / "no.mp4", np.zeros((64, 64, 3), np.uint8)]
-    first, second, third = tiny.classify_many(sources, ["calm", "joyful"])
+    recording = Recording("a", 1.0, Key(""), 4)
+    sources = [media / "single_face.jpg", tmp_path / "no.mp4", [recording], np.zeros((64, 64, 3), np.uint8)]
+    first, second, listed, third = tiny.classify_many(sources, ["calm", "joyful"])
     assert first == tiny.classify(media / "single_face.jpg", ["calm", "joyful"])
     assert (second.status, second.faces) == ("error", [])
     assert second.error.startswith(f"{tmp_path / 'no.mp4'}: ")
-    assert third.status == "no_face"
+    assert (listed.status, third.status) == ("error", "no_face")
 
 
 def test_a_folder_and_a_pattern_stand_for_many_inputs(tiny, media, tmp_path):

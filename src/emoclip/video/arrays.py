@@ -31,7 +31,7 @@ def plain(source: Any) -> Plain:
         return _pillow(source, "Pillow image")
     if hasattr(source, "__array__"):
         return _array(source)
-    if hasattr(source, "read"):
+    if _is_file(source):
         return _binary(source)
     raise InputError(f"a {type(source).__name__} is nothing that pictures can be read from; give {KNOWN}")
 
@@ -46,10 +46,9 @@ def load(picture: Any, name: str, say: Say) -> Pixels:
         return _pillow(picture, name, say)
     if hasattr(picture, "__array__"):
         return to_rgb(_array(picture), name)
-    if hasattr(picture, "read"):
+    if _is_file(picture):
         picture = _binary(picture)
-        picture.seek(0)
-        return read_picture(picture, say=say)
+        return read_picture(picture if picture.seekable() else io.BytesIO(picture.read()), say=say)
     raise InputError(
         f"{name}: {type(picture).__name__} is no picture; give arrays, Pillow images or names of picture files"
     )
@@ -58,8 +57,10 @@ def load(picture: Any, name: str, say: Say) -> Pixels:
 def split(array: NDArray[Any]) -> Sequence[NDArray[Any]]:
     """An array as its pictures: (T, H, W[, C]) is many, (H, W[, C]) one.
 
-    Three axes are one colour picture if the last is 3 or 4 long, else T grey ones.
+    Three axes are one colour picture if the last is 3 or 4 long, else T grey ones.  Raises InputError.
     """
+    if array.ndim > 2 and array.shape[-1] in (2, 5, 6, 7):
+        raise InputError(f"array: shape {array.shape} has {array.shape[-1]} channels; give 1, 3 or 4")
     if array.ndim == 4 or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
         if array.ndim == 3 and array.shape[0] in (1, 3, 4):
             raise InputError(f"array: shape {array.shape} has its channels first; give (H, W, 3)")
@@ -86,14 +87,22 @@ def _array(source: Any) -> NDArray[Any]:
     return array
 
 
+def _is_file(source: Any) -> bool:
+    return all(hasattr(source, name) for name in ("read", "readable", "seekable"))
+
+
 def _binary(file: Any) -> IO[bytes]:
-    """The file itself.  Raises InputError for one opened as text."""
+    """The file itself, at its beginning if it can go back.  Raises InputError for one opened as text or for writing."""
     if isinstance(file, io.TextIOBase) or "b" not in str(getattr(file, "mode", "b")).replace("1", "b"):
         raise InputError(
             f"{getattr(file, 'name', 'file')}: is open as text; open it in binary mode: open(name, 'rb')"
         )
     if getattr(file, "closed", False):
         raise InputError(f"{getattr(file, 'name', 'file')}: is closed already; open it again")
+    if not file.readable():
+        raise InputError(f"{getattr(file, 'name', 'file')}: is open for writing; open it again with 'rb'")
+    if file.seekable():
+        file.seek(0)
     opened: IO[bytes] = file
     return opened
 

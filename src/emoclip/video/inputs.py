@@ -222,11 +222,10 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
 
 def _open_stream(file: IO[bytes], start_s: float, end_s: float | None, fps: float) -> Video:
     name = str(getattr(file, "name", "stream"))
-    if not (hasattr(file, "seekable") and file.seekable()):
+    if not file.seekable():
         return _open_container(file, name, start_s, end_s)
-    begin = file.tell()
     picture = looks_like_picture(file)
-    file.seek(begin)
+    file.seek(0)
     if picture:
         return _open_picture(file, name, start_s, end_s, fps)
     return _open_container(file, name, start_s, end_s)
@@ -299,7 +298,7 @@ def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: f
     if isinstance(source, str):
         file = not address and Path(source).is_file()
     else:
-        file = hasattr(source, "seekable") and source.seekable()
+        file = source.seekable()
     return Video(
         name,
         container.frames(start_s, end_s),
@@ -334,6 +333,8 @@ def _open_pictures(
     notes: Notes | None = None,
 ) -> Video:
     """A picture alone lasts 0 s; several are 1 / fps apart, and unreadable ones among them are left out."""
+    if not len(pictures):
+        raise InputError(f"{name}: is empty; give at least one picture")
     duration_s = len(pictures) / fps if len(pictures) > 1 else 0.0
     notes = notes if notes is not None else Notes()
 
@@ -365,6 +366,8 @@ def _open_pictures(
 
 def _open_camera(number: int, end_s: float | None) -> Video:
     """Frames with the seconds since the first one came, until `end_s` or the camera goes away."""
+    if not 0 <= number < 1000:  # OpenCV crashes over some
+        raise InputError(f"camera {number}: no number of a camera; the first is 0")
     log: Any = getattr(cv2.utils, "logging", cv2)  # where it lies depends on OpenCV's version
     level = log.getLogLevel()
     log.setLogLevel(0)  # silent: it prints lines of its own
