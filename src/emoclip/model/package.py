@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from emoclip.errors import PackageError, reason
+from emoclip.errors import PackageError, reason, shown
 from emoclip.files import sha256
 from emoclip.model import onnxfile
-from emoclip.model.fields import Fields, read_json, shown
+from emoclip.model.fields import Fields, read_json
 from emoclip.model.onnxfile import Graph, Value
 from emoclip.model.pixels import PixelSpec
 

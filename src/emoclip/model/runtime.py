@@ -14,7 +14,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from emoclip.characters import is_encodable
-from emoclip.errors import ConfigError, PackageError, reason
+from emoclip.config import check_choice
+from emoclip.errors import PackageError, reason
 from emoclip.model.cpu import Processor, processor
 from emoclip.model.execution import Engine, Precision, choose
 from emoclip.model.package import Package
@@ -53,8 +54,7 @@ class Runtime:
         Raises ConfigError for a provider this installation lacks, a thread count below 1, an unknown precision.
         """
         available = [name.removesuffix("ExecutionProvider") for name in ort.get_available_providers()]
-        if provider not in available:
-            raise ConfigError(f"provider={provider!r} is not installed; there is {', '.join(available)}")
+        check_choice("provider", provider, available)
         self.package = package
         # What makes another like it in another process, where sessions cannot go.
         self._again = partial(

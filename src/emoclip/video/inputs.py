@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from emoclip.addresses import is_address
-from emoclip.config import check_fps, check_span
+from emoclip.config import check_flags, check_fps, check_span
 from emoclip.errors import InputError
 from emoclip.files import dangling, is_pipe, missing, told
 from emoclip.video import arrays
@@ -148,6 +148,7 @@ def open_video(
     """
     check_span(start_s, end_s)
     check_fps(fps)
+    check_flags(allow_urls=allow_urls)
     plain = arrays.plain(source)
     if isinstance(plain, int):
         return _open_camera(plain, end_s)
