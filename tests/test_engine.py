@@ -250,6 +250,15 @@ def test_many_inputs_are_done_though_one_is_bad(tiny, media, tmp_path):
     assert (listed.status, third.status) == ("error", "no_face")
 
 
+def test_an_input_has_one_name_whether_it_can_be_read_or_not(tiny, media):
+    content = (media / "single_face.jpg").read_bytes()
+    picture = np.zeros((9, 9, 3), np.uint8)
+    for good, bad in ((content, b"no"), ([content], [b"no"]), (picture, picture * np.nan)):
+        read, unread = tiny.classify_many([good, bad], LABELS, faces="full")
+        assert [read.status, unread.status] == ["ok", "error"]
+        assert read.input == unread.input
+
+
 def test_a_folder_and_a_pattern_stand_for_many_inputs(tiny, media, tmp_path):
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).symlink_to(media / f"{'single' if name == 'a.jpg' else 'multi'}_face.jpg")
@@ -360,10 +369,11 @@ def vectors(model):
             )
         ),
         *(
-            (lambda model, given=given: model.classify_many(given, LABELS).__next__(), "a single input")
+            (lambda model, given=given: model.classify_many(given, LABELS), "a single input")
             for given in (3, b"", np.zeros((9, 9, 3), np.uint8), np.zeros((2, 3, 9, 9), np.uint8), BytesIO())
         ),
         (lambda model: model.embed_text(None), "a NoneType"),
+        (lambda model: model.classify_many(["a.mp4"], ["a"]), "at least 2"),
     ],
 )
 def test_what_programs_mistake_is_named_in_one_line(tiny, call, words):

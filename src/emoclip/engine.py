@@ -22,7 +22,6 @@ from emoclip.config import (
 )
 from emoclip.errors import ConfigError, InputError, in_one_line
 from emoclip.faces import Face, FaceFollower, crop_face
-from emoclip.files import told
 from emoclip.model import (
     Package,
     Precision,
@@ -44,7 +43,7 @@ from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
 from emoclip.timeline import Baseline, Rest, TimelineStream, clip_rate, record
-from emoclip.video import Frame, Video, expand_inputs, open_video
+from emoclip.video import Frame, Video, called, expand_inputs, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
@@ -169,11 +168,16 @@ class EmoCLIP:
         single = isinstance(sources, (bytes, bytearray, memoryview, Video)) or hasattr(sources, "read")
         if single or 1 < getattr(sources, "ndim", 1) < 5 or not isinstance(sources, Iterable):
             raise InputError("sources: a single input; give a list of them, or ask `classify`")
-        for source in _expanded(sources):
+        return self._classify_each(_expanded(sources), prompts, options)
+
+    def _classify_each(
+        self, sources: Iterable[Any], prompts: PromptSet, options: dict[str, Any]
+    ) -> Iterator[Classification]:
+        for source in sources:
             try:
                 yield self.classify(source, prompts, **options)
             except InputError as error:
-                name = told(source) if isinstance(source, (str, Path)) else type(source).__name__
+                name = called(source)
                 yield Classification(
                     name, self.package.name, prompts.labels, "error", in_one_line(error, name)
                 )

@@ -123,6 +123,10 @@ def find(name: str) -> Path:
         raise PackageError(
             f"{shown(name)}: no such folder, and a name on the hub is {HUB}ORGANISATION/NAME; check it"
         )
+    if name == packages.BUNDLED:
+        raise PackageError(
+            f"{name}: comes with emoclip, but its files are not there; install it anew, unpacked"
+        )
     if name in KNOWN:
         raise PackageError(f"{name}: is not fetched yet; `emoclip models fetch {name}` does so, once")
     raise PackageError(

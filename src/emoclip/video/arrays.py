@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.errors import EmoclipError, InputError
+from emoclip.files import told
 from emoclip.video.pictures import Pixels, Say, pixels_of, read_picture, to_rgb
 
 Plain = str | os.PathLike[str] | int | NDArray[Any] | list[Any] | tuple[Any, ...] | IO[bytes]
+PIPE = "standard input"
 KNOWN = "a file's name, an open binary file, bytes, an array, a tensor, a Pillow image, or a list of pictures"
 
 
@@ -34,6 +36,20 @@ def plain(source: Any) -> Plain:
     if _is_file(source):
         return _binary(source)
     raise InputError(f"a {type(source).__name__} is nothing that pictures can be read from; give {KNOWN}")
+
+
+def called(source: Any) -> str:
+    """What an input is called in results and messages, whether it can be read or not."""
+    if isinstance(source, (str, os.PathLike)):
+        return PIPE if os.fspath(source) == "-" else told(os.fspath(source))
+    if isinstance(source, (list, tuple)):
+        return "list of pictures"
+    if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
+        return f"camera {source}"
+    if _is_pillow(source) or hasattr(source, "__array__"):
+        return "array"
+    is_stream = isinstance(source, (bytes, bytearray, memoryview)) or _is_file(source)
+    return str(getattr(source, "name", "stream" if is_stream else type(source).__name__))
 
 
 def load(picture: Any, name: str, say: Say) -> Pixels:

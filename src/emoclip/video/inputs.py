@@ -24,6 +24,7 @@ from emoclip.files import dangling, is_pipe, missing, told
 from emoclip.video import arrays
 from emoclip.video.ahead import Ahead
 from emoclip.video.animations import read_animation
+from emoclip.video.arrays import PIPE, called
 from emoclip.video.containers import Container
 from emoclip.video.folders import VIDEO_SUFFIXES, beside_clip, expand_folder, left_out, list_pictures
 from emoclip.video.frames import Frame, Notes, past_end
@@ -32,7 +33,6 @@ from emoclip.video.sources import silence_told
 
 Source = Any  # what `open_video` says
 
-PIPE = "standard input"
 ONE = "a single input is asked for; name one of them (from Python, `classify_many` takes them all)"
 DROP = "convert it elsewhere, or drop it"
 UNPIPE = "name the file instead, a pipe cannot go back to an index at its end"
@@ -153,9 +153,9 @@ def open_video(
     if isinstance(plain, int):
         return _open_camera(plain, end_s)
     if isinstance(plain, np.ndarray):
-        return _open_pictures("array", arrays.split(plain), start_s, end_s, fps)
+        return _open_pictures(called(plain), arrays.split(plain), start_s, end_s, fps)
     if isinstance(plain, (list, tuple)):
-        return _open_pictures("list of pictures", plain, start_s, end_s, fps)
+        return _open_pictures(called(plain), plain, start_s, end_s, fps)
     if not isinstance(plain, (str, os.PathLike)):
         return _open_stream(plain, start_s, end_s, fps)
     name = os.fspath(plain)
@@ -222,7 +222,7 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
 
 
 def _open_stream(file: IO[bytes], start_s: float, end_s: float | None, fps: float) -> Video:
-    name = str(getattr(file, "name", "stream"))
+    name = called(file)
     if not file.seekable():
         return _open_container(file, name, start_s, end_s)
     picture = looks_like_picture(file)
