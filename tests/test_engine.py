@@ -16,6 +16,7 @@ from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError, PackageError
 from emoclip.model import unit
 from emoclip.prompts import resolve
+from emoclip.recording import Key, Recording
 from emoclip.timeline import Baseline
 from emoclip.video import open_video
 
@@ -240,12 +241,22 @@ def test_none_of_these_needs_a_package_with_a_threshold(tiny):
 
 def test_many_inputs_are_done_though_one_is_bad(tiny, media, tmp_path):
     (tmp_path / "no.mp4").write_bytes(b"no video")
-    sources = [media / "single_face.jpg", tmp_path / "no.mp4", np.zeros((64, 64, 3), np.uint8)]
-    first, second, third = tiny.classify_many(sources, ["calm", "joyful"])
+    recording = Recording("a", 1.0, Key(""), 4)
+    sources = [media / "single_face.jpg", tmp_path / "no.mp4", [recording], np.zeros((64, 64, 3), np.uint8)]
+    first, second, listed, third = tiny.classify_many(sources, ["calm", "joyful"])
     assert first == tiny.classify(media / "single_face.jpg", ["calm", "joyful"])
     assert (second.status, second.faces) == ("error", [])
     assert second.error.startswith(f"{tmp_path / 'no.mp4'}: ")
-    assert third.status == "no_face"
+    assert (listed.status, third.status) == ("error", "no_face")
+
+
+def test_an_input_has_one_name_whether_it_can_be_read_or_not(tiny, media):
+    content = (media / "single_face.jpg").read_bytes()
+    picture = np.zeros((9, 9, 3), np.uint8)
+    for good, bad in ((content, b"no"), ([content], [b"no"]), (picture, picture * np.nan)):
+        read, unread = tiny.classify_many([good, bad], LABELS, faces="full")
+        assert [read.status, unread.status] == ["ok", "error"]
+        assert read.input == unread.input
 
 
 def test_a_folder_and_a_pattern_stand_for_many_inputs(tiny, media, tmp_path):
@@ -277,11 +288,40 @@ def test_a_single_picture_is_not_taken_for_the_face_at_rest(mini, media):
         lambda model: model.record("a.mp4", window_s="a"),
         lambda model: model.record("a.mp4", window_s=0),
         lambda model: EmoCLIP.load(model.package.path, threads="a"),
+        lambda model: model.classify("a.mp4", LABELS, scores="n"),
+        lambda model: model.classify("a.mp4", LABELS, allow_urls="n"),
+        lambda model: model.timeline("a.mp4", LABELS, keep_pictures=0),
+        lambda model: open_video("a.mp4", allow_urls="n"),
+        lambda model: Baseline(auto="n"),
+        lambda model: model.classify("a.mp4", LABELS, progress=3),
+        lambda model: model.timeline("a.mp4", LABELS, progress=3),
+        lambda model: model.record("a.mp4", progress=3),
     ],
 )
-def test_settings_that_are_no_numbers_are_named(tiny, call):
+def test_settings_of_the_wrong_kind_are_named(tiny, call):
     with pytest.raises(ConfigError, match=r"=('\w'|\d)"):
         call(tiny)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, array: model.classify("a.mp4", LABELS, baseline=array),
+        lambda model, array: model.classify("a.mp4", LABELS, fps=array),
+        lambda model, array: model.classify("a.mp4", LABELS, faces=array),
+        lambda model, array: model.timeline("a.mp4", LABELS, windows=array),
+        lambda model, array: EmoCLIP.load(model.package.path, precision=array),
+        lambda model, array: EmoCLIP.load(model.package.path, provider=array),
+        lambda model, array: EmoCLIP.load(array),
+        lambda model, array: EmoCLIP.load("a" * 300),
+        lambda model, array: EmoCLIP.load("~nobody-of-this-name/a"),
+    ],
+)
+def test_whatever_stands_for_a_setting_the_error_is_one_short_line(tiny, call):
+    with pytest.raises((ConfigError, PackageError)) as caught:
+        call(tiny, np.zeros((60, 60, 3)))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 def test_a_model_goes_to_other_processes_and_is_shared_by_threads(tiny):
@@ -292,6 +332,10 @@ def test_a_model_goes_to_other_processes_and_is_shared_by_threads(tiny):
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: tiny.embed_frames(crops), range(8)):
             np.testing.assert_array_equal(found, expected)
+
+
+def vectors(model):
+    return np.eye(2, model.package.width, dtype=np.float32)
 
 
 @pytest.mark.parametrize(
@@ -306,12 +350,30 @@ def test_a_model_goes_to_other_processes_and_is_shared_by_threads(tiny):
         (lambda model: model.embed_frames(["a.png"]), r"crops\[0\]: is a str"),
         (lambda model: model.embed_clip("a.mp4"), "frames: str; give what `embed_frames` returns"),
         (lambda model: model.embed_clip(np.zeros((0, 1), np.float32)), r"frames: shape \(0, 1\)"),
+        (
+            lambda model: model.embed_clip(vectors(model) * np.nan),
+            "frames: numbers that are infinite or undef",
+        ),
         (lambda model: model.embed_clips([None]), "frames: NoneType"),
+        (lambda model: model.embed_clips(None), "clips: NoneType"),
+        (lambda model: model.compared([vectors(model)], None), "text: NoneType"),
+        (lambda model: model.watch(None, FaceConfig(), 8), "a NoneType, no Video"),
         *(
-            (lambda model, given=given: model.classify_many(given, LABELS).__next__(), "a single input")
+            (lambda model, ask=ask, clips=clips: ask(model)(clips(model), vectors(model)), words)
+            for ask in (lambda model: model.probabilities, lambda model: model.intensities)
+            for clips, words in (
+                (lambda model: None, "clips: NoneType"),
+                (lambda model: vectors(model)[:, 1:], "clips: shape"),
+                (lambda model: vectors(model) + np.inf, "clips: numbers that are infinite"),
+                (lambda model: vectors(model).astype(object), "clips: an array of object"),
+            )
+        ),
+        *(
+            (lambda model, given=given: model.classify_many(given, LABELS), "a single input")
             for given in (3, b"", np.zeros((9, 9, 3), np.uint8), np.zeros((2, 3, 9, 9), np.uint8), BytesIO())
         ),
         (lambda model: model.embed_text(None), "a NoneType"),
+        (lambda model: model.classify_many(["a.mp4"], ["a"]), "at least 2"),
     ],
 )
 def test_what_programs_mistake_is_named_in_one_line(tiny, call, words):

@@ -1,8 +1,10 @@
 """Recordings: a video's faces as numbers, read again without the video."""
 
+import io
 import json
 import math
 import os
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -372,6 +374,17 @@ IMPOSSIBLE = [
 def test_what_no_recording_holds_is_damage(kept, tmp_path, name, change):
     with pytest.raises(InputError, match=r"changed\.npz: not a recording of ours, or damaged"):
         Recording.read(changed(kept[1], tmp_path / "changed.npz", name, change))
+
+
+def test_an_array_that_claims_more_than_its_file_holds_takes_no_memory(kept, tmp_path):
+    claim = io.BytesIO()
+    header = {"descr": "<f8", "fortran_order": False, "shape": (10**11,)}
+    np.lib.format.write_array_header_1_0(claim, header)
+    with zipfile.ZipFile(kept[1]) as whole, zipfile.ZipFile(tmp_path / "a.npz", "w") as made:
+        for name in whole.namelist():
+            made.writestr(name, claim.getvalue() if name == "time_s.npy" else whole.read(name))
+    with pytest.raises(InputError, match="not a recording of ours, or damaged"):
+        Recording.read(tmp_path / "a.npz")
 
 
 def test_it_is_written_over_nothing_unasked_and_never_in_part(kept, tmp_path):

@@ -3,12 +3,12 @@
 import math
 import numbers
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, Literal, get_args
 
-from emoclip.errors import ConfigError
+from emoclip.errors import ConfigError, shown
 
 FaceMode = Literal["largest", "all", "full"]
 FACE_MODES: tuple[FaceMode, ...] = ("largest", "all", "full")
@@ -20,7 +20,26 @@ def check_number(name: str, value: Any, *, whole: bool = False) -> None:
     """Raise ConfigError unless a setting is a number, or a whole one."""
     kind = numbers.Integral if whole else numbers.Real
     if isinstance(value, bool) or not isinstance(value, kind) or math.isnan(value):
-        raise ConfigError(f"{name}={value!r} must be a {'whole ' * whole}number")
+        raise ConfigError(f"{name}={shown(value)} must be a {'whole ' * whole}number")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise ConfigError unless a setting is one of some words."""
+    if not isinstance(value, str) or value not in choices:
+        raise ConfigError(f"{name}={shown(value)} is not one of {', '.join(choices)}")
+
+
+def check_flags(**flags: Any) -> None:
+    """Raise ConfigError unless settings are True or False: the text "no" would count as True."""
+    for name, value in flags.items():
+        if type(value).__name__ not in ("bool", "bool_"):  # NumPy's, too
+            raise ConfigError(f"{name}={shown(value)} must be True or False")
+
+
+def check_progress(progress: Any) -> None:
+    """Raise ConfigError unless it is None or can be called."""
+    if progress is not None and not callable(progress):
+        raise ConfigError(f"progress={shown(progress)} must be a function")
 
 
 def check_span(start_s: Any, end_s: Any) -> None:
@@ -34,11 +53,11 @@ def check_span(start_s: Any, end_s: Any) -> None:
             raise ConfigError(f"end_s={end_s:g} s must be after start_s={start_s:g} s")
 
 
-def check_fps(fps: Any) -> None:
+def check_fps(fps: Any, name: str = "fps") -> None:
     """Raise ConfigError unless a rate is a number above 0."""
-    check_number("fps", fps)
+    check_number(name, fps)
     if not 0 < fps < math.inf:
-        raise ConfigError(f"fps={fps:g} must be a number above 0")
+        raise ConfigError(f"{name}={fps:g} must be a number above 0")
 
 
 def check_length(name: str, seconds: Any) -> None:
@@ -49,13 +68,15 @@ def check_length(name: str, seconds: Any) -> None:
 
 
 class Numbers:
-    """Base of a dataclass of settings: those that are numbers are checked to be such."""
+    """Base of a dataclass of settings: those that are numbers, or yes or no, are checked to be such."""
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
             kinds, value = get_args(field.type) or (field.type,), getattr(self, field.name)
             if {int, float} & {*kinds} and not (value is None and NoneType in kinds):
                 check_number(field.name, value, whole=float not in kinds)
+            if bool in kinds:
+                check_flags(**{field.name: value})
 
 
 @dataclass(frozen=True)
@@ -75,10 +96,8 @@ class FaceConfig(Numbers):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mode not in FACE_MODES:
-            raise ConfigError(f"faces={self.mode!r} is not one of {', '.join(FACE_MODES)}")
-        if self.detector not in DETECTORS:
-            raise ConfigError(f"detector={self.detector!r} is not one of {', '.join(DETECTORS)}")
+        check_choice("faces", self.mode, FACE_MODES)
+        check_choice("detector", self.detector, DETECTORS)
         if self.detect_every < 1:
             raise ConfigError(f"detect_every={self.detect_every} must be at least 1 frame")
         if self.min_face_px < 8:
@@ -116,8 +135,8 @@ class WindowConfig(Numbers):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_length("length_s", self.length_s)
-        if not 0 < self.step_s <= self.length_s:
-            raise ConfigError(f"step_s={self.step_s} must be in (0, length_s={self.length_s}]")
+        if not 0.001 <= self.step_s <= self.length_s:
+            raise ConfigError(f"step_s={self.step_s} must be in [0.001, length_s={self.length_s}]")
         if not 0 <= self.min_coverage <= 1:
             raise ConfigError(f"min_coverage={self.min_coverage} must be in [0, 1]")
         if not 0 < self.max_yaw <= 90:

@@ -10,15 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig, Progress, SegmentConfig, WindowConfig, check_span
+from emoclip.config import (
+    FaceConfig,
+    Progress,
+    SegmentConfig,
+    WindowConfig,
+    check_flags,
+    check_fps,
+    check_progress,
+    check_span,
+)
 from emoclip.errors import ConfigError, InputError, in_one_line
 from emoclip.faces import Face, FaceFollower, crop_face
-from emoclip.files import told
 from emoclip.model import (
     Package,
     Precision,
     Runtime,
     check_crops,
+    check_vectors,
     covering_windows,
     label_scores,
     label_shares,
@@ -34,7 +43,7 @@ from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
 from emoclip.timeline import Baseline, Rest, TimelineStream, clip_rate, record
-from emoclip.video import Frame, Video, expand_inputs, open_video
+from emoclip.video import Frame, Video, called, expand_inputs, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
@@ -97,6 +106,8 @@ class EmoCLIP:
         """
         config = FaceConfig.of(faces)
         check_span(start_s, end_s)
+        check_flags(scores=scores, allow_urls=allow_urls)
+        check_progress(progress)
         baseline = None if baseline is None else Baseline.of(baseline)
         prompts = resolve(labels)
         prompts.check_asked(scores=scores, baseline=baseline is not None)
@@ -157,11 +168,16 @@ class EmoCLIP:
         single = isinstance(sources, (bytes, bytearray, memoryview, Video)) or hasattr(sources, "read")
         if single or 1 < getattr(sources, "ndim", 1) < 5 or not isinstance(sources, Iterable):
             raise InputError("sources: a single input; give a list of them, or ask `classify`")
-        for source in _expanded(sources):
+        return self._classify_each(_expanded(sources), prompts, options)
+
+    def _classify_each(
+        self, sources: Iterable[Any], prompts: PromptSet, options: dict[str, Any]
+    ) -> Iterator[Classification]:
+        for source in sources:
             try:
                 yield self.classify(source, prompts, **options)
             except InputError as error:
-                name = told(source) if isinstance(source, (str, Path)) else type(source).__name__
+                name = called(source)
                 yield Classification(
                     name, self.package.name, prompts.labels, "error", in_one_line(error, name)
                 )
@@ -197,8 +213,8 @@ class EmoCLIP:
             start_s=start_s,
             end_s=end_s,
             faces=FaceConfig.of(faces),
-            windows=windows or WindowConfig(),
-            segments=segments or SegmentConfig(),
+            windows=WindowConfig() if windows is None else windows,
+            segments=SegmentConfig() if segments is None else segments,
             scores=scores,
             baseline=baseline,
             keep_pictures=keep_pictures,
@@ -250,8 +266,11 @@ class EmoCLIP:
         With more than one thread, decoding and following run ahead in a thread each while the batches before are
         embedded here; what is yielded is the same to the last bit.
         """
+        if not isinstance(video, Video):
+            raise InputError(f"a {type(video).__name__}, no Video; give what `open_video` returns")
+        check_fps(rate, "rate")
         ahead = self.runtime.threads > 1
-        follower = self._follower(config)
+        follower = self._follower(FaceConfig.of(config))
         return see(video, follower, rate, crop=self._crop, embed=self.embed_frames, batch=batch, ahead=ahead)
 
     def embed_text(self, labels: Labels, *, strict: bool = False) -> NDArray[np.float32]:
@@ -296,21 +315,17 @@ class EmoCLIP:
 
         Raises InputError for anything else.
         """
+        if not isinstance(clips, (Sequence, np.ndarray)):
+            raise InputError(f"clips: {type(clips).__name__}; give a list of what `embed_frames` returns")
         for frames in clips:
-            shape = getattr(frames, "shape", None)
-            if shape is None or len(shape) != 2 or not shape[0] or shape[1] != self.package.width:
-                given = type(frames).__name__ if shape is None else f"shape {shape}"
-                raise InputError(
-                    f"frames: {given}; give what `embed_frames` returns, (T, {self.package.width}), of one frame "
-                    "or more"
-                )
+            check_vectors("frames", frames, [self.package.width], "`embed_frames`", table=True)
         if self.package.temporal == "mean":
             means = [self.runtime.temporal(frames[None])[0] for frames in clips]
             return unit(np.reshape(means, (len(clips), self.package.width)))
         length = self.package.frames_per_clip
         spans = [frames[covering_windows(len(frames), length)] for frames in clips]
         none = np.empty((0, length, self.package.width), np.float32)
-        flat: NDArray[np.float32] = np.concatenate([none, *spans])
+        flat: NDArray[np.float32] = np.concatenate([none, *spans], dtype=np.float32)
         batches = [flat[at : at + CLIP_BATCH] for at in range(0, len(flat), CLIP_BATCH)]
         embedded = iter([row for batch in batches for row in unit(self.runtime.temporal(batch))])
         rows = [np.mean([next(embedded) for _ in span], axis=0) for span in spans]
@@ -323,6 +338,7 @@ class EmoCLIP:
 
         clips: N arrays (T, D) of frames.  text: from `embed_text`.
         """
+        self._check_text(text)
         embedded = self.embed_clips(clips)
         if text.shape[1] <= self.package.width + 1:
             return embedded
@@ -332,19 +348,33 @@ class EmoCLIP:
         """Softmax of scaled cosines.  clips: (..., D) unit; text: (K, D) from `embed_text`.  Returns (..., K), sum 1.
 
         `none of these` counts as a label whose cosine is always the package's threshold, so it wins where no label
-        reaches that.  Of taught labels, text (K, 2 D + 1), clips are (..., 2 D), see `compared`.
+        reaches that.  Of taught labels, text (K, 2 D + 1), clips are (..., 2 D), see `compared`.  Raises InputError for
+        other shapes, and for numbers that are not finite.
         """
+        self._check_compared(clips, text)
         return label_shares(clips, text, self.package.logit_scale, self.package.rejection)
 
     def intensities(self, clips: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float64]:
         """How strongly each label shows, whatever the other labels are.  Shapes as in `probabilities`; in [0, 1].
 
         A score is the share of people who would say that the face shows the label, read off its cosine by a curve
-        that was fitted on votes.  `none of these` has no score, NaN.  Raises ConfigError if the package has no curve.
+        that was fitted on votes.  `none of these` has no score, NaN.  Raises ConfigError if the package has no curve,
+        InputError as `probabilities` does.
         """
         if self.package.intensity is None:
             raise ConfigError(f"model {self.package.name} has no calibrated scores; leave --scores out")
+        self._check_compared(clips, text)
         return label_scores(clips, text, *self.package.intensity, self.package.logit_scale)
+
+    def _check_text(self, text: Any) -> None:
+        width = self.package.width
+        check_vectors("text", text, [width, width + 1, 2 * width + 1], "`embed_text`", table=True)
+
+    def _check_compared(self, clips: Any, text: Any) -> None:
+        self._check_text(text)
+        width = self.package.width
+        taught = text.shape[1] > width + 1
+        check_vectors("clips", clips, [2 * width if taught else width], "`compared`")
 
     def _follower(self, config: FaceConfig) -> FaceFollower | None:
         return None if config.mode == "full" else FaceFollower(config)

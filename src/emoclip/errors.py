@@ -55,6 +55,15 @@ def reason(error: BaseException) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
+def shown(value: object) -> str:
+    """Show a value in one short line of printable characters."""
+    try:
+        text = " ".join(ascii(value).split())
+    except Exception:  # whatever another library raises, or a number of too many digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def counted(number: int, noun: str) -> str:
     """Return `1 window`, `2 windows`."""
     return f"{number} {noun}{'s' * (number != 1)}"

@@ -4,6 +4,7 @@ The one format between seeing and asking: timelines, symptom scores, codings and
 """
 
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -222,6 +223,7 @@ class Recording:
         model: `Package.seen_by` of the model that will be asked.  Raises InputError, also for another model's.
         """
         try:
+            _check_sizes(path)
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
             head = json.loads(arrays.pop("head").tobytes())
@@ -311,6 +313,17 @@ class Shelf:
 _LIMITS = {"track_id": (0, inf), "score": (0, 1), "side": (0, 1e9), "sharpness": (0, 1e9), "exposure": (0, 1)}
 _LIMITS |= dict.fromkeys(("yaw", "pitch", "roll"), (-180, 180))
 _KNOWN = ("track_id", "score", "side")  # of every look; others may be NaN
+
+
+def _check_sizes(path: str | Path) -> None:
+    """Raise ValueError where an array claims more than its file holds: NumPy takes memory for all of it beforehand."""
+    with open(path, "rb") as whole, zipfile.ZipFile(whole) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                np.lib.format.read_magic(file)
+                shape, _, kind = np.lib.format.read_array_header_1_0(file)
+                if file.tell() + math.prod(shape) * kind.itemsize != member.file_size:
+                    raise ValueError("not a recording")
 
 
 def _check(head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:

@@ -113,6 +113,13 @@ def test_ctrl_c_of_a_camera_or_pipe_that_streams_lines(tiny, media, tmp_path):
     assert interrupted(process) == (130, "emoclip: stopped")
 
 
+def test_a_library_that_cannot_be_loaded_is_one_line(tiny, crop, tmp_path):
+    (tmp_path / "cv2.py").write_text("raise ImportError('failed to map segment')")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = predict(tiny, crop, env={"PYTHONPATH": path})
+    one_line(done, "failed to map segment: cannot be loaded; give more memory")
+
+
 @UNIX
 @pytest.mark.parametrize("place", ["__del__", "except:", "a callback"])
 def test_ctrl_c_that_python_or_a_library_drops_still_stops_the_run(place):

@@ -66,6 +66,13 @@ def test_a_mistyped_name_or_path_is_asked_of_nobody(tmp_path, monkeypatch, name)
     assert ("models fetch runs/alice" in str(caught.value)) == (name == "runs/alice")
 
 
+def test_a_bundled_package_that_is_not_there_is_nothing_to_fetch(tmp_path, monkeypatch):
+    monkeypatch.setattr(package, "bundled_folder", lambda: tmp_path / "zip" / "packages")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PackageError, match="mini: comes with emoclip, but its files are not there"):
+        hub.find("mini")
+
+
 def test_a_model_that_is_not_fetched_yet_or_has_no_name(tmp_path, monkeypatch):
     monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path))
     with pytest.raises(PackageError, match=r"not fetched yet; `emoclip models fetch clip-vit-b-32`"):
@@ -227,6 +234,12 @@ def test_what_is_no_regular_file_is_refused_unopened(tiny, name, kind):
     else:
         path.mkdir()
     refused(tiny, name.replace(".", r"\."))
+
+
+def test_a_file_larger_than_any_packages_is_refused_unread(tiny):
+    with (tiny / "image.onnx").open("ab") as file:
+        file.truncate(5 << 30)  # no byte of it is stored
+    refused(tiny, "image.onnx: is larger than 4 GiB")
 
 
 def test_a_folder_that_is_a_link_is_refused(tiny):

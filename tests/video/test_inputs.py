@@ -15,6 +15,7 @@ from PIL import Image
 from videos import noise, read, write
 
 from emoclip.errors import ConfigError, InputError
+from emoclip.recording import Key, Recording
 from emoclip.video.containers import Clock
 from emoclip.video.frames import Notes
 from emoclip.video.inputs import Frame, expand_inputs, open_video
@@ -372,16 +373,28 @@ def test_arrays_become_frames(array, count):
     assert all(frame.image.dtype == np.uint8 and frame.image.shape[2] == 3 for frame in frames)
 
 
+class Readable:
+    """Has `read`, and nothing else of a file."""
+
+    def read(self, size=-1):
+        return b""
+
+
 @pytest.mark.parametrize(
     ("array", "words"),
     [
         (np.zeros((3, 8, 9), np.uint8), "channels first"),
         (np.zeros((8, 9, 3), np.float32) + 200, "0-1"),
         (np.zeros((8, 9, 3), np.int64), "int64"),
-        (np.zeros((2, 8, 9, 7), np.uint8), "no frame"),
-        (np.zeros((0, 8, 9, 3), np.uint8), "no frame"),
-        ([], "no frame"),
+        (np.zeros((2, 8, 9, 7), np.uint8), "7 channels"),
+        (np.zeros((8, 9, 2), np.uint8), "2 channels"),
+        (np.zeros((0, 8, 9, 3), np.uint8), "array: is empty"),
+        ([], "is empty"),
         ([3], "no picture"),
+        ([Recording("a", 1.0, Key(""), 4)], "Recording is no picture"),
+        (Readable(), "a Readable is nothing"),
+        (-1, "no number of a camera"),
+        (10**30, "no number of a camera"),
     ],
 )
 def test_arrays_that_are_no_pictures_are_refused(array, words):
@@ -391,7 +404,7 @@ def test_arrays_that_are_no_pictures_are_refused(array, words):
 
 def test_float_and_16_bit_arrays_scale_to_the_same_picture():
     eight = shade(5)
-    for array in (eight / 255, eight.astype(np.uint16) * 257):
+    for array in (eight / 255, eight.astype(np.uint16) * 257, eight.astype(np.uint16)):
         assert np.array_equal(read(array)[0][0].image, eight)
 
 
@@ -414,6 +427,19 @@ def test_open_file_and_standard_input(media):
             [sys.executable, "-c", program], stdin=pipe.stdout, capture_output=True, check=False
         )
     assert b"name the file instead" in done.stderr
+
+
+def test_open_files_are_read_from_their_beginning_and_pipes_whole(media, tmp_path):
+    film = io.BytesIO((media / "single_face.mp4").read_bytes())
+    film.seek(0, io.SEEK_END)
+    assert len(read(film)[0]) == len(read(film)[0]) == 72
+    Image.fromarray(shade(5)).save(tmp_path / "a.png")
+    with subprocess.Popen(["cat", tmp_path / "a.png"], stdout=subprocess.PIPE) as pipe:
+        assert np.array_equal(read([pipe.stdout])[0][0].image, shade(5))
+    with (tmp_path / "new").open("wb") as file:
+        for source in (file, [file]):
+            with pytest.raises(InputError, match="is open for writing"):
+                open_video(source)
 
 
 def test_an_empty_pipe_is_said_to_be_empty(tmp_path):

@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    from emoclip.errors import ConfigError, EmoclipError
+    from emoclip.errors import ConfigError, EmoclipError, reason
 
     try:
         check_options(sys.argv[1:])
@@ -116,6 +116,8 @@ def _run() -> int:
         return _said(f"{words} ({hint})", 2)
     except MemoryError:
         return _said("not enough memory; give fewer or smaller inputs, or --threads 1")
+    except ImportError as error:
+        return _said(f"{reason(error)}: cannot be loaded; give more memory, or install emoclip again")
     except (KeyboardInterrupt, typer.Abort):
         status = interrupt.INTERRUPTED
     except OSError as error:

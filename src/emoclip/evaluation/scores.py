@@ -17,7 +17,7 @@ from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError
 from emoclip.evaluation.embeddings import Embeddings, Store, embed
 from emoclip.evaluation.sampling import Sampling
-from emoclip.model import Package
+from emoclip.model import Package, label_shares
 from emoclip.prompts import PromptSet
 
 Indices = NDArray[np.int64]
@@ -183,9 +183,13 @@ def classify(
     """Score embedded clips against prompts, one per declared class in the classes' order."""
     text, doubtful = model.read_labels(prompts)
     doubtful.tell()
-    # One clip at a time, so that the sums of a product do not depend on how many clips there are.
+    scale, rejection = model.package.logit_scale, model.package.rejection
+    # One clip at a time, so that the sums of a product do not depend on how many clips there are; NaN where missing.
     probabilities = np.stack(
-        [np.stack([model.probabilities(vector, text) for vector in found.vectors]) for found in embeddings]
+        [
+            np.stack([label_shares(vector, text, scale, rejection) for vector in found.vectors])
+            for found in embeddings
+        ]
     )
     return Evaluation(
         task,

@@ -2,13 +2,14 @@
 
 from emoclip.model.cpu import cores, processor
 from emoclip.model.execution import Precision, openvino_lack
-from emoclip.model.fields import Fields, shown
+from emoclip.model.fields import Fields
 from emoclip.model.hub import load
 from emoclip.model.labels import read_labels
 from emoclip.model.onnxfile import FLOAT, Value
 from emoclip.model.package import Package, cache_folder, check_values
 from emoclip.model.pixels import PixelSpec, check_crops, prepare
 from emoclip.model.rules import (
+    check_vectors,
     covering_windows,
     denying_rows,
     label_scores,
@@ -37,6 +38,7 @@ __all__ = [
     "check_crops",
     "check_target",
     "check_values",
+    "check_vectors",
     "cores",
     "covering_windows",
     "denying_rows",
@@ -54,6 +56,5 @@ __all__ = [
     "read_labels",
     "sampling_rate",
     "seal",
-    "shown",
     "unit",
 ]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from emoclip.config import check_number
+from emoclip.config import check_choice, check_number
 from emoclip.errors import ConfigError
 from emoclip.model.cpu import Processor, cores, processor
 from emoclip.model.package import QUANTISED_FORM, Package
@@ -55,8 +55,7 @@ def choose(
     Raises ConfigError for an unknown precision, threads that are no whole number above 0, or an engine asked for by
     name and absent.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}")
+    check_choice("precision", precision, PRECISIONS)
     if threads is not None:
         check_number("threads", threads, whole=True)
         if threads < 1:

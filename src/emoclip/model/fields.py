@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from emoclip.errors import shown
+
 MOST_BYTES = 4_000_000
 LONGEST_TEXT = 20_000
 # Characters that steer a terminal or turn the direction of writing, which no text of a package needs.
@@ -98,15 +100,6 @@ def read_json(path: Path) -> Fields:
         return Fields(json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number))
     except RecursionError:
         raise ValueError("is nested too deeply") from None
-
-
-def shown(value: Any) -> str:
-    """Show a value in one short line of printable characters."""
-    try:
-        text = ascii(value) if isinstance(value, str) else json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:

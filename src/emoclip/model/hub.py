@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from emoclip.errors import PackageError, reason
+from emoclip.errors import PackageError, reason, shown
 from emoclip.files import sha256
 from emoclip.model import package as packages
-from emoclip.model.fields import shown
 from emoclip.model.package import Package
 
 HUB = "hub:"  # before a name that the Hugging Face hub may be asked for
@@ -97,21 +96,22 @@ def find(name: str) -> Path:
 
     Only the last asks the hub, where it is not in the cache.  Raises PackageError that says where it looked.
     """
+    if not isinstance(name, str):
+        raise PackageError(f"a model is named by text or a path, not by {shown(name)}")
     if not name:
         raise PackageError("a model without a name; is a variable of the shell not set?")
-    if not isinstance(name, str):
-        raise PackageError(f"a model is named by text or a path, not by {name!r}")
+    is_file = os.path.isfile  # takes any length
     plain = Path(name).name == name
     # A folder that happens to be named like a bundled model is not meant; `./mini` is.
-    if plain and (packages.bundled_folder() / name / "config.json").is_file():
+    if plain and is_file(packages.bundled_folder() / name / "config.json"):
         return packages.bundled_folder() / name
-    if (folder := Path(name).expanduser()).is_dir():
-        return folder
+    if os.path.isdir(folder := os.path.expanduser(name)):  # noqa: PTH111, PTH112 (takes any name)
+        return Path(folder)
     if plain:
-        if (packages.cache_folder() / name / "config.json").is_file():
+        if is_file(packages.cache_folder() / name / "config.json"):
             return packages.cache_folder() / name
     elif _HUB_NAME.fullmatch(hub_name := name.removeprefix(HUB)):
-        if (packages.cache_folder() / hub_name / "config.json").is_file():
+        if is_file(packages.cache_folder() / hub_name / "config.json"):
             return packages.cache_folder() / hub_name
         if name == hub_name:
             raise PackageError(
@@ -122,6 +122,10 @@ def find(name: str) -> Path:
     if name.startswith(HUB):
         raise PackageError(
             f"{shown(name)}: no such folder, and a name on the hub is {HUB}ORGANISATION/NAME; check it"
+        )
+    if name == packages.BUNDLED:
+        raise PackageError(
+            f"{name}: comes with emoclip, but its files are not there; install it anew, unpacked"
         )
     if name in KNOWN:
         raise PackageError(f"{name}: is not fetched yet; `emoclip models fetch {name}` does so, once")

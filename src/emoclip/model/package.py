@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from emoclip.errors import PackageError, reason
+from emoclip.errors import PackageError, reason, shown
 from emoclip.files import sha256
 from emoclip.model import onnxfile
-from emoclip.model.fields import Fields, read_json, shown
+from emoclip.model.fields import Fields, read_json
 from emoclip.model.onnxfile import Graph, Value
 from emoclip.model.pixels import PixelSpec
 
@@ -30,6 +30,7 @@ STORED = ("fp32", "fp16", "int8")  # how weights can be stored
 QUANTISED_FORM = 1  # of the 8-bit image graph that lies beside image.onnx
 # x86 without VNNI adds pairs of 8-bit products in 16 bits: 2 x 255 x 64 still fits, so every kernel computes the same.
 GREATEST_WEIGHT = 64
+MOST_BYTES = 4 << 30  # of one file; a ViT-L/14 has 1.7 GB
 BUNDLED = "mini"
 _GRAPHS = {"transformer": ("image.onnx", "temporal.onnx", "text.onnx"), "mean": ("image.onnx", "text.onnx")}
 # What a file in a package may be called, on any system: nothing hidden, nothing outside the folder, no device.
@@ -263,14 +264,19 @@ def _check_regular(folder: Path, name: str) -> None:
     for part in name.split("/"):
         path = path / part
         try:
-            mode = os.lstat(path).st_mode
+            found = os.lstat(path)
         except OSError:
             raise PackageError(
                 f"{folder / name}: is missing from the package; fetch or export it again"
             ) from None
+        mode = found.st_mode
         if not (stat.S_ISREG(mode) if path == folder / name else stat.S_ISDIR(mode)):
             kind = "a link" if stat.S_ISLNK(mode) else "no regular file"
             raise PackageError(f"{path}: is {kind}; copy the file itself into the package")
+    if found.st_size > MOST_BYTES:
+        raise PackageError(
+            f"{path}: is larger than {MOST_BYTES >> 30} GiB, as no package's file is; do not trust it"
+        )
 
 
 def _check_graph(package: Package, name: str) -> None:

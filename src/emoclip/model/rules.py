@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from emoclip.errors import InputError
 
 Name = TypeVar("Name")
 
@@ -14,6 +16,24 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale vectors (..., D) to length 1; a zero vector stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+
+
+def check_vectors(name: str, given: Any, widths: Sequence[int], source: str, *, table: bool = False) -> None:
+    """Raise InputError unless `given` holds finite vectors (..., D), D one of `widths`.
+
+    source: what returns such.  table: it must be (N, D), N at least 1.
+    """
+    if not isinstance(given, np.ndarray):
+        found = type(given).__name__
+    elif given.dtype.kind not in "fiu":
+        found = f"an array of {given.dtype}"
+    elif not given.ndim or given.shape[-1] not in widths or (table and (given.ndim != 2 or not len(given))):
+        found = f"shape {given.shape}, where D is {widths[0]}"
+    elif not np.isfinite(given).all():
+        found = "numbers that are infinite or undefined"
+    else:
+        return
+    raise InputError(f"{name}: {found}; give what {source} returns")
 
 
 def covering_windows(count: int, length: int) -> NDArray[np.int64]:

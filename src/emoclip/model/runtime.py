@@ -14,7 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from emoclip.characters import is_encodable
-from emoclip.errors import ConfigError, PackageError, reason
+from emoclip.errors import ConfigError, PackageError, reason, shown
 from emoclip.model.cpu import Processor, processor
 from emoclip.model.execution import Engine, Precision, choose
 from emoclip.model.package import Package
@@ -53,8 +53,8 @@ class Runtime:
         Raises ConfigError for a provider this installation lacks, a thread count below 1, an unknown precision.
         """
         available = [name.removesuffix("ExecutionProvider") for name in ort.get_available_providers()]
-        if provider not in available:
-            raise ConfigError(f"provider={provider!r} is not installed; there is {', '.join(available)}")
+        if not isinstance(provider, str) or provider not in available:
+            raise ConfigError(f"provider={shown(provider)} is not installed; there is {', '.join(available)}")
         self.package = package
         # What makes another like it in another process, where sessions cannot go.
         self._again = partial(

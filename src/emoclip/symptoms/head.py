@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.engine import EmoCLIP
-from emoclip.errors import PackageError, counted, reason
-from emoclip.model import FLOAT, Fields, Package, Value, check_values, new_package, seal, shown
+from emoclip.errors import PackageError, counted, reason, shown
+from emoclip.model import FLOAT, Fields, Package, Value, check_values, new_package, seal
 from emoclip.symptoms.interviews import SeenInterview
 from emoclip.symptoms.scales import Target
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.addresses import is_address
-from emoclip.config import FaceConfig, check_span
-from emoclip.errors import ConfigError, InputError, few
+from emoclip.config import FaceConfig, check_flags, check_span
+from emoclip.errors import ConfigError, InputError, few, shown
 from emoclip.files import is_pipe, told
 from emoclip.model import unit
 from emoclip.prompts import resolve
@@ -50,8 +50,9 @@ class Baseline:
 
     def __post_init__(self) -> None:
         check_span(self.start_s, self.end_s)
+        check_flags(auto=self.auto)
         if not isinstance(self.source, (str, os.PathLike, NoneType)):
-            raise ConfigError(f"source={self.source!r} must be a file's name")
+            raise ConfigError(f"source={shown(self.source)} must be a file's name")
         if self.auto and (self.source, self.start_s, self.end_s) != (None, 0, None):
             raise ConfigError("auto=True takes the input itself and the whole of it; leave the others out")
 
@@ -62,7 +63,7 @@ class Baseline:
             return given
         if not isinstance(given, (str, os.PathLike)):
             raise ConfigError(
-                f"baseline={given!r}: give 'auto', 'START-END' in seconds, a file or a Baseline"
+                f"baseline={shown(given)}: give 'auto', 'START-END' in seconds, a file or a Baseline"
             )
         text = os.fspath(given)
         if text.strip().casefold() == "auto":

@@ -11,8 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig, SegmentConfig, WindowConfig, check_fps, check_span
-from emoclip.errors import ConfigError, InputError
+from emoclip.config import (
+    FaceConfig,
+    SegmentConfig,
+    WindowConfig,
+    check_flags,
+    check_fps,
+    check_progress,
+    check_span,
+)
+from emoclip.errors import ConfigError, InputError, shown
 from emoclip.prompts import PromptSet
 from emoclip.recording import Key, Looks, Recording, input_digest, is_recording
 from emoclip.results import Peak, Timeline, Window
@@ -55,9 +63,11 @@ class TimelineStream:
     ) -> None:
         check_span(start_s, end_s)
         check_fps(fps)
+        check_flags(scores=scores, keep_pictures=keep_pictures, allow_urls=allow_urls)
+        check_progress(progress)
         for name, given, kind in (("windows", windows, WindowConfig), ("segments", segments, SegmentConfig)):
             if not isinstance(given, kind):
-                raise ConfigError(f"{name}={given!r}: give a {kind.__name__}")
+                raise ConfigError(f"{name}={shown(given)}: give a {kind.__name__}")
         baseline = None if baseline is None else Baseline.of(baseline)
         self.model, self.source, self.labels = model, source, prompts.labels
         self.start_s, self.end_s = start_s, end_s

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig, check_length
+from emoclip.config import FaceConfig, check_length, check_progress
 from emoclip.model import Package, Runtime, sampling_rate
 from emoclip.prompts import Doubts, PromptSet
 from emoclip.recording import Key, Looks, Recording, SeenFrame, Shelf, following, input_digest, look
@@ -68,6 +68,7 @@ def record(
     key: what `asked` says of all this, where it is known already.  Raises InputError, ConfigError.
     """
     check_length("window_s", window_s)
+    check_progress(progress)
     key = key or asked(model, input_digest(source), faces, window_s, start_s, end_s, fps)
     with open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls) as video:
         recording = Recording(video.name, video.duration_s, key, model.package.width)

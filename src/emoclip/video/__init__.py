@@ -2,6 +2,7 @@
 
 from emoclip.video.ahead import Ahead, one_opencv_thread
 from emoclip.video.animations import read_animation
+from emoclip.video.arrays import called
 from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
 from emoclip.video.frames import Frame
 from emoclip.video.inputs import AHEAD_BYTES, Found, Video, expand_inputs, find_inputs, open_video
@@ -17,6 +18,7 @@ __all__ = [
     "Frame",
     "Pixels",
     "Video",
+    "called",
     "expand_inputs",
     "find_inputs",
     "for_ffmpeg",

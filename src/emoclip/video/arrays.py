@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.errors import EmoclipError, InputError
+from emoclip.files import told
 from emoclip.video.pictures import Pixels, Say, pixels_of, read_picture, to_rgb
 
 Plain = str | os.PathLike[str] | int | NDArray[Any] | list[Any] | tuple[Any, ...] | IO[bytes]
+PIPE = "standard input"
 KNOWN = "a file's name, an open binary file, bytes, an array, a tensor, a Pillow image, or a list of pictures"
 
 
@@ -31,9 +33,23 @@ def plain(source: Any) -> Plain:
         return _pillow(source, "Pillow image")
     if hasattr(source, "__array__"):
         return _array(source)
-    if hasattr(source, "read"):
+    if _is_file(source):
         return _binary(source)
     raise InputError(f"a {type(source).__name__} is nothing that pictures can be read from; give {KNOWN}")
+
+
+def called(source: Any) -> str:
+    """What an input is called in results and messages, whether it can be read or not."""
+    if isinstance(source, (str, os.PathLike)):
+        return PIPE if os.fspath(source) == "-" else told(os.fspath(source))
+    if isinstance(source, (list, tuple)):
+        return "list of pictures"
+    if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
+        return f"camera {source}"
+    if _is_pillow(source) or hasattr(source, "__array__"):
+        return "array"
+    is_stream = isinstance(source, (bytes, bytearray, memoryview)) or _is_file(source)
+    return str(getattr(source, "name", "stream" if is_stream else type(source).__name__))
 
 
 def load(picture: Any, name: str, say: Say) -> Pixels:
@@ -46,10 +62,9 @@ def load(picture: Any, name: str, say: Say) -> Pixels:
         return _pillow(picture, name, say)
     if hasattr(picture, "__array__"):
         return to_rgb(_array(picture), name)
-    if hasattr(picture, "read"):
+    if _is_file(picture):
         picture = _binary(picture)
-        picture.seek(0)
-        return read_picture(picture, say=say)
+        return read_picture(picture if picture.seekable() else io.BytesIO(picture.read()), say=say)
     raise InputError(
         f"{name}: {type(picture).__name__} is no picture; give arrays, Pillow images or names of picture files"
     )
@@ -58,8 +73,10 @@ def load(picture: Any, name: str, say: Say) -> Pixels:
 def split(array: NDArray[Any]) -> Sequence[NDArray[Any]]:
     """An array as its pictures: (T, H, W[, C]) is many, (H, W[, C]) one.
 
-    Three axes are one colour picture if the last is 3 or 4 long, else T grey ones.
+    Three axes are one colour picture if the last is 3 or 4 long, else T grey ones.  Raises InputError.
     """
+    if array.ndim > 2 and array.shape[-1] in (2, 5, 6, 7):
+        raise InputError(f"array: shape {array.shape} has {array.shape[-1]} channels; give 1, 3 or 4")
     if array.ndim == 4 or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
         if array.ndim == 3 and array.shape[0] in (1, 3, 4):
             raise InputError(f"array: shape {array.shape} has its channels first; give (H, W, 3)")
@@ -86,14 +103,22 @@ def _array(source: Any) -> NDArray[Any]:
     return array
 
 
+def _is_file(source: Any) -> bool:
+    return all(hasattr(source, name) for name in ("read", "readable", "seekable"))
+
+
 def _binary(file: Any) -> IO[bytes]:
-    """The file itself.  Raises InputError for one opened as text."""
+    """The file itself, at its beginning if it can go back.  Raises InputError for one opened as text or for writing."""
     if isinstance(file, io.TextIOBase) or "b" not in str(getattr(file, "mode", "b")).replace("1", "b"):
         raise InputError(
             f"{getattr(file, 'name', 'file')}: is open as text; open it in binary mode: open(name, 'rb')"
         )
     if getattr(file, "closed", False):
         raise InputError(f"{getattr(file, 'name', 'file')}: is closed already; open it again")
+    if not file.readable():
+        raise InputError(f"{getattr(file, 'name', 'file')}: is open for writing; open it again with 'rb'")
+    if file.seekable():
+        file.seek(0)
     opened: IO[bytes] = file
     return opened
 

@@ -18,12 +18,13 @@ import cv2
 import numpy as np
 
 from emoclip.addresses import is_address
-from emoclip.config import check_fps, check_span
+from emoclip.config import check_flags, check_fps, check_span
 from emoclip.errors import InputError
 from emoclip.files import dangling, is_pipe, missing, told
 from emoclip.video import arrays
 from emoclip.video.ahead import Ahead
 from emoclip.video.animations import read_animation
+from emoclip.video.arrays import PIPE, called
 from emoclip.video.containers import Container
 from emoclip.video.folders import VIDEO_SUFFIXES, beside_clip, expand_folder, left_out, list_pictures
 from emoclip.video.frames import Frame, Notes, past_end
@@ -32,7 +33,6 @@ from emoclip.video.sources import silence_told
 
 Source = Any  # what `open_video` says
 
-PIPE = "standard input"
 ONE = "a single input is asked for; name one of them (from Python, `classify_many` takes them all)"
 DROP = "convert it elsewhere, or drop it"
 UNPIPE = "name the file instead, a pipe cannot go back to an index at its end"
@@ -148,13 +148,14 @@ def open_video(
     """
     check_span(start_s, end_s)
     check_fps(fps)
+    check_flags(allow_urls=allow_urls)
     plain = arrays.plain(source)
     if isinstance(plain, int):
         return _open_camera(plain, end_s)
     if isinstance(plain, np.ndarray):
-        return _open_pictures("array", arrays.split(plain), start_s, end_s, fps)
+        return _open_pictures(called(plain), arrays.split(plain), start_s, end_s, fps)
     if isinstance(plain, (list, tuple)):
-        return _open_pictures("list of pictures", plain, start_s, end_s, fps)
+        return _open_pictures(called(plain), plain, start_s, end_s, fps)
     if not isinstance(plain, (str, os.PathLike)):
         return _open_stream(plain, start_s, end_s, fps)
     name = os.fspath(plain)
@@ -221,12 +222,11 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
 
 
 def _open_stream(file: IO[bytes], start_s: float, end_s: float | None, fps: float) -> Video:
-    name = str(getattr(file, "name", "stream"))
-    if not (hasattr(file, "seekable") and file.seekable()):
+    name = called(file)
+    if not file.seekable():
         return _open_container(file, name, start_s, end_s)
-    begin = file.tell()
     picture = looks_like_picture(file)
-    file.seek(begin)
+    file.seek(0)
     if picture:
         return _open_picture(file, name, start_s, end_s, fps)
     return _open_container(file, name, start_s, end_s)
@@ -299,7 +299,7 @@ def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: f
     if isinstance(source, str):
         file = not address and Path(source).is_file()
     else:
-        file = hasattr(source, "seekable") and source.seekable()
+        file = source.seekable()
     return Video(
         name,
         container.frames(start_s, end_s),
@@ -334,6 +334,8 @@ def _open_pictures(
     notes: Notes | None = None,
 ) -> Video:
     """A picture alone lasts 0 s; several are 1 / fps apart, and unreadable ones among them are left out."""
+    if not len(pictures):
+        raise InputError(f"{name}: is empty; give at least one picture")
     duration_s = len(pictures) / fps if len(pictures) > 1 else 0.0
     notes = notes if notes is not None else Notes()
 
@@ -365,6 +367,8 @@ def _open_pictures(
 
 def _open_camera(number: int, end_s: float | None) -> Video:
     """Frames with the seconds since the first one came, until `end_s` or the camera goes away."""
+    if not 0 <= number < 1000:  # OpenCV crashes over some
+        raise InputError(f"camera {number}: no number of a camera; the first is 0")
     log: Any = getattr(cv2.utils, "logging", cv2)  # where it lies depends on OpenCV's version
     level = log.getLogLevel()
     log.setLogLevel(0)  # silent: it prints lines of its own

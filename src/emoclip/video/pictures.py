@@ -160,7 +160,7 @@ def pixels_of(picture: "Image.Image", name: str, say: Say = lambda line: None) -
 def to_rgb(array: NDArray[Any], name: str = "array") -> Pixels:
     """Check one picture given as an array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
 
-    uint8 is taken as it is, uint16 as 0-65535, bool and float as 0-1.
+    uint8 is taken as it is, uint16 as 0-65535, or as 0-255 if no value is above, bool and float as 0-1.
     Returns (H, W, 3) uint8.  Raises InputError on any other shape, type or range.
     """
     channels = array.shape[2] if array.ndim == 3 else 1
@@ -282,7 +282,7 @@ def _to_uint8(array: NDArray[Any], name: str) -> Pixels:
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.uint16:
-        return (array // 257).astype(np.uint8)
+        return (array if array.max() <= 255 else array // 257).astype(np.uint8)
     if array.dtype == np.bool_ or array.dtype.kind == "f":
         if not np.isfinite(array).all():
             raise InputError(f"{name}: {NO_NUMBER}")
