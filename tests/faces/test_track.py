@@ -5,7 +5,7 @@ import pytest
 from skimage import data
 
 from emoclip.faces.boxes import Detection, moved, overlap
-from emoclip.faces.track import Tracklet, look_of, sought
+from emoclip.faces.track import Tracklet, assign, look_of, sought
 
 FACE = (170.0, 60.0, 270.0, 180.0)  # in the astronaut's portrait
 
@@ -44,3 +44,12 @@ def test_a_face_that_is_held_goes_on_as_it_was_seen_to_move():
     track.hold(0.4)
     assert track.now.box == pytest.approx(moved(FACE, 15, 0))
     assert track.seen_s == 0.0
+
+
+@pytest.mark.parametrize(("after_s", "given"), [(0.5, 1), (2.0, 0)])
+def test_who_comes_where_somebody_else_left_long_ago_is_somebody_new(after_s, given):
+    astronaut, cat = data.astronaut(), data.chelsea()
+    left = Tracklet(0, Detection(FACE, 0.9), 0.0, look_of(astronaut, FACE), True)
+    here = Detection(FACE, 0.9)
+    assert len(assign([left], [here], [look_of(cat, FACE)], after_s, 0.5)) == given
+    assert assign([left], [here], [look_of(astronaut, FACE)], after_s, 0.5) == [(left, 0)]

@@ -20,6 +20,8 @@ REACH = 0.6  # sides of the box that a face may be off the place where it is exp
 WANDER = 1.2  # and as much more for each second in which it was not seen,
 WANDER_S = 0.6  # up to so many: later it may be as far off, not farther
 GROW = 0.45  # natural logarithm of how much larger or smaller it may be
+LONG_S = 1.0  # who was not seen for longer has to look as before,
+KNOWN = 0.4  # by this likeness at least, or is somebody new
 ALIKE = 0.5  # likeness from which a faint find is that face, not something that hides it
 
 
@@ -116,8 +118,9 @@ def _cost(track: Tracklet, there: Box, one: Detection, like: float, time_s: floa
     (x, y), (to_x, to_y) = _centre(there), _centre(one.box)
     away = math.hypot(x - to_x, y - to_y) / size
     larger = abs(math.log(side(one.box) / side(there)))
-    unseen_s = min(time_s - track.seen_s, WANDER_S)
-    if away > REACH + WANDER * unseen_s or larger > GROW + unseen_s / 4:
+    gone_s = time_s - track.seen_s
+    unseen_s = min(gone_s, WANDER_S)
+    if away > REACH + WANDER * unseen_s or larger > GROW + unseen_s / 4 or (gone_s > LONG_S and like < KNOWN):
         return math.inf
     return away + larger + (1 - like)
 
