@@ -280,3 +280,26 @@ def test_still_pictures_seconds_apart_are_searched_each(media):
     names = ["single_face.jpg", "free-mountain-vector-01.jpg", "Image_with_alpha.png"]
     with open_video([str(media / name) for name in names], fps=1) as video:
         assert [len(faces) for _, faces in FaceFollower(ALL).follow(video)] == [1, 0, 1]
+
+
+class Blinded:
+    """A detector that finds nothing from some look on."""
+
+    def __init__(self, detector, looks):
+        self.detector, self.looks = detector, looks
+
+    def find(self, picture, least):
+        self.looks -= 1
+        return self.detector.find(picture, least) if self.looks >= 0 else []
+
+
+def test_a_face_that_is_not_found_for_a_while_is_kept_on_by_its_looks(portraits, room):
+    # It turns back while nothing finds it: where it was expected it is no more.
+    places = [150 + 3 * min(at, 44 - at) for at in range(32)]
+    pictures = [paste(room, portraits[0], x, 180, 110) for x in places]
+    follower = FaceFollower(FaceConfig(mode="all", min_score=0.5))
+    follower._detector = Blinded(follower._detector, 5)  # the last find is of frame 20
+    seen = [faces for _, faces in follower.follow(Frame(i, i / 25, p) for i, p in enumerate(pictures))]
+    for x, faces in list(zip(places, seen, strict=True))[1:]:
+        (face,) = faces
+        assert abs((face.box[0] + face.box[2]) / 2 - x) < 20

@@ -10,7 +10,7 @@ from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
 from emoclip.faces.boxes import Box, Detection, Points, covered, moved, scaled, side
 from emoclip.faces.detectors import CLOSE, QUICK, looked_at, open_detector
-from emoclip.faces.track import Tracklet, assign, likeness, look_of
+from emoclip.faces.track import Tracklet, assign, look_of, sought
 from emoclip.video import Frame, Pixels
 
 FAINT = 0.5  # share of the score asked for at which a face that is followed is still seen
@@ -151,8 +151,10 @@ class FaceFollower:
         for track in self._tracks:
             if 0 < frame.time_s - track.seen_s <= HOLD_S:
                 there = track.expected(frame.time_s)
-                look = look_of(picture, scaled(there, 1 / scale, 1 / scale).box)
-                if likeness(track.look, look) > ITSELF or 0.5 <= in_view(there.box, frame) < 0.95:
+                like, (x, y) = sought(picture, scaled(there, 1 / scale, 1 / scale).box, track.look)
+                if like > ITSELF:
+                    track.hold(frame.time_s, (x * scale, y * scale))
+                elif 0.5 <= in_view(there.box, frame) < 0.95:
                     track.hold(frame.time_s)
         taken = {i for _, i in given}
         for i in range(len(found)):

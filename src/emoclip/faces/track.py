@@ -13,11 +13,15 @@ from emoclip.video import Pixels
 Look = NDArray[np.float32]
 
 LOOK_SIDE = 12  # side in pixels of the remembered look
+LOOK_GROW = 1.5  # its side in sides of the box
+ASIDE = 5  # of its pixels, that a face not found is looked for beside the place where it is expected
 SETTLE = 0.7  # share of a new find that enters the place, the rest is where it was expected
 REACH = 0.6  # sides of the box that a face may be off the place where it is expected,
 WANDER = 1.2  # and as much more for each second in which it was not seen,
 WANDER_S = 0.6  # up to so many: later it may be as far off, not farther
 GROW = 0.45  # natural logarithm of how much larger or smaller it may be
+LONG_S = 1.0  # who was not seen for longer has to look as before,
+KNOWN = 0.4  # by this likeness at least, or is somebody new
 ALIKE = 0.5  # likeness from which a faint find is that face, not something that hides it
 
 
@@ -44,8 +48,7 @@ class Tracklet:
     def expected(self, time_s: float) -> Detection:
         """Where it should be at a time after `now`."""
         x, y = (speed * (time_s - self.now_s) for speed in self.speed)
-        points = None if self.now.points is None else np.asarray(self.now.points + (x, y), np.float32)
-        return Detection(moved(self.now.box, x, y), self.now.score, points)
+        return _shifted(self.now, x, y)
 
     def places(self, time_s: float) -> list[Box]:
         """Where to look for it: as it moved so far, or as the camera did since."""
@@ -67,9 +70,11 @@ class Tracklet:
         self._place(found, time_s)
         self.seen_s, self.sure = time_s, True
 
-    def hold(self, time_s: float) -> None:
-        """Take it to be where it was expected."""
-        self._place(self.expected(time_s), time_s)
+    def hold(self, time_s: float, off: tuple[float, float] = (0.0, 0.0)) -> None:
+        """Take it to be so many pixels off the place where it was expected."""
+        place = _shifted(self.expected(time_s), *off)
+        self.speed = tuple((self.speed + 0.5 * np.array(off) / (time_s - self.now_s)).tolist())
+        self._place(place, time_s)
 
     def at(self, time_s: float, last_s: float, look_s: float) -> Detection | None:
         """Where it was at a time between two looks, None where it was not: gone halfway if one look found it alone."""
@@ -113,8 +118,9 @@ def _cost(track: Tracklet, there: Box, one: Detection, like: float, time_s: floa
     (x, y), (to_x, to_y) = _centre(there), _centre(one.box)
     away = math.hypot(x - to_x, y - to_y) / size
     larger = abs(math.log(side(one.box) / side(there)))
-    unseen_s = min(time_s - track.seen_s, WANDER_S)
-    if away > REACH + WANDER * unseen_s or larger > GROW + unseen_s / 4:
+    gone_s = time_s - track.seen_s
+    unseen_s = min(gone_s, WANDER_S)
+    if away > REACH + WANDER * unseen_s or larger > GROW + unseen_s / 4 or (gone_s > LONG_S and like < KNOWN):
         return math.inf
     return away + larger + (1 - like)
 
@@ -124,18 +130,40 @@ def look_of(picture: Pixels, box: Box) -> Look:
 
     picture: (H, W, 3) uint8.  box: in its pixels.
     """
-    x0, y0, x1, y1 = (round(edge) for edge in moved(box, 0, 0.15 * (box[3] - box[1]), 1.5))
-    part = picture[max(0, y0) : max(1, y1), max(0, x0) : max(1, x1)]
-    if not part.size:
-        return np.zeros(LOOK_SIDE * LOOK_SIDE * 3, np.float32)
-    small = cv2.resize(part, (LOOK_SIDE, LOOK_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    small = _about(picture, box, LOOK_SIDE).ravel()
     small -= small.mean()
     return np.asarray(small / (np.linalg.norm(small) + 1e-6), np.float32)
+
+
+def sought(picture: Pixels, box: Box, look: Look) -> tuple[float, tuple[float, float]]:
+    """How like a look it is about a box at most, in [-1, 1], and how many pixels off the box."""
+    around = _about(picture, box, LOOK_SIDE + 2 * ASIDE)
+    alike = cv2.matchTemplate(around, look.reshape(LOOK_SIDE, LOOK_SIDE, 3), cv2.TM_CCOEFF_NORMED)
+    _, most, _, (x, y) = cv2.minMaxLoc(alike)
+    cell = LOOK_GROW / LOOK_SIDE
+    return float(most), ((x - ASIDE) * cell * (box[2] - box[0]), (y - ASIDE) * cell * (box[3] - box[1]))
+
+
+def _about(picture: Pixels, box: Box, cells: int) -> NDArray[np.float32]:
+    """(cells, cells, 3) about a box, `LOOK_SIDE` of them a look wide and high; past the picture, its edge goes on."""
+    grow = LOOK_GROW * cells / LOOK_SIDE
+    x0, y0, x1, y1 = (round(edge) for edge in moved(box, 0, 0.15 * (box[3] - box[1]), grow))
+    height, width = picture.shape[:2]
+    x0, y0, x1, y1 = min(x0, width - 1), min(y0, height - 1), max(x1, 1), max(y1, 1)
+    part = picture[max(0, y0) : y1, max(0, x0) : x1]
+    past = max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width)
+    whole = cv2.copyMakeBorder(part, *past, cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(whole, (cells, cells), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def likeness(a: Look, b: Look) -> float:
     """Correlation of two looks, in [-1, 1]."""
     return float((a * b).sum())
+
+
+def _shifted(one: Detection, x: float, y: float) -> Detection:
+    points = None if one.points is None else np.asarray(one.points + (x, y), np.float32)
+    return Detection(moved(one.box, x, y), one.score, points)
 
 
 def _between(a: Detection, b: Detection, share: float) -> Detection:
