@@ -26,7 +26,9 @@ from emoclip.prompts.taught import to_json
 from emoclip.recording import Recording
 from emoclip.timeline import too_sparse
 
-CARD_DASH = "–: not defined. Kappa needs time in which more than one thing was said, F1 an onset, a lag a pair of events."
+CARD_DASH = (
+    "–: not defined. Kappa needs time with more than one thing said, F1 an event, a lag a pair of events."
+)
 CURVE_DASH = (
     "–: not defined, since the other videos, on which kappa is taken, hold one label alone in some draw, and nothing "
     "else is read in them."
