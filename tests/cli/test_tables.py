@@ -1,6 +1,7 @@
 """What commands print as a table fits 80 columns, wide characters counted, and nothing of it is cut off."""
 
 import csv
+import io
 import re
 import shutil
 import sys
@@ -14,6 +15,7 @@ from packages import tiny_package
 from PIL import Image
 
 from emoclip import cli
+from emoclip.cli.console import progress_bars
 
 NAME = "a model with the longest name that anybody would give to a model of faces, and a bit"
 LONG = "ein sehr langes Wort für ein Gefühl"
@@ -189,3 +191,28 @@ def test_no_word_is_broken_in_a_very_narrow_terminal(monkeypatch, emoclip, capsy
         cli.main()
     out = capsys.readouterr().out
     assert all(word in out for word in words), out
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_progress_line_tells_time_spent_before_time_left(columns, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress_bars() as bars:
+        unknown = bars.add_task("2 videos", total=10.0)
+        task = bars.tasks[unknown]
+        task.start_time = bars.get_time() - 2.5
+
+        def told():
+            bars.refresh()
+            return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", sys.stderr.getvalue()).splitlines()[-1].rstrip()
+
+        assert told().endswith("0:00:02")
+        monkeypatch.setattr(type(task), "time_remaining", 32.2)
+        assert told().endswith("0% 0:00:02, 0:00:33 left")
+        bars.update(unknown, completed=10.0)
+        assert told().endswith("100% 0:00:02")

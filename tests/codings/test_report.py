@@ -96,3 +96,29 @@ def test_each_label_has_a_colour_of_its_own_that_shows_on_dark_paper(browse):
     )
     assert len(set(found)) == 14
     assert "rgb(0, 0, 0)" not in found
+
+
+def test_videos_come_as_people_count_and_one_line_tells_all_without_a_length():
+    films = [
+        Coding(Path(f"c/vid{at}.csv"), f"vid{at}", "c", (Mark(0, 6, "sad"), Mark(6, 9, ODD)))
+        for at in range(12)
+    ]
+    found = measure(pair(raters([(Path("anna"), films), (Path("ben"), films)])))
+    assert [unit.video for unit in found.pairing.units] == [f"vid{at}" for at in range(12)]
+    told = [note for note in found.notes if "no file says" in note]
+    assert told == [
+        "vid0, vid1, vid2 and 9 more: no file says how long they are; compared up to the last mark (see --end)"
+    ]
+
+
+def test_a_colour_that_comes_again_is_outlined(browse):
+    marks = [(at, at + 1, f"label {at}") for at in range(12)]
+    films = [coding(who, "talk", marks) for who in ("anna", "ben")]
+    page = agreement_report.report(measure(pair(raters([(Path(f.coder), [f]) for f in films]))))
+    found = browse(
+        page,
+        "const span = document.querySelector('.legend span');"
+        "return [document.querySelectorAll('.legend .again').length, document.querySelectorAll('rect.again').length,"
+        "getComputedStyle(span).display];",
+    )
+    assert found == [5, 10, "inline-block"]

@@ -17,6 +17,7 @@ from emoclip.symptoms import head as heads
 from emoclip.symptoms import probe, regression
 from emoclip.symptoms import report as symptom_report
 from emoclip.symptoms import statistics as validation
+from emoclip.symptoms.interviews import SeenInterview
 from emoclip.symptoms.manifest import Cohort, Interview, check_targets, parts_of, read_manifest
 from emoclip.symptoms.probe import Probe
 from emoclip.symptoms.scales import scales
@@ -520,3 +521,17 @@ def test_what_weakens_a_cohort_is_said(tiny):
     assert "12 of 12 interviews are shorter than 60 s (the first: s00/0)" in told
     assert "subjects s03 and s08 look like the same video or person" in told
     assert told.count("look like the same") == 1
+
+
+def test_clips_lie_in_a_picture_where_they_lie_in_the_interview():
+    rest = dict.fromkeys(("frames", "clips", "probs", "totals"), np.zeros(0))
+    starts, ends = np.array([0.0, 4.0, 0.0]), np.array([4.0, 5.96, 2.0])
+    kept = SeenInterview(**rest, parts=np.array([0, 0, 1]), starts_s=starts, ends_s=ends)
+    np.testing.assert_allclose(symptom_report._spans(kept), [[0, 4], [4, 1.96], [5.96, 2]])
+
+
+def test_a_short_study_is_told_in_minutes_and_nothing_is_minus_zero(study):
+    page = symptom_report.html(study, symptom_report._pictures(study))
+    assert "0.0 hours" not in page
+    assert symptom_report._with_interval({"value": -0.001, "ci95": [-0.004, 0.1]}) == "0.00 (0.00 to 0.10)"
+    assert 'alt="Bland-Altman plot: differences over means for RATED, probe"' in page

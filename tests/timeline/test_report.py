@@ -166,3 +166,38 @@ def test_a_crowd_gets_charts_for_the_best_read_and_a_note_for_the_others():
     page = report(timeline(labels=["a", "b"], tracks=tuple(range(25))))
     assert page.count("<canvas") == 20
     assert "Faces without a chart" in page
+
+
+def test_more_labels_than_the_tip_holds_are_counted(browse):
+    page = report(timeline(labels=[f"label {at}" for at in range(12)]))
+    found = browse(page, POINT + 'point(canvas, "pointermove", 0.1); return tip.innerText;')
+    assert found.split("\n")[9:] == ["+4 more"]
+
+
+def test_a_label_written_from_right_to_left_leaves_its_figures_in_their_order(browse):
+    page = report(timeline(labels=["سعيد", "b"]))
+    found = browse(page, "return document.querySelector('figcaption').innerHTML;")
+    assert found == "<bdi>سعيد</bdi>: 0.80 at 0:02.0"
+
+
+def test_without_javascript_a_table_of_segments_stands_for_each_chart():
+    page = report(timeline(labels=["a", "b"]))
+    tables = re.findall(r"<noscript>\s*<div.*?</noscript>", page, re.DOTALL)
+    assert len(tables) == 2
+    assert re.findall(r">([^<>\n]+)</td>", tables[0])[:3] == ["a", "0:00.0", "0:08.2"]
+
+
+def test_paper_has_light_colours_and_its_own_width(browse):
+    found = browse(
+        report(timeline()),
+        'const canvas = document.querySelector("canvas"), before = canvas.width;'
+        'dispatchEvent(new Event("beforeprint")); const printed = [canvas.width, canvas.clientWidth];'
+        'dispatchEvent(new Event("afterprint")); return [before, ...printed, canvas.width];',
+    )
+    assert found[1] == found[2] == 44 * 16 - 32
+    assert found[0] == found[3] > found[1]
+
+
+def test_scores_that_are_not_on_the_page_are_told():
+    assert "scores" not in report(timeline()).split("<script")[0]
+    assert "scores that were asked" in report(replace(timeline(), scored=True))

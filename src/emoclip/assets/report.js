@@ -99,6 +99,9 @@
       pen.fillStyle = faint; pen.textAlign = "right";
       if (share * 2 % 1 === 0) pen.fillText(share.toFixed(1), LEFT - 5, y(share));
     }
+    pen.save(); pen.translate(7, (TOP + bottom) / 2); pen.rotate(-Math.PI / 2);
+    pen.textAlign = "center"; pen.fillText("probability", 0, 0);
+    pen.restore();
     const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
     const step = steps.find((size) => (view[1] - view[0]) / size <= width / 70) || 7200;
     pen.textAlign = "center"; pen.fillStyle = faint;
@@ -172,7 +175,7 @@
       }
     }
 
-    // How well it is seen: a line each, darker is better.
+    // How well it is seen: a line each, stronger is better.
     pen.fillStyle = ink;
     SEEN.forEach(([name, grade], place) => {
       const values = track.quality[name], top = strip + STRIP + GAP + place * (THIN + 1);
@@ -220,8 +223,10 @@
       .map((label, place) => [track.probs[place][row], label, place])
       .filter(([, , place]) => shown[place])
       .sort((one, other) => other[0] - one[0])
-      .slice(0, 8)
-      .forEach(([share, label, place]) => add(`${(share / 1000).toFixed(2)} ${label}`, style(place).colour));
+      .forEach(([share, label, place], rank, all) => {
+        if (rank < 8) add(`${(share / 1000).toFixed(2)} ${label}`, style(place).colour);
+        else if (rank === 8) add(`+${all.length - 8} more`);
+      });
     const seen = SEEN.map(([name]) => [name, track.quality[name][row]]).filter(([, value]) => value !== null);
     if (seen.length) add(seen.map(([name, value]) => `${name} ${value}${{ size: " px", yaw: "°" }[name] ?? ""}`).join(", "));
     tip.style.left = at < width / 2 ? `${at + 10}px` : "auto";
@@ -323,7 +328,10 @@
     listen(charts.at(-1));
   }
   window.addEventListener("resize", draw);
-  window.addEventListener("beforeprint", draw);
+  // The style of paper: its width, and dark ink.
+  const print = (on) => { document.documentElement.classList.toggle("print", on); draw(); };
+  window.addEventListener("beforeprint", () => print(true));
+  window.addEventListener("afterprint", () => print(false));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   setView(...whole);
 })();

@@ -4,7 +4,9 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from io import TextIOWrapper
+from math import ceil
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -160,23 +162,26 @@ def progress_bars(*, show: bool = True) -> Iterator["Progress"]:
         Progress,
         ProgressColumn,
         TaskProgressColumn,
-        TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
+    from rich.table import Column
 
     class Description(ProgressColumn):
         def render(self, task: "Task") -> "Text":
             return shown(task.description)
 
+    class Times(TimeElapsedColumn):
+        def render(self, task: "Task") -> "Text":
+            left = None if task.finished else task.time_remaining
+            told = "" if left is None else f", {timedelta(seconds=ceil(left))} left"
+            return super().render(task).append(told, style="progress.remaining")
+
     console = Console(stderr=True)
     columns = (
         Description(),
-        BarColumn(),
+        *([BarColumn()] if console.width >= 60 else []),  # words and times before the bar
         TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        Times(table_column=Column(no_wrap=True)),
     )
     if not (show and console.is_terminal):
         yield Progress(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, Span, intersection, merged, minus, union
 from emoclip.errors import InputError, few
+from emoclip.video import natural_order
 
 Source = tuple[Path, Sequence[Coding]]
 FRAMES = 5  # frames in a second, at the very least
@@ -109,7 +110,9 @@ def pair(
     ]
     notes: list[str] = []
     _check_labels(people, names or {})
-    shared = [video for video in people[0].codings if all(video in rater.codings for rater in people)]
+    shared = natural_order(
+        video for video in people[0].codings if all(video in rater.codings for rater in people)
+    )
     if not shared:
         told = "; ".join(f"{rater.name}: {_listed(rater.codings)}" for rater in people)
         raise InputError(f"the codings have no video in common ({told}); name the files after the videos")
@@ -136,6 +139,14 @@ def pair(
     if not pairing.units:
         raise InputError(wrong[0])
     notes += [f"{reason}; left out" for reason in wrong]
+    compared = dict.fromkeys(unit.video for unit in pairing.units)
+    if end_s is None and (
+        endless := [v for v in compared if all(rater.codings[v].duration_s is None for rater in people)]
+    ):
+        notes.append(
+            f"{few(endless)}: no file says how long {'it is' if len(endless) == 1 else 'they are'}; "
+            "compared up to the last mark (see --end)"
+        )
     _note_rare(pairing)
     _note_frames(people, shared, notes)
     return pairing
@@ -226,10 +237,6 @@ def _units(
                 f"{coding.file}: marks go on to {coding.end_s:g} s, but {video} is {max(lengths):g} s long; "
                 "is it the coding of another video?"
             )
-    if not lengths and end_s is None:
-        notes.append(
-            f"{video}: no file says how long it is; compared up to the last mark, {last:g} s (see --end)"
-        )
     end = min(end_s or float("inf"), max(lengths) if lengths else last)
     coded = [
         tuple(minus(coding.coded if coding.coded is not None else [(0.0, end)], [(0.0, start_s), (end, 1e9)]))

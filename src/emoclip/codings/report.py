@@ -70,7 +70,7 @@ def report(agreement: Agreement) -> str:
         labels=labels,
         dash=DASH if any("–" in row for rows in labels.values() for row in rows) else "",
         confusion=_confusion(agreement),
-        legend=[(label, _colour(at)) for at, label in enumerate(pairing.labels)],
+        legend=[(label, _colour(at), at >= len(PALETTE)) for at, label in enumerate(pairing.labels)],
         strips=[_strip(agreement, unit) for unit in pairing.units],
         lane_px=ROW + 4,
         row_px=ROW,
@@ -134,6 +134,7 @@ def _strip(agreement: Agreement, unit: Unit) -> dict[str, Any]:
                 "x": f"{mark.onset_s:.3f}",
                 "width": f"{max(mark.offset_s - mark.onset_s, end / 2000):.3f}",
                 "colour": _colour(place[mark.label]),
+                "again": place[mark.label] >= len(PALETTE),
                 "said": f"{rater}: {mark.label}, {clock(mark.onset_s)} to {clock(mark.offset_s)}",
             }
             for mark in marks
@@ -169,7 +170,7 @@ def _where(video: str, track: str) -> str:
 
 
 def _colour(at: int) -> str:
-    """A label's colour as CSS: paler from the second time round the palette, and black is the ink of the page."""
+    """A label's colour as CSS: paler from the second time round the palette; black is the ink of the page."""
     again, place = divmod(at, len(PALETTE))
     colour = "var(--ink)" if PALETTE[place] == "#000000" else PALETTE[place]
     return f"color-mix(in srgb, {colour} 45%, var(--paper))" if again else colour

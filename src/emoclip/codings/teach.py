@@ -12,7 +12,7 @@ import numpy as np
 from emoclip import __version__
 from emoclip.codings.coding import Coding
 from emoclip.codings.learn import from_words
-from emoclip.codings.methods import DASH, figure
+from emoclip.codings.methods import figure
 from emoclip.codings.pairing import match_subjects, mirrored, plain_label
 from emoclip.codings.samples import CodedWindows, lessons, named
 from emoclip.codings.statistics import Floats
@@ -26,6 +26,9 @@ from emoclip.prompts.taught import to_json
 from emoclip.recording import Recording
 from emoclip.timeline import too_sparse
 
+CARD_DASH = (
+    "–: not defined. Kappa needs time with more than one thing said, F1 an event, a lag a pair of events."
+)
 CURVE_DASH = (
     "–: not defined, since the other videos, on which kappa is taken, hold one label alone in some draw, and nothing "
     "else is read in them."
@@ -176,7 +179,7 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
         "| | taught | the words alone | chance |",
         "|---|---|---|---|",
         f"| kappa with the coders | {figure(card['kappa'])} | {figure(card['kappa_words'])} | 0 |",
-        f"| percentage agreement | {figure(card['agreement'])} | {figure(card['agreement_words'])} | |",
+        f"| agreement (share of time) | {figure(card['agreement'])} | {figure(card['agreement_words'])} | |",
         "",
         f"Coders with each other: kappa {figure(card['coders_kappa'])}." if card["coders_kappa"] else "",
         "",
@@ -191,9 +194,14 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
         lines.append(
             f"| {label} | {figure(found['kappa']) if found['kappa'] else '–'} | {figure(found['f1'])} | {lag} |"
         )
-    lines += ["", DASH] * any("| – |" in line for line in lines)
+    lines += ["", CARD_DASH] * any("| – |" in line for line in lines)
     lines += ["", "## Learning curve", "", "| videos | minutes coded | kappa |", "|---|---|---|"]
     lines += [f"| {p['videos']} | {p['minutes']:.1f} | {_score(p['kappa'])} |" for p in card["curve"]]
+    lines += [
+        "",
+        "Taken window by window, on all videos that were not learnt from: at 0 videos it is the words alone, and may "
+        "differ a little from the kappa above, which is taken along time.",
+    ]
     if any(p["kappa"] is None for p in card["curve"]):
         lines += ["", CURVE_DASH]
     if card["next"]:

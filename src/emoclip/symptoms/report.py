@@ -15,7 +15,7 @@ from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
 from emoclip.symptoms.fit import Estimator
 from emoclip.symptoms.interviews import SeenInterview
-from emoclip.symptoms.study import Floats, Ints, Result, Study
+from emoclip.symptoms.study import Floats, Result, Study
 
 METRICS = {"pcc": "PCC", "ccc": "CCC", "icc": "ICC(2,1)", "mae": "MAE", "rmse": "RMSE"}
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's: told apart by colour-blind readers
@@ -123,6 +123,7 @@ def html(study: Study, pictures: dict[str, bytes]) -> str:
         "severity.html",
         note=heads.NOTE,
         facts=study.metrics(),
+        length=_length(sum(item.duration_s for item in study.recordings)),
         cautions=warnings(study),
         headings=["", "permutation p", *METRICS.values()],
         targets=[
@@ -143,6 +144,10 @@ def html(study: Study, pictures: dict[str, bytes]) -> str:
     )
 
 
+def _length(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+
+
 def _rows(study: Study, target: str) -> list[list[str]]:
     rows = []
     results = study.estimators | study.baselines
@@ -161,7 +166,7 @@ def _rows(study: Study, target: str) -> list[list[str]]:
 def _with_interval(figure: dict[str, Any]) -> str:
     if figure["value"] is None or None in figure["ci95"]:
         return "–"
-    return "{:.2f} ({:.2f} to {:.2f})".format(figure["value"], *figure["ci95"])
+    return "{:z.2f} ({:z.2f} to {:z.2f})".format(figure["value"], *figure["ci95"])
 
 
 def _by(gain: dict[str, Any]) -> str:
@@ -200,9 +205,10 @@ def _pictures(study: Study) -> dict[str, bytes]:
             truth = study.cohort.scores[:, column]
             known = ~np.isnan(truth)
             estimate = result.predicted[known, column]
-            found[f"scatter_{column}_{name}.png"] = _scatter(truth[known], estimate, f"{target.name}, {name}")
+            about = f"{target.name}, {name}"
+            found[f"scatter_{column}_{name}.png"] = _scatter(truth[known], estimate, f"{about}: estimates")
             found[f"bland_altman_{column}_{name}.png"] = _bland_altman(
-                truth[known], estimate, f"{target.name}, {name}"
+                truth[known], estimate, f"{about}: Bland-Altman"
             )
             found[f"influence_{column}_{name}.png"] = _influence(study, result, column, target.name, name)
     return found
@@ -227,6 +233,7 @@ def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
     differences = truth - estimate
     bias, spread = differences.mean(), 1.96 * differences.std(ddof=1)
     axes.scatter((truth + estimate) / 2, differences, s=18, color=BLUE, alpha=0.7, linewidths=0)
+    axes.axhline(0, color="grey", linewidth=0.8, linestyle=":")
     axes.axhline(bias, color="black", linewidth=1, label=f"mean {bias:+.2f}")
     axes.axhline(bias - spread, color=ORANGE, linestyle="--", linewidth=1)
     axes.axhline(bias + spread, color=ORANGE, linestyle="--", linewidth=1, label=f"± {spread:.2f}")
@@ -238,44 +245,42 @@ def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
 @own_style()
 def _influence(study: Study, result: Result, column: int, target: str, estimator: str) -> bytes:
     """Interviews from the lowest rating to the highest, their clips along time; grey where no face was readable."""
-    package = study.model.package
-    length_s = package.frames_per_clip / package.sample_fps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     order = np.argsort(study.cohort.scores[:, column], kind="stable")[-ROWS:].tolist()
-    places = [_places(study.recordings[row], length_s) for row in order]
-    strips = np.full((len(order), 1 + max(int(place.max()) for place in places)), np.nan)
-    for strip, row, place in zip(strips, order, places, strict=True):
-        moves = result.influence[row][:, column]
-        # A clip's influence shrinks with their number: times it, it is in points whatever the length.
-        strip[place] = moves * len(moves)
+    spans = [_spans(study.recordings[row]) for row in order]
+    end_s = max(float(span.sum(axis=1).max()) for span in spans)
+    unit, seconds = ("minutes", 60) if end_s >= 120 else ("seconds", 1)
+    # A clip's influence shrinks with their number: times it, it is in points whatever the length.
+    moves = [result.influence[row][:, column] * len(result.influence[row]) for row in order]
+    limit = float(np.quantile(np.abs(np.concatenate(moves)), 0.98)) or 1.0
+    shade = ScalarMappable(Normalize(-limit, limit), "RdBu_r")
     figure, axes = new_figure(9.0, min(9.0, 1.8 + 0.09 * len(order)), dpi=110)
     axes.set_facecolor("#bbbbbb")
-    limit = float(np.nanquantile(np.abs(strips), 0.98)) or 1.0
-    shown = axes.imshow(
-        strips,
-        aspect="auto",
-        cmap="RdBu_r",
-        vmin=-limit,
-        vmax=limit,
-        interpolation="nearest",
-        extent=(0, strips.shape[1] * length_s / 60, 0, len(order)),
-    )
+    for place, (span, values) in enumerate(zip(spans, moves, strict=True)):
+        axes.broken_barh(
+            span / seconds, (place, 1), facecolors=shade.to_rgba(values), linewidth=0, antialiased=False
+        )
     axes.set(
-        xlabel="minutes of the interview",
+        xlim=(0, end_s / seconds),
+        ylim=(len(order), 0),
+        xlabel=f"{unit} of the interview",
         ylabel="interviews, high to low rating",
         title=f"{target}, {estimator}: what drove it",
     )
     axes.set_yticks([])
-    figure.colorbar(shown, ax=axes, label="influence x clips, in points")
+    figure.colorbar(shade, ax=axes, label="influence x clips, in points")
     return png(figure)
 
 
-def _places(kept: SeenInterview, length_s: float) -> Ints:
-    """Where the clips of an interview lie on its timeline, in clip lengths; its parts follow each other."""
-    places = np.round(kept.starts_s / length_s).astype(np.int64)
+def _spans(kept: SeenInterview) -> Floats:
+    """(N, 2) start and length in seconds of an interview's clips on its timeline; its parts follow each other."""
+    starts, lengths = kept.starts_s.copy(), kept.ends_s - kept.starts_s
     for part in range(1, int(kept.parts.max()) + 1):
-        before = places[kept.parts < part]
-        places[kept.parts == part] += 1 + int(before.max()) if len(before) else 0
-    return places
+        if (before := kept.parts < part).any():
+            starts[kept.parts == part] += (starts + lengths)[before].max()
+    return np.stack([starts, lengths], axis=1)
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -49,6 +49,11 @@ def _face(timeline: Timeline, track: Track) -> dict[str, Any]:
     return {
         "track": track,
         "peaks": [peak for peak in sorted(peaks.values(), key=lambda peak: peak.time_s) if peak.picture],
+        "segments": [
+            (segment.label, clock(segment.onset_s), clock(segment.offset_s))
+            for segment in timeline.segments
+            if segment.track_id == number
+        ],
         "rows": _rows([row for row in timeline.summary if row.track_id == number], peaks),
     }
 

@@ -8,7 +8,7 @@ from functools import cache
 from math import ceil, sqrt
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 Say = Callable[[str], object]
+Name = TypeVar("Name", str, Path)
 
 PICTURE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".tif", ".tiff", ".webp"),
@@ -73,12 +74,12 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
 
 
-def natural_order(paths: Iterable[Path]) -> list[Path]:
+def natural_order(names: Iterable[Name]) -> list[Name]:
     """Sort as people count: frame2 before frame10."""
     return sorted(
-        paths,
-        key=lambda path: [
-            int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", str(path))
+        names,
+        key=lambda name: [
+            int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", str(name))
         ],
     )
 
