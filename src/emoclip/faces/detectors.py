@@ -17,6 +17,7 @@ CLOSE, QUICK = 40, 26  # pixels that the smallest face looked for has in the pic
 # Longer sides of that picture: few, since every other size costs the network memory of its own.  At the last one a
 # 12-megapixel picture takes a quarter of a second.
 LONGER_SIDES = (160, 224, 320, 448, 640, 896, 1248, 1664)
+LYING = 0.4  # score from which what lies on its side is taken for a face
 
 
 class Detector(Protocol):
@@ -67,7 +68,7 @@ class EveryWay:
         every = self._detector.find(picture, least)
         for way, corner in ((1, (width, 0)), (-1, (0, height))):
             turned = np.ascontiguousarray(np.rot90(picture, way))
-            every += [_turned(one, way, corner) for one in self._detector.find(turned, least)]
+            every += [_turned(one, way, corner) for one in self._detector.find(turned, max(least, LYING))]
         found: list[Detection] = []
         for one in sorted(every, key=lambda one: -one.score):
             if all(overlap(one.box, other.box) <= SAME for other in found):
