@@ -112,7 +112,7 @@ def main() -> None:
             continue
         with open_video(options.folder / row["path"]) as video:
             began = time.process_time()
-            [(_, finds)] = FaceFollower(config).follow(video)
+            [(_, finds)] = FaceFollower(config, every_way=options.blur).follow(video)
             spent_s += time.process_time() - began
         name = row["source"] if row["boxes"] else "no faces"
         counts.setdefault(name, Count()).add(finds, row, options.least)

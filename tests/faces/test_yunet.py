@@ -14,7 +14,7 @@ from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
 from emoclip.faces import FaceFollower, yunet
 from emoclip.faces.boxes import overlap
-from emoclip.faces.detectors import HaarDetector, open_detector
+from emoclip.faces.detectors import EveryWay, HaarDetector, open_detector
 from emoclip.video import Frame, read_picture
 
 
@@ -99,3 +99,20 @@ def test_haar_finds_frontal_faces_and_no_cat(media):
     assert count(data.astronaut()) == [1]
     assert count(read_picture(media / "multi_face.jpg")) >= [4]
     assert count(data.chelsea()) == count(data.coffee()) == [0]
+
+
+def test_faces_that_lie_on_their_side_are_found_where_they_are(media):
+    picture = read_picture(media / "multi_face.jpg")
+    width = picture.shape[1]
+    upright = open_detector("yunet").find(picture, 0.6)
+    assert len(upright) >= 5
+    lying = np.ascontiguousarray(np.rot90(picture))  # the first column of it is the last row of the picture
+    found = EveryWay(open_detector("yunet")).find(lying, 0.6)
+    for one in upright:
+        x0, y0, x1, y1 = one.box
+        there = max(found, key=lambda other: overlap(other.box, (y0, width - x1, y1, width - x0)))
+        assert overlap(there.box, (y0, width - x1, y1, width - x0)) > 0.95
+        np.testing.assert_allclose(
+            there.points, np.column_stack([one.points[:, 1], width - one.points[:, 0]]), atol=2
+        )
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)

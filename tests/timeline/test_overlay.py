@@ -14,9 +14,11 @@ from videos import noise, write
 from emoclip.config import FaceConfig, SegmentConfig
 from emoclip.drawing.fonts import font
 from emoclip.errors import InputError
+from emoclip.faces.detectors import open_detector
 from emoclip.results import Timeline, Window
 from emoclip.timeline.overlay import _draw, write_overlay
 from emoclip.timeline.segments import find_segments, summarise
+from emoclip.video import read_picture
 
 LABELS = ["smiling", "cry,\ning"]
 FACES = FaceConfig(mode="all")
@@ -157,6 +159,27 @@ def test_blur_leaves_no_face_to_be_found(media, tmp_path):
         ]
     assert faces(open_faces) >= len(hidden)
     assert faces(hidden) == 0
+
+
+@pytest.mark.parametrize("way", [1, -1])
+def test_blur_goes_with_faces_that_come_to_lie_on_their_side(media, tmp_path, way):
+    group = cv2.resize(read_picture(media / "multi_face.jpg"), (640, 427), interpolation=cv2.INTER_AREA)
+    group = cv2.copyMakeBorder(group, 140, 141, 34, 34, cv2.BORDER_CONSTANT, value=(90, 90, 90))
+    angles = [way * min(2 * at, 86) for at in range(60)]
+
+    def turned(picture, angle):
+        middle = (picture.shape[1] / 2, picture.shape[0] / 2)
+        return cv2.warpAffine(picture, cv2.getRotationMatrix2D(middle, angle, 1), picture.shape[1::-1])
+
+    film = np.stack([turned(group, angle) for angle in angles])
+    write_overlay(timeline("array"), film, tmp_path / "o.mp4", faces=FACES, blur=True)
+    shown = [
+        turned(picture, -angle)
+        for (_, picture), angle in zip(decoded(tmp_path / "o.mp4"), angles, strict=True)
+    ]
+    detector = open_detector("yunet")
+    assert len(detector.find(group, 0.7)) >= 5
+    assert [at for at, picture in enumerate(shown) if detector.find(picture, 0.7)] == []
 
 
 def test_odd_sides_become_even_without_scaling(tmp_path):

@@ -9,8 +9,8 @@ import cv2.data
 import numpy as np
 
 from emoclip.errors import EmoclipError
-from emoclip.faces.boxes import Box, Detection, inside, side
-from emoclip.faces.yunet import YuNet, read_model
+from emoclip.faces.boxes import Box, Detection, inside, overlap, side
+from emoclip.faces.yunet import SAME, YuNet, read_model
 from emoclip.video import Frame, Pixels
 
 CLOSE, QUICK = 40, 26  # pixels that the smallest face looked for has in the picture that is searched
@@ -53,6 +53,36 @@ def looked_at(frame: Frame, least_px: float, pixels: int) -> Pixels:
         return frame.small(round(chosen))
     size = (round(frame.width * scale), round(frame.height * scale))
     return np.asarray(cv2.resize(frame.image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+class EveryWay:
+    """Finds faces that lie on their side, too: it searches the picture turned by a quarter both ways."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    def find(self, picture: Pixels, least: float) -> list[Detection]:
+        """As `YuNet.find`."""
+        height, width = picture.shape[:2]
+        every = self._detector.find(picture, least)
+        for way, corner in ((1, (width, 0)), (-1, (0, height))):
+            turned = np.ascontiguousarray(np.rot90(picture, way))
+            every += [_turned(one, way, corner) for one in self._detector.find(turned, least)]
+        found: list[Detection] = []
+        for one in sorted(every, key=lambda one: -one.score):
+            if all(overlap(one.box, other.box) <= SAME for other in found):
+                found.append(one)
+        return found
+
+
+def _turned(one: Detection, way: int, corner: tuple[int, int]) -> Detection:
+    """A detection turned by a quarter: clockwise by 1, the other way by -1.  corner: where 0, 0 comes to lie."""
+    (x0, y0, x1, y1), (x, y) = one.box, corner
+    xs, ys = sorted((x - way * y0, x - way * y1)), sorted((y + way * x0, y + way * x1))
+    points = one.points
+    if points is not None:
+        points = np.column_stack([x - way * points[:, 1], y + way * points[:, 0]]).astype(np.float32)
+    return Detection((xs[0], ys[0], xs[1], ys[1]), one.score, points)
 
 
 class HaarDetector:

@@ -9,7 +9,7 @@ import numpy as np
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
 from emoclip.faces.boxes import Box, Detection, Points, covered, moved, scaled, side
-from emoclip.faces.detectors import CLOSE, QUICK, looked_at, open_detector
+from emoclip.faces.detectors import CLOSE, QUICK, Detector, EveryWay, looked_at, open_detector
 from emoclip.faces.track import Tracklet, assign, look_of, sought
 from emoclip.video import Frame, Pixels
 
@@ -61,9 +61,11 @@ class FaceFollower:
     Source: the two rounds of Zhang et al., ByteTrack (ECCV 2022), with looks beside motion.
     """
 
-    def __init__(self, config: FaceConfig) -> None:
+    def __init__(self, config: FaceConfig, *, every_way: bool = False) -> None:
+        """every_way: look for faces that lie on their side too, which takes three times as long."""
         self.config = config
-        self._detector = open_detector(config.detector)
+        detector = open_detector(config.detector)
+        self._detector: Detector = EveryWay(detector) if every_way else detector
         self._tracks: list[Tracklet] = []
         self._next_id = 0
         self._waiting: list[Frame] = []

@@ -120,7 +120,7 @@ class _Hidden:
 
 def _to_hide(frames: Iterable[Frame], faces: FaceConfig) -> list[_Hidden]:
     found: dict[int, _Hidden] = {}
-    for frame, places in _found(frames, searched(faces)):
+    for frame, places in _found(frames, searched(faces), every_way=True):
         for track_id, box in places:
             one = found.setdefault(track_id, _Hidden([], []))
             one.times_s.append(frame.time_s)
@@ -128,12 +128,14 @@ def _to_hide(frames: Iterable[Frame], faces: FaceConfig) -> list[_Hidden]:
     return list(found.values())
 
 
-def _found(frames: Iterable[Frame], faces: FaceConfig) -> Iterator[tuple[Frame, list[tuple[int, Box]]]]:
+def _found(
+    frames: Iterable[Frame], faces: FaceConfig, *, every_way: bool = False
+) -> Iterator[tuple[Frame, list[tuple[int, Box]]]]:
     if faces.mode == "full":
         for frame in frames:
             yield frame, [(0, (0.0, 0.0, float(frame.width), float(frame.height)))]
         return
-    for frame, found in FaceFollower(faces).follow(frames):
+    for frame, found in FaceFollower(faces, every_way=every_way).follow(frames):
         yield frame, [(face.track_id, face.box) for face in found]
 
 
