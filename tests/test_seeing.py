@@ -3,8 +3,9 @@
 import numpy as np
 
 from emoclip.config import FaceConfig
-from emoclip.faces import FaceFollower
-from emoclip.seeing import see
+from emoclip.faces import Face, FaceFollower
+from emoclip.recording import SeenFace
+from emoclip.seeing import Person, see
 from emoclip.video import open_video
 
 
@@ -34,3 +35,11 @@ def test_frames_let_go_of_their_pixels_once_they_are_cropped_or_not_to_be_embedd
         assert sum(bool(frame.faces) for frame in seen) == len(frames) == 72
     assert 0 < most <= 4  # of the ten that wait at a time
     assert kept() <= 2
+
+
+def test_the_typical_moment_is_the_one_most_like_all_and_not_the_largest():
+    person = Person(0)
+    for at, (angle, side) in enumerate([(0.0, 10.0), (0.2, 10.0), (0.3, 10.0), (1.4, 50.0)]):
+        embedding = np.float32([np.cos(angle), np.sin(angle)])
+        person.add(float(at), SeenFace(Face(0, (0.0, 0.0, side, side), 1.0), embedding))
+    assert person.typical() == (2.0, (0.0, 0.0, 10.0, 10.0))  # their mean lies at 0.46

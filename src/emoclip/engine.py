@@ -392,6 +392,7 @@ class EmoCLIP:
         scored: bool,
     ) -> FaceResult:
         shares = self.probabilities(clip, text)
+        seen_at_s, box = person.typical()
         scores = None
         if scored:
             found = self.intensities(clip, text).tolist()
@@ -407,8 +408,8 @@ class EmoCLIP:
             probs=probs,
             top=labels[int(shares.argmax())],
             scores=scores,
-            seen_at_s=person.largest[1],
-            box=person.largest[2],
+            seen_at_s=seen_at_s,
+            box=box,
         )
 
 

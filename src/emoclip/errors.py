@@ -29,6 +29,10 @@ class ConfigError(EmoclipError):
     """A setting outside its range, or two that exclude each other."""
 
 
+class LabelError(InputError, ConfigError):
+    """Labels that are fine each, but not together: too few, too many or one of them twice."""
+
+
 class PackageError(EmoclipError):
     """A model package that is missing, damaged or foreign."""
 

@@ -21,7 +21,7 @@ class FaceResult:
     start_s, end_s: seconds from the container's first timestamp.  frames: frames in which the face was seen.
     coverage: share in [0, 1] of the read frames that show this face.  probs: label -> probability, sums to 1.
     scores: label -> how strongly it shows, in [0, 1], whatever the others are; None (and no key) where not asked for.
-    seen_at_s, box: when the face was largest, and its box (x0, y0, x1, y1) in pixels of that frame (not in the record).
+    seen_at_s, box: when it looked most like its mean, and the box (x0, y0, x1, y1) in pixels then (not in the record).
     """
 
     track_id: int

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.faces import Face, FaceFollower
+from emoclip.faces.boxes import Box
 from emoclip.recording import Sampler, SeenFace, SeenFrame
 from emoclip.video import AHEAD_BYTES, Ahead, Frame, Video, one_opencv_thread
 
@@ -52,7 +53,7 @@ class Person:
         self.embeddings: list[NDArray[np.float32]] = []
         self.frames = 0
         self.area = 0.0
-        self.largest = (0.0, 0.0, (0.0, 0.0, 0.0, 0.0))  # area, time, box
+        self.moments: list[tuple[float, Box]] = []  # of each embedding: time, box
         self.start_s = math.inf
         self.end_s = -math.inf
 
@@ -62,11 +63,16 @@ class Person:
         area = (x1 - x0) * (y1 - y0)
         self.frames += 1
         self.area += area
-        if area > self.largest[0]:
-            self.largest = (area, time_s, seen.face.box)
         self.start_s, self.end_s = min(self.start_s, time_s), max(self.end_s, time_s)
         if seen.embedding is not None:
             self.embeddings.append(seen.embedding)
+            self.moments.append((time_s, seen.face.box))
+
+    def typical(self) -> tuple[float, Box]:
+        """Time in seconds and box of the embedding that is most like their mean, in angle."""
+        embeddings = np.stack(self.embeddings)
+        lengths = np.linalg.norm(embeddings, axis=1)
+        return self.moments[int((embeddings @ embeddings.mean(0) / lengths).argmax())]
 
 
 def by_person(

@@ -31,6 +31,12 @@ def predict(tiny, *arguments):
     return emoclip("predict", "--model", tiny, "--labels", LABELS, *arguments)
 
 
+def test_a_photograph_has_no_times(tiny, frame):
+    done = predict(tiny, frame, "--faces", "full")
+    assert "probability" in done.stdout
+    assert "seconds" not in done.stdout
+
+
 def test_one_input_gives_one_object_and_nothing_else_on_stdout(tiny, frame):
     done = predict(tiny, frame, "--faces", "full", "--json", "-")
     assert done.returncode == 0
@@ -115,16 +121,16 @@ def test_missing_empty_and_foreign_files(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "said", "code"),
     [
-        (",", "at least 2"),
-        ("one", "at least 2"),
-        ("a,b,A", "twice"),
-        ("x" * 5000 + ",y", "5000 characters"),
+        (",", "at least 2", 2),
+        ("one", "at least 2", 2),
+        ("a,b,A", "twice", 2),
+        ("x" * 5000 + ",y", "5000 characters", 1),
     ],
 )
-def test_bad_labels(tiny, frame, labels, said):
-    fails(emoclip("predict", frame, "--model", tiny, "--labels", labels), said)
+def test_bad_labels(tiny, frame, labels, said, code):
+    fails(emoclip("predict", frame, "--model", tiny, "--labels", labels), said, code)
 
 
 def test_labels_in_another_script(tiny, frame):

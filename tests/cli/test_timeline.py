@@ -179,7 +179,7 @@ def test_a_sound_file_has_no_video_stream(timeline, tmp_path):
         (["--formats", "overlay", "--embeddings-only"], "embeddings-only", 2),
         (["--faces", "some"], "faces='some'", 2),
         (["--baseline", "3-2"], "the end must come after the start", 2),
-        (["--labels", "one"], "at least 2", 1),
+        (["--labels", "one"], "at least 2", 2),
         (["--start", "60"], "past the end", 1),
     ],
 )

@@ -8,13 +8,15 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import ImageDraw
 from videos import noise, write
 
 from emoclip.config import FaceConfig, SegmentConfig
+from emoclip.drawing.fonts import font
 from emoclip.errors import InputError
 from emoclip.faces.detectors import open_detector
 from emoclip.results import Timeline, Window
-from emoclip.timeline.overlay import write_overlay
+from emoclip.timeline.overlay import _draw, write_overlay
 from emoclip.timeline.segments import find_segments, summarise
 from emoclip.video import read_picture
 
@@ -60,6 +62,83 @@ def test_the_track_is_as_long_as_its_last_frame_is_shown(tmp_path):
     with av.open(str(out)) as container:
         stream = container.streams.video[0]
         assert 2.9 < float(stream.duration * stream.time_base) < 3.0  # the last is shown at 2.9 s
+
+
+def panels(boxes, size=(640, 360), label="smiling", letters=14):
+    """The rectangles of panels that are drawn for these face boxes, and the text of each."""
+    probs = {label: 0.7, "sad": 0.2, "angry": 0.1}
+    window = Window(0, 0.0, 2.0, "ok", 1.0, 0.9, label, probs)
+    told, filled = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        text, rectangle = ImageDraw.ImageDraw.multiline_text, ImageDraw.ImageDraw.rectangle
+
+        def tell(self, xy, words, **more):
+            told.append((words, self.multiline_textbbox(xy, words, font=more["font"])))
+            return text(self, xy, words, **more)
+
+        def fill(self, xy, **more):
+            if "fill" in more:
+                filled.append(xy)
+            return rectangle(self, xy, **more)
+
+        patch.setattr(ImageDraw.ImageDraw, "multiline_text", tell)
+        patch.setattr(ImageDraw.ImageDraw, "rectangle", fill)
+        drawn = [(at, box, window) for at, box in enumerate(boxes)]
+        picture = np.zeros((size[1], size[0], 3), np.uint8)
+        _draw(picture, drawn, font(letters), {})
+    return [(panel, *told[at]) for at, panel in enumerate(filled)]
+
+
+def apart(one, other):
+    return one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
+
+
+def row(count, side, size, gap):
+    return [
+        (gap + at * (side + gap), 120.0, gap + at * (side + gap) + side, 120.0 + side) for at in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "least"),
+    [
+        (row(5, 90.0, 640, 30.0), 5),
+        (row(10, 50.0, 640, 12.0), 5),
+        ([(x, y, x + 60.0, y + 60.0) for x in range(4, 600, 70) for y in range(4, 300, 70)], 0),
+        ([(560.0, 20.0, 640.0, 120.0)], 1),  # at the right edge
+        ([(-20.0, 300.0, 70.0, 380.0)], 1),  # partly outside
+    ],
+)
+def test_no_panel_lies_on_a_face_or_on_another_or_is_cut(boxes, least):
+    shown = panels(boxes)
+    for at, (panel, _, ink) in enumerate(shown):
+        assert all(apart(panel, box) for box in boxes)
+        assert all(apart(panel, other) for other, *_ in shown[:at])
+        assert min(panel) >= 0
+        assert np.all(np.array(panel[2:]) < (640, 360))
+        # Every letter, descenders too, has black around it.
+        assert np.all(np.sign(np.subtract(ink, panel)) == (1, 1, -1, -1))
+    assert len(shown) >= least
+
+
+def test_a_panel_has_one_line_where_the_whole_finds_no_room_and_is_none_where_that_does_not():
+    (_, whole, _), *_ = panels([(200.0, 100.0, 300.0, 220.0)])
+    assert whole == "face 0\n0.70 smiling\n0.20 sad\n0.10 angry"
+    ((_, line, _),) = panels([(20.0, 30.0, 620.0, 330.0)])
+    assert line == "0.70 smiling"
+    assert not panels([(5.0, 5.0, 635.0, 355.0)])
+
+
+def test_a_label_that_is_cut_says_so():
+    ((_, whole, _),) = panels(
+        [(200.0, 100.0, 300.0, 220.0)], label="a smile that goes on and on and on and on"
+    )
+    assert "0.70 a smile that goes on and on and…" in whole.splitlines()
+
+
+def test_the_whole_frame_has_its_panel_inside():
+    ((panel, _, _),) = panels([(0.0, 0.0, 640.0, 360.0)])
+    assert panel[0] > 320
 
 
 def test_blur_leaves_no_face_to_be_found(media, tmp_path):

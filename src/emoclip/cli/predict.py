@@ -213,8 +213,8 @@ def _print(results: "list[Classification]") -> None:
             continue
         width, beside = _layout(result, console.width)
         for face in [] if beside else result.faces:
-            at = f"{face.start_s:.1f}-{face.end_s:.1f} s"
-            console.print(f"face {face.track_id}  {at}  {face.coverage:.0%} in view")
+            at = f"  {face.start_s:.1f}-{face.end_s:.1f} s  {face.coverage:.0%} in view"
+            console.print(f"face {face.track_id}{at if face.end_s > face.start_s else ''}")
             console.print(_table([face], width, beside))
         if beside:
             console.print(_table(result.faces, width, beside))
@@ -238,7 +238,9 @@ def _table(faces: "list[FaceResult]", width: int, beside: bool) -> "Table":
     """The labels of faces, likeliest first, with bars of up to `width`."""
     from rich.text import Text
 
-    names = ["face", "seconds", "in view"] if beside else []
+    # A photograph has no times.
+    names = ["face", "seconds", "in view"][: 3 if any(face.end_s > face.start_s for face in faces) else 1]
+    names = names if beside else []
     scored = faces[0].scores is not None
     made = table(*names, "label", "probability" if width else "prob.", *["score"] * scored)
     made.columns[len(names) + 1].no_wrap = True

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from emoclip.characters import is_encodable
-from emoclip.errors import ConfigError, InputError
+from emoclip.errors import ConfigError, InputError, LabelError
 from emoclip.files import is_pipe
 from emoclip.prompts import taught as taught_labels
 from emoclip.prompts.labelfile import read_mapping
@@ -62,12 +62,12 @@ class PromptSet:
 
     def __post_init__(self) -> None:
         if len(self.prompts) < 2:
-            raise InputError(
+            raise LabelError(
                 f"labels: {len(self.prompts)} given, at least 2 are needed; "
                 'give several, e.g. --labels "smiling, crying", or a set: seven, eight, mafw11'
             )
         if len(self.prompts) > MAX_LABELS:
-            raise InputError(
+            raise LabelError(
                 f"labels: {len(self.prompts)} given, at most {MAX_LABELS} are allowed; give fewer"
             )
         for prompt in self.prompts:
@@ -81,7 +81,7 @@ class PromptSet:
         for label in self.labels:
             same = unicodedata.normalize("NFC", label).casefold()
             if same in seen:
-                raise InputError(f"labels: {label!r} is given twice; remove one")
+                raise LabelError(f"labels: {label!r} is given twice; remove one")
             seen.add(same)
 
     def check_asked(self, *, scores: bool, baseline: bool) -> None:

@@ -10,17 +10,18 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from emoclip.config import FaceConfig
+from emoclip.drawing.fonts import Font, font, shortened
 from emoclip.errors import InputError
 from emoclip.faces import FaceFollower
+from emoclip.faces.boxes import Box, overlap
 from emoclip.results import NO_TRACK, Timeline, Window
 from emoclip.timeline.watching import watched
 from emoclip.video import Frame, for_ffmpeg, open_video
 
 Pixels = NDArray[np.uint8]
-Box = tuple[float, float, float, float]
 
 TOP_LABELS = 3
 TICKS = 90_000  # per second, MPEG's clock: enough to keep any container's timestamps
@@ -77,7 +78,8 @@ def write_overlay(
         )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS)
-        font = _font(max(12, height // 28))
+        letters = font(max(12, height // 28), "".join(timeline.labels))
+        sides: dict[int, int] = {}
         for frame, found in _found(video, watched(faces)):
             image = frame.image.copy()
             if blur:
@@ -85,7 +87,7 @@ def write_overlay(
             drawn = [
                 (track_id, box, _reading(readings.get(track_id, []), frame.time_s)) for track_id, box in found
             ]
-            picture = _draw(*_fit(image, drawn, width, height), font)
+            picture = _draw(*_fit(image, drawn, width, height), letters, sides)
             encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
             encoded.pts = round((frame.time_s - start_s) * TICKS)
             encoded.time_base = Fraction(1, TICKS)
@@ -124,16 +126,6 @@ def _to_hide(frames: Iterable[Frame], faces: FaceConfig) -> list[_Hidden]:
             one.times_s.append(frame.time_s)
             one.boxes.append(box)
     return list(found.values())
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    # Pillow's own font has Latin letters only; where the system has one with more, labels in other scripts show.
-    for name in ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf"):
-        try:
-            return ImageFont.truetype(name, size)
-        except OSError:
-            continue
-    return ImageFont.load_default(size)
 
 
 def _found(
@@ -195,26 +187,65 @@ def _fit(image: Pixels, drawn: Drawn, width: int, height: int) -> tuple[Pixels, 
     return canvas, drawn
 
 
-def _draw(image: Pixels, drawn: Drawn, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Pixels:
+def _draw(image: Pixels, drawn: Drawn, letters: Font, sides: dict[int, int]) -> Pixels:
+    """Draw every face's box, and a panel beside it where one fits; `sides`, kept by track, holds panels in place."""
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
-    for track_id, box, window in drawn:
-        colour = COLOURS[track_id % len(COLOURS)]
+    boxes: list[Box] = []
+    for track_id, box, _ in drawn:
         # H.264 keeps colour for two by two pixels: a line that lies across such pairs would lose half of its own.
         x0, y0, x1, y1 = (2 * round(edge / 2) for edge in box)
-        pen.rectangle((x0, y0, x1 + 1, y1 + 1), outline=colour, width=2)
-        lines = [f"face {track_id}"]
-        if window and window.status == "ok":
-            ranked = sorted(window.probs.items(), key=lambda item: -item[1])[:TOP_LABELS]
-            lines += [f"{share:.2f} {' '.join(label.split())[:32]}" for label, share in ranked]
-        elif window:
-            lines.append(window.status.replace("_", " "))
-        text = "\n".join(lines)
-        text_x0, text_y0, text_x1, text_y1 = pen.multiline_textbbox((0, 0), text, font=font)
-        width, height = text_x1 - text_x0, text_y1 - text_y0
-        # Beside the box where there is room, else inside the frame.
-        left = min(max(box[2] + 4, 0), picture.width - width - 6)
-        top = min(max(box[1], 0), max(picture.height - height - 8, 0))
-        pen.rectangle((left - 3, top, left + width + 5, top + height + 8), fill=(0, 0, 0))
-        pen.multiline_text((left, top + 2), text, font=font, fill=colour)
+        boxes.append((x0, y0, x1 + 1, y1 + 1))
+        pen.rectangle(boxes[-1], outline=_colour(track_id), width=2)
+    faces = [box for box in boxes if not _whole(box, picture.size)]
+    panels: dict[int, tuple[Box, str]] = {}
+    # One line for each comes first, then all lines for those who have room.
+    for most in (1, TOP_LABELS):
+        for (track_id, _, window), box in zip(drawn, boxes, strict=True):
+            text = _text(track_id, window, most)
+            _, _, width, height = pen.multiline_textbbox((0, 0), text, font=letters)
+            taken = faces + [panel for other, (panel, _) in panels.items() if other != track_id]
+            places = list(enumerate(_places(box, width + 8, height + 6, picture.size)))
+            places.sort(key=lambda place: place[0] != sides.get(track_id))
+            for side, place in places:
+                if _within(place, picture.size) and not any(overlap(place, other) for other in taken):
+                    panels[track_id], sides[track_id] = (place, text), side
+                    break
+    for track_id, (place, text) in panels.items():
+        pen.rectangle(place, fill=(0, 0, 0))
+        pen.multiline_text((place[0] + 4, place[1] + 2), text, font=letters, fill=_colour(track_id))
     return np.asarray(picture)
+
+
+def _colour(track_id: int) -> tuple[int, int, int]:
+    return COLOURS[track_id % len(COLOURS)]
+
+
+def _text(track_id: int, window: Window | None, most: int) -> str:
+    lines = [f"face {track_id}"] if most > 1 or not window else []
+    if window and window.status == "ok":
+        ranked = sorted(window.probs.items(), key=lambda item: -item[1])[:most]
+        lines += [f"{share:.2f} {shortened(label, 32)}" for label, share in ranked]
+    elif window:
+        lines.append(window.status.replace("_", " "))
+    return "\n".join(lines)
+
+
+def _places(box: Box, width: float, height: float, size: tuple[int, int]) -> list[Box]:
+    """Where a panel may be: right, left, below and above, from either end of the side; or in a box that is all."""
+    x0, y0, x1, y1 = box
+    if _whole(box, size):
+        return [(size[0] - width - 6, 6, size[0] - 6, height + 6)]
+    top, bottom = max(y0, 0), min(y1, size[1] - 1) - height
+    left, right = max(x0, 0), min(x1, size[0] - 1) - width
+    corners = [(x, y) for x in (x1 + 3, x0 - 3 - width) for y in (top, bottom)]
+    corners += [(x, y) for y in (y1 + 3, y0 - 3 - height) for x in (left, right)]
+    return [(x, y, x + width, y + height) for x, y in corners]
+
+
+def _whole(box: Box, size: tuple[int, int]) -> bool:
+    return box[0] <= 0 and box[1] <= 0 and box[2] >= size[0] and box[3] >= size[1]
+
+
+def _within(box: Box, size: tuple[int, int]) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] < size[0] and box[3] < size[1]
