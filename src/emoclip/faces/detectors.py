@@ -65,15 +65,15 @@ class EveryWay:
     def find(self, picture: Pixels, least: float) -> list[Detection]:
         """As `YuNet.find`."""
         height, width = picture.shape[:2]
-        every = self._detector.find(picture, least)
+        found, lying = self._detector.find(picture, least), []
         for way, corner in ((1, (width, 0)), (-1, (0, height))):
             turned = np.ascontiguousarray(np.rot90(picture, way))
-            every += [_turned(one, way, corner) for one in self._detector.find(turned, max(least, LYING))]
-        found: list[Detection] = []
-        for one in sorted(every, key=lambda one: -one.score):
-            if all(overlap(one.box, other.box) <= SAME for other in found):
+            lying += [_turned(one, way, corner) for one in self._detector.find(turned, max(least, LYING))]
+        for one in sorted(lying, key=lambda one: -one.score):
+            # Beside a fainter find the two stay, since either may be the better placed.
+            if all(overlap(one.box, other.box) <= SAME or other.score < one.score for other in found):
                 found.append(one)
-        return found
+        return sorted(found, key=lambda one: -one.score)
 
 
 def _turned(one: Detection, way: int, corner: tuple[int, int]) -> Detection:
