@@ -146,7 +146,7 @@ def test_sets(emoclip, model, tmp_path):
 @pytest.mark.parametrize(("width", "beside"), [(80, True), (60, True), (50, False), (40, False)])
 def test_labels_are_whole_in_a_narrow_terminal(monkeypatch, emoclip, capsys, media, width, beside):
     monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setattr(sys, "argv", ["emoclip", "predict", str(media / "single_face.jpg"), "--scores"])
+    monkeypatch.setattr(sys, "argv", ["emoclip", "predict", str(media / "single_face.mp4"), "--scores"])
     with pytest.raises(SystemExit):
         cli.main()
     out = capsys.readouterr().out
