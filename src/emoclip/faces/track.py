@@ -136,7 +136,10 @@ def look_of(picture: Pixels, box: Box) -> Look:
 
 
 def sought(picture: Pixels, box: Box, look: Look) -> tuple[float, tuple[float, float]]:
-    """How like a look it is about a box at most, in [-1, 1], and how many pixels off the box."""
+    """How like a look it is about a box at most, in [-1, 1], and how many pixels (x, y) off the box.
+
+    picture: (H, W, 3) uint8.  box: in its pixels.  look: from `look_of`.
+    """
     around = _about(picture, box, LOOK_SIDE + 2 * ASIDE)
     alike = cv2.matchTemplate(around, look.reshape(LOOK_SIDE, LOOK_SIDE, 3), cv2.TM_CCOEFF_NORMED)
     _, most, _, (x, y) = cv2.minMaxLoc(alike)
