@@ -292,6 +292,7 @@ def test_a_single_picture_is_not_taken_for_the_face_at_rest(mini, media):
         lambda model: model.classify("a.mp4", LABELS, allow_urls="n"),
         lambda model: model.timeline("a.mp4", LABELS, keep_pictures=0),
         lambda model: open_video("a.mp4", allow_urls="n"),
+        lambda model: model.embed_text(LABELS, strict="n"),
         lambda model: Baseline(auto="n"),
         lambda model: model.classify("a.mp4", LABELS, progress=3),
         lambda model: model.timeline("a.mp4", LABELS, progress=3),

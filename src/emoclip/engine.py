@@ -284,6 +284,7 @@ class EmoCLIP:
         `probabilities` knows; raises ConfigError if the package has no threshold for it.
         What `read_labels` finds wrong is a LabelWarning, or an InputError if `strict`.
         """
+        check_flags(strict=strict)
         vectors, found = self.read_labels(labels)
         found.tell(strict=strict)
         return vectors

@@ -130,5 +130,5 @@ def test_the_shipped_recipe_is_the_documented_run_and_missing_crops_are_said_in_
     places = ["--root", str(tmp_path), "--run", str(tmp_path), "--out", str(tmp_path / "out")]
     assert labelfree.main(["actions", *places]) == 1
     assert "fer2013_trainval.parquet" in capsys.readouterr().err
-    assert labelfree.main(["actions", *places, "--set", "stepps=3"]) == 1
+    assert labelfree.main(["actions", *places, "--set", "stepps=3"]) == 2
     assert "unknown key stepps; did you mean steps?" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emoclip.errors import EmoclipError
+from emoclip.errors import ConfigError, EmoclipError
 from emoclip.files import make_folder
 from emoclip.training.mini.faces import Faces, near_duplicates, read_faces
 from emoclip.training.recipe import SHIPPED
@@ -46,7 +46,7 @@ class FaceRun:
 
 
 def run_steps(kind: Any, doc: str | None, arguments: Sequence[str] | None) -> int:
-    """Run one step of a command, or all in turn, and return its exit code.  kind: a FaceRun."""
+    """Run one step of a command, or all in turn, and return its exit code: 1, or 2 for settings.  kind: a FaceRun."""
     parser = argparse.ArgumentParser(
         f"python -m emoclip.training.{kind.name}",
         description=doc,
@@ -74,5 +74,5 @@ def run_steps(kind: Any, doc: str | None, arguments: Sequence[str] | None) -> in
             getattr(run, step)()
     except EmoclipError as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
     return 0
