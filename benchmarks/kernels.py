@@ -51,6 +51,7 @@ def main() -> None:
 
 
 def bundled(package: Any, crops: list[np.ndarray], rounds: int) -> None:
+    from emoclip.files import sha256
     from emoclip.model import Runtime, prepare
     from emoclip.training.export.gate import compare
 
@@ -58,7 +59,9 @@ def bundled(package: Any, crops: list[np.ndarray], rounds: int) -> None:
     print(f"{package.name}: {runtime.execution.engine}, {runtime.execution.kernels}")
     with tempfile.TemporaryDirectory() as scratch:
         widen(package.path / "image.onnx", Path(scratch) / "image.onnx")
-        fp32 = opened(Runtime(replace(package, path=Path(scratch)), threads=1).session("image.onnx"))
+        widened = {**package.config, "files": {"image.onnx": sha256(Path(scratch) / "image.onnx")}}
+        alike = replace(package, path=Path(scratch), config=widened)
+        fp32 = opened(Runtime(alike, threads=1).session("image.onnx"))
         int8 = runtime.tower(runtime.execution.engine, runtime.execution.graph, runtime.execution.precision)
         pixels = prepare(crops, package.pixels)
         print_times({"its fp32 form": fp32, "int8": int8}, pixels[:AT_ONCE], rounds)
@@ -78,7 +81,7 @@ def large(home: Path, faces: Path, rounds: int) -> None:
     package = load(str(home / "int8"))
     told = package.config["quantisation"]
     print(f"ViT-B/32, random weights; gate on {told['held_back_crops']} held-back crops: {told['engines']}")
-    runtime = Runtime(replace(package, path=home / "fp32"), threads=1, precision="fp32")
+    runtime = Runtime(load(str(home / "fp32")), threads=1, precision="fp32")
     contenders = {"ONNX Runtime fp32": runtime.tower("onnxruntime", "image.onnx", "fp32")}
     if not openvino_lack():
         contenders["OpenVINO fp32"] = runtime.tower("openvino", "image.onnx", "fp32")

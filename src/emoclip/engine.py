@@ -54,7 +54,7 @@ Labels = str | Path | Sequence[str] | Mapping[str, str | Sequence[str]] | Prompt
 class EmoCLIP:
     """A model package ready to use.  Make one with `EmoCLIP.load()`.
 
-    Threads may share one; it can be pickled to other processes, which open the package anew.
+    Threads may share one; it can be pickled to other processes, which read and verify the package anew.
     """
 
     def __init__(self, package: Package, runtime: Runtime) -> None:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -192,6 +194,86 @@ def test_weights_beside_a_graph_are_used_if_they_are_listed(tiny):
     (tiny / "text.onnx.data").write_bytes(b"short")
     reseal(tiny)
     refused(tiny, r"text\.onnx\.data: ends too early")
+
+
+def used(runtime, name):
+    """Have a runtime open a file of its package."""
+    spec, width = runtime.package.pixels, runtime.package.width
+    if name == "image.onnx":
+        runtime.image(np.zeros((1, len(spec.mean), spec.size, spec.size), np.float32))
+    elif name == "temporal.onnx":
+        runtime.temporal(np.zeros((1, 2, width), np.float32))
+    else:
+        runtime.text(["so"])
+
+
+def flip(path):
+    """Change a byte and, as clocks of files are coarse, when that was."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, (1, 1))
+
+
+LATE = ["image.onnx", "temporal.onnx", "text.onnx", "text.onnx.data", "tokenizer.json"]
+
+
+@pytest.mark.parametrize("name", LATE)
+@pytest.mark.parametrize("large", [False, True])
+def test_what_is_changed_before_it_is_opened_is_noticed(tiny, monkeypatch, name, large):
+    (tiny / "text.onnx.data").write_bytes(refer(tiny, "text.onnx.data"))
+    reseal(tiny)
+    if large:
+        monkeypatch.setattr(package, "LARGE_BYTES", 0)
+    runtime = Runtime(hub.load(str(tiny)), threads=1, engine="onnxruntime")
+    whole = (tiny / name).read_bytes()
+    flip(tiny / name)
+    with pytest.raises(PackageError, match=rf"{name}: is damaged or was changed"):
+        used(runtime, name)
+    (tiny / name).unlink()
+    with pytest.raises(PackageError, match=rf"{name}: is missing from the package"):
+        used(runtime, name)
+    (tiny / name).write_bytes(whole)
+    used(runtime, name)
+
+
+def test_a_large_file_is_hashed_once(tiny, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(package, "LARGE_BYTES", (tiny / "image.onnx").stat().st_size)
+    monkeypatch.setattr(package, "sha256", lambda path: hashed.append(path.name) or sha256(path))
+    runtime = Runtime(hub.load(str(tiny)), threads=1, engine="onnxruntime")
+    used(runtime, "image.onnx")
+    used(runtime, "temporal.onnx")
+    assert (hashed.count("image.onnx"), hashed.count("temporal.onnx")) == (1, 2)
+
+
+def test_a_pickled_package_is_verified_as_it_is_read(tiny):
+    kept = pickle.dumps(Runtime(hub.load(str(tiny))))
+    assert pickle.loads(kept).text(["so"]).shape == (1, 16)
+    flip(tiny / "image.onnx")
+    with pytest.raises(PackageError, match=r"image\.onnx: is damaged or was changed"):
+        pickle.loads(kept)
+    tiny_package(tiny, seed=1)
+    with pytest.raises(PackageError, match="is another package than when its model was pickled"):
+        pickle.loads(kept)
+
+
+def test_it_keeps_its_identity_though_its_config_changes(tiny):
+    loaded = hub.load(str(tiny))
+    identity = sha256(tiny / "config.json")
+    edit(tiny, name="other")
+    assert loaded.digest == identity
+
+
+def test_a_relative_path_means_the_folder_that_was_current_then(tiny, tmp_path, monkeypatch):
+    expected = Runtime(hub.load(str(tiny))).text(["so"])
+    monkeypatch.chdir(tiny.parent)
+    runtimes = [Runtime(hub.load(name)) for name in (f"./{tiny.name}", Path(tiny.name))]
+    kept = pickle.dumps(runtimes[0])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for runtime in [*runtimes, pickle.loads(kept)]:
+        np.testing.assert_array_equal(runtime.text(["so"]), expected)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class Broken:
     def get_inputs(self):
         return [SimpleNamespace(shape=["N", "L"])]
 
-    def run(self, *_):
+    def run(self, *_, **__):
         raise RuntimeError("Non-zero status code\nwhile running a node\nand more")
 
 
@@ -173,17 +173,16 @@ def test_impossible_settings_are_refused(tmp_path):
         Runtime(loaded, threads=0)
 
 
-def test_a_graph_that_cannot_be_loaded_is_named(tmp_path):
-    folder = tiny_package(tmp_path / "p")
-    loaded = hub.load(str(folder))
-    (folder / "text.onnx").write_bytes(b"not a graph")
-    with pytest.raises(PackageError, match=r"text\.onnx"):
+def test_a_graph_that_cannot_be_loaded_is_named(tmp_path, monkeypatch):
+    loaded = hub.load(str(tiny_package(tmp_path / "p")))
+    monkeypatch.setattr(ort, "InferenceSession", Broken().run)
+    with pytest.raises(PackageError, match=r"text\.onnx: ONNX Runtime cannot load it"):
         Runtime(loaded).text(["a"])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are Unicode")
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_a_package_may_lie_in_a_folder_of_any_name(mini, pixels, tmp_path, engine):
+def test_a_package_may_lie_in_a_folder_of_any_name(mini, pixels, tmp_path, monkeypatch, engine):
     if engine == "openvino":
         pytest.importorskip("openvino")
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
@@ -191,7 +190,7 @@ def test_a_package_may_lie_in_a_folder_of_any_name(mini, pixels, tmp_path, engin
     odd, plain = (Runtime(hub.load(str(each)), engine=engine) for each in (folder, mini.package.path))
     np.testing.assert_array_equal(odd.image(pixels), plain.image(pixels))
     np.testing.assert_array_equal(odd.text(["a smile"]), mini.text(["a smile"]))
-    (folder / "temporal.onnx").write_bytes(b"damaged")
+    monkeypatch.setattr(ort, "InferenceSession", Broken().run)
     with pytest.raises(PackageError, match="give its folder a name in UTF-8"):
         odd.session("temporal.onnx")
 

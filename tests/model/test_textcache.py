@@ -1,6 +1,7 @@
 """Sentences' embeddings on disk: the same numbers, no tower the second time, and no harm from a bad disk."""
 
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
+from emoclip.errors import PackageError
 from emoclip.model import textcache
 from emoclip.model.runtime import Runtime
 
@@ -55,6 +57,18 @@ def test_another_package_or_other_sentences_are_embedded_anew(cache, folder, tow
     assert len(towers) == 3
     assert not np.array_equal(other, embed(folder))
     assert len(towers) == 3
+
+
+def test_a_changed_tower_spoils_nothing(cache, folder, tmp_path):
+    intact = shutil.copytree(folder, tmp_path / "intact")
+    model = EmoCLIP.load(str(folder))
+    other = tiny_package(tmp_path / "other", seed=1)
+    shutil.copy(other / "text.onnx", folder / "text.onnx")
+    with pytest.raises(PackageError, match=r"text\.onnx: is damaged or was changed"):
+        model.embed_text(LABELS)
+    assert not cache.exists()
+    expected = embed(intact)
+    assert np.array_equal(model.embed_text(LABELS), expected)  # which it knows by now
 
 
 @pytest.mark.parametrize(

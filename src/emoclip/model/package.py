@@ -9,7 +9,7 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ QUANTISED_FORM = 1  # of the 8-bit image graph that lies beside image.onnx
 # x86 without VNNI adds pairs of 8-bit products in 16 bits: 2 x 255 x 64 still fits, so every kernel computes the same.
 GREATEST_WEIGHT = 64
 MOST_BYTES = 4 << 30  # of one file; a ViT-L/14 has 1.7 GB
+# From which a file is hashed again only where it was written since: of 350 MB it takes half as long as opening them.
+LARGE_BYTES = 32 << 20
 BUNDLED = "mini"
 _GRAPHS = {"transformer": ("image.onnx", "temporal.onnx", "text.onnx"), "mean": ("image.onnx", "text.onnx")}
 # What a file in a package may be called, on any system: nothing hidden, nothing outside the folder, no device.
@@ -41,6 +43,7 @@ _PLAIN = re.compile(r"(?!.{200})[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z
 class Package:
     """A verified model package.
 
+    path: absolute.  digest: its identity, the SHA-256 of config.json, which holds the hashes of all its files.
     width: D, of frame, clip and text embeddings.  logit_scale: the multiplier of cosines, exp already applied.
     frames_per_clip: frames the temporal part sees.  sample_fps: frames per second of video that are embedded.
     precision: how the weights of image.onnx are stored.  config: the whole of config.json.
@@ -48,6 +51,7 @@ class Package:
     """
 
     path: Path
+    digest: str
     name: str
     pixels: PixelSpec
     width: int
@@ -59,10 +63,18 @@ class Package:
     config: Mapping[str, Any]
     graphs: Mapping[str, Graph]
 
-    @cached_property
-    def digest(self) -> str:
-        """Its identity: the SHA-256 of config.json, which holds the hashes of all its files."""
-        return sha256(self.path / "config.json")
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read_again, (self.path, self.digest)
+
+    def checked(self, name: str) -> Path:
+        """Return where a listed file lies, which still is, with the weights beside it, what config.json says.
+
+        For each opening: files are opened long after the package was read, and may have been changed in between.
+        Raises PackageError.
+        """
+        for each in (name, *(self.graphs[name].files if name in self.graphs else ())):
+            _verify_file(self, each)
+        return self.path / name
 
     @property
     def seen_by(self) -> str:
@@ -210,7 +222,8 @@ def _package(folder: Path, config: Fields) -> Package:
     for name in files.values:
         files.text(name)
     return Package(
-        path=folder,
+        path=folder.absolute(),  # files are opened later, from whatever folder is then the current one
+        digest=sha256(folder / "config.json"),
         name=config.text("name"),
         pixels=PixelSpec.from_config(config.inner("image")),
         width=config.whole("width", 1, 65_536),
@@ -248,17 +261,40 @@ def _verify(package: Package) -> None:
             f"{package.path}: config.json lists {shown(strange[0])}, no plain name of a file: outside the package or "
             "not for every system; do not trust it"
         )
-    for name, expected in listed.items():
-        path = package.path / name
-        _check_regular(package.path, name)
-        if sha256(path) != expected:
-            raise PackageError(
-                f"{path}: is damaged or was changed (its SHA-256 is not the one in config.json); "
-                "fetch, export or install the package again"
-            )
+    for name in listed:
+        _verify_file(package, name)
 
 
-def _check_regular(folder: Path, name: str) -> None:
+def _verify_file(package: Package, name: str) -> None:
+    path = package.path / name
+    found = _check_regular(package.path, name)
+    stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    try:
+        digest = _large_sha256(path, stamp) if found.st_size >= LARGE_BYTES else sha256(path)
+    except OSError as error:
+        raise PackageError(f"{path}: cannot be read ({reason(error)}); fetch or export it again") from None
+    if digest != package.config["files"].get(name):
+        raise PackageError(
+            f"{path}: is damaged or was changed (its SHA-256 is not the one in config.json); "
+            "fetch, export or install the package again"
+        )
+
+
+@lru_cache
+def _large_sha256(path: Path, stamp: tuple[int, ...]) -> str:
+    """The SHA-256 of a file; stamp: what changes with its content."""
+    return sha256(path)
+
+
+def _read_again(path: Path, digest: str) -> Package:
+    """Read a package that was pickled.  Raises PackageError, also where another has taken its place."""
+    package = read(path)
+    if package.digest != digest:
+        raise PackageError(f"{path}: is another package than when its model was pickled; load the model anew")
+    return package
+
+
+def _check_regular(folder: Path, name: str) -> os.stat_result:
     """Refuse links, pipes and devices, by which a name inside the folder leads outside."""
     path = folder
     for part in name.split("/"):
@@ -277,6 +313,7 @@ def _check_regular(folder: Path, name: str) -> None:
         raise PackageError(
             f"{path}: is larger than {MOST_BYTES >> 30} GiB, as no package's file is; do not trust it"
         )
+    return found
 
 
 def _check_graph(package: Package, name: str) -> None:

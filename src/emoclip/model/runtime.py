@@ -197,7 +197,7 @@ class Runtime:
 
     @cached_property
     def _tokenizer(self) -> "Tokenizer":
-        return open_tokenizer(self.package.path / "tokenizer.json")
+        return open_tokenizer(self.package.checked("tokenizer.json"))
 
     def tower(self, engine: Engine, name: str, precision: Precision) -> Tower:
         """Open an image graph of the package on an engine, whatever `execution` chose.
@@ -210,7 +210,7 @@ class Runtime:
         return lambda pixels: session.run(None, {"pixels": pixels})[0]  # type: ignore[no-any-return]
 
     def session(self, name: str, *, eight_bits: bool = False) -> ort.InferenceSession:
-        """Open one graph of the package by its file name.  Raises PackageError if it cannot be loaded.
+        """Open one graph of the package by its file name.  Raises PackageError if it was changed or cannot be loaded.
 
         eight_bits: whether activations are 8-bit too, as in an int8 image tower, and not weights alone.
         """
@@ -230,7 +230,7 @@ class Runtime:
             # On x86 without VNNI, where alone it does anything, the fast kernels add in 16 bits, which overflow.
             # Weights that are 8-bit alone, in the other towers, it rewrites into graphs that fail at run time.
             options.add_session_config_entry("session.x64quantprecision", "1")
-        path = self.package.path / name
+        path = self.package.checked(name)
         try:
             return ort.InferenceSession(_readable(path), options, providers=self._providers)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated kinds
@@ -248,7 +248,7 @@ class Runtime:
             "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,  # the cores are shared with decoding, and taskset's word counts
         }
-        path = self.package.path / name
+        path = self.package.checked(name)
         try:
             core = openvino.Core()
             compiled = core.compile_model(core.read_model(_readable(path)), "CPU", settings)

@@ -133,12 +133,12 @@ def write_package(
     """Copy a package and put a head into it, whole or not at all.
 
     write_graph: writes the graph to a path.  whitened: of the study's interviews.  head: what `Head` reads.
-    card: appended to the package's README.  Raises OutputError.
+    card: appended to the package's README.  Raises OutputError; PackageError where the source was changed.
     """
     with new_package(folder, force=force) as part:
         for name in source.config["files"]:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.path / name, part / name)
+            shutil.copyfile(source.checked(name), part / name)
         write_graph(part / GRAPH)
         np.savez(part / COHORT, centre=whitened[0].astype(np.float32), matrix=whitened[1].astype(np.float32))
         readme = part / "README.md"
@@ -317,7 +317,7 @@ def _read_target(item: Fields) -> Target:
 
 def _read_cohort(package: Package) -> tuple[Floats, Floats]:
     """Read the mean (D,) and the matrix (D, D) of a study's interviews, see `whitening`."""
-    path, width = package.path / COHORT, package.width
+    path, width = package.checked(COHORT), package.width
     expected = {"centre": (width,), "matrix": (width, width)}
     try:
         with zipfile.ZipFile(path) as archive:

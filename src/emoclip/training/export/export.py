@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from emoclip.errors import ConfigError, OutputError, PackageError
+from emoclip.files import sha256
 from emoclip.model import Description, PixelSpec, Runtime, check_target, new_package, prepare, seal, unit
 from emoclip.model import package as packages
 from emoclip.training.export.calibration import Calibration
@@ -182,7 +183,8 @@ def _add_int8(
     }
     # Judged with the kernels that users will meet, which the package's own word decides.
     package = packages.read(part)
-    package = replace(package, config={**package.config, "quantisation": about})
+    listed = package.config["files"] | {INT8_GRAPH: sha256(part / INT8_GRAPH)}
+    package = replace(package, config={**package.config, "quantisation": about, "files": listed})
     found = judge(Runtime(package, precision="fp32"), INT8_GRAPH, held.numpy(), exact)
     return about | {
         "calibration_crops": len(measured),

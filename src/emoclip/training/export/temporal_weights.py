@@ -25,7 +25,7 @@ def read_temporal(package: Package) -> TemporalTransformer | None:
     if package.temporal != "transformer":
         return None
     try:
-        states = _states(onnx.load(str(package.path / "temporal.onnx")).graph)
+        states = _states(onnx.load(str(package.checked("temporal.onnx"))).graph)
     except (ValueError, IndexError, StopIteration):
         return None
     frames = (
