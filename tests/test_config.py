@@ -1,12 +1,14 @@
 """Settings that are wrong are refused by name."""
 
-from dataclasses import fields
+import json
+from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
 
+from emoclip import Baseline
 from emoclip.codings import AgreementConfig
-from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+from emoclip.config import FaceConfig, Limits, SegmentConfig, WindowConfig, check_fps, check_span
 from emoclip.errors import ConfigError
 from emoclip.symptoms import ValidationConfig
 
@@ -47,3 +49,35 @@ def test_numbers_of_every_library_are_numbers():
     assert AgreementConfig(skip_gaps=np.True_).skip_gaps
     with pytest.raises(ConfigError, match="skip_gaps='no' must be True or False"):
         AgreementConfig(skip_gaps="no")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        FaceConfig(min_face_px=np.int64(40), min_score=np.float32(0.5), bridge_s=np.int64(1)),
+        WindowConfig(length_s=np.float32(2), max_yaw=np.int64(90)),
+        SegmentConfig(enter=np.float32(1.5), min_s=np.uint8(0)),
+        AgreementConfig(skip_gaps=np.True_, seed=np.int64(0)),
+        Baseline(start_s=np.float32(0), end_s=np.int64(2), auto=np.False_),
+    ],
+)
+def test_numbers_of_every_library_are_kept_as_pythons_own(settings):
+    """As JSON, hashes of settings and other processes take them."""
+    told = json.dumps(asdict(settings))
+    assert type(settings)(**json.loads(told)) == settings
+
+
+def test_what_a_call_is_given_becomes_pythons_own():
+    assert [type(value) for value in check_span(np.float32(0.5), np.int64(2))] == [float, float]
+    assert type(check_fps(np.float32(25))) is float
+    with pytest.raises(ConfigError, match="fps=inf must be a number above 0 that is not infinite"):
+        check_fps(np.inf)
+    with pytest.raises(ConfigError, match=r"fps=.* must be a number$"):
+        check_fps(10**400)
+
+
+@pytest.mark.parametrize("wrong", ["1e30", "0", "-1", "nan", "lots"])
+def test_a_limit_outside_its_range_is_told_the_range(monkeypatch, wrong):
+    monkeypatch.setenv("EMOCLIP_MAX_FRAMES", wrong)
+    with pytest.raises(ConfigError, match=rf"^EMOCLIP_MAX_FRAMES={wrong} .* above 0, at most 1e\+12$"):
+        Limits.current()

@@ -63,6 +63,20 @@ def test_other_labels_windows_and_parts_need_no_video(model, kept, media):
     assert set(rows[0].probs) == {"bored", "amused", "angry"}
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+def test_numbers_of_numpy_are_settings_as_pythons_are(model, tmp_path, kind):
+    pictures = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), np.uint8)
+    faces = FaceConfig("all", min_face_px=np.int64(40), min_score=kind(1), bridge_s=kind(1))
+    call = {"start_s": kind(1), "end_s": kind(2), "fps": kind(4)}
+    model.record(pictures, faces=faces, window_s=kind(1), **call).write(tmp_path / "a.npz")
+    plain = {"start_s": 1, "end_s": 2, "fps": 4}
+    expected = model.record(pictures, faces=FaceConfig("all", min_score=1.0), window_s=1.0, **plain)
+    assert Recording.read(tmp_path / "a.npz").key.digest == expected.key.digest
+    stream = model.timeline(pictures, "calm, joyful", faces=faces, scores=np.True_, **call)
+    for told in (stream.read(), model.classify(pictures, "calm, joyful", faces=faces, **call)):
+        assert json.dumps(told.to_dict())
+
+
 def test_it_holds_numbers_about_frames_and_no_picture(kept):
     with np.load(kept[1], allow_pickle=False) as file:
         sizes = {name: file[name].shape for name in file}

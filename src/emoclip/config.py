@@ -4,6 +4,7 @@ import math
 import numbers
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, Literal, get_args
@@ -14,13 +15,18 @@ FaceMode = Literal["largest", "all", "full"]
 FACE_MODES: tuple[FaceMode, ...] = ("largest", "all", "full")
 Progress = Callable[[float], None]  # is told how far work is: a share, or seconds of video
 DETECTORS = ("auto", "yunet", "haar")
+MOST = 1e12  # megapixels or frames that a limit can be set to
 
 
-def check_number(name: str, value: Any, *, whole: bool = False) -> None:
-    """Raise ConfigError unless a setting is a number, or a whole one."""
-    kind = numbers.Integral if whole else numbers.Real
-    if isinstance(value, bool) or not isinstance(value, kind) or math.isnan(value):
-        raise ConfigError(f"{name}={shown(value)} must be a {'whole ' * whole}number")
+def check_number(name: str, value: Any, *, whole: bool = False) -> float:
+    """Return a setting as Python's own float, or int if it is to be whole: JSON knows no NumPy.  Raises ConfigError."""
+    kind: type[Any] = numbers.Integral if whole else numbers.Real
+    if isinstance(value, kind) and not isinstance(value, bool):
+        with suppress(OverflowError):  # of more digits than any setting has
+            plain = int(value) if whole else float(value)
+            if not math.isnan(plain):
+                return plain
+    raise ConfigError(f"{name}={shown(value)} must be a {'whole ' * whole}number")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
@@ -42,41 +48,46 @@ def check_progress(progress: Any) -> None:
         raise ConfigError(f"progress={shown(progress)} must be a function")
 
 
-def check_span(start_s: Any, end_s: Any) -> None:
-    """Raise ConfigError unless 0 <= start_s < end_s are seconds of an input; an end of None is that of the input."""
-    check_number("start_s", start_s)
+def check_span(start_s: Any, end_s: Any) -> tuple[float, float | None]:
+    """Return seconds of an input, 0 <= start_s < end_s; an end of None is that of the input.  Raises ConfigError."""
+    start_s = check_number("start_s", start_s)
     if not 0 <= start_s < math.inf:
         raise ConfigError(f"start_s={start_s:g} s must be 0, the beginning, or later")
     if end_s is not None:
-        check_number("end_s", end_s)
+        end_s = check_number("end_s", end_s)
         if end_s <= start_s:
             raise ConfigError(f"end_s={end_s:g} s must be after start_s={start_s:g} s")
+    return start_s, end_s
 
 
-def check_fps(fps: Any, name: str = "fps") -> None:
-    """Raise ConfigError unless a rate is a number above 0."""
-    check_number(name, fps)
-    if not 0 < fps < math.inf:
-        raise ConfigError(f"{name}={fps:g} must be a number above 0")
+def check_fps(fps: Any, name: str = "fps") -> float:
+    """Return a rate, a number above 0.  Raises ConfigError."""
+    rate = check_number(name, fps)
+    if not 0 < rate < math.inf:
+        raise ConfigError(f"{name}={rate:g} must be a number above 0 that is not infinite")
+    return rate
 
 
-def check_length(name: str, seconds: Any) -> None:
-    """Raise ConfigError unless a setting is seconds that a window may last, in [0.05, 3600]."""
-    check_number(name, seconds)
-    if not 0.05 <= seconds <= 3600:
-        raise ConfigError(f"{name}={seconds} must be in [0.05, 3600] seconds")
+def check_length(name: str, seconds: Any) -> float:
+    """Return the seconds that a window lasts, in [0.05, 3600].  Raises ConfigError."""
+    length_s = check_number(name, seconds)
+    if not 0.05 <= length_s <= 3600:
+        raise ConfigError(f"{name}={length_s:g} must be in [0.05, 3600] seconds")
+    return length_s
 
 
 class Numbers:
-    """Base of a dataclass of settings: those that are numbers, or yes or no, are checked to be such."""
+    """Base of a dataclass of settings: those that are numbers, or yes or no, are checked, and become Python's own."""
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
             kinds, value = get_args(field.type) or (field.type,), getattr(self, field.name)
             if {int, float} & {*kinds} and not (value is None and NoneType in kinds):
-                check_number(field.name, value, whole=float not in kinds)
+                value = check_number(field.name, value, whole=float not in kinds)
             if bool in kinds:
                 check_flags(**{field.name: value})
+                value = bool(value)
+            object.__setattr__(self, field.name, value)  # of a frozen class, too
 
 
 @dataclass(frozen=True)
@@ -201,8 +212,8 @@ class Limits:
                 found[name] = float(text)
             except ValueError:
                 found[name] = math.nan
-            if not 0 < found[name] <= 1e12:
-                raise ConfigError(f"{variable}={text} must be a number above 0")
+            if not 0 < found[name] <= MOST:
+                raise ConfigError(f"{variable}={text} must be a number above 0, at most {MOST:g}")
         return cls(**found)  # type: ignore[arg-type]
 
     @property

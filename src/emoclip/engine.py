@@ -105,7 +105,7 @@ class EmoCLIP:
         progress: called with the seconds of video done.  Raises InputError, ConfigError.
         """
         config = FaceConfig.of(faces)
-        check_span(start_s, end_s)
+        start_s, end_s = check_span(start_s, end_s)
         check_flags(scores=scores, allow_urls=allow_urls)
         check_progress(progress)
         baseline = None if baseline is None else Baseline.of(baseline)
@@ -268,7 +268,7 @@ class EmoCLIP:
         """
         if not isinstance(video, Video):
             raise InputError(f"a {type(video).__name__}, no Video; give what `open_video` returns")
-        check_fps(rate, "rate")
+        rate = check_fps(rate, "rate")
         ahead = self.runtime.threads > 1
         follower = self._follower(FaceConfig.of(config))
         return see(video, follower, rate, crop=self._crop, embed=self.embed_frames, batch=batch, ahead=ahead)

@@ -57,7 +57,7 @@ def choose(
     """
     check_choice("precision", precision, PRECISIONS)
     if threads is not None:
-        check_number("threads", threads, whole=True)
+        threads = int(check_number("threads", threads, whole=True))
         if threads < 1:
             raise ConfigError(f"threads={threads} must be at least 1")
     machine = machine or processor()

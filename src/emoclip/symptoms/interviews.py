@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig, WindowConfig
+from emoclip.config import FaceConfig, WindowConfig, check_fps
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError, few
 from emoclip.files import atomic_path
@@ -140,7 +140,7 @@ class InterviewStore:
     """Interviews on disk, so that a study's videos are watched once per model and settings."""
 
     def __init__(self, folder: Path, model: EmoCLIP, faces: FaceConfig, fps: float = 25.0) -> None:
-        self.folder, self.model, self.faces, self.fps = folder, model, faces, fps
+        self.folder, self.model, self.faces, self.fps = folder, model, faces, check_fps(fps)
         self._key = Key(
             model.package.digest,
             form=model.runtime.form,

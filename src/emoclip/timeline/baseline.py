@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.addresses import is_address
-from emoclip.config import FaceConfig, check_flags, check_span
+from emoclip.config import FaceConfig, Numbers, check_span
 from emoclip.errors import ConfigError, InputError, few, shown
 from emoclip.files import is_pipe, told
 from emoclip.model import unit
@@ -36,7 +36,7 @@ ROUNDED_S = 0.1  # a stretch typed as so much longer than there is was only roun
 
 
 @dataclass(frozen=True)
-class Baseline:
+class Baseline(Numbers):
     """Where a person is seen at rest.
 
     source: a file of its own, or None for the input itself.  start_s, end_s: the stretch of it, in seconds.
@@ -49,8 +49,8 @@ class Baseline:
     auto: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_span(self.start_s, self.end_s)
-        check_flags(auto=self.auto)
         if not isinstance(self.source, (str, os.PathLike, NoneType)):
             raise ConfigError(f"source={shown(self.source)} must be a file's name")
         if self.auto and (self.source, self.start_s, self.end_s) != (None, 0, None):

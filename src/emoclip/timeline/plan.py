@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emoclip.addresses import is_address
-from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
+from emoclip.config import FaceConfig, Numbers, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
 from emoclip.files import shorten, told
 from emoclip.model import Precision
@@ -28,7 +28,7 @@ DEFAULT_FORMATS = ("csv", "html")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Numbers):
     """What every input of a run shares; can be sent to another process.
 
     pictures: whether outputs may hold faces.  blur: none in pages, hidden ones in overlays.
@@ -64,6 +64,7 @@ class Settings:
     watch_only: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in self.formats or ("",):
             if name not in SUFFIXES:
                 raise ConfigError(f"formats: {name!r} is none of {', '.join(SUFFIXES)}")

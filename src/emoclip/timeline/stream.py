@@ -61,8 +61,8 @@ class TimelineStream:
         progress: Callable[[float], None] | None,
         precision: str | None = None,
     ) -> None:
-        check_span(start_s, end_s)
-        check_fps(fps)
+        start_s, end_s = check_span(start_s, end_s)
+        fps = check_fps(fps)
         check_flags(scores=scores, keep_pictures=keep_pictures, allow_urls=allow_urls)
         check_progress(progress)
         for name, given, kind in (("windows", windows, WindowConfig), ("segments", segments, SegmentConfig)):
@@ -79,7 +79,7 @@ class TimelineStream:
         self.text, doubtful = model.read_labels(prompts)
         doubtful.tell()
         self.label_warnings = doubtful.lines()
-        self.scores, self.auto = scores, baseline is not None and baseline.auto
+        self.scores, self.auto = bool(scores), baseline is not None and baseline.auto
         self.rest = Rest(model, source, baseline, faces, fps=fps) if baseline else None
         model.runtime.close_text()
         self.name = ""

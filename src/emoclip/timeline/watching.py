@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig, check_length, check_progress
+from emoclip.config import FaceConfig, check_fps, check_length, check_progress, check_span
 from emoclip.model import Package, Runtime, sampling_rate
 from emoclip.prompts import Doubts, PromptSet
 from emoclip.recording import Key, Looks, Recording, SeenFrame, Shelf, following, input_digest, look
@@ -67,7 +67,9 @@ def record(
     progress: called with the seconds of video done, and with how many there are, None for a stream.
     key: what `asked` says of all this, where it is known already.  Raises InputError, ConfigError.
     """
-    check_length("window_s", window_s)
+    window_s = check_length("window_s", window_s)
+    start_s, end_s = check_span(start_s, end_s)
+    fps = check_fps(fps)
     check_progress(progress)
     key = key or asked(model, input_digest(source), faces, window_s, start_s, end_s, fps)
     with open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls) as video:

@@ -235,7 +235,7 @@ def _open(source: str | IO[bytes], name: str) -> "InputContainer":
             "r",
             timeout=NETWORK_TIMEOUT_S if live else None,
             # FFmpeg decodes some of it already while it looks for what is in it.
-            options=limits(source) | {"max_pixels": str(Limits.current().video_pixels)},
+            options=limits(source) | _most_pixels(),
             **_lenient_metadata(),
         )
     except av.error.InvalidDataError:
@@ -285,8 +285,13 @@ def _best_video_stream(file: "InputContainer", name: str) -> "VideoStream":
         raise InputError(
             f"{name}: says it has {best.frames} frames, above {allowed.frames:g}; raise EMOCLIP_MAX_FRAMES if it does"
         )
-    best.codec_context.options = {"max_pixels": str(allowed.video_pixels)}  # of sizes that change on the way
+    best.codec_context.options = _most_pixels()  # of sizes that change on the way
     return best
+
+
+def _most_pixels() -> dict[str, str]:
+    """The limit of a frame as an option of FFmpeg, which opens nothing over one that it cannot count to."""
+    return {"max_pixels": str(min(Limits.current().video_pixels, 2**31 - 1))}
 
 
 def _reason(error: Exception) -> str:

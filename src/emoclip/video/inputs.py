@@ -146,8 +146,8 @@ def open_video(
 
     Raises InputError if there is nothing to read, or nothing from start_s on; ConfigError for wrong seconds.
     """
-    check_span(start_s, end_s)
-    check_fps(fps)
+    start_s, end_s = check_span(start_s, end_s)
+    fps = check_fps(fps)
     check_flags(allow_urls=allow_urls)
     plain = arrays.plain(source)
     if isinstance(plain, int):
