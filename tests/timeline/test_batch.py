@@ -107,6 +107,13 @@ def test_outputs_are_named_by_their_way_inside_the_folder_that_was_named(study, 
         names(["http://h/a?cam=1", "http://h/a?cam=2"], settings())
 
 
+def test_numbers_of_numpy_can_stand_in_a_sidecar(tmp_path):
+    given = Settings(
+        out=tmp_path, fps=np.float32(5), start_s=np.int64(0), end_s=np.float32(2), scores=np.True_
+    )
+    assert json.loads(json.dumps(given.choices()))["end_s"] == 2.0
+
+
 def test_a_link_is_called_as_its_user_calls_it(study, settings):
     (study / "monday.mp4").symlink_to(study / "a" / "x.mp4")
     assert names([study / "monday.mp4"], settings()) == ["monday"]
