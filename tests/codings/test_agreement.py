@@ -1,6 +1,7 @@
 """Pairing codings, and what is said of how they agree."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,42 @@ def test_only_time_that_both_coded_is_compared():
     assert found.seconds == pytest.approx(20)
 
 
+@pytest.mark.parametrize(
+    ("span", "onsets", "offsets"),
+    [((4, 9), [0, 0], [1, 1]), ((2, 5), [1, 1], [0, 0]), ((0, 9), [1, 1], [1, 1])],
+)
+def test_onsets_and_offsets_are_those_that_lie_in_the_time_compared(span: tuple, onsets: list, offsets: list):
+    one, two = [(3, 6.8, "smile")], [(3.1, 6.7, "smile"), (8, 9, "frown")]
+    one, two = ([coding(name, of, duration_s=None)] for name, of in (("a", one), ("b", two)))
+    smile = compare(one, two, start_s=float(span[0]), end_s=float(span[1])).labels["smile"]
+    assert [smile[kind]["events"] for kind in ("onsets", "offsets")] == [onsets, offsets]
+    parts = [[replace(each, coded=(tuple(map(float, span)),)) for each in of] for of in (one, two)]
+    assert compare(*parts).labels["smile"]["offsets"]["events"] == offsets
+
+
+def test_an_edge_of_coded_time_is_no_change_and_one_near_it_is_not_charged():
+    # Read from 4 to 9 s at 25 frames a second: it begins and ends there because the reading does.
+    cut = coding("machine", [(4, 8.96, "smile")], coded=((4.0, 9.0),))
+    for of, onsets, offsets in (
+        ([(3, 12, "smile")], 0, 0),
+        ([(4.3, 8.7, "smile")], 0, 0),  # what it has before 4 s and after 9 s nobody knows
+        ([(4.8, 8.2, "smile")], 1, 1),  # was there already, and still
+    ):
+        smile = compare([coding("anna", of)], [cut]).labels["smile"]
+        assert smile["onsets"]["events"] == [onsets, 0]
+        assert smile["offsets"]["events"] == [offsets, 0]
+    near = [coding(name, [(4.25, 8.75, "smile")], coded=((4.0, 9.0),)) for name in ("a", "b")]
+    assert compare(near[:1], near[1:]).labels["smile"]["onsets"]["matched"] == 1
+
+
+@pytest.mark.parametrize(("duration_s", "events"), [(None, [1, 1]), (6.8, [0, 0])])
+def test_the_last_mark_ends_no_video_of_unknown_length(duration_s: float | None, events: list):
+    one, two = (
+        [coding(n, [(3, end, "smile")], duration_s=duration_s)] for n, end in (("a", 6.8), ("b", 6.7))
+    )
+    assert compare(one, two).labels["smile"]["offsets"]["events"] == events
+
+
 def test_overlapping_labels_are_a_category_together():
     overlapping = [*A, (5, 8, "brow raise")]
     found = compare([coding("a", overlapping)], [coding("b", overlapping)])
@@ -151,8 +188,8 @@ def test_faces_are_paired_by_name():
 
 
 def test_faces_are_taken_together_where_one_does_not_say_whose_they_are():
-    one = [(0, 10, "smile", "track 0"), (8, 20, "smile", "track 1")]
-    found = compare([coding("a", one)], [coding("b", [(0, 20, "smile")])])
+    one = [(2, 10, "smile", "track 0"), (8, 20, "smile", "track 1")]
+    found = compare([coding("a", one)], [coding("b", [(2, 20, "smile")])])
     assert found.overall["kappa"]["value"] == 1
     assert found.labels["smile"]["onsets"]["events"] == [1, 1]
     assert any("all faces are taken together" in note for note in found.notes)
