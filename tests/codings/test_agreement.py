@@ -171,6 +171,30 @@ def test_the_last_mark_ends_no_video_of_unknown_length(duration_s: float | None,
     assert compare(one, two).labels["smile"]["offsets"]["events"] == events
 
 
+def test_what_all_coded_and_what_two_coded_is_told_of_three():
+    parts = [[coding("anna", A)], [coding("ben", B)], [coding("cleo", A, coded=((0.0, 5.0),))]]
+    found = compare(*parts)
+    assert (found.seconds, found.full_s) == (pytest.approx(60), pytest.approx(5))
+    told = "appa and agreement are over the 5.0 s that all coded, alpha over the 60.0 s that at least two did"
+    assert any(told in note for note in found.notes)
+    assert f"K{told}. " in methods_paragraph(found)
+    assert told in agreement_report.report(found)
+    same = compare(*parts[:2], [coding("cleo", A)])
+    assert not any("that all coded" in text for text in (*same.notes, methods_paragraph(same)))
+
+
+def test_seconds_of_several_faces_are_called_that():
+    of = [(0, 10, "smile", "1"), (5, 12, "smile", "2"), (20, 30, "frown", "3")]
+    found = compare([coding("a", of, duration_s=30.0)], [coding("b", of, duration_s=30.0)])
+    methods = methods_paragraph(found)
+    assert "computed over 90.0 s (3 faces of 1 video) with emoclip" in methods
+    assert "For seconds per label and face, ICC(2,1) was: frown 1.00" in methods
+    assert "90.0 s (3 faces of 1 video)." in agreement_report.report(found)
+    plain = methods_paragraph(compare(*([coding(n, A, v) for v in ("v1", "v2")] for n in ("a", "b"))))
+    assert "over 120.0 s of 2 videos with" in plain
+    assert "per label and video, ICC" in plain
+
+
 def test_overlapping_labels_are_a_category_together():
     overlapping = [*A, (5, 8, "brow raise")]
     found = compare([coding("a", overlapping)], [coding("b", overlapping)])

@@ -58,6 +58,7 @@ class Disagreement:
 class Agreement:
     """What `measure` found.
 
+    seconds: that at least two coded, of all faces together; full_s: those of them that all coded.
     overall, labels: figures, each {"value", "ci95"}; see docs/codings.md for every name.  categories, confusion: rows
     are the first rater of a pair, columns the second, in moments.  notes: what a reader has to know.
     """
@@ -65,6 +66,7 @@ class Agreement:
     pairing: Pairing
     settings: AgreementConfig
     seconds: float
+    full_s: float
     groups: int
     overall: dict[str, Any]
     labels: dict[str, dict[str, Any]]
@@ -81,7 +83,9 @@ class Agreement:
             "videos": videos,
             "resampled": "subjects" if self.pairing.subjects else "videos",
             "groups": self.groups,
+            "faces": len(self.pairing.units),
             "seconds": round(self.seconds, 3),
+            "seconds_all_coded": round(self.full_s, 3),
             "settings": {name: getattr(self.settings, name) for name in AgreementConfig.__dataclass_fields__},
             "overall": self.overall,
             "labels": self.labels,
@@ -118,10 +122,12 @@ def measure(pairing: Pairing, settings: AgreementConfig | None = None) -> Agreem
         figures |= _amounts(units, label, member, len(names), drawn, pairing.raters)
         per_label[label] = figures
     known_s = sum(float((grid.known.sum(axis=0) > 1).sum()) for grid in grids) * settings.step_s
+    full_s = sum(float(grid.known.all(axis=0).sum()) for grid in grids) * settings.step_s
     agreement = Agreement(
         pairing,
         settings,
         known_s,
+        full_s,
         len(names),
         overall,
         per_label,
@@ -384,6 +390,8 @@ def _remarks(agreement: Agreement, grids: Sequence[_Grid], groups: int) -> list[
         found.append(
             f"{groups} {kind}s are few: intervals that come from resampling them are rough, and too narrow"
         )
+    if full := seconds_of_each(agreement):
+        found.append(f"coders coded different stretches: {full}")
     moments = sum(int(grid.known.all(axis=0).sum()) for grid in grids)
     unmarked = sum(grid.unmarked for grid in grids)
     if not agreement.settings.skip_gaps and moments and unmarked > 0.05 * moments:
@@ -396,6 +404,16 @@ def _remarks(agreement: Agreement, grids: Sequence[_Grid], groups: int) -> list[
             "labels overlap in time: over all, each combination of labels counts as a category of its own"
         )
     return found
+
+
+def seconds_of_each(agreement: Agreement) -> str:
+    """Say over how many seconds each figure is, where more than two coded and not all the same; else ""."""
+    if agreement.seconds - agreement.full_s < agreement.settings.step_s / 2:
+        return ""
+    return (
+        f"kappa and agreement are over the {agreement.full_s:.1f} s that all coded, alpha over the "
+        f"{agreement.seconds:.1f} s that at least two did"
+    )
 
 
 def _of(units: Sequence[Unit], label: str) -> list[Mark]:
