@@ -77,6 +77,17 @@ def test_numbers_of_numpy_are_settings_as_pythons_are(model, tmp_path, kind):
         assert json.dumps(told.to_dict())
 
 
+def test_a_recording_of_a_part_says_which_part_was_read(model, kept, media):
+    part = model.record(media / "face_noface.mov", window_s=WINDOWS.length_s, start_s=0.6, end_s=2.0)
+    for source, options, read_s in (
+        (part, {}, (0.6, 2.0)),
+        (part, {"start_s": 1.0}, (1.0, 2.0)),
+        (kept[1], {"end_s": 2.0}, (0.0, 2.0)),
+        (kept[1], {}, (0.0, kept[0].duration_s)),
+    ):
+        assert model.timeline(source, "calm, joyful", windows=WINDOWS, **options).read().read_s == read_s
+
+
 def test_it_holds_numbers_about_frames_and_no_picture(kept):
     with np.load(kept[1], allow_pickle=False) as file:
         sizes = {name: file[name].shape for name in file}

@@ -223,6 +223,7 @@ class Timeline:
     """Who showed what when in one input; windows in order of time, segments by track and time.
 
     duration_s: None for a stream.  warnings: what was met on the way that did not stop the reading.
+    read_s: the stretch that was read, in seconds; None where it takes no time, as of a picture.
     label_warnings: labels that the model cannot tell apart or does not understand, one line each.
     """
 
@@ -238,6 +239,7 @@ class Timeline:
     warnings: list[str] = field(default_factory=list)
     scored: bool = False  # whether windows have scores
     label_warnings: list[str] = field(default_factory=list)
+    read_s: tuple[float, float] | None = None
 
     def __repr__(self) -> str:
         length = "a stream" if self.duration_s is None else f"{self.duration_s:.1f} s"

@@ -60,6 +60,32 @@ def test_what_timeline_writes_agrees_with_the_timeline(capsys, tmp_path: Path, t
     assert "Cohen's kappa was 1.00" in out
 
 
+def test_a_timeline_of_a_stretch_agrees_alike_from_every_file(capsys, tmp_path: Path, media: Path):
+    pytest.importorskip("pympi")
+    video, out = media / "WolfgangLanger_Pexels.mp4", tmp_path / "part"
+    options = ("--labels", LABELS, "--formats", "eaf,boris,bids", "--start", 8, "--end", 12)
+    assert call("timeline", video, *options, "--out", out) == 0
+    phases = table(tmp_path, "phases.csv", ROWS)
+    found = []
+    for suffix in (".json", ".eaf", ".boris.tsv", "_events.tsv"):
+        code, _, _ = run(
+            capsys,
+            "agree",
+            phases,
+            out / f"{video.stem}{suffix}",
+            "--anyone",
+            "--force",
+            "-o",
+            tmp_path / "a",
+        )
+        told = figures(tmp_path / "a")
+        found.append((code, told["seconds"], told["overall"]["agreement"], told["confusion"]))
+        # It begins at 8 s because the reading does.
+        assert told["labels"]["worried or afraid"]["onsets"]["events"] == [0, 0]
+    assert found[0][:2] == (0, 4.0)
+    assert found[1:] == found[:1] * 3
+
+
 def test_a_real_recording_agrees_with_the_coding_of_its_three_phases(capsys, tmp_path: Path, timelines: Path):
     phases = table(tmp_path, "phases.csv", ROWS)
     code, _, err = run(capsys, "agree", phases, timelines, "--out", tmp_path / "out")

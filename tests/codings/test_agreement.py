@@ -1,6 +1,7 @@
 """Pairing codings, and what is said of how they agree."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,66 @@ def test_only_time_that_both_coded_is_compared():
     assert found.seconds == pytest.approx(20)
 
 
+@pytest.mark.parametrize(
+    ("span", "onsets", "offsets"),
+    [((4, 9), [0, 0], [1, 1]), ((2, 5), [1, 1], [0, 0]), ((0, 9), [1, 1], [1, 1])],
+)
+def test_onsets_and_offsets_are_those_that_lie_in_the_time_compared(span: tuple, onsets: list, offsets: list):
+    one, two = [(3, 6.8, "smile")], [(3.1, 6.7, "smile"), (8, 9, "frown")]
+    one, two = ([coding(name, of, duration_s=None)] for name, of in (("a", one), ("b", two)))
+    smile = compare(one, two, start_s=float(span[0]), end_s=float(span[1])).labels["smile"]
+    assert [smile[kind]["events"] for kind in ("onsets", "offsets")] == [onsets, offsets]
+    parts = [[replace(each, coded=(tuple(map(float, span)),)) for each in of] for of in (one, two)]
+    assert compare(*parts).labels["smile"]["offsets"]["events"] == offsets
+
+
+def test_an_edge_of_coded_time_is_no_change_and_one_near_it_is_not_charged():
+    # Read from 4 to 9 s at 25 frames a second: it begins and ends there because the reading does.
+    cut = coding("machine", [(4, 8.96, "smile")], coded=((4.0, 9.0),))
+    for of, onsets, offsets in (
+        ([(3, 12, "smile")], 0, 0),
+        ([(4.3, 8.7, "smile")], 0, 0),  # what it has before 4 s and after 9 s nobody knows
+        ([(4.8, 8.2, "smile")], 1, 1),  # was there already, and still
+    ):
+        smile = compare([coding("anna", of)], [cut]).labels["smile"]
+        assert smile["onsets"]["events"] == [onsets, 0]
+        assert smile["offsets"]["events"] == [offsets, 0]
+    near = [coding(name, [(4.25, 8.75, "smile")], coded=((4.0, 9.0),)) for name in ("a", "b")]
+    assert compare(near[:1], near[1:]).labels["smile"]["onsets"]["matched"] == 1
+
+
+@pytest.mark.parametrize(("duration_s", "events"), [(None, [1, 1]), (6.8, [0, 0])])
+def test_the_last_mark_ends_no_video_of_unknown_length(duration_s: float | None, events: list):
+    one, two = (
+        [coding(n, [(3, end, "smile")], duration_s=duration_s)] for n, end in (("a", 6.8), ("b", 6.7))
+    )
+    assert compare(one, two).labels["smile"]["offsets"]["events"] == events
+
+
+def test_what_all_coded_and_what_two_coded_is_told_of_three():
+    parts = [[coding("anna", A)], [coding("ben", B)], [coding("cleo", A, coded=((0.0, 5.0),))]]
+    found = compare(*parts)
+    assert (found.seconds, found.full_s) == (pytest.approx(60), pytest.approx(5))
+    told = "appa and agreement are over the 5.0 s that all coded, alpha over the 60.0 s that at least two did"
+    assert any(told in note for note in found.notes)
+    assert f"K{told}. " in methods_paragraph(found)
+    assert told in agreement_report.report(found)
+    same = compare(*parts[:2], [coding("cleo", A)])
+    assert not any("that all coded" in text for text in (*same.notes, methods_paragraph(same)))
+
+
+def test_seconds_of_several_faces_are_called_that():
+    of = [(0, 10, "smile", "1"), (5, 12, "smile", "2"), (20, 30, "frown", "3")]
+    found = compare([coding("a", of, duration_s=30.0)], [coding("b", of, duration_s=30.0)])
+    methods = methods_paragraph(found)
+    assert "computed over 90.0 s (3 faces of 1 video) with emoclip" in methods
+    assert "For seconds per label and face, ICC(2,1) was: frown 1.00" in methods
+    assert "90.0 s (3 faces of 1 video)." in agreement_report.report(found)
+    plain = methods_paragraph(compare(*([coding(n, A, v) for v in ("v1", "v2")] for n in ("a", "b"))))
+    assert "over 120.0 s of 2 videos with" in plain
+    assert "per label and video, ICC" in plain
+
+
 def test_overlapping_labels_are_a_category_together():
     overlapping = [*A, (5, 8, "brow raise")]
     found = compare([coding("a", overlapping)], [coding("b", overlapping)])
@@ -151,8 +212,8 @@ def test_faces_are_paired_by_name():
 
 
 def test_faces_are_taken_together_where_one_does_not_say_whose_they_are():
-    one = [(0, 10, "smile", "track 0"), (8, 20, "smile", "track 1")]
-    found = compare([coding("a", one)], [coding("b", [(0, 20, "smile")])])
+    one = [(2, 10, "smile", "track 0"), (8, 20, "smile", "track 1")]
+    found = compare([coding("a", one)], [coding("b", [(2, 20, "smile")])])
     assert found.overall["kappa"]["value"] == 1
     assert found.labels["smile"]["onsets"]["events"] == [1, 1]
     assert any("all faces are taken together" in note for note in found.notes)

@@ -460,6 +460,43 @@ def test_what_timeline_writes_is_read_back_to_the_millisecond(tmp_path_factory, 
     )
 
 
+@pytest.mark.parametrize(
+    ("marked", "duration_s", "coded"),
+    [((4.0, 8.96), 12.0, ((4.0, 9.0),)), ((4.0, 8.96), None, ((4.0, 9.0),)), ((1.0, 8.96), 12.0, None)],
+    ids=["whole video known", "a stream", "somebody marked beyond it since"],
+)
+@pytest.mark.parametrize("kind", ["eaf", "boris", "bids"])
+def test_a_timelines_file_tells_the_stretch_that_was_read(
+    tmp_path: Path, kind: str, marked, duration_s, coded
+):
+    if kind == "eaf":
+        pytest.importorskip("pympi")
+    segments = [Segment(0, "a", *marked, 5.0, 0.9, 0.8)]
+    tracks = [Track(0, 4.0, 8.96, 1, 1, 1.0, {"ok": 1})]
+    timeline = Timeline(
+        "clip.mp4", "mini", ["a", "b"], duration_s, [], segments, tracks, [], read_s=(4.0, 9.0)
+    )
+    for suffix, writer in WRITERS[kind].items():
+        writer(timeline, tmp_path / f"clip{suffix}")
+    coding = only(tmp_path / f"clip{next(iter(WRITERS[kind]))}")
+    assert (coding.coded, coding.duration_s) == (coded, duration_s)
+
+
+def test_of_a_recording_of_a_part_the_stretch_is_what_was_read(tmp_path: Path):
+    coding = only(write(tmp_path, "v1.json", json.dumps(SIDECAR | {"read_s": [10.0, 20.0]})))
+    assert coding.coded == ((10.0, 20.0),)
+    assert only(write(tmp_path, "v1.json", json.dumps(SIDECAR))).coded == ((0.0, 60.0),)
+
+
+@pytest.mark.parametrize("stretch", [("x", 9.0), (9.0, 4.0), (-1.0, 4.0), (None, 4.0)])
+def test_a_stretch_that_cannot_be_is_told_in_one_line(tmp_path: Path, stretch: tuple):
+    told = {"StretchRead": dict(zip(("Start", "End"), stretch, strict=True))}
+    write(tmp_path, "v1_events.json", json.dumps(told))
+    with pytest.raises(InputError, match=r"v1_events.tsv: says that .* make the timeline again") as error:
+        only(write(tmp_path, "v1_events.tsv", "onset\tduration\ttrial_type\n1.5\t1.75\tsmile\n"))
+    assert "\n" not in str(error.value)
+
+
 SIDECAR = {
     "emoclip": "0.1.0",
     "input": "films/v1.mp4",
@@ -488,7 +525,11 @@ def nodes(tree, place: tuple = ()) -> list[tuple]:
 
 @pytest.mark.parametrize("name", ["v1.json", "v1.boris"])
 def test_whatever_stands_in_a_json_file_is_read_or_told_in_one_line(tmp_path: Path, name: str):
-    tree = SIDECAR if name == "v1.json" else json.loads(project({"v1_anna": observation(EVENTS)}))
+    tree = (
+        SIDECAR | {"read_s": [0.0, 60.0]}
+        if name == "v1.json"
+        else json.loads(project({"v1_anna": observation(EVENTS)}))
+    )
     assert read(write(tmp_path, name, json.dumps(tree)))[0].marks
     for place in nodes(tree):
         for value in ODD:

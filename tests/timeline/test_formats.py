@@ -231,6 +231,22 @@ def test_bids_events_follow_the_rules_of_bids(written):
     assert set(table["trial_type"]) <= set(described["trial_type"]["Levels"])
 
 
+def test_the_stretch_that_was_read_stands_where_each_program_has_a_place(written):
+    from pympi.Elan import Eaf
+
+    timeline = replace(make(), read_s=(0.25, 9.75))
+    boris = pd.read_csv(written("boris", timeline), sep="\t", quoting=csv.QUOTE_NONE)
+    assert tuple(boris.columns) == BORIS_COLUMNS
+    assert set(boris["Coding duration"]) == {9.5}
+    assert set(boris["Observation duration by subject by observation"]) == {9.5}
+    assert set(boris["Media duration (s)"]) == {10.0}
+    assert set(boris["Description"]) == {"read from 0.250 to 9.750 s by emoclip"}
+    properties = dict(Eaf(written("eaf", timeline)).get_properties())
+    assert (properties["emoclip start_s"], properties["emoclip end_s"]) == ("0.250", "9.750")
+    described = json.loads(written("bids", timeline, "_events.json").read_text("utf-8"))
+    assert (described["StretchRead"]["Start"], described["StretchRead"]["End"]) == (0.25, 9.75)
+
+
 def test_onset_and_duration_give_the_same_rounded_offset_in_every_format(written):
     timeline = make()
     times = [(0.0004, 1.5019), (1.6006, 3.1024)]  # last 1.502 and 1.501 s by themselves, 1.501 of the rounded

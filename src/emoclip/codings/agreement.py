@@ -17,6 +17,7 @@ from emoclip.errors import ConfigError, InputError
 from emoclip.metrics import DRAWS
 
 UNMARKED = "(no label)"
+EDGE_S = 0.1  # the last frame of a stretch begins that much before its end, at most
 MAX_MOMENTS = 20_000_000  # of all videos together, above which a step is surely a slip
 
 
@@ -57,6 +58,7 @@ class Disagreement:
 class Agreement:
     """What `measure` found.
 
+    seconds: that at least two coded, of all faces together; full_s: those of them that all coded.
     overall, labels: figures, each {"value", "ci95"}; see docs/codings.md for every name.  categories, confusion: rows
     are the first rater of a pair, columns the second, in moments.  notes: what a reader has to know.
     """
@@ -64,6 +66,7 @@ class Agreement:
     pairing: Pairing
     settings: AgreementConfig
     seconds: float
+    full_s: float
     groups: int
     overall: dict[str, Any]
     labels: dict[str, dict[str, Any]]
@@ -80,7 +83,9 @@ class Agreement:
             "videos": videos,
             "resampled": "subjects" if self.pairing.subjects else "videos",
             "groups": self.groups,
+            "faces": len(self.pairing.units),
             "seconds": round(self.seconds, 3),
+            "seconds_all_coded": round(self.full_s, 3),
             "settings": {name: getattr(self.settings, name) for name in AgreementConfig.__dataclass_fields__},
             "overall": self.overall,
             "labels": self.labels,
@@ -117,10 +122,12 @@ def measure(pairing: Pairing, settings: AgreementConfig | None = None) -> Agreem
         figures |= _amounts(units, label, member, len(names), drawn, pairing.raters)
         per_label[label] = figures
     known_s = sum(float((grid.known.sum(axis=0) > 1).sum()) for grid in grids) * settings.step_s
+    full_s = sum(float(grid.known.all(axis=0).sum()) for grid in grids) * settings.step_s
     agreement = Agreement(
         pairing,
         settings,
         known_s,
+        full_s,
         len(names),
         overall,
         per_label,
@@ -260,7 +267,11 @@ def _events(
     groups: int,
     drawn: Resamples,
 ) -> dict[str, Any]:
-    """Onsets and offsets that have a counterpart; the first rater of a pair is the reference."""
+    """Onsets and offsets that have a counterpart; the first rater of a pair is the reference.
+
+    One on an edge of the time that both coded is no change that was seen, and the counterpart of one near an edge may
+    lie beyond it, so that such a one counts only where it has one.
+    """
     found: dict[str, Any] = {}
     states = any(mark.offset_s > mark.onset_s for mark in _of(units, label))
     for name, at in (("onsets", 0), ("offsets", 1)) if states else (("onsets", 0),):
@@ -269,10 +280,16 @@ def _events(
             row = np.zeros(3)
             for one, two in combinations(range(len(unit.marks)), 2):
                 spans = shared_spans(unit.coded[one], unit.coded[two])
+                # Where the last mark ends because nobody knows where the video does, its end was seen.
+                spans = [(start, np.inf if end == unit.open_s else end) for start, end in spans]
                 reference, other = (_times(unit.marks[rater], label, at, spans) for rater in (one, two))
                 pairs = stats.matched(reference, other, settings.tolerance_s)
                 lags += [float(other[b] - reference[a]) for a, b in pairs]
-                row += len(pairs), len(reference), len(other)
+                alone = [
+                    _within(np.delete(times, [pair[place] for pair in pairs]), spans, settings.tolerance_s)
+                    for place, times in enumerate((reference, other))
+                ]
+                row += len(pairs), len(pairs) + len(alone[0]), len(pairs) + len(alone[1])
             rows.append(row)
         counts = by_group(rows, member, groups)
         total, samples = counts.sum(axis=0), drawn.sums(counts)
@@ -293,12 +310,15 @@ def _events(
 
 
 def _times(marks: Sequence[Mark], label: str, at: int, spans: Sequence[Span]) -> Floats:
-    times = sorted(
-        (mark.onset_s, mark.offset_s)[at]
-        for mark in marks
-        if mark.label == label and any(start <= mark.onset_s <= end for start, end in spans)
-    )
-    return np.array(times, np.float64)
+    times = sorted((mark.onset_s, mark.offset_s)[at] for mark in marks if mark.label == label)
+    return _within(np.array(times, np.float64), spans, EDGE_S)
+
+
+def _within(times: Floats, spans: Sequence[Span], margin_s: float) -> Floats:
+    """Those of times that lie in a span, further than `margin_s` from its edges."""
+    margin_s += 1e-9
+    inside = [(times > start + margin_s) & (times < end - margin_s) for start, end in spans]
+    return times[np.any(inside, axis=0)] if inside else times[:0]
 
 
 def shared_spans(one: Sequence[Span], two: Sequence[Span]) -> list[Span]:
@@ -370,6 +390,8 @@ def _remarks(agreement: Agreement, grids: Sequence[_Grid], groups: int) -> list[
         found.append(
             f"{groups} {kind}s are few: intervals that come from resampling them are rough, and too narrow"
         )
+    if full := seconds_of_each(agreement):
+        found.append(f"coders coded different stretches: {full}")
     moments = sum(int(grid.known.all(axis=0).sum()) for grid in grids)
     unmarked = sum(grid.unmarked for grid in grids)
     if not agreement.settings.skip_gaps and moments and unmarked > 0.05 * moments:
@@ -382,6 +404,16 @@ def _remarks(agreement: Agreement, grids: Sequence[_Grid], groups: int) -> list[
             "labels overlap in time: over all, each combination of labels counts as a category of its own"
         )
     return found
+
+
+def seconds_of_each(agreement: Agreement) -> str:
+    """Say over how many seconds each figure is, where more than two coded and not all the same; else ""."""
+    if agreement.seconds - agreement.full_s < agreement.settings.step_s / 2:
+        return ""
+    return (
+        f"kappa and agreement are over the {agreement.full_s:.1f} s that all coded, alpha over the "
+        f"{agreement.seconds:.1f} s that at least two did"
+    )
 
 
 def _of(units: Sequence[Unit], label: str) -> list[Mark]:

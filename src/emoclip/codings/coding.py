@@ -114,6 +114,26 @@ def checked(coding: Coding) -> Coding:
     return replace(coding, marks=tuple(kept), coded=tuple(coded))
 
 
+def of_stretch(coding: Coding, start_s: Any, end_s: Any, duration_s: Any = None) -> Coding:
+    """Return it as a coding of the stretch that its file says was read, in a video of `duration_s` seconds if known.
+
+    Who marked beyond that stretch has looked at more, so that it says nothing then.  Raises InputError.
+    """
+    try:
+        start_s, end_s = seconds(start_s), seconds(end_s)
+        length_s = coding.duration_s if duration_s is None else seconds(duration_s)
+        if not 0 <= start_s < end_s:
+            raise ValueError
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(
+            f"{coding.file}: says that {start_s!r} to {end_s!r} of {duration_s!r} s were read, which are no times; "
+            "make the timeline again"
+        ) from None
+    beyond = any(m.onset_s < start_s - SLACK_S or m.offset_s > end_s + SLACK_S for m in coding.marks)
+    coded = coding.coded if beyond or coding.coded is not None else ((start_s, end_s),)
+    return replace(coding, duration_s=length_s, coded=coded)
+
+
 def seconds(value: Any) -> float:
     """Return a number that a file holds as finite seconds.  Raises ValueError, TypeError or OverflowError."""
     number = float(value)

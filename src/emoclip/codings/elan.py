@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 from xml.etree.ElementTree import iterparse
 
-from emoclip.codings.coding import ANYONE, OPEN, Coding, Mark, Span, checked, minus
+from emoclip.codings.coding import ANYONE, OPEN, Coding, Mark, Span, checked, minus, of_stretch
 from emoclip.errors import ConfigError, InputError
 
 TO_CODE = "to code"  # the tier of a suggestion that holds the windows to look at
@@ -49,8 +49,9 @@ def read_eaf(path: Path, tiers: tuple[str, ...] = ()) -> list[Coding]:
         marks.setdefault(coder, []).extend(
             Mark(start, end, value or name, track) for start, end, value in found
         )
+    known = dict(document.properties)
     return [
-        checked(_filled(Coding(path, video, coder, tuple(of)), windows))
+        checked(_read(_filled(Coding(path, video, coder, tuple(of)), windows), known))
         for coder, of in (marks or {"": []}).items()
     ]
 
@@ -71,6 +72,12 @@ def _filled(coding: Coding, windows: list[Span]) -> Coding:
     marks = tuple(mark for mark in coding.marks if mark.label != OPEN)
     coded = tuple(minus(windows, waiting)) if windows else None
     return replace(coding, marks=marks, coded=coded)
+
+
+def _read(coding: Coding, known: dict[str, str]) -> Coding:
+    """With the stretch that our own documents tell as properties."""
+    start_s, end_s, duration_s = (known.get(f"{OURS} {name}") for name in ("start_s", "end_s", "duration_s"))
+    return coding if start_s is None and end_s is None else of_stretch(coding, start_s, end_s, duration_s)
 
 
 def _parsed(path: Path) -> Any:

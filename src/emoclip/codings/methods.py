@@ -3,7 +3,7 @@
 from typing import Any
 
 from emoclip import __version__
-from emoclip.codings.agreement import Agreement
+from emoclip.codings.agreement import Agreement, seconds_of_each
 from emoclip.errors import counted
 
 REFERENCES = {
@@ -15,8 +15,9 @@ REFERENCES = {
 }
 
 DASH = (
-    "–: not defined. Kappa and alpha need time in which more than one thing was said, F1 an event, a lag a pair of "
-    "events, ICC and differences two videos or faces (and ICC seconds that differ); a point event takes no time."
+    "–: not defined. Kappa and alpha need time in which more than one thing was said, F1 an event inside the coded "
+    "time, a lag a pair of events, ICC and differences two videos or faces (and ICC seconds that differ); a point "
+    "event takes no time."
 )
 
 
@@ -24,7 +25,8 @@ def paragraph(agreement: Agreement) -> str:
     """Return the methods and the main figures in words: settings, numbers, version, references."""
     settings, raters = agreement.settings, agreement.pairing.raters
     record = agreement.record()
-    videos = len(record["videos"])
+    units = len(agreement.pairing.units)
+    each = "video" if units == len(record["videos"]) else "face"
     two = len(raters) == 2
     name = "Cohen's kappa" if two else "Fleiss' kappa"
     drawn = record["resampled"]
@@ -53,18 +55,26 @@ def paragraph(agreement: Agreement) -> str:
     people = ", ".join(raters[:-1]) + f" and {raters[-1]}"
     machine = " A model's labels say how an expression reads to a viewer, not what a person feels."
     parts = [
-        f"Agreement of {people} was computed over {agreement.seconds:.1f} s of {counted(videos, 'video')} with emoclip "
-        f"{__version__}. Codings were compared every {settings.step_s:g} s. {gaps}",
+        f"Agreement of {people} was computed over {extent(agreement)} with emoclip {__version__}. "
+        f"Codings were compared every {settings.step_s:g} s. {gaps}",
+        f"{full[:1].upper()}{full[1:]}." if (full := seconds_of_each(agreement)) else "",
         f"Over all labels, {name} was {figure(agreement.overall['kappa'])}, Krippendorff's nominal alpha "
         f"{figure(agreement.overall['alpha'])}, and agreement {figure(agreement.overall['agreement'])}.",
         f"Per label, {name} was: {kappas}." if kappas else "",
         f"Onsets were paired one to one within {settings.tolerance_s:g} s; their F1 was: {onsets}.",
-        f"For seconds per label and video, ICC(2,1) was: {amounts}." if videos > 1 else "",
+        f"For seconds per label and {each}, ICC(2,1) was: {amounts}." if units > 1 else "",
         resampled,
         machine if any("model" in rater for rater in raters) else "",
-        "References: " + "; ".join(_references(two, videos > 1)) + ".",
+        "References: " + "; ".join(_references(two, units > 1)) + ".",
     ]
     return " ".join(" ".join(part.split()) for part in parts if part)
+
+
+def extent(agreement: Agreement) -> str:
+    """Say of how much the figures are: seconds of all faces together, faces and videos."""
+    faces, videos = len(agreement.pairing.units), len({unit.video for unit in agreement.pairing.units})
+    seconds, of = f"{agreement.seconds:.1f} s", counted(videos, "video")
+    return f"{seconds} of {of}" if faces == videos else f"{seconds} ({counted(faces, 'face')} of {of})"
 
 
 def figure(value: dict[str, Any]) -> str:

@@ -33,7 +33,8 @@ class Unit:
     """One face of one video, as every rater marked it.
 
     group: the subject, or the video: what a bootstrap draws.  marks: per rater, marks of one label never overlap.
-    coded: per rater, the time that was coded.
+    coded: per rater, the time that was coded.  open_s: where that ends as the last mark does, since nothing says how
+    long the video is; None where it is known.
     """
 
     video: str
@@ -41,6 +42,7 @@ class Unit:
     group: str
     marks: tuple[tuple[Mark, ...], ...]
     coded: tuple[tuple[Span, ...], ...]
+    open_s: float | None = None
 
 
 @dataclass
@@ -230,14 +232,16 @@ def _units(
             f"{video}: is {min(lengths):g} s long in one coding, {max(lengths):g} s in another; "
             "are they of the same video?"
         )
-    last = max(coding.end_s for coding in codings)
+    marked = max(coding.end_s for coding in codings)
+    known = max((end for coding in codings for _, end in coding.coded or ()), default=0.0)
     for coding in codings:
         if lengths and coding.end_s > max(lengths) + 0.5:
             raise InputError(
                 f"{coding.file}: marks go on to {coding.end_s:g} s, but {video} is {max(lengths):g} s long; "
                 "is it the coding of another video?"
             )
-    end = min(end_s or float("inf"), max(lengths) if lengths else last)
+    end = min(end_s or float("inf"), max(lengths) if lengths else max(marked, known))
+    open_s = end if not lengths and known < end == marked and end != end_s else None
     coded = [
         tuple(minus(coding.coded if coding.coded is not None else [(0.0, end)], [(0.0, start_s), (end, 1e9)]))
         for coding in codings
@@ -245,7 +249,7 @@ def _units(
     _check_overlap(video, codings, coded)
     group = subject or video
     return [
-        Unit(video, track, group, tuple(_flat(part) for part in marks), tuple(coded))
+        Unit(video, track, group, tuple(_flat(part) for part in marks), tuple(coded), open_s)
         for track, marks in _faces(video, codings, anyone, notes)
     ]
 

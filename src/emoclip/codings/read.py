@@ -173,7 +173,9 @@ def _timeline(path: Path) -> Coding:
     try:
         settings = record["settings"]
         duration_s = None if record["duration_s"] is None else seconds(record["duration_s"])
-        start_s, end_s = seconds(settings["start_s"]), settings["end_s"] or duration_s
+        # Settings say what was asked for, which is more than a recording of a part has.
+        asked = (settings["start_s"], settings["end_s"] or duration_s)
+        start_s, end_s = record.get("read_s") or asked
         marks = tuple(
             Mark(
                 seconds(part["onset_s"]),
@@ -193,7 +195,7 @@ def _timeline(path: Path) -> Coding:
                 f"model {record['model']['name']}",
                 marks,
                 duration_s,
-                coded=((start_s, seconds(end_s)),),
+                coded=((seconds(start_s), seconds(end_s)),),
                 machine=True,
             )
         )

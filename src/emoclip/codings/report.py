@@ -7,7 +7,7 @@ from typing import Any
 
 from emoclip.codings.agreement import Agreement
 from emoclip.codings.coding import ANYONE
-from emoclip.codings.methods import DASH, figure
+from emoclip.codings.methods import DASH, extent, figure
 from emoclip.codings.methods import paragraph as methods
 from emoclip.codings.pairing import Unit
 from emoclip.drawing import PALETTE, clock, page
@@ -55,8 +55,7 @@ def report(agreement: Agreement) -> str:
     return page(
         "agreement.html",
         raters=list(pairing.raters),
-        seconds=agreement.seconds,
-        videos=len(agreement.record()["videos"]),
+        extent=extent(agreement),
         notes=agreement.notes,
         overall_names=list(OVERALL),
         overall=[figure(agreement.overall[name]) for name in OVERALL],

@@ -94,6 +94,11 @@ def write_eaf(timeline: Timeline, path: Path) -> None:
         relpath=place if Path(timeline.input).exists() else None,
         mimetype=media_type(timeline.input),
     )
+    known = {} if timeline.duration_s is None else {"emoclip duration_s": timeline.duration_s}
+    if timeline.read_s:
+        known |= zip(("emoclip start_s", "emoclip end_s"), timeline.read_s, strict=True)
+    for key, value in known.items():
+        document.add_property(key, f"{value:.3f}")
     for track in timeline.tracks:
         document.add_tier(_track(track.track_id))
     for segment in timeline.segments:
@@ -112,18 +117,24 @@ def write_vtt(timeline: Timeline, path: Path) -> None:
 
 
 def write_boris(timeline: Timeline, path: Path) -> None:
-    """Write segments in the columns of BORIS's aggregated events, tab-separated; a track is a subject."""
+    """Write segments in the columns of BORIS's aggregated events, tab-separated; a track is a subject.
+
+    BORIS has no column for when the coding began, so the description tells the stretch that was read.
+    """
     name = _line(timeline.input)
     duration = f"{timeline.duration_s:.3f}" if timeline.duration_s is not None else "NA"
+    start_s, end_s = timeline.read_s or (0.0, timeline.duration_s)
+    coded = "NA" if end_s is None else f"{end_s - start_s:.3f}"
     fixed = {
         "Observation id": Path(name).stem,
+        "Description": f"read from {start_s:.3f} to {end_s:.3f} s by emoclip" if timeline.read_s else "",
         "Observation type": "Media file",
         "Source": f"player #1:{name}",
         "Time offset (s)": "0",
-        "Coding duration": duration,
+        "Coding duration": coded,
         "Media duration (s)": duration,
         "FPS (frame/s)": "NA",
-        "Observation duration by subject by observation": duration,
+        "Observation duration by subject by observation": coded,
         "Behavior type": "STATE",
         "Media file name": name,
         "Image index start": "NA",
@@ -164,7 +175,7 @@ def write_bids(timeline: Timeline, path: Path) -> None:
 
 
 def write_bids_sidecar(timeline: Timeline, path: Path) -> None:
-    """Write the data dictionary that BIDS asks for beside an events table."""
+    """Write the data dictionary that BIDS asks for beside an events table, with the stretch that was read."""
     shown = "A face reads as this label from onset on; how it reads to a viewer, not what the person feels."
     columns: dict[str, Any] = {
         "onset": {"Description": "Begin of the segment on the video's clock", "Units": "s"},
@@ -181,6 +192,15 @@ def write_bids_sidecar(timeline: Timeline, path: Path) -> None:
         "peak_probability": {"Description": "The label's highest probability in the segment, in [0, 1]"},
         "mean_probability": {"Description": "The label's mean probability over the segment, in [0, 1]"},
     }
+    if timeline.read_s:
+        start_s, end_s = (round(time_s, 3) for time_s in timeline.read_s)
+        columns["StretchRead"] = {
+            "Description": "What of the video was read, on its clock; outside of it nothing is known",
+            "Units": "s",
+            "Start": start_s,
+            "End": end_s,
+            "VideoDuration": None if timeline.duration_s is None else round(timeline.duration_s, 3),
+        }
     path.write_text(json_text(columns), encoding="utf-8")
 
 

@@ -96,6 +96,7 @@ def record(
         "note": "How each face reads to a viewer, not what the person feels.",
         "input": told(timeline.input),
         "duration_s": timeline.duration_s,
+        "read_s": timeline.read_s,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["emoclip", *map(argument, command)]),
         "identity": dict(hashes),

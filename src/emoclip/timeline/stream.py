@@ -167,7 +167,16 @@ class TimelineStream:
             warnings=self.warnings,
             scored=self.scores,
             label_warnings=self.label_warnings,
+            read_s=self._read_s(windows),
         )
+
+    def _read_s(self, windows: Sequence[Window]) -> tuple[float, float] | None:
+        """What of the input was asked for and is there: in a recording, what was watched."""
+        kept = self.seen_as
+        start_s = max(self.start_s, kept.start_s if kept else 0.0)
+        ends = (self.end_s, kept.end_s if kept else None, self.duration_s)
+        end_s = min((end for end in ends if end), default=windows[-1].end_s if windows else 0.0)
+        return (start_s, end_s) if end_s > start_s else None
 
     def _windows(self, frames: Iterator[Looks]) -> Iterator[Window]:
         waiting: list[Draft] = []
