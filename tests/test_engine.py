@@ -61,6 +61,8 @@ def test_scores_are_in_the_result_only_where_asked(tiny):
     assert list(scored["scores"]) == LABELS
     assert all(0 <= score <= 1 for score in scored["scores"].values())
     assert scored["probs"] == plain["probs"]
+    both = tiny.classify_many([frames(6), "no.mp4"], LABELS, faces="full", scores=True)
+    assert [f"score:{LABELS[0]}" in result.columns() for result in both] == [True, True]
     few = tiny.classify(frames(6), LABELS[1:], faces="full", scores=True).faces[0].scores
     assert few == {label: scored["scores"][label] for label in LABELS[1:]}
 

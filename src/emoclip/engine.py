@@ -150,6 +150,7 @@ class EmoCLIP:
             faces=results,
             warnings=notes,
             label_warnings=doubtful.lines(),
+            scored=scores,
         )
 
     def classify_many(self, sources: Any, labels: Labels, **options: Any) -> Iterator[Classification]:
@@ -178,9 +179,9 @@ class EmoCLIP:
                 yield self.classify(source, prompts, **options)
             except InputError as error:
                 name = called(source)
-                yield Classification(
-                    name, self.package.name, prompts.labels, "error", in_one_line(error, name)
-                )
+                scored = options.get("scores", False)
+                words = in_one_line(error, name)
+                yield Classification(name, self.package.name, prompts.labels, "error", words, scored=scored)
 
     def timeline(
         self,
