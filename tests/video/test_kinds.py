@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import sys
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 from emoclip.errors import ConfigError, InputError
 from emoclip.files import shorten, told
-from emoclip.video import expand_inputs, open_video, pictures
+from emoclip.video import called, expand_inputs, open_video, pictures
 from emoclip.video.folders import are_frames
 from emoclip.video.pictures import EXIF_ORIENTATIONS, read_picture
 
@@ -671,6 +672,32 @@ def test_what_is_closed_or_no_number_is_one_line(tmp_path):
     one_line("a\ud800b.mp4", "no such file")
     with pytest.raises(ConfigError, match="fps='a' must be a number"):
         open_video(corners(), fps="a")
+
+
+def test_what_has_no_name_is_a_stream_and_a_name_may_be_bytes(plain_mp4, tmp_path):
+    content = plain_mp4.read_bytes()
+    reading, writing = os.pipe()
+    with (
+        tempfile.SpooledTemporaryFile() as upload,
+        tempfile.TemporaryFile() as unnamed,
+        os.fdopen(reading) as text,
+    ):
+        os.close(writing)
+        for file in (upload, unnamed):
+            assert called(file) == "stream"
+            file.write(b"x" * 300)
+            one_line(file, "^stream: not a video")
+            one_line([file], "^picture: not a picture")
+            file.seek(0)
+            file.write(content)
+            with open_video(file) as video:
+                assert video.name == "stream"
+        one_line(text, "^stream: is open as text")
+    one_line(upload, "^stream: is closed already")
+    with open(os.fsencode(plain_mp4), "rb") as file:
+        assert called(file) == str(plain_mp4)
+    with (tmp_path / "a.mp4").open("wb") as file:
+        one_line(file, "a.mp4: is open for writing")
 
 
 @pytest.mark.parametrize("name", ["a.heic", "a.avif"])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from emoclip.errors import EmoclipError, InputError
 from emoclip.files import told
-from emoclip.video.pictures import Pixels, Say, pixels_of, read_picture, to_rgb
+from emoclip.video.pictures import Pixels, Say, name_of, pixels_of, read_picture, to_rgb
 
 Plain = str | os.PathLike[str] | int | NDArray[Any] | list[Any] | tuple[Any, ...] | IO[bytes]
 PIPE = "standard input"
@@ -49,7 +49,7 @@ def called(source: Any) -> str:
     if _is_pillow(source) or hasattr(source, "__array__"):
         return "array"
     is_stream = isinstance(source, (bytes, bytearray, memoryview)) or _is_file(source)
-    return str(getattr(source, "name", "stream" if is_stream else type(source).__name__))
+    return name_of(source, "stream" if is_stream else type(source).__name__)
 
 
 def load(picture: Any, name: str, say: Say) -> Pixels:
@@ -110,13 +110,11 @@ def _is_file(source: Any) -> bool:
 def _binary(file: Any) -> IO[bytes]:
     """The file itself, at its beginning if it can go back.  Raises InputError for one opened as text or for writing."""
     if isinstance(file, io.TextIOBase) or "b" not in str(getattr(file, "mode", "b")).replace("1", "b"):
-        raise InputError(
-            f"{getattr(file, 'name', 'file')}: is open as text; open it in binary mode: open(name, 'rb')"
-        )
+        raise InputError(f"{called(file)}: is open as text; open it in binary mode: open(name, 'rb')")
     if getattr(file, "closed", False):
-        raise InputError(f"{getattr(file, 'name', 'file')}: is closed already; open it again")
+        raise InputError(f"{called(file)}: is closed already; open it again")
     if not file.readable():
-        raise InputError(f"{getattr(file, 'name', 'file')}: is open for writing; open it again with 'rb'")
+        raise InputError(f"{called(file)}: is open for writing; open it again with 'rb'")
     if file.seekable():
         file.seek(0)
     opened: IO[bytes] = file
