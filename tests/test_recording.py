@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.recording import Key, Recording, Shelf, input_digest
 from emoclip.symptoms import read_interview
 from emoclip.timeline import Baseline, Rest
+from emoclip.video import open_video
 
 WINDOWS = WindowConfig(length_s=1.0, step_s=0.25)
 
@@ -403,6 +405,21 @@ def test_what_takes_videos_says_so_of_a_recording(model, kept):
     for ask in (lambda: model.classify(recording, "calm, joyful"), lambda: model.record(recording)):
         with pytest.raises(InputError, match="a recording, not a video; ask it with `timeline`"):
             ask()
+
+
+@pytest.mark.parametrize("name", ["recording", "recording.mp4", "recording.npz.bak"])
+def test_it_is_written_only_under_the_ending_by_which_it_is_known(tmp_path, name):
+    recording = Recording("a", 1.0, Key("m"), 4)
+    for path in (tmp_path / name, str(tmp_path / name)):
+        with pytest.raises(OutputError, match=rf"{re.escape(name)}: a recording .* name it NAME\.npz"):
+            recording.write(path)
+    assert not list(tmp_path.iterdir())
+    recording.write(tmp_path / "recording.NPZ")
+    (tmp_path / "recording.NPZ").rename(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    for source in (tmp_path / name, content, io.BytesIO(content)):
+        with pytest.raises(InputError, match=r"a recording, not a video; ask it .* NAME\.npz"):
+            open_video(source)
 
 
 @pytest.mark.parametrize("window_s", [0, math.nan, -1, 4000])
