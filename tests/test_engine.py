@@ -69,7 +69,7 @@ def test_scores_are_in_the_result_only_where_asked(tiny):
 
 def test_a_package_without_a_curve_says_so(tmp_path):
     model = EmoCLIP.load(str(tiny_package(tmp_path / "p", calibrated=False)))
-    with pytest.raises(ConfigError, match="no calibrated scores; leave --scores out"):
+    with pytest.raises(ConfigError, match="no calibrated scores; leave scores out"):
         model.classify(frames(2), LABELS, faces="full", scores=True)
 
 

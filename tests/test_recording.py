@@ -312,7 +312,7 @@ def test_windows_shorter_than_it_was_recorded_for_are_told(model, kept):
     asked = model.timeline(kept[1], "calm, joyful", windows=WindowConfig(0.1, 0.1)).read()
     assert asked.warnings == [
         "recorded for windows of 0.5 s or longer, those of 0.1 s have fewer frames than the video gives; "
-        "record it again with --window 0.1"
+        "record it again with --window 0.1 (from Python, window_s=0.1)"
     ]
     assert "ok" in {row.status for row in asked.windows}
 
@@ -392,7 +392,9 @@ def test_an_array_that_claims_more_than_its_file_holds_takes_no_memory(kept, tmp
 def test_it_is_written_over_nothing_unasked_and_never_in_part(kept, tmp_path):
     recording = Recording.read(kept[1])
     recording.write(str(tmp_path / "a.npz"))
-    with pytest.raises(OutputError, match=r"a\.npz: exists already"):
+    with pytest.raises(
+        OutputError, match=r"a\.npz: exists already; pass --force \(from Python, force=True\)"
+    ):
         recording.write(tmp_path / "a.npz")
     recording.write(tmp_path / "a.npz", force=True)
     with pytest.raises(OutputError, match=r"the folder .*none does not exist"):

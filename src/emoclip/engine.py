@@ -364,7 +364,7 @@ class EmoCLIP:
         InputError as `probabilities` does.
         """
         if self.package.intensity is None:
-            raise ConfigError(f"model {self.package.name} has no calibrated scores; leave --scores out")
+            raise ConfigError(f"model {self.package.name} has no calibrated scores; leave scores out")
         self._check_compared(clips, text)
         return label_scores(clips, text, *self.package.intensity, self.package.logit_scale)
 

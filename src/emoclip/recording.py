@@ -269,7 +269,9 @@ class Recording:
                 f"{path}: not a recording of ours, or damaged; make it again from the video"
             ) from None
         if model is not None and recording.key.model != model:
-            raise InputError(f"{path}: was kept with another model than this; name that one with --model")
+            raise InputError(
+                f"{path}: was kept with another model than this; name that one with --model (from Python, load it)"
+            )
         return recording
 
 

@@ -147,6 +147,7 @@ def test_bad_labels_are_one_clear_line(labels, said):
     with pytest.raises(InputError, match=said) as caught:
         resolve(labels)
     assert "\n" not in str(caught.value)
+    assert "--" not in str(caught.value)  # a program is told no options
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ class PromptSet:
         if len(self.prompts) < 2:
             raise LabelError(
                 f"labels: {len(self.prompts)} given, at least 2 are needed; "
-                'give several, e.g. --labels "smiling, crying", or a set: seven, eight, mafw11'
+                'give several, e.g. "smiling, crying", or a set: seven, eight, mafw11'
             )
         if len(self.prompts) > MAX_LABELS:
             raise LabelError(
@@ -93,7 +93,7 @@ class PromptSet:
         for name, given, reason in reasons:
             if self.taught and given:
                 raise ConfigError(
-                    f"labels that were taught have probabilities alone, {reason}; leave --{name} out"
+                    f"labels that were taught have probabilities alone, {reason}; leave {name} out"
                 )
 
     @property

@@ -93,7 +93,7 @@ class Rest:
         self, model: Model, source: Any, baseline: Baseline, config: FaceConfig, *, fps: float = 25.0
     ) -> None:
         if model.package.resting is None:
-            raise ConfigError(f"model {model.package.name} knows no usual resting face; leave --baseline out")
+            raise ConfigError(f"model {model.package.name} knows no usual resting face; leave baseline out")
         self.usual = model.package.resting
         self.found: Vectors | None = None
         self.notes: list[str] = []  # of a stretch that is there only in part, or too little to know a rest

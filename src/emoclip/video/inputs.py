@@ -208,7 +208,7 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
     if path.stat().st_size == 0 and path.is_file():
         raise InputError(f"{told(name)}: the file is empty; copy or record it again")
     if path.suffix.lower() == ".npz":
-        raise InputError(f"{told(name)}: named like a recording, not a video; ask it with emoclip timeline")
+        raise InputError(f"{told(name)}: named like a recording, not a video; ask it with `timeline`")
     unknown = path.suffix.lower() not in VIDEO_SUFFIXES
     if is_picture(path) and is_pipe(name):  # FFmpeg would take its name for that of a file
         whole = io.BytesIO(path.read_bytes())
