@@ -329,6 +329,11 @@ def test_settings_that_cannot_act_on_it_are_told(model, kept):
     )
 
 
+def test_pictures_that_a_recording_cannot_give_are_told_to_a_program(model, kept):
+    asked = model.timeline(kept[1], "calm, joyful", windows=WINDOWS, keep_pictures=True).read()
+    assert asked.warnings == ["keep_pictures=True: there are none in a recording; ask the video"]
+
+
 def changed(path, made, name, change):
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
