@@ -95,8 +95,8 @@ class EmoCLIP:
         """Say how the faces of one input read against labels.
 
         source: a video or picture file, a folder of frames, an array (H, W, 3) or (T, H, W, 3) uint8 RGB, a tensor,
-        a Pillow image, bytes, a list of arrays or picture paths, all that `open_video` takes; or a Video, opened with
-        this start_s and end_s, which is then closed.
+        a Pillow image, bytes, a camera's number, a list of arrays or picture paths, all that `open_video` takes; or a
+        Video, opened with this start_s and end_s, which is then closed.
         labels: whatever `prompts.resolve` takes.  faces: a FaceConfig, or its mode.
         fps: frames per second of what has no times of its own: arrays, lists and folders of pictures.
         scores: say of each label on its own too how strongly it shows.  baseline: where the person is seen at rest,

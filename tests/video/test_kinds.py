@@ -674,6 +674,21 @@ def test_what_is_closed_or_no_number_is_one_line(tmp_path):
         open_video(corners(), fps="a")
 
 
+def test_a_list_of_which_nothing_is_a_picture_says_what_it_is(plain_mp4, tmp_path):
+    Image.fromarray(corners()).save(tmp_path / "a.png")
+    video = str(plain_mp4)
+    one_line([video], f"^{re.escape(video)}: a video in a list of pictures; .*`classify_many`")
+    one_line([video, video], f"no frame in it .* the first, {re.escape(video)}: a video in a list")
+    one_line(["no.jpg", "no.png"], r"^list of pictures: no frame .* the first, no\.jpg: no such file; check")
+    one_line(["no.mp4"], "no such file")
+    one_line(["http://h/a.jpg?token=1"], "^http://h/a.jpg: an address, and a list takes files alone")
+    for beside in (video, "http://h/a.jpg"):
+        _, read_so = read([tmp_path / "a.png", beside])
+        assert f"left out: {beside}: a" in read_so.warnings[0]
+    for empty in (b"", io.BytesIO(), [b""], [b"", b""]):
+        one_line(empty, "empty")
+
+
 def test_what_has_no_name_is_a_stream_and_a_name_may_be_bytes(plain_mp4, tmp_path):
     content = plain_mp4.read_bytes()
     reading, writing = os.pipe()

@@ -106,7 +106,9 @@ class Rest:
         if isinstance(of, Video):
             of, once, fps = of.name, of.blocking, of.fps
         named = isinstance(of, (str, Path))
-        if once or isinstance(of, int) or (named and (str(of) == "-" or is_address(str(of)) or is_pipe(of))):
+        if named and is_address(str(of)):
+            raise InputError(f"baseline: {told(str(of))!r} is an address; download it, and name the file")
+        if once or isinstance(of, int) or (named and (str(of) == "-" or is_pipe(of))):
             raise InputError(
                 f"baseline: {told(str(of))!r} can be read only once; name a video of the person at rest"
             )

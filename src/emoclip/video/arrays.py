@@ -9,8 +9,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.addresses import is_address
 from emoclip.errors import EmoclipError, InputError
 from emoclip.files import told
+from emoclip.video.folders import media_type
 from emoclip.video.pictures import Pixels, Say, name_of, pixels_of, read_picture, to_rgb
 
 Plain = str | os.PathLike[str] | int | NDArray[Any] | list[Any] | tuple[Any, ...] | IO[bytes]
@@ -55,7 +57,7 @@ def called(source: Any) -> str:
 def load(picture: Any, name: str, say: Say) -> Pixels:
     """One picture of a list, (H, W, 3) uint8 RGB.  say: as in `read_picture`.  Raises InputError."""
     if isinstance(picture, (str, os.PathLike)):
-        return read_picture(os.fspath(picture), say=say)
+        return _read_file(os.fspath(picture), say)
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return read_picture(io.BytesIO(picture), say=say)
     if _is_pillow(picture):
@@ -68,6 +70,19 @@ def load(picture: Any, name: str, say: Say) -> Pixels:
     raise InputError(
         f"{name}: {type(picture).__name__} is no picture; give arrays, Pillow images or names of picture files"
     )
+
+
+def _read_file(name: str, say: Say) -> Pixels:
+    if is_address(name):
+        raise InputError(f"{told(name)}: an address, and a list takes files alone; give it by itself")
+    try:
+        return read_picture(name, say=say)
+    except InputError:
+        if media_type(name).startswith("video/") and os.path.exists(name):  # noqa: PTH110 (no error over a long name)
+            raise InputError(
+                f"{told(name)}: a video in a list of pictures; give it by itself, or all to `classify_many`"
+            ) from None
+        raise
 
 
 def split(array: NDArray[Any]) -> Sequence[NDArray[Any]]:
