@@ -61,13 +61,15 @@ def test_scores_are_in_the_result_only_where_asked(tiny):
     assert list(scored["scores"]) == LABELS
     assert all(0 <= score <= 1 for score in scored["scores"].values())
     assert scored["probs"] == plain["probs"]
+    both = tiny.classify_many([frames(6), "no.mp4"], LABELS, faces="full", scores=True)
+    assert [f"score:{LABELS[0]}" in result.columns() for result in both] == [True, True]
     few = tiny.classify(frames(6), LABELS[1:], faces="full", scores=True).faces[0].scores
     assert few == {label: scored["scores"][label] for label in LABELS[1:]}
 
 
 def test_a_package_without_a_curve_says_so(tmp_path):
     model = EmoCLIP.load(str(tiny_package(tmp_path / "p", calibrated=False)))
-    with pytest.raises(ConfigError, match="no calibrated scores; leave --scores out"):
+    with pytest.raises(ConfigError, match="no calibrated scores; leave scores out"):
         model.classify(frames(2), LABELS, faces="full", scores=True)
 
 

@@ -61,7 +61,7 @@ def test_a_failed_rewrite_keeps_the_old(tmp_path):
 def test_nothing_is_replaced_without_force(tmp_path):
     target = tmp_path / "out.json"
     write_text(target, "one")
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match=r"pass --force \(from Python, force=True\) to replace it"):
         write_text(target, "two")
     write_text(target, "two", force=True)
     assert target.read_text() == "two"

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.recording import Key, Recording, Shelf, input_digest
 from emoclip.symptoms import read_interview
 from emoclip.timeline import Baseline, Rest
+from emoclip.video import open_video
 
 WINDOWS = WindowConfig(length_s=1.0, step_s=0.25)
 
@@ -335,7 +337,7 @@ def test_windows_shorter_than_it_was_recorded_for_are_told(model, kept):
     asked = model.timeline(kept[1], "calm, joyful", windows=WindowConfig(0.1, 0.1)).read()
     assert asked.warnings == [
         "recorded for windows of 0.5 s or longer, those of 0.1 s have fewer frames than the video gives; "
-        "record it again with --window 0.1"
+        "record it again with --window 0.1 (from Python, window_s=0.1)"
     ]
     assert "ok" in {row.status for row in asked.windows}
 
@@ -350,6 +352,11 @@ def test_settings_that_cannot_act_on_it_are_told(model, kept):
         "mode=full, detector=haar, min_face_px=20, max_faces=3, fps=5: cannot act on a recording; ask the video, or "
         "record it again so"
     )
+
+
+def test_pictures_that_a_recording_cannot_give_are_told_to_a_program(model, kept):
+    asked = model.timeline(kept[1], "calm, joyful", windows=WINDOWS, keep_pictures=True).read()
+    assert asked.warnings == ["keep_pictures=True: there are none in a recording; ask the video"]
 
 
 def changed(path, made, name, change):
@@ -415,7 +422,9 @@ def test_an_array_that_claims_more_than_its_file_holds_takes_no_memory(kept, tmp
 def test_it_is_written_over_nothing_unasked_and_never_in_part(kept, tmp_path):
     recording = Recording.read(kept[1])
     recording.write(str(tmp_path / "a.npz"))
-    with pytest.raises(OutputError, match=r"a\.npz: exists already"):
+    with pytest.raises(
+        OutputError, match=r"a\.npz: exists already; pass --force \(from Python, force=True\)"
+    ):
         recording.write(tmp_path / "a.npz")
     recording.write(tmp_path / "a.npz", force=True)
     with pytest.raises(OutputError, match=r"the folder .*none does not exist"):
@@ -428,6 +437,21 @@ def test_what_takes_videos_says_so_of_a_recording(model, kept):
     for ask in (lambda: model.classify(recording, "calm, joyful"), lambda: model.record(recording)):
         with pytest.raises(InputError, match="a recording, not a video; ask it with `timeline`"):
             ask()
+
+
+@pytest.mark.parametrize("name", ["recording", "recording.mp4", "recording.npz.bak"])
+def test_it_is_written_only_under_the_ending_by_which_it_is_known(tmp_path, name):
+    recording = Recording("a", 1.0, Key("m"), 4)
+    for path in (tmp_path / name, str(tmp_path / name)):
+        with pytest.raises(OutputError, match=rf"{re.escape(name)}: a recording .* name it NAME\.npz"):
+            recording.write(path)
+    assert not list(tmp_path.iterdir())
+    recording.write(tmp_path / "recording.NPZ")
+    (tmp_path / "recording.NPZ").rename(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    for source in (tmp_path / name, content, io.BytesIO(content)):
+        with pytest.raises(InputError, match=r"a recording, not a video; ask it .* NAME\.npz"):
+            open_video(source)
 
 
 @pytest.mark.parametrize("window_s", [0, math.nan, -1, 4000])

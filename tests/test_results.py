@@ -65,6 +65,40 @@ def test_to_dataframe_has_a_row_per_face_or_window():
     assert list(windows.columns) == TIMELINE.columns()
 
 
+def test_scores_that_were_asked_for_are_in_the_table_and_the_notebook():
+    face = replace(FACE, scores={"smiling": 0.8, "a<b": None})
+    scored = replace(READ, faces=[face], scored=True)
+    assert scored.columns()[-2:] == ["score:smiling", "score:a<b"]
+    (row,) = scored.rows()
+    assert (len(row), row[-2]) == (len(scored.columns()), 0.8)
+    assert math.isnan(row[-1])
+    texts = Texts(scored._repr_html_()).texts
+    assert [text for text in texts if text in ("score", "0.80", "-")] == ["score", "0.80", "-"]
+    assert "score" not in Texts(READ._repr_html_()).texts
+    assert list(scored.to_dict()) == list(READ.to_dict())
+
+
+@pytest.mark.parametrize("status", ["no_face", "error"])
+def test_an_input_without_a_face_keeps_a_row_in_a_table_of_many(status):
+    pandas = pytest.importorskip("pandas")
+    bare = Classification("b.mp4", "mini", READ.labels, status, scored=True)
+    scored = replace(READ, faces=[replace(FACE, scores={"smiling": 0.8, "a<b": 0.1})], scored=True)
+    table = pandas.concat([bare.to_dataframe(), scored.to_dataframe()], ignore_index=True)
+    assert table["status"].tolist() == [status, "ok"]
+    assert table["track_id"].tolist() == [-1, 0]
+    assert table["frames"].tolist() == [0, 30]
+    numbers = ["start_s", "end_s", "prob:smiling", "score:a<b"]
+    assert table.loc[0, numbers].isna().all()
+    assert table.loc[1, numbers].notna().all()
+
+
+def test_what_a_timeline_does_not_know_is_null_in_strict_json():
+    told = TIMELINE.to_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["windows"][1]["probs"] == {"smiling": None, "a<b": None}
+    assert told["windows"][1]["quality"]["yaw"] is None
+
+
 def test_without_pandas_the_error_names_the_remedy(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(ConfigError, match="pip install pandas"):

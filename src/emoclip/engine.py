@@ -95,8 +95,8 @@ class EmoCLIP:
         """Say how the faces of one input read against labels.
 
         source: a video or picture file, a folder of frames, an array (H, W, 3) or (T, H, W, 3) uint8 RGB, a tensor,
-        a Pillow image, bytes, a list of arrays or picture paths, all that `open_video` takes; or a Video, opened with
-        this start_s and end_s, which is then closed.
+        a Pillow image, bytes, a camera's number, a list of arrays or picture paths, all that `open_video` takes; or a
+        Video, opened with this start_s and end_s, which is then closed.
         labels: whatever `prompts.resolve` takes.  faces: a FaceConfig, or its mode.
         fps: frames per second of what has no times of its own: arrays, lists and folders of pictures.
         scores: say of each label on its own too how strongly it shows.  baseline: where the person is seen at rest,
@@ -150,6 +150,7 @@ class EmoCLIP:
             faces=results,
             warnings=notes,
             label_warnings=doubtful.lines(),
+            scored=scores,
         )
 
     def classify_many(self, sources: Any, labels: Labels, **options: Any) -> Iterator[Classification]:
@@ -178,9 +179,9 @@ class EmoCLIP:
                 yield self.classify(source, prompts, **options)
             except InputError as error:
                 name = called(source)
-                yield Classification(
-                    name, self.package.name, prompts.labels, "error", in_one_line(error, name)
-                )
+                scored = options.get("scores", False)
+                words = in_one_line(error, name)
+                yield Classification(name, self.package.name, prompts.labels, "error", words, scored=scored)
 
     def timeline(
         self,
@@ -363,7 +364,7 @@ class EmoCLIP:
         InputError as `probabilities` does.
         """
         if self.package.intensity is None:
-            raise ConfigError(f"model {self.package.name} has no calibrated scores; leave --scores out")
+            raise ConfigError(f"model {self.package.name} has no calibrated scores; leave scores out")
         self._check_compared(clips, text)
         return label_scores(clips, text, *self.package.intensity, self.package.logit_scale)
 

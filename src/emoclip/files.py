@@ -114,7 +114,8 @@ def check_folder(target: Path, *, force: bool = False) -> None:
     check_no_file(target)
     if target.exists() and not force:
         raise OutputError(
-            f"{target}: exists already; pass --force to replace what is in it, or name another folder"
+            f"{target}: exists already; pass --force (from Python, force=True) to replace what is in it, or name "
+            "another folder"
         )
     for each in target.iterdir() if target.exists() else ():
         if each.exists() and not (each.is_file() or each.is_dir()):
@@ -156,7 +157,9 @@ def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | 
     if there and not stream and not target.is_file():
         raise OutputError(f"{target}: is neither a file nor a pipe; name another file")
     if there and not stream and not force:
-        raise OutputError(f"{target}: exists already; pass --force to replace it, or name another file")
+        raise OutputError(
+            f"{target}: exists already; pass --force (from Python, force=True) to replace it, or name another file"
+        )
     if there and any(Path(each).exists() and target.samefile(each) for each in inputs):
         raise OutputError(f"{target}: is what is to be read; name another file")
     if stream:

@@ -192,8 +192,10 @@ class Recording:
     def write(self, path: str | Path, *, force: bool = False) -> None:
         """Write it as .npz: times (F,); per look its frame, track, box, score and quality; embeddings (M, D).
 
-        force: replace what is there.  Raises OutputError.
+        path: ends with .npz, by which `timeline` knows it.  force: replace what is there.  Raises OutputError.
         """
+        if isinstance(path, (str, Path)) and not is_recording(path):
+            raise OutputError(f"{path}: a recording is known by its ending; name it NAME.npz")
         looks = [(at, item) for at, (_, seen) in enumerate(self.frames) for item in seen]
         embedded = [item.embedding for _, item in looks if item.embedding is not None]
         head = {name: getattr(self, name) for name in ("name", "duration_s", "width", "warnings")}
@@ -267,7 +269,9 @@ class Recording:
                 f"{path}: not a recording of ours, or damaged; make it again from the video"
             ) from None
         if model is not None and recording.key.model != model:
-            raise InputError(f"{path}: was kept with another model than this; name that one with --model")
+            raise InputError(
+                f"{path}: was kept with another model than this; name that one with --model (from Python, load it)"
+            )
         return recording
 
 

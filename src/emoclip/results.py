@@ -7,11 +7,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 from emoclip.errors import ConfigError, counted
+from emoclip.files import finite
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Status = Literal["ok", "no_face", "error"]
+NO_TRACK = -1  # track_id of a row in which nobody was seen
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Classification:
     faces: list[FaceResult] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     label_warnings: list[str] = field(default_factory=list)
+    scored: bool = False  # whether scores were asked for (not in the record)
 
     def __repr__(self) -> str:
         read = "; ".join(
@@ -64,6 +67,7 @@ class Classification:
     def to_dict(self) -> dict[str, Any]:
         """Return the documented JSON object, its keys in the documented order."""
         record = asdict(self)
+        del record["scored"]
         for face in record["faces"]:
             del face["seen_at_s"], face["box"]
             if face["scores"] is None:
@@ -73,32 +77,40 @@ class Classification:
     def columns(self) -> list[str]:
         """Names of the table's columns."""
         fixed = ["input", "status", "track_id", "start_s", "end_s", "frames", "coverage", "top"]
-        return fixed + [f"prob:{label}" for label in self.labels]
+        return fixed + _label_columns(self.labels, self.scored)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Yield one row per face, in the order of `columns`."""
-        for face in self.faces:
+        """Yield one row per face, in the order of `columns`; without a face one, its track_id -1, its numbers NaN."""
+        nobody = FaceResult(NO_TRACK, math.nan, math.nan, 0, 0.0, dict.fromkeys(self.labels, math.nan), "")
+        for face in self.faces or [nobody]:
             seen = (face.track_id, face.start_s, face.end_s, face.frames, face.coverage, face.top)
-            yield (self.input, self.status, *seen, *(face.probs[label] for label in self.labels))
+            scores = [(face.scores or {}).get(label) for label in self.labels if self.scored]
+            yield (
+                self.input,
+                self.status,
+                *seen,
+                *(face.probs[label] for label in self.labels),
+                *(math.nan if score is None else score for score in scores),
+            )
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """Return a pandas DataFrame, a row per face; needs pandas."""
+        """Return a pandas DataFrame of `rows`, so that no input is missing from many; needs pandas."""
         return _dataframe(self.columns(), self.rows())
 
     def _repr_html_(self) -> str:
         title = f"{self.input}: {self.error}" if self.error else self.input
-        rows = [
-            (f"face {face.track_id}, {face.start_s:.1f}-{face.end_s:.1f} s", label, f"{share:.2f}")
-            for face in self.faces
-            for label, share in sorted(face.probs.items(), key=lambda item: -item[1])
-        ]
-        return _html_table(
-            title if rows or self.error else f"{title}: no face", ("", "label", "probability"), rows
-        )
+        headings = ("", "label", "probability", *["score"] * self.scored)
+        rows = []
+        for face in self.faces:
+            seen = f"face {face.track_id}, {face.start_s:.1f}-{face.end_s:.1f} s"
+            for label, share in sorted(face.probs.items(), key=lambda item: -item[1]):
+                score = (face.scores or {}).get(label)
+                shown = ["-" if score is None else f"{score:.2f}"] * self.scored
+                rows.append((seen, label, f"{share:.2f}", *shown))
+        return _html_table(title if rows or self.error else f"{title}: no face", headings, rows)
 
 
 WindowStatus = Literal["ok", "no_face", "low_coverage", "too_small", "turned_away", "too_dark", "blurred"]
-NO_TRACK = -1  # track_id of a window in which nobody was seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +260,8 @@ class Timeline:
         return f"<Timeline of {self.input}, {length}: {counts}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the peaks' pictures as plain data."""
-        record = asdict(self)
+        """Return everything but the peaks' pictures as plain data, None for each number that is not known."""
+        record: dict[str, Any] = finite(asdict(self))
         for peak in record["peaks"]:
             del peak["picture"]
         return record
@@ -269,8 +281,7 @@ class Timeline:
         """Names of the table's columns, as CSV and Parquet have them."""
         fixed = ["input", "track_id", "start_s", "end_s", "status", "coverage", "score"]
         fixed += [*Quality().rounded(), "top"]
-        scores = [f"score:{label}" for label in self.labels] if self.scored else []
-        return fixed + [f"prob:{label}" for label in self.labels] + scores
+        return fixed + _label_columns(self.labels, self.scored)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Yield one row per window, in the order of `columns`; times to the microsecond."""
@@ -288,6 +299,11 @@ class Timeline:
                 *(round(window.probs[label], 6) for label in self.labels),
                 *(round(window.scores[label], 6) for label in self.labels if window.scores),
             )
+
+
+def _label_columns(labels: Sequence[str], scored: bool) -> list[str]:
+    kinds = ["prob", "score"] if scored else ["prob"]
+    return [f"{kind}:{label}" for kind in kinds for label in labels]
 
 
 def _dataframe(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> "pd.DataFrame":

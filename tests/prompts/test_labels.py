@@ -141,12 +141,16 @@ def test_prompt_files(tmp_path, suffix):
         ("seven, bored", "'seven' is a label set"),
         ("Seven, Eight", "'Seven' is a label set; name it alone"),
         ("mine.labels, bored", "mine.labels is a file"),
+        (["seven"], "'seven' is a label set; name it alone, as text, 'seven' or 'seven, none of these'"),
+        (["mine.yaml"], "mine.yaml is a file of labels; name it alone, as text"),
+        (["smiling", "crying", " "], "number 3 of 3 is empty"),
     ],
 )
 def test_bad_labels_are_one_clear_line(labels, said):
     with pytest.raises(InputError, match=said) as caught:
         resolve(labels)
     assert "\n" not in str(caught.value)
+    assert "--" not in str(caught.value)  # a program is told no options
 
 
 @pytest.mark.parametrize(
@@ -169,6 +173,10 @@ def test_bad_prompt_files_name_the_file(tmp_path, text, said):
 
 def test_a_label_in_another_script_is_fine():
     assert resolve("诧异, سعيد, грустный").labels == ["诧异", "سعيد", "грустный"]
+
+
+def test_a_comma_too_many_is_no_label():
+    assert resolve("smiling, crying, ").labels == resolve(",smiling,,crying").labels == ["smiling", "crying"]
 
 
 def test_none_of_these_may_follow_a_set_and_has_no_sentence():

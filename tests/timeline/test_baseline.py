@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emoclip.config import FaceConfig
-from emoclip.errors import ConfigError
+from emoclip.errors import ConfigError, InputError
 from emoclip.model import unit
 from emoclip.timeline import Baseline, Rest
 
@@ -86,6 +86,18 @@ def model(resting):
 def test_a_package_without_a_usual_resting_face_says_so():
     with pytest.raises(ConfigError, match="knows no usual resting face"):
         Rest(model(None), "video.mp4", Baseline(auto=True), FaceConfig())
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("http://h/neutral.jpg?token=1", "'http://h/neutral.jpg' is an address; download"),
+        ("-", "read only once"),
+    ],
+)
+def test_what_cannot_be_read_again_is_told_why(source, words):
+    with pytest.raises(InputError, match=words):
+        Rest(model(np.eye(4)[0]), "video.mp4", Baseline(source=source), FaceConfig())
 
 
 def test_a_quarter_of_a_resting_frown_is_taken_out_and_a_usual_face_stays():

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import sys
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 from emoclip.errors import ConfigError, InputError
 from emoclip.files import shorten, told
-from emoclip.video import expand_inputs, open_video, pictures
+from emoclip.video import called, expand_inputs, open_video, pictures
 from emoclip.video.folders import are_frames
 from emoclip.video.pictures import EXIF_ORIENTATIONS, read_picture
 
@@ -676,6 +677,47 @@ def test_what_is_closed_or_no_number_is_one_line(tmp_path):
     one_line("a\ud800b.mp4", "no such file")
     with pytest.raises(ConfigError, match="fps='a' must be a number"):
         open_video(corners(), fps="a")
+
+
+def test_a_list_of_which_nothing_is_a_picture_says_what_it_is(plain_mp4, tmp_path):
+    Image.fromarray(corners()).save(tmp_path / "a.png")
+    video = str(plain_mp4)
+    one_line([video], f"^{re.escape(video)}: a video in a list of pictures; .*`classify_many`")
+    one_line([video, video], f"no frame in it .* the first, {re.escape(video)}: a video in a list")
+    one_line(["no.jpg", "no.png"], r"^list of pictures: no frame .* the first, no\.jpg: no such file; check")
+    one_line(["no.mp4"], "no such file")
+    one_line(["http://h/a.jpg?token=1"], "^http://h/a.jpg: an address, and a list takes files alone")
+    for beside in (video, "http://h/a.jpg"):
+        _, read_so = read([tmp_path / "a.png", beside])
+        assert f"left out: {beside}: a" in read_so.warnings[0]
+    for empty in (b"", io.BytesIO(), [b""], [b"", b""]):
+        one_line(empty, "empty")
+
+
+def test_what_has_no_name_is_a_stream_and_a_name_may_be_bytes(plain_mp4, tmp_path):
+    content = plain_mp4.read_bytes()
+    reading, writing = os.pipe()
+    with (
+        tempfile.SpooledTemporaryFile() as upload,
+        tempfile.TemporaryFile() as unnamed,
+        os.fdopen(reading) as text,
+    ):
+        os.close(writing)
+        for file in (upload, unnamed):
+            assert called(file) == "stream"
+            file.write(b"x" * 300)
+            one_line(file, "^stream: not a video")
+            one_line([file], "^picture: not a picture")
+            file.seek(0)
+            file.write(content)
+            with open_video(file) as video:
+                assert video.name == "stream"
+        one_line(text, "^stream: is open as text")
+    one_line(upload, "^stream: is closed already")
+    with open(os.fsencode(plain_mp4), "rb") as file:
+        assert called(file) == str(plain_mp4)
+    with (tmp_path / "a.mp4").open("wb") as file:
+        one_line(file, "a.mp4: is open for writing")
 
 
 @pytest.mark.parametrize("name", ["a.heic", "a.avif"])

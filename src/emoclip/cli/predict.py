@@ -197,7 +197,8 @@ def _classify(
     except Exception as error:  # one bad file must not stop the rest
         interrupt.check()  # it may be what the reading was broken off by
         name = told(source)
-        return Classification(name, model.package.name, prompts.labels, "error", in_one_line(error, name))
+        words = in_one_line(error, name)
+        return Classification(name, model.package.name, prompts.labels, "error", words, scored=scores)
     finally:
         bars.remove_task(task)
 

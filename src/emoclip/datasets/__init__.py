@@ -48,7 +48,7 @@ def read(
 
         return read_manifest(root)
     if not root.is_dir():
-        raise InputError(f"{root}: is no folder; --root names the folder that holds {name.upper()}")
+        raise InputError(f"{root}: is no folder; name the folder that holds {name.upper()}")
     if compound and name != "mafw":
         raise ConfigError(f"--compound: {name} has no compound set, only mafw has")
     if name != "mafw":
@@ -58,7 +58,7 @@ def read(
         held = [other for other in NAMES[:-1] if other != name and _holds(other, root)]
         if held:
             raise InputError(
-                f"{root}: holds {' and '.join(held)}, not {name}; give its name or another --root"
+                f"{root}: holds {' and '.join(held)}, not {name}; give its name or another folder"
             )
     dataset: Dataset = reader.read(root, **options)
     return dataset

@@ -30,7 +30,7 @@ def read(path: Path) -> Dataset:
     """
     if not path.is_file():
         raise InputError(
-            missing(path, "no such manifest; --root names a .csv or .parquet file with columns path,label")
+            missing(path, "no such manifest; name a .csv or .parquet file with columns path,label")
         )
     parquet = path.suffix.lower() == ".parquet"
     found = _parquet_rows(path) if parquet else read_rows(path, COLUMNS[:2], USUAL, COLUMNS)

@@ -64,7 +64,7 @@ class PromptSet:
         if len(self.prompts) < 2:
             raise LabelError(
                 f"labels: {len(self.prompts)} given, at least 2 are needed; "
-                'give several, e.g. --labels "smiling, crying", or a set: seven, eight, mafw11'
+                'give several, e.g. "smiling, crying", or a set: seven, eight, mafw11'
             )
         if len(self.prompts) > MAX_LABELS:
             raise LabelError(
@@ -93,7 +93,7 @@ class PromptSet:
         for name, given, reason in reasons:
             if self.taught and given:
                 raise ConfigError(
-                    f"labels that were taught have probabilities alone, {reason}; leave --{name} out"
+                    f"labels that were taught have probabilities alone, {reason}; leave {name} out"
                 )
 
     @property
@@ -174,21 +174,26 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
             )
         if is_pipe(labels):
             raise InputError(f"labels: {labels} is a pipe; write the labels to a .yaml or .json file")
-        labels = labels.split(",")
+        labels = [part for part in labels.split(",") if part.strip()]  # a comma too many is no label
     if not isinstance(labels, Iterable):
         raise InputError(f"labels: a {type(labels).__name__} is none; give a list of words, or a set's name")
     labels = list(labels)
     if not all(isinstance(label, str) for label in labels):
         raise InputError("labels: every label must be text; quote numbers and yes/no in a prompt file")
     stripped = [label.strip() for label in labels]
-    for label in stripped if len(stripped) > 1 else []:
+    if "" in stripped:
+        raise InputError(
+            f"labels: number {stripped.index('') + 1} of {len(stripped)} is empty; leave it out, or give it a word"
+        )
+    for label in stripped:
         if label.casefold() in _assets()["sets"]:
             raise InputError(
-                f"labels: {label!r} is a label set; name it alone, or with {NONE!r}, or spell its labels out"
+                f"labels: {label!r} is a label set; name it alone, as text, {label!r} or '{label}, {NONE}', or spell "
+                "its labels out"
             )
         if _PROMPT_FILE.search(label) or taught_labels.is_taught(label):
-            raise InputError(f"labels: {label} is a file of labels; name it alone")
-    return PromptSet(tuple(_typed(label) for label in stripped if label))
+            raise InputError(f"labels: {label} is a file of labels; name it alone, as text")
+    return PromptSet(tuple(map(_typed, stripped)))
 
 
 def _set_name(labels: str) -> str | None:

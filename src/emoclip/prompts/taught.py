@@ -44,7 +44,7 @@ class Taught:
         if self.model != digest:
             raise ConfigError(
                 f"labels: were taught with another model, {self.model_name}, than {name}; "
-                "name that one with --model, or teach them again"
+                "name that one with --model (from Python, load it), or teach them again"
             )
         if rows.shape[1] != 2 * width + 1:
             raise ConfigError(f"labels: do not fit the model {name}; teach them again")

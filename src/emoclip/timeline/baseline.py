@@ -93,7 +93,7 @@ class Rest:
         self, model: Model, source: Any, baseline: Baseline, config: FaceConfig, *, fps: float = 25.0
     ) -> None:
         if model.package.resting is None:
-            raise ConfigError(f"model {model.package.name} knows no usual resting face; leave --baseline out")
+            raise ConfigError(f"model {model.package.name} knows no usual resting face; leave baseline out")
         self.usual = model.package.resting
         self.found: Vectors | None = None
         self.notes: list[str] = []  # of a stretch that is there only in part, or too little to know a rest
@@ -106,7 +106,9 @@ class Rest:
         if isinstance(of, Video):
             of, once, fps = of.name, of.blocking, of.fps
         named = isinstance(of, (str, Path))
-        if once or isinstance(of, int) or (named and (str(of) == "-" or is_address(str(of)) or is_pipe(of))):
+        if named and is_address(str(of)):
+            raise InputError(f"baseline: {told(str(of))!r} is an address; download it, and name the file")
+        if once or isinstance(of, int) or (named and (str(of) == "-" or is_pipe(of))):
             raise InputError(
                 f"baseline: {told(str(of))!r} can be read only once; name a video of the person at rest"
             )

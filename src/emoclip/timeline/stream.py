@@ -110,6 +110,8 @@ class TimelineStream:
             self.faces, self._lacks = as_recorded(kept.key, self.faces, self.fps, self.precision)
             if line := too_sparse(self.model, kept.key, self.windows.length_s):
                 self._lacks.append(line)
+            if self.keep_pictures and self.precision is None:  # the command line keeps them unasked
+                self._lacks.append("keep_pictures=True: there are none in a recording; ask the video")
             yield from self._windows(kept.between(self.start_s, self.end_s, rate))
             return
         with open_video(

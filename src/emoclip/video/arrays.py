@@ -9,9 +9,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.addresses import is_address
 from emoclip.errors import EmoclipError, InputError
 from emoclip.files import told
-from emoclip.video.pictures import Pixels, Say, pixels_of, read_picture, to_rgb
+from emoclip.video.folders import media_type
+from emoclip.video.pictures import Pixels, Say, name_of, pixels_of, read_picture, to_rgb
 
 Plain = str | os.PathLike[str] | int | NDArray[Any] | list[Any] | tuple[Any, ...] | IO[bytes]
 PIPE = "standard input"
@@ -49,13 +51,13 @@ def called(source: Any) -> str:
     if _is_pillow(source) or hasattr(source, "__array__"):
         return "array"
     is_stream = isinstance(source, (bytes, bytearray, memoryview)) or _is_file(source)
-    return str(getattr(source, "name", "stream" if is_stream else type(source).__name__))
+    return name_of(source, "stream" if is_stream else type(source).__name__)
 
 
 def load(picture: Any, name: str, say: Say) -> Pixels:
     """One picture of a list, (H, W, 3) uint8 RGB.  say: as in `read_picture`.  Raises InputError."""
     if isinstance(picture, (str, os.PathLike)):
-        return read_picture(os.fspath(picture), say=say)
+        return _read_file(os.fspath(picture), say)
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return read_picture(io.BytesIO(picture), say=say)
     if _is_pillow(picture):
@@ -68,6 +70,19 @@ def load(picture: Any, name: str, say: Say) -> Pixels:
     raise InputError(
         f"{name}: {type(picture).__name__} is no picture; give arrays, Pillow images or names of picture files"
     )
+
+
+def _read_file(name: str, say: Say) -> Pixels:
+    if is_address(name):
+        raise InputError(f"{told(name)}: an address, and a list takes files alone; give it by itself")
+    try:
+        return read_picture(name, say=say)
+    except InputError:
+        if media_type(name).startswith("video/") and os.path.exists(name):  # noqa: PTH110 (no error over a long name)
+            raise InputError(
+                f"{told(name)}: a video in a list of pictures; give it by itself, or all to `classify_many`"
+            ) from None
+        raise
 
 
 def split(array: NDArray[Any]) -> Sequence[NDArray[Any]]:
@@ -110,13 +125,11 @@ def _is_file(source: Any) -> bool:
 def _binary(file: Any) -> IO[bytes]:
     """The file itself, at its beginning if it can go back.  Raises InputError for one opened as text or for writing."""
     if isinstance(file, io.TextIOBase) or "b" not in str(getattr(file, "mode", "b")).replace("1", "b"):
-        raise InputError(
-            f"{getattr(file, 'name', 'file')}: is open as text; open it in binary mode: open(name, 'rb')"
-        )
+        raise InputError(f"{called(file)}: is open as text; open it in binary mode: open(name, 'rb')")
     if getattr(file, "closed", False):
-        raise InputError(f"{getattr(file, 'name', 'file')}: is closed already; open it again")
+        raise InputError(f"{called(file)}: is closed already; open it again")
     if not file.readable():
-        raise InputError(f"{getattr(file, 'name', 'file')}: is open for writing; open it again with 'rb'")
+        raise InputError(f"{called(file)}: is open for writing; open it again with 'rb'")
     if file.seekable():
         file.seek(0)
     opened: IO[bytes] = file

@@ -13,7 +13,7 @@ from emoclip.files import is_pipe
 from emoclip.video.animations import count_pages
 from emoclip.video.frames import Converter, Decoded, Frame, Notes, orientation_of, past_end
 from emoclip.video.pictures import Orientation
-from emoclip.video.sources import for_ffmpeg, limits, refuse_playlist
+from emoclip.video.sources import for_ffmpeg, limits, refuse_others
 
 if TYPE_CHECKING:
     import av
@@ -229,7 +229,7 @@ def _open(source: str | IO[bytes], name: str) -> "InputContainer":
 
     live = isinstance(source, str) and is_address(source)
     try:
-        refuse_playlist(source, name)
+        refuse_others(source, name)
         file: InputContainer = av.open(
             for_ffmpeg(source) if isinstance(source, str) else source,
             "r",

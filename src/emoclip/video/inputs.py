@@ -208,7 +208,7 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
     if path.stat().st_size == 0 and path.is_file():
         raise InputError(f"{told(name)}: the file is empty; copy or record it again")
     if path.suffix.lower() == ".npz":
-        raise InputError(f"{told(name)}: named like a recording, not a video; ask it with emoclip timeline")
+        raise InputError(f"{told(name)}: named like a recording, not a video; ask it with `timeline`")
     unknown = path.suffix.lower() not in VIDEO_SUFFIXES
     if is_picture(path) and is_pipe(name):  # FFmpeg would take its name for that of a file
         whole = io.BytesIO(path.read_bytes())
@@ -225,6 +225,8 @@ def _open_stream(file: IO[bytes], start_s: float, end_s: float | None, fps: floa
     name = called(file)
     if not file.seekable():
         return _open_container(file, name, start_s, end_s)
+    if not file.read(1):
+        raise InputError(f"{name}: is empty; give the content of a picture or a video")
     picture = looks_like_picture(file)
     file.seek(0)
     if picture:
@@ -344,6 +346,7 @@ def _open_pictures(
             raise past_end(name, start_s, duration_s)
         index = 0
         time_s = 0.0
+        first: InputError | None = None  # of those left out
 
         def say(line: str) -> None:
             notes.add(line, time_s)
@@ -351,16 +354,19 @@ def _open_pictures(
         for place in range(math.ceil(start_s * fps - 1e-6), len(pictures)):
             time_s = place / fps
             if end_s is not None and time_s >= end_s:
-                return
+                break
             try:
                 image = arrays.load(pictures[place], f"{name}[{place}]", say)
             except InputError as error:
                 if len(pictures) == 1:
                     raise
                 notes.add(f"left out: {error}", time_s)
+                first = first or error
                 continue
             yield Frame(index, time_s, image)
             index += 1
+        if first and not index:
+            raise InputError(f"{name}: no frame in it can be decoded; the first, {first}")
 
     return Video(name, frames(), fps=fps, duration_s=duration_s, notes=notes)
 

@@ -1,5 +1,6 @@
 """Still pictures of any kind -> (H, W, 3) uint8 RGB: files with their quirks, and arrays."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -97,7 +98,13 @@ def read_picture(path: str | Path | IO[bytes], *, say: Say = lambda line: None) 
 
 def title(source: object) -> str:
     """What to call a file, open or not, in messages."""
-    return told(str(getattr(source, "name", "picture") if hasattr(source, "read") else source))
+    return name_of(source, "picture") if hasattr(source, "read") else told(str(source))
+
+
+def name_of(file: object, otherwise: str) -> str:
+    """What an open file is called, or what is said otherwise of one without a name: uploads, pipes, in memory."""
+    name = getattr(file, "name", None)  # a number where only a descriptor is known, None of an upload
+    return told(os.fsdecode(name)) if name and isinstance(name, (str, bytes, os.PathLike)) else otherwise
 
 
 def looks_like_picture(path: str | Path | IO[bytes]) -> bool:

@@ -20,6 +20,7 @@ _LIST_SUFFIXES = {".m3u8", ".m3u", ".pls", ".mpd", ".ffconcat", ".sdp", ".xspf",
 _LIST_BEGINS = re.compile(
     rb"(\xef\xbb\xbf)?\s*(#EXTM3U|ffconcat version|\[playlist\]|v=0\s|(<\?xml.{,400})?<MPD)", re.DOTALL
 )
+_RECORDING = re.compile(rb"PK\x03\x04.{26}head\.npy", re.DOTALL)  # an .npz as `Recording.write` begins it
 _HEAD_BYTES = 512
 SILENCE_S = 2.0  # after which a pipe that nothing comes through is told of
 
@@ -60,8 +61,8 @@ def limits(source: str | IO[bytes]) -> dict[str, str]:
     }
 
 
-def refuse_playlist(source: str | IO[bytes], name: str) -> None:
-    """Raise InputError for a local list of other files or addresses, under whatever name.
+def refuse_others(source: str | IO[bytes], name: str) -> None:
+    """Raise InputError for a local list of other files or addresses, or a recording of ours, under whatever name.
 
     Where it cannot be told beforehand, from a pipe, `limits` keeps FFmpeg from following it.
     """
@@ -79,6 +80,10 @@ def refuse_playlist(source: str | IO[bytes], name: str) -> None:
         return
     if Path(name).suffix.lower() in _LIST_SUFFIXES or _LIST_BEGINS.match(head):
         raise InputError(f"{name}: a playlist, which only names other files; name the videos themselves")
+    if _RECORDING.match(head):
+        raise InputError(
+            f"{name}: a recording, not a video; ask it with `timeline`, as a file named NAME.npz"
+        )
 
 
 @cache
