@@ -26,7 +26,7 @@ ITSELF = 0.7  # likeness from which all looks as before
 PAST_EDGE = 4  # times as long as any other face, one that is partly past the edge keeps its number
 SHAPE = 0.85  # width of a face in its heights, at least, where the edge cuts it off
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
-SCENE = 640  # longer side of the picture in which it is seen who stays where a cut is elsewhere, as in video calls
+SCENE = 640  # longer side of the picture in which it is seen whether a cut was elsewhere, as in a video call
 SWEPT = 0.3  # response of phase correlation from which the whole picture moved
 ALONG = 0.8  # correlation from which the middle of a picture is seen again elsewhere in the next
 FLASH_S = 0.3  # a scene that is back after no longer was never left
@@ -58,7 +58,7 @@ class FaceFollower:
 
     It looks at every `detect_every`-th frame, and gives out the frames between when it knows where the faces went.
     A face keeps its track_id while it is followed, through gaps up to `bridge_s`, flashes and crossings; a cut ends
-    every track.  A faint find counts only where a face is expected, and a face only while the mean score of its
+    every track but of who stays as they were.  A faint find counts only where a face is expected, and a face only while the mean score of its
     finds is at least `min_score`.
     Source: the two rounds of Zhang et al., ByteTrack (ECCV 2022), with looks beside motion.
     """

@@ -24,7 +24,7 @@ GROW = 0.45  # natural logarithm of how much larger or smaller it may be
 LONG_S = 1.0  # who was not seen for longer has to look as before,
 KNOWN = 0.4  # by this likeness at least, or is somebody new
 ALIKE = 0.5  # likeness from which a faint find is that face, not something that hides it
-UNMOVED = 0.9  # likeness from which it cannot be but that face
+UNMOVED = 0.9  # likeness in place from which nothing there changed
 
 
 @dataclass
@@ -86,14 +86,15 @@ class Tracklet:
         which did not find it.  width: of the frames.
         """
 
-        def like(time_s: float, picture: Pixels) -> float:
+        def there(time_s: float, picture: Pixels) -> Box:
             scale = picture.shape[1] / width
-            return sought(picture, scaled(self.expected(time_s), scale, scale).box, self.look)[0]
+            return scaled(self.expected(time_s), scale, scale).box
 
-        edge_s = self.now_s
-        least = min(UNMOVED, max(ALIKE, (1 + like(edge_s, without)) / 2))
+        edge_s, empty = self.now_s, look_of(without, there(self.now_s, without))
         for time_s, picture in pictures:
-            if like(time_s, picture) < least:
+            box = there(time_s, picture)
+            like, gone = sought(picture, box, self.look)[0], likeness(look_of(picture, box), empty)
+            if like < ALIKE or (gone > UNMOVED and gone > like):
                 break
             edge_s = time_s
         return edge_s
