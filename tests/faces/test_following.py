@@ -163,6 +163,27 @@ def test_cut_ends_a_track_at_once(media):
     assert tracks == [0] * len(one) + [1] * len(other) + [2] * len(one)
 
 
+def test_a_face_comes_and_goes_in_the_very_frame(portraits, room):
+    there = paste(room, portraits[1], 320, 180, 150)
+    for first in (12, 13, 14):  # whatever the frames that are searched
+        seen = run([room] * first + [there] * 20 + [room] * 9)
+        assert [bool(faces) for faces in seen] == [False] * first + [True] * 20 + [False] * 9
+
+
+def test_who_sits_still_while_the_rest_of_the_picture_is_cut_keeps_the_number(portraits, room):
+    alone = paste(room, portraits[1], 170, 180, 150)
+    alone[:, 320:] = 40
+    joined = paste(alone, portraits[0], 480, 180, 150)
+    joined[:, 320:] = 255 - joined[:, 320:]
+    small = [
+        cv2.resize(each, (32, 18), interpolation=cv2.INTER_AREA).mean(axis=2) for each in (alone, joined)
+    ]
+    assert is_cut(*(each.astype(np.uint8) for each in small))
+    seen = run([alone] * 13 + [joined] * 14 + [alone] * 13)
+    assert {nearest(faces, 170) for faces in seen} == {0}
+    assert [len(faces) for faces in seen] == [1] * 13 + [2] * 14 + [1] * 13
+
+
 def test_short_gap_is_bridged_and_a_long_one_is_not(portraits, room):
     there = [paste(room, portraits[1], 320, 180, 170)] * 20
     short = run([*there, *[room] * 15, *there])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
 from emoclip.faces.boxes import Box, Detection, Points, covered, moved, scaled, side
 from emoclip.faces.detectors import CLOSE, QUICK, Detector, EveryWay, looked_at, open_detector
-from emoclip.faces.track import Tracklet, assign, look_of, sought
+from emoclip.faces.track import UNMOVED, Tracklet, assign, likeness, look_of, sought
 from emoclip.video import Frame, Pixels
 
 FAINT = 0.5  # share of the score asked for at which a face that is followed is still seen
@@ -25,6 +26,7 @@ ITSELF = 0.7  # likeness from which all looks as before
 PAST_EDGE = 4  # times as long as any other face, one that is partly past the edge keeps its number
 SHAPE = 0.85  # width of a face in its heights, at least, where the edge cuts it off
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
+SCENE = 640  # longer side of the picture in which it is seen whether a cut was elsewhere, as in a video call
 SWEPT = 0.3  # response of phase correlation from which the whole picture moved
 ALONG = 0.8  # correlation from which the middle of a picture is seen again elsewhere in the next
 FLASH_S = 0.3  # a scene that is back after no longer was never left
@@ -56,7 +58,7 @@ class FaceFollower:
 
     It looks at every `detect_every`-th frame, and gives out the frames between when it knows where the faces went.
     A face keeps its track_id while it is followed, through gaps up to `bridge_s`, flashes and crossings; a cut ends
-    every track.  A faint find counts only where a face is expected, and a face only while the mean score of its
+    every track but of who stays as they were.  A faint find counts only where a face is expected, and a face only while the mean score of its
     finds is at least `min_score`.
     Source: the two rounds of Zhang et al., ByteTrack (ECCV 2022), with looks beside motion.
     """
@@ -73,6 +75,7 @@ class FaceFollower:
         self._size = (0, 0)
         self._new_scene = True
         self._looks = 0
+        self._picture: Pixels | None = None  # that it was searched in
         self._scene: Pixels | None = None
         # when, scene and tracks before the last cut
         self._left: tuple[float, Pixels, list[Tracklet]] | None = None
@@ -115,7 +118,14 @@ class FaceFollower:
         left = self._left
         self._left = (frame.time_s, self._scene, self._tracks) if self._scene is not None else None
         back = left is not None and frame.time_s - left[0] <= FLASH_S and not is_cut(left[1], scene)
-        self._tracks = left[2] if left and back else []
+        picture = frame.small(SCENE)
+        scale = max(frame.width, frame.height) / max(picture.shape)
+
+        def stays(track: Tracklet) -> bool:
+            box = scaled(track.now, 1 / scale, 1 / scale).box
+            return likeness(track.look, look_of(picture, box)) > UNMOVED
+
+        self._tracks = left[2] if left and back else [track for track in self._tracks if stays(track)]
         self._new_scene = True
 
     def _sweep(self, frame: Frame, scene: Pixels) -> None:
@@ -165,11 +175,25 @@ class FaceFollower:
                 self._tracks.append(Tracklet(self._next_id, found[i], frame.time_s, looks[i], sure))
                 self._next_id += 1
         last_s = frame.time_s if self._looked_s is None or self._new_scene else self._looked_s
+        self._trace(picture, last_s)
+        self._picture = picture
         known = [(each, self._faces(each, last_s, frame.time_s)) for each in waiting]
         self._tracks = [track for track in self._tracks if self._may_return(track, frame)]
         self._waiting, self._new_scene = [], False
         self._looked_s, self._size = frame.time_s, (frame.width, frame.height)
         return known
+
+    def _trace(self, picture: Pixels, last_s: float) -> None:
+        """Find out when, in the frames between two looks, a face came or went that only one of them found."""
+        *between, frame = self._waiting
+        smaller = cache(lambda at: between[at].small(max(picture.shape)))
+        for track in self._tracks:
+            came = track.now_s == frame.time_s and track.before_s != last_s
+            without = self._picture if came else picture
+            if between and without is not None and (came or track.now_s == last_s):
+                order = range(len(between))[:: -1 if came else 1]
+                pictures = ((between[at].time_s, smaller(at)) for at in order)
+                track.edge_s = track.traced(pictures, without, frame.width)
 
     def _may_return(self, track: Tracklet, frame: Frame) -> bool:
         """True while its number waits: longer where, by how the camera moved, it is partly past the edge."""

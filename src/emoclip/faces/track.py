@@ -1,13 +1,14 @@
 """One followed face, and which of the faces found now is which of those followed."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.faces.boxes import Box, Detection, blend, moved, overlap, side
+from emoclip.faces.boxes import Box, Detection, blend, moved, overlap, scaled, side
 from emoclip.video import Pixels
 
 Look = NDArray[np.float32]
@@ -23,6 +24,7 @@ GROW = 0.45  # natural logarithm of how much larger or smaller it may be
 LONG_S = 1.0  # who was not seen for longer has to look as before,
 KNOWN = 0.4  # by this likeness at least, or is somebody new
 ALIKE = 0.5  # likeness from which a faint find is that face, not something that hides it
+UNMOVED = 0.9  # likeness in place from which nothing there changed
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Tracklet:
     before_s: float = -1.0
     speed: tuple[float, float] = (0.0, 0.0)
     swept: tuple[float, float] = (0.0, 0.0)  # pixels by which the whole picture moved since `now`
+    edge_s: float = 0.0  # where only one of two looks found it, when it came or went between them
     finds: int = 1
     score: float = field(init=False)  # mean over its finds
     seen_s: float = field(init=False)  # when the detector last found it
@@ -76,12 +79,33 @@ class Tracklet:
         self.speed = tuple((self.speed + 0.5 * np.array(off) / (time_s - self.now_s)).tolist())
         self._place(place, time_s)
 
+    def traced(self, pictures: Iterable[tuple[float, Pixels]], without: Pixels, width: int) -> float:
+        """The last of the times at which it is where it should be, rather than what is there without it.
+
+        pictures: times, away from `now`, and the frame then, (H, W, 3) uint8 of any size; `without` is that of the look
+        which did not find it.  width: of the frames.
+        """
+
+        def there(time_s: float, picture: Pixels) -> Box:
+            scale = picture.shape[1] / width
+            return scaled(self.expected(time_s), scale, scale).box
+
+        edge_s, empty = self.now_s, look_of(without, there(self.now_s, without))
+        for time_s, picture in pictures:
+            box = there(time_s, picture)
+            like, gone = sought(picture, box, self.look)[0], likeness(look_of(picture, box), empty)
+            if like < ALIKE or (gone > UNMOVED and gone > like):
+                break
+            edge_s = time_s
+        return edge_s
+
     def at(self, time_s: float, last_s: float, look_s: float) -> Detection | None:
-        """Where it was at a time between two looks, None where it was not: gone halfway if one look found it alone."""
+        """Where it was at a time between two looks, None where it was not."""
         if self.now_s == look_s and self.before and self.before_s == last_s:
             return _between(self.before, self.now, (time_s - last_s) / (look_s - last_s))
-        later = time_s >= (last_s + look_s) / 2
-        here = later if self.now_s == look_s else self.now_s == last_s and not later
+        here = (
+            time_s >= self.edge_s if self.now_s == look_s else self.now_s == last_s and time_s <= self.edge_s
+        )
         return self.expected(time_s) if here else None
 
     def _place(self, found: Detection, time_s: float) -> None:
