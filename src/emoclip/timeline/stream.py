@@ -90,6 +90,7 @@ class TimelineStream:
         self._recording: Recording | None = None
         self.seen_as: Key | None = None  # of the recording that is asked, if one is
         self._lacks: list[str] = []  # what was asked for and a recording cannot give
+        self._seen: dict[int, tuple[float, float]] = {}  # when each face was first and last seen
         self._peaks: dict[tuple[int, str], Peak] = {}
         self._rests: dict[int, NDArray[np.float32]] = {}
         self._unknown: set[str] = set()  # cut-offs that were asked of what is not known
@@ -153,7 +154,7 @@ class TimelineStream:
         """Make a Timeline of the windows that came so far."""
         windows = smooth(windows, self.segments.smooth_s)
         segments = find_segments(windows, self.labels, self.segments)
-        tracks, summary = summarise(windows, segments, self.labels)
+        tracks, summary = summarise(windows, segments, self.labels, self._seen)
         return Timeline(
             input=self.name,
             model=self.model.package.name,
@@ -171,7 +172,7 @@ class TimelineStream:
 
     def _windows(self, frames: Iterator[Looks]) -> Iterator[Window]:
         waiting: list[Draft] = []
-        drafts: Iterable[Draft] = cut(frames, self.faces, self.windows)
+        drafts: Iterable[Draft] = cut(self._noted(frames), self.faces, self.windows)
         if self.rest and self.auto:  # a resting face is known once all of it was seen
             if self.live:
                 raise InputError(
@@ -201,6 +202,14 @@ class TimelineStream:
                 "recordings of an earlier version",
                 stacklevel=2,
             )
+
+    def _noted(self, frames: Iterator[Looks]) -> Iterator[Looks]:
+        """Pass frames on, noting what is to be known of them beside the windows."""
+        for time_s, looks in frames:
+            for each in looks:
+                first_s, _ = self._seen.get(each.track_id, (time_s, time_s))
+                self._seen[each.track_id] = first_s, time_s
+            yield time_s, looks
 
     def _rows(self, drafts: list[Draft]) -> Iterator[Window]:
         """Run the temporal part over the readable windows and yield all, in order."""
