@@ -114,7 +114,9 @@ class EmoCLIP:
         text, doubtful = self.read_labels(prompts)
         doubtful.tell()
         _refuse_recording(source)
-        rest = Rest(self, source, baseline, config, fps=fps) if baseline else None
+        rest = (
+            Rest(self, source, baseline, config, fps=fps, start_s=start_s, end_s=end_s) if baseline else None
+        )
         if not isinstance(source, Video):
             source = open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls)
         with source as video:
@@ -131,15 +133,17 @@ class EmoCLIP:
             if config.mode == "largest":
                 ranked = ranked[:1]
             spans = {p.track_id: (np.stack(p.embeddings), p.end_s - p.start_s) for p in ranked}
-            rests = rest.per_track(spans) if rest else {}
-            name, notes = video.name, [*(rest.notes if rest else []), *video.warnings]
+            name, notes = video.name, video.warnings
             # A file that does not tell its length, or a stream: as long as it was read.
             duration_s = last_s + 1 / video.fps if video.duration_s is None else video.duration_s
         results = []
+        if rest:
+            rest.meet(spans)
+            rest.place({person.track_id: person.moments for person in ranked})
         for person in ranked:
             clip = self.compared([spans[person.track_id][0]], text)[0]
             if rest:
-                clip = rest.taken_out(clip, rests[person.track_id])
+                clip = rest.taken_out(clip, rest.of(person.track_id))
             results.append(self._result(person, clip, prompts.labels, text, frames, scores))
         return Classification(
             input=name,
@@ -148,7 +152,7 @@ class EmoCLIP:
             status="ok" if results else "no_face",
             duration_s=round(duration_s, 3),
             faces=results,
-            warnings=notes,
+            warnings=[*(rest.notes if rest else []), *notes],
             label_warnings=doubtful.lines(),
             scored=scores,
         )

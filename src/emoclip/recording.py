@@ -69,6 +69,11 @@ class Look:
     picture: NDArray[np.uint8] | None = None
     box: tuple[float, float, float, float] | None = None
 
+    @property
+    def place(self) -> tuple[float, float, float, float]:
+        """Its box; where that was not kept, a square of the face's size."""
+        return self.box or (0.0, 0.0, self.quality.size, self.quality.size)
+
 
 Looks = tuple[float, list[Look]]  # a frame: its time in seconds, and who is seen in it
 
@@ -182,10 +187,7 @@ class Recording:
     def seen(self, start_s: float, end_s: float | None, rate: float) -> Iterator[SeenFrame]:
         """Yield the same as frames of a video; where boxes were not kept, a square of the face's size is told."""
         for index, (time_s, looks) in enumerate(self.between(start_s, end_s, rate)):
-            faces = [
-                Face(item.track_id, item.box or (0.0, 0.0, item.quality.size, item.quality.size), item.score)
-                for item in looks
-            ]
+            faces = [Face(item.track_id, item.place, item.score) for item in looks]
             embeddings = [item.embedding for item in looks]
             yield SeenFrame(index, time_s, list(map(SeenFace, faces, embeddings)))
 

@@ -187,6 +187,7 @@ class Segment:
 class Track:
     """One person followed through the video.
 
+    start_s, end_s: when the face was first and last seen, in seconds; its windows may begin before and end after.
     windows: rows of this track; read: those of them with status `ok`; statuses: how many of each kind.
     coverage: mean over its windows.
     """

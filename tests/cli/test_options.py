@@ -5,6 +5,7 @@ import typing
 from pathlib import Path
 
 import pytest
+import typer
 from commands import emoclip, fails
 
 from emoclip.cli import app
@@ -46,7 +47,7 @@ def required(name, argument="nowhere"):
     (listed,) = [each.typer_instance for each in app.registered_groups if each.name == group] or [app]
     (found,) = [each for each in listed.registered_commands if command in (each.name, each.callback.__name__)]
     for option, parameter in inspect.signature(found.callback).parameters.items():
-        if parameter.default is inspect.Parameter.empty:
+        if parameter.default is inspect.Parameter.empty and parameter.annotation is not typer.Context:
             (about,) = parameter.annotation.__metadata__
             is_argument = type(about).__name__ == "ArgumentInfo"
             yield from [argument] if is_argument else [f"--{option.replace('_', '-')}", "nowhere"]

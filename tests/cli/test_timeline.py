@@ -142,6 +142,36 @@ def test_json_lines_stream_to_stdout_and_nothing_else(timeline, tmp_path):
     assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["no_face"]
 
 
+@pytest.mark.parametrize(
+    "given",
+    ["--smooth=1", "--enter=1.5", "--leave=1", "--min-segment=1", "--jobs=2", "--blur", "--absolute-paths"],
+)
+def test_what_cannot_act_on_lines_as_they_come_is_a_usage_error(timeline, tmp_path, given):
+    done = timeline(make_video(tmp_path / "talk.mp4"), "--out", "-", given)
+    fails(done, f"--out -: {given.split('=')[0]} cannot act on windows that go out as they come", code=2)
+
+
+def test_lines_are_read_of_recordings_and_what_was_watched_is_kept(timeline, tmp_path, media):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "no.mp4").write_text("no video at all")
+    inputs, kept = (tmp_path / "a", media / "single_face.mp4"), tmp_path / "kept"
+    asked = ("--out", "-", "--recordings", kept, "--window", "1")
+    first, plain = timeline(*inputs, *asked), timeline(media / "single_face.mp4", "--out", "-", "--window=1")
+    assert (first.returncode, plain.returncode) == (1, 0)  # of the first, one is no video
+    assert first.stdout == plain.stdout
+    assert [path.name for path in kept.iterdir()] == ["single_face.npz"]
+    made = (kept / "single_face.npz").read_bytes()
+    again = timeline(*inputs, *asked)
+    assert again.stdout == plain.stdout
+    assert (kept / "single_face.npz").read_bytes() == made
+    other = timeline(media / "no_face.mp4", *asked)
+    assert other.returncode == 0
+    Path(kept / "no_face.npz").write_bytes(made)
+    both = timeline(media / "no_face.mp4", media / "single_face.mp4", *asked)
+    fails(both, r"no_face\.npz: is a recording of another input; pass --force")
+    assert both.stdout == plain.stdout  # it stops nobody else
+
+
 def test_a_pipe_works_like_a_file(tiny, tmp_path):
     make_video(tmp_path / "a.ts", 4.0, fps=25, codec="mpeg2video")
     with open(tmp_path / "a.ts", "rb") as pipe:

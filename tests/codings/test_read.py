@@ -509,6 +509,13 @@ SIDECAR = {
 ODD = [None, True, -1, 3, 1e400, float("nan"), 10**400, "", "x", "-5", [], {}, [[]], {"x": 1}, "\ud800"]
 
 
+@pytest.mark.parametrize(("seen_until_s", "end_s"), [(3.0, 3.25), (9.0, 9.0)])
+def test_a_stream_was_read_at_least_as_far_as_its_marks_go(tmp_path: Path, seen_until_s: float, end_s: float):
+    stream = SIDECAR | {"duration_s": None, "tracks": [{"end_s": seen_until_s}]}
+    (coding,) = read(write(tmp_path, "v1.json", json.dumps(stream)))
+    assert coding.coded == ((0.0, end_s),)
+
+
 def replaced(tree, place: list, value):
     """Return a copy of a JSON tree in which one node is another."""
     if not place:

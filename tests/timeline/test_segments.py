@@ -102,8 +102,11 @@ def test_tracks_are_told_apart_and_windows_without_a_track_count_nowhere():
     rows = [nobody, *windows([0.1, 0.1], track_id=4), *windows([0.9, 0.9], track_id=1)]
     found = find_segments(rows, LABELS, HYSTERESIS)
     assert [(segment.track_id, segment.label) for segment in found] == [(1, "joy"), (4, "calm")]
-    tracks, summary = summarise(rows, found, LABELS)
-    assert [track.track_id for track in tracks] == [1, 4]
+    tracks, summary = summarise(rows, found, LABELS, {4: (0.3, 1.9)})
+    assert [(track.track_id, track.start_s, track.end_s) for track in tracks] == [
+        (1, rows[-1].start_s - 0.5, rows[-1].end_s),  # it is not known when it was seen
+        (4, 0.3, 1.9),
+    ]
     assert len(summary) == 4
 
 

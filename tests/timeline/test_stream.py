@@ -185,6 +185,16 @@ def test_rows_of_a_variable_frame_rate_carry_the_containers_own_times(model, med
     assert timeline.windows[0].status == "ok"
 
 
+def test_a_track_tells_when_its_face_was_seen_as_classify_does(model, media):
+    source, faces = media / "face_noface.mov", FaceConfig("all")
+    (face,) = model.classify(source, "calm, joyful", faces=watched(faces)).faces
+    for asked in (source, model.record(source)):
+        timeline = model.timeline(asked, "calm, joyful", faces=faces).read()
+        (track,) = timeline.tracks
+        assert (track.start_s, track.end_s) == pytest.approx((face.start_s, face.end_s), abs=1e-3)
+        assert max(row.end_s for row in timeline.windows if row.track_id == track.track_id) > track.end_s
+
+
 def test_start_gives_the_rows_of_that_part_on_the_same_clock(model, media):
     source = media / "single_face.mp4"
     times = pyav_times(source)

@@ -141,6 +141,35 @@ def test_start_past_the_end_names_the_duration(media, tmp_path):
         open_video(raw, start_s=3)
 
 
+def moving(path, kind):
+    """Three frames at 0, 0.5 and 1 s."""
+    pictures = [shade(i) for i in range(3)]
+    if kind == "video":
+        return write(path.with_suffix(".mkv"), pictures, fps=2, codec="ffv1")
+    if kind == "folder":
+        path.mkdir()
+        for at, picture in enumerate(pictures):
+            Image.fromarray(picture).save(path / f"{at}.png")
+        return path
+    if kind == "array":
+        return np.stack(pictures)
+    first, *others = map(Image.fromarray, pictures)
+    first.save(path.with_suffix(f".{kind}"), save_all=True, append_images=others, duration=500)
+    return path.with_suffix(f".{kind}")
+
+
+@pytest.mark.parametrize("kind", ["video", "gif", "tiff", "folder", "array"])
+def test_a_stretch_without_a_frame_says_where_there_are_some(tmp_path, kind):
+    source = moving(tmp_path / "film", kind)
+    assert [frame.time_s for frame in open_video(source, start_s=1, fps=2)] == [1.0]
+    with pytest.raises(InputError, match=r"no frame from 1\.25 s on; the last is at 1\.00 s, begin earlier"):
+        open_video(source, start_s=1.25, fps=2)
+    with pytest.raises(InputError, match=r"1\.5 s is past the end; it lasts 1\.50 s, begin earlier"):
+        open_video(source, start_s=1.5, fps=2)
+    with pytest.raises(InputError, match=r"no frame from 0\.1 to 0\.4 s; name a longer stretch"):
+        open_video(source, start_s=0.1, end_s=0.4, fps=2)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -31,10 +31,23 @@ from emoclip.cli.options import (
 from emoclip.errors import counted
 
 if TYPE_CHECKING:
-    from emoclip.timeline import InputOutcome, Settings
+    from emoclip.timeline import Input, InputOutcome, Settings
+
+# What acts on files, or on all windows of a video together, and so not on lines that go out one by one.
+NOT_STREAMED = (
+    "smooth",
+    "enter",
+    "leave",
+    "min_segment",
+    "jobs",
+    "embeddings_only",
+    "blur",
+    "absolute_paths",
+)
 
 
 def timeline(
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -152,7 +165,7 @@ def timeline(
     """
     from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
     from emoclip.prompts import resolve
-    from emoclip.timeline import DEFAULT_FORMATS, Baseline, Settings, plan
+    from emoclip.timeline import DEFAULT_FORMATS, Baseline, Input, Settings, plan
     from emoclip.video import find_inputs
 
     if end is not None and end <= start:
@@ -161,6 +174,12 @@ def timeline(
     cameras = [] if camera is None else [camera]
     if not found and not cameras:
         fail("name a video, a folder of videos, or --camera 0", code=2)
+    if str(out) == "-":
+        asked = {name: context.get_parameter_source(name) for name in NOT_STREAMED}
+        given = [f"--{name.replace('_', '-')}" for name, by in asked.items() if by and by.name != "DEFAULT"]
+        if given:
+            idle = f"--out -: {', '.join(given)} cannot act on windows that go out as they come"
+            fail(f"{idle}; leave that out, or name a folder", code=2)
     chosen = [name.strip() for name in formats.split(",") if name.strip()] + ["npz"] * embeddings_only
     if str(out) == "-" and chosen not in ([*DEFAULT_FORMATS], ["jsonl"]):
         fail("--out -: streams JSON lines and nothing else; leave the formats out, or name a folder", code=2)
@@ -202,19 +221,23 @@ def timeline(
         command=tuple(sys.argv[1:]),
         recordings=recordings,
     )
+    if str(out) == "-" and not recordings:  # names of files do not matter
+        sources: list[str | int] = [*dict.fromkeys(item.source for item in found), *cameras]
+        return _stream([Input(source, "") for source in sources], settings)
+    planned = plan([*found, *cameras], settings)
     if str(out) == "-":
-        return _stream([*dict.fromkeys(item.source for item in found), *cameras], settings)
-    outcomes = run_all(plan([*found, *cameras], settings), settings, jobs)
+        return _stream(planned, settings)
+    outcomes = run_all(planned, settings, jobs)
     _tell(outcomes, settings)
     return 1 if any(outcome.state == "failed" for outcome in outcomes) else 0
 
 
-def _stream(sources: list[str | int], settings: "Settings") -> int:
+def _stream(inputs: "list[Input]", settings: "Settings") -> int:
     """Write each window as a line of JSON as soon as it is read."""
     from emoclip import interrupt
     from emoclip.engine import EmoCLIP
-    from emoclip.errors import OutputError, in_one_line
-    from emoclip.timeline import json_line, open_stream, told_source
+    from emoclip.errors import ConfigError, OutputError, in_one_line
+    from emoclip.timeline import json_line, on_shelf, open_stream, told_source
 
     model = EmoCLIP.load(
         settings.model,
@@ -224,19 +247,24 @@ def _stream(sources: list[str | int], settings: "Settings") -> int:
     )
     model.embed_text(settings.prompts, strict=settings.strict)
     failed = False
-    for source in sources:
-        stream = open_stream(model, source, settings)
+    for item in inputs:
+        source, stream = told_source(item.source), None
         try:
-            for row in stream:
-                emit(json_line(stream.name, row) + "\n")
-        except (BrokenPipeError, OutputError):
-            raise  # stdout is gone or full, which is no fault of the input's
+            stream = open_stream(model, item.source, settings)
+            with on_shelf(stream, item, settings):
+                for row in stream:
+                    try:
+                        emit(json_line(stream.name, row) + "\n")
+                    except OutputError as error:  # stdout is full, which is no fault of the input's
+                        fail(str(error))
+        except (BrokenPipeError, ConfigError):
+            raise
         except Exception as error:  # one bad file must not stop the rest
             interrupt.check()  # it may be what the reading was broken off by
-            warn(in_one_line(error, told_source(source)))
+            warn(in_one_line(error, source))
             failed = True
-        for warning in stream.warnings:
-            warn(f"{told_source(source)}: {warning}")
+        for warning in stream.warnings if stream else []:
+            warn(f"{source}: {warning}")
     return 1 if failed else 0
 
 

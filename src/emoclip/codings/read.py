@@ -187,7 +187,8 @@ def _timeline(path: Path) -> Coding:
             if part["label"] != NOTHING
         )
         if end_s is None:
-            end_s = max((track["end_s"] for track in record["tracks"]), default=start_s)
+            ends = [track["end_s"] for track in record["tracks"]]  # a window goes on after a face is gone
+            end_s = max(ends + [mark.offset_s for mark in marks], default=start_s)
         return checked(
             Coding(
                 path,

@@ -58,8 +58,8 @@ class FaceFollower:
 
     It looks at every `detect_every`-th frame, and gives out the frames between when it knows where the faces went.
     A face keeps its track_id while it is followed, through gaps up to `bridge_s`, flashes and crossings; a cut ends
-    every track but of who stays as they were.  A faint find counts only where a face is expected, and a face only while the mean score of its
-    finds is at least `min_score`.
+    every track but of who stays as they were.  A faint find counts only where a face is expected, and a face only
+    while the mean score of its finds is at least `min_score`.
     Source: the two rounds of Zhang et al., ByteTrack (ECCV 2022), with looks beside motion.
     """
 

@@ -3,8 +3,8 @@
 from emoclip.timeline.baseline import Baseline, Rest
 from emoclip.timeline.batch import run
 from emoclip.timeline.formats import json_line
-from emoclip.timeline.outputs import InputOutcome, open_stream
-from emoclip.timeline.plan import DEFAULT_FORMATS, Settings, plan, told_source
+from emoclip.timeline.outputs import InputOutcome, on_shelf, open_stream
+from emoclip.timeline.plan import DEFAULT_FORMATS, Input, Settings, plan, told_source
 from emoclip.timeline.segments import find_segments
 from emoclip.timeline.stream import TimelineStream
 from emoclip.timeline.watching import clip_rate, embedding_rate, looks, record, recorded, too_sparse
@@ -13,6 +13,7 @@ from emoclip.timeline.windows import cut
 __all__ = [
     "DEFAULT_FORMATS",
     "Baseline",
+    "Input",
     "InputOutcome",
     "Rest",
     "Settings",
@@ -23,6 +24,7 @@ __all__ = [
     "find_segments",
     "json_line",
     "looks",
+    "on_shelf",
     "open_stream",
     "plan",
     "record",

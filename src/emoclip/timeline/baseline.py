@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from emoclip.addresses import is_address
 from emoclip.config import FaceConfig, Numbers, check_span
 from emoclip.errors import ConfigError, InputError, few, shown
+from emoclip.faces.boxes import Box, overlap
 from emoclip.files import is_pipe, told
 from emoclip.model import unit
 from emoclip.prompts import resolve
@@ -33,6 +34,9 @@ STRENGTH = 0.25
 # That a spontaneous expression may last (Ekman, Emotions Revealed, 2003): less may show no rest.
 EXPRESSION_S = 4.0
 ROUNDED_S = 0.1  # a stretch typed as so much longer than there is was only rounded
+SAME_S = 0.1  # apart, two looks at a face count as one moment,
+SAME = 0.3  # and it is the same face if its boxes overlap by as much then (others' hardly do)
+Moment = tuple[float, Box]  # a face's time in seconds, and its box
 
 
 @dataclass(frozen=True)
@@ -86,17 +90,32 @@ class Baseline(Numbers):
 class Rest:
     """The resting faces of one input, for one model.
 
-    Raises ConfigError if the model's package does not say how people look at rest, InputError where no face is seen.
+    stretch: seconds of what is read in which each face's own rest is looked for, None with `auto`, or where another
+    file or seconds that are not read show one person's.  Raises ConfigError if the model's package does not say how
+    people look at rest, InputError where no face is seen.
     """
 
     def __init__(
-        self, model: Model, source: Any, baseline: Baseline, config: FaceConfig, *, fps: float = 25.0
+        self,
+        model: Model,
+        source: Any,
+        baseline: Baseline,
+        config: FaceConfig,
+        *,
+        fps: float = 25.0,
+        start_s: float = 0.0,
+        end_s: float | None = None,
     ) -> None:
+        """start_s, end_s: what of the source is read."""
         if model.package.resting is None:
             raise ConfigError(f"model {model.package.name} knows no usual resting face; leave baseline out")
         self.usual = model.package.resting
-        self.found: Vectors | None = None
-        self.notes: list[str] = []  # of a stretch that is there only in part, or too little to know a rest
+        self.found: Vectors | None = None  # of the most prominent person
+        self.stretch: tuple[float, float] | None = None
+        self._people: list[tuple[list[Moment], Vectors]] = []  # who is seen in the stretch
+        self._own: dict[int, Vectors] = {}
+        self._asked: set[int] = set()  # tracks
+        self._notes: list[str] = []  # of a stretch that is there only in part, or too little to know a rest
         if baseline.auto:
             eight = resolve("eight")
             self.neutral = model.embed_text(eight)[eight.labels.index("neutral")]
@@ -117,40 +136,75 @@ class Rest:
             people, first_s, last_s = _people(model, of, baseline, config, fps)
         except InputError as error:
             raise InputError(f"baseline{stretch}: {error}") from None
-        self.found = model.embed_clips([np.stack(people[0].embeddings)])[0]
+        rests = model.embed_clips([np.stack(person.embeddings) for person in people])
+        self.found = rests[0]
+        self.told = (
+            f"baseline{stretch}" if baseline.source is None else f"baseline {Path(baseline.source).name}"
+        )
+        to_s = math.inf if baseline.end_s is None else baseline.end_s
+        read_to_s = math.inf if end_s is None else end_s
+        if baseline.source is None and baseline.start_s < read_to_s and start_s < to_s:
+            self.stretch = baseline.start_s, to_s
+            self._people = [(person.moments, rest) for person, rest in zip(people, rests, strict=True)]
         if baseline.end_s and (baseline.start_s < first_s - ROUNDED_S or baseline.end_s > last_s + ROUNDED_S):
             first_s, last_s = max(first_s, baseline.start_s), min(last_s, baseline.end_s)
-            self.notes.append(f"baseline{stretch}: only {first_s:.2f} to {last_s:.2f} s of it are there")
+            self._notes.append(f"baseline{stretch}: only {first_s:.2f} to {last_s:.2f} s of it are there")
 
-    def per_track(self, seen: Mapping[int, tuple[Vectors, float]]) -> dict[int, Vectors]:
-        """Return the resting face of each track.
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of it, one line each; faces that were asked for so far are named."""
+        unseen, asked = sorted(self._asked - self._own.keys()), sorted(self._asked)
+        if self.stretch and unseen:
+            line = f"{self.told}: {_faces(unseen)} not seen in it: nothing is taken out; name a stretch that shows "
+            return [*self._notes, line + "everybody, or auto"]
+        if self.found is not None and not self.stretch and len(asked) > 1:
+            line = f"{self.told}: the resting face of one person is taken out of faces {few(list(map(str, asked)))}"
+            return [
+                *self._notes,
+                f"{line}; unless they are one, name a stretch that shows everybody, or auto",
+            ]
+        return self._notes
+
+    def meet(self, seen: Mapping[int, tuple[Vectors, float]]) -> None:
+        """Find the rest of each track in all that is seen of it, if no stretch or file shows it.
 
         seen: all frames (T, D) of it, and over how many seconds they were seen.  Of a single moment the rest cannot be
         told, so the usual face stands for it; that, and of whom there is little, is noted.
         """
-        if self.found is None:
-            still = [str(track) for track, (_, seconds) in seen.items() if seconds == 0]
-            brief = [str(track) for track, (_, seconds) in seen.items() if 0 < seconds < EXPRESSION_S]
-            for tracks, what in (
-                (still, "at a single moment: nothing is taken out"),
-                (
-                    brief,
-                    f"for less than {EXPRESSION_S:g} s, which may be one expression: part of it is taken out",
-                ),
-            ):
-                if tracks:
-                    self.notes.append(
-                        f"baseline auto: face {few(tracks)} is seen {what}; name a stretch or a file"
-                    )
-        return {
-            track: self.usual if self.found is None and seconds == 0 else self.of(frames)
-            for track, (frames, seconds) in seen.items()
-        }
-
-    def of(self, frames: Vectors) -> Vectors:
-        """Return how the person in frames (T, D) looks at rest, (D,): the most neutral quarter, or as was found."""
         if self.found is not None:
+            return
+        still = [track for track, (_, seconds) in seen.items() if seconds == 0]
+        brief = [track for track, (_, seconds) in seen.items() if 0 < seconds < EXPRESSION_S]
+        for tracks, what in (
+            (still, "at a single moment: nothing is taken out"),
+            (
+                brief,
+                f"for less than {EXPRESSION_S:g} s, which may be one expression: part of it is taken out",
+            ),
+        ):
+            if tracks:
+                self._notes.append(f"baseline auto: {_faces(tracks)} seen {what}; name a stretch or a file")
+        self._own = {track: self.quietest(frames) for track, (frames, seconds) in seen.items() if seconds}
+
+    def place(self, seen: Mapping[int, Sequence[Moment]]) -> None:
+        """Give each track the rest of whoever was where it was, in the stretch.
+
+        seen: moments of each track, those of the stretch among them.  Who is not seen there has none.
+        """
+        for track, moments in seen.items():
+            alike = [_overlap(moments, theirs) for theirs, _ in self._people]
+            if alike and max(alike) > SAME:
+                self._own[track] = self._people[int(np.argmax(alike))][1]
+
+    def of(self, track: int) -> Vectors:
+        """Return how the person of a track looks at rest, (D,); the usual resting face where that is not known."""
+        self._asked.add(track)
+        if self.found is not None and not self.stretch:
             return self.found
+        return self._own.get(track, self.usual)
+
+    def quietest(self, frames: Vectors) -> Vectors:
+        """Return the mean (D,) of the most neutral quarter of frames (T, D)."""
         seen = unit(frames)
         count = max(1, round(AUTO_SHARE * len(seen)))
         nearest = np.argsort(-(seen @ self.neutral), kind="stable")[:count]
@@ -159,6 +213,21 @@ class Rest:
     def taken_out(self, clips: Vectors, rest: Vectors) -> Vectors:
         """Move clips (..., D), unit rows, by part of what sets a resting face (D,) apart from the usual; unit rows."""
         return unit(clips - STRENGTH * (rest - self.usual))
+
+
+def _faces(tracks: Sequence[int]) -> str:
+    return f"face{'s' if len(tracks) > 1 else ''} {few(list(map(str, tracks)))} {'are' if len(tracks) > 1 else 'is'}"
+
+
+def _overlap(ours: Sequence[Moment], theirs: Sequence[Moment]) -> float:
+    """Return by how much two faces' boxes overlap on average when both are seen, 0 where they never are."""
+    times = np.array([time_s for time_s, _ in theirs])
+    shares = []
+    for time_s, box in ours:
+        at = int(np.abs(times - time_s).argmin())
+        if abs(times[at] - time_s) <= SAME_S:
+            shares.append(overlap(box, theirs[at][1]))
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def _people(

@@ -3,7 +3,8 @@
 import glob
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -137,6 +138,28 @@ def _timeline(
     pictures = settings.pictures and not settings.blur and "html" in settings.formats
     stream = open_stream(model, item.source, settings, keep_pictures=pictures, progress=seen)
     stream.content = content
+    windows: list[Window] = []
+    with on_shelf(stream, item, settings) as recording:
+        try:
+            for window in stream:
+                windows.append(window)
+        except KeyboardInterrupt:
+            if not stream.live or not windows:
+                raise  # half of a file is no result; a camera is stopped by hand
+            interrupt.answered()
+    made: dict[str, Any] = {}
+    if stream.seen_as:
+        made = {"faces": asdict(stream.faces), "fps": None, "recording": stream.seen_as.told()}
+    return stream.result(windows), recording, made
+
+
+@contextmanager
+def on_shelf(stream: TimelineStream, item: Input, settings: Settings) -> Iterator[Recording | None]:
+    """Let a stream ask its recording, if `settings.recordings` has it; else keep one there once all was read.
+
+    Yields the recording, also where it is made for an output alone.  Raises OutputError where one of something else
+    lies in its place.
+    """
     shelf = Shelf(settings.recordings, settings.force) if settings.recordings else None
     shelf = None if is_recording(item.source) else shelf
     # One of too few frames is asked, too, and says so; --force makes it again.
@@ -145,20 +168,9 @@ def _timeline(
     if kept:
         stream.source = kept  # what was seen once is not looked at again
     recording = kept or (stream.record() if shelf or "npz" in settings.formats else None)
-    windows: list[Window] = []
-    try:
-        for window in stream:
-            windows.append(window)
-    except KeyboardInterrupt:
-        if not stream.live or not windows:
-            raise  # half of a file is no result; a camera is stopped by hand
-        interrupt.answered()
+    yield recording
     if shelf and recording and not kept:
         shelf.put(item.name, recording)
-    made: dict[str, Any] = {}
-    if stream.seen_as:
-        made = {"faces": asdict(stream.faces), "fps": None, "recording": stream.seen_as.told()}
-    return stream.result(windows), recording, made
 
 
 def open_stream(

@@ -2,9 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,19 +100,26 @@ def _led(row: Window, label: str, least: float) -> bool:
 
 
 def summarise(
-    windows: Sequence[Window], segments: Sequence[Segment], labels: Sequence[str]
+    windows: Sequence[Window],
+    segments: Sequence[Segment],
+    labels: Sequence[str],
+    seen: Mapping[int, Span] = MappingProxyType({}),
 ) -> tuple[list[Track], list[LabelSummary]]:
-    """Return one Track per track, and one LabelSummary per track and label; windows without a track count nowhere."""
+    """Return one Track per track, and one LabelSummary per track and label; windows without a track count nowhere.
+
+    seen: when each track's face was first and last seen, in seconds; where it is not known, its windows' times stand.
+    """
     tracks: list[Track] = []
     summary: list[LabelSummary] = []
     for track_id, rows, spans in _tracks(windows):
         readable = [(row, span) for row, span in zip(rows, spans, strict=True) if row.status == "ok"]
         read = [(row, end - start) for row, (start, end) in readable]
         begin_s = readable[0][1][0] if readable else math.nan  # one who comes in later is not slower
+        first_s, last_s = seen.get(track_id, (rows[0].start_s, rows[-1].end_s))
         track = Track(
             track_id=track_id,
-            start_s=rows[0].start_s,
-            end_s=rows[-1].end_s,
+            start_s=first_s,
+            end_s=last_s,
             windows=len(rows),
             read=len(read),
             coverage=sum(row.coverage for row in rows) / len(rows),

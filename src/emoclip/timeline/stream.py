@@ -25,7 +25,7 @@ from emoclip.prompts import PromptSet
 from emoclip.recording import Key, Looks, Recording, input_digest, is_recording
 from emoclip.results import Peak, Timeline, Window
 from emoclip.timeline import watching
-from emoclip.timeline.baseline import Baseline, Rest
+from emoclip.timeline.baseline import Baseline, Moment, Rest
 from emoclip.timeline.segments import find_segments, smooth, summarise
 from emoclip.timeline.watching import Model, as_recorded, asked, embedding_rate, too_sparse, watched
 from emoclip.timeline.windows import Draft, cut, unknown
@@ -80,7 +80,9 @@ class TimelineStream:
         doubtful.tell()
         self.label_warnings = doubtful.lines()
         self.scores, self.auto = bool(scores), baseline is not None and baseline.auto
-        self.rest = Rest(model, source, baseline, faces, fps=fps) if baseline else None
+        self.rest: Rest | None = None
+        if baseline:
+            self.rest = Rest(model, source, baseline, faces, fps=fps, start_s=start_s, end_s=end_s)
         model.runtime.close_text()
         self.name = ""
         self.duration_s: float | None = None
@@ -90,8 +92,10 @@ class TimelineStream:
         self._recording: Recording | None = None
         self.seen_as: Key | None = None  # of the recording that is asked, if one is
         self._lacks: list[str] = []  # what was asked for and a recording cannot give
+        self._seen: dict[int, tuple[float, float]] = {}  # when each face was first and last seen
         self._peaks: dict[tuple[int, str], Peak] = {}
-        self._rests: dict[int, NDArray[np.float32]] = {}
+        self._places: dict[int, list[Moment]] = {}  # of each face in the stretch that shows it at rest
+        self._rested = False  # whether that stretch is over
         self._unknown: set[str] = set()  # cut-offs that were asked of what is not known
         self._began = False
 
@@ -155,7 +159,7 @@ class TimelineStream:
         """Make a Timeline of the windows that came so far."""
         windows = smooth(windows, self.segments.smooth_s)
         segments = find_segments(windows, self.labels, self.segments)
-        tracks, summary = summarise(windows, segments, self.labels)
+        tracks, summary = summarise(windows, segments, self.labels, self._seen)
         return Timeline(
             input=self.name,
             model=self.model.package.name,
@@ -182,7 +186,7 @@ class TimelineStream:
 
     def _windows(self, frames: Iterator[Looks]) -> Iterator[Window]:
         waiting: list[Draft] = []
-        drafts: Iterable[Draft] = cut(frames, self.faces, self.windows)
+        drafts: Iterable[Draft] = cut(self._noted(frames), self.faces, self.windows)
         if self.rest and self.auto:  # a resting face is known once all of it was seen
             if self.live:
                 raise InputError(
@@ -193,12 +197,14 @@ class TimelineStream:
             for draft in drafts:
                 if draft.status == "ok":
                     seen.setdefault(draft.track_id, []).append(draft)
-            self._rests = self.rest.per_track(
+            self.rest.meet(
                 {
                     track: (np.concatenate([d.embeddings for d in of]), of[-1].end_s - of[0].start_s)
                     for track, of in seen.items()
                 }
             )
+        elif self.rest and self.rest.stretch:
+            drafts = self._held(drafts)
         for draft in drafts:
             waiting.append(draft)
             if self.live or len(waiting) >= WINDOW_BATCH:
@@ -213,12 +219,38 @@ class TimelineStream:
                 stacklevel=2,
             )
 
+    def _noted(self, frames: Iterator[Looks]) -> Iterator[Looks]:
+        """Pass frames on, noting who is seen when, and where in the stretch that shows them at rest."""
+        from_s, to_s = (self.rest and self.rest.stretch) or (math.inf, math.inf)
+        for time_s, looks in frames:
+            for each in looks:
+                first_s, _ = self._seen.get(each.track_id, (time_s, time_s))
+                self._seen[each.track_id] = first_s, time_s
+                if each.embedding is not None and from_s <= time_s < to_s:
+                    self._places.setdefault(each.track_id, []).append((time_s, each.place))
+            self._rested = time_s >= to_s
+            yield time_s, looks
+
+    def _held(self, drafts: Iterable[Draft]) -> Iterator[Draft]:
+        """Hold drafts back until all of the stretch was seen that shows people at rest."""
+        assert self.rest
+        held: list[Draft] = []
+        for draft in drafts:
+            held.append(draft)
+            if self._rested:
+                self.rest.place(self._places)
+                self._places = {}
+                yield from held
+                held = []
+        self.rest.place(self._places)
+        yield from held
+
     def _rows(self, drafts: list[Draft]) -> Iterator[Window]:
         """Run the temporal part over the readable windows and yield all, in order."""
         readable = [draft for draft in drafts if draft.status == "ok"]
         clips = self.model.compared([draft.embeddings for draft in readable], self.text)
         if self.rest:
-            found = [self._rests[d.track_id] if self.auto else self.rest.of(d.embeddings) for d in readable]
+            found = [self.rest.of(draft.track_id) for draft in readable]
             clips = self.rest.taken_out(clips, np.reshape(found, clips.shape))
         shares = iter(self.model.probabilities(clips, self.text).tolist())
         scores = iter(self.model.intensities(clips, self.text).tolist() if self.scores else [])

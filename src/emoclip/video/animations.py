@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING
 
 from emoclip.config import Limits
 from emoclip.errors import InputError
-from emoclip.video.frames import Frame, Notes, past_end
+from emoclip.video.frames import Frame, Notes, none_between, past_end
 from emoclip.video.pictures import opened, pixels_of, title
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ class Animation:
 
     def frames(self, start_s: float, end_s: float | None, notes: Notes) -> Iterator[Frame]:
         """Yield the frames with start_s <= time < end_s, indexed from 0.  Raises InputError."""
-        if start_s and start_s >= self.duration_s:
-            raise past_end(title(self.source), start_s, self.duration_s)
+        if start_s and start_s - 1e-6 > self.pages[-1][1]:
+            raise past_end(title(self.source), start_s, self.duration_s, self.pages[-1][1])
         index = 0
         with opened(_rewound(self.source)) as picture:
             for page, time_s in self.pages:
                 if end_s is not None and time_s >= end_s:
+                    if index == 0:
+                        raise none_between(title(self.source), start_s, end_s)
                     return
                 try:
                     picture.seek(page)

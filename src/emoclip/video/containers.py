@@ -11,7 +11,7 @@ from emoclip.config import Limits
 from emoclip.errors import InputError
 from emoclip.files import is_pipe
 from emoclip.video.animations import count_pages
-from emoclip.video.frames import Converter, Decoded, Frame, Notes, orientation_of, past_end
+from emoclip.video.frames import Converter, Decoded, Frame, Notes, none_between, orientation_of, past_end
 from emoclip.video.pictures import Orientation
 from emoclip.video.sources import for_ffmpeg, limits, refuse_others
 
@@ -65,6 +65,8 @@ class Container:
         orientation: Orientation | None = None
         for time_s, raw in self._timed_from(start_s):
             if end_s is not None and time_s >= end_s:
+                if index == 0:
+                    raise none_between(self.name, start_s, end_s)
                 return
             if time_s < start_s - 1e-6:
                 continue
@@ -81,7 +83,7 @@ class Container:
         if self._reached_s is None:
             return
         if index == 0 and self._reached_s < start_s:
-            raise past_end(self.name, start_s, self._reached_s + 1 / self.fps)
+            raise past_end(self.name, start_s, self._reached_s + 1 / self.fps, self._reached_s)
         if self.duration_s is not None and self._reached_s + 1 / self.fps < self.duration_s - SHORTFALL_S:
             what = f"ends though its header says {self.duration_s:.2f} s; cut off?"
             self.notes.add(what, self._reached_s)

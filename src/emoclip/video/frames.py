@@ -193,6 +193,15 @@ class Notes:
         ]
 
 
-def past_end(name: str, start_s: float, duration_s: float) -> InputError:
-    """The error for a start that lies behind the last frame."""
+def past_end(name: str, start_s: float, duration_s: float, last_s: float | None = None) -> InputError:
+    """The error for a start that lies behind the last frame, which is at last_s seconds, where that is known."""
+    if last_s is not None and start_s < duration_s:
+        return InputError(
+            f"{name}: no frame from {start_s:g} s on; the last is at {last_s:.2f} s, begin earlier"
+        )
     return InputError(f"{name}: {start_s:g} s is past the end; it lasts {duration_s:.2f} s, begin earlier")
+
+
+def none_between(name: str, start_s: float, end_s: float) -> InputError:
+    """The error for a stretch between two frames."""
+    return InputError(f"{name}: no frame from {start_s:g} to {end_s:g} s; name a longer stretch")

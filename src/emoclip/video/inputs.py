@@ -27,7 +27,7 @@ from emoclip.video.animations import read_animation
 from emoclip.video.arrays import PIPE, called
 from emoclip.video.containers import Container
 from emoclip.video.folders import VIDEO_SUFFIXES, beside_clip, expand_folder, left_out, list_pictures
-from emoclip.video.frames import Frame, Notes, past_end
+from emoclip.video.frames import Frame, Notes, none_between, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
 from emoclip.video.sources import silence_told
 
@@ -342,18 +342,21 @@ def _open_pictures(
     notes = notes if notes is not None else Notes()
 
     def frames() -> Iterator[Frame]:
-        if start_s and start_s >= duration_s:
-            raise past_end(name, start_s, duration_s)
+        first = math.ceil(start_s * fps - 1e-6)
+        if first >= len(pictures):
+            raise past_end(name, start_s, duration_s, (len(pictures) - 1) / fps)
         index = 0
         time_s = 0.0
-        first: InputError | None = None  # of those left out
+        left_out: InputError | None = None  # the first
 
         def say(line: str) -> None:
             notes.add(line, time_s)
 
-        for place in range(math.ceil(start_s * fps - 1e-6), len(pictures)):
+        for place in range(first, len(pictures)):
             time_s = place / fps
             if end_s is not None and time_s >= end_s:
+                if place == first:
+                    raise none_between(name, start_s, end_s)
                 break
             try:
                 image = arrays.load(pictures[place], f"{name}[{place}]", say)
@@ -361,12 +364,12 @@ def _open_pictures(
                 if len(pictures) == 1:
                     raise
                 notes.add(f"left out: {error}", time_s)
-                first = first or error
+                left_out = left_out or error
                 continue
             yield Frame(index, time_s, image)
             index += 1
-        if first and not index:
-            raise InputError(f"{name}: no frame in it can be decoded; the first, {first}")
+        if left_out and not index:
+            raise InputError(f"{name}: no frame in it can be decoded; the first, {left_out}")
 
     return Video(name, frames(), fps=fps, duration_s=duration_s, notes=notes)
 
