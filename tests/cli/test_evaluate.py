@@ -284,6 +284,7 @@ def test_paper_sampling_reports_every_seed_and_the_spread(emoclip, models, tmp_p
     assert metrics["war"] == pytest.approx(np.mean([row["war"] for row in metrics["seeds"]]), abs=1e-6)
     assert (tmp_path / "out/predictions_seed2.csv").exists()
     one_line(emoclip(*arguments, "--force", "--seed", "1"), "--seed: belongs to --sampling paper", 2)
+    one_line(emoclip(*arguments, "--force", "--every", "2"), "--every: belongs to --sampling paper", 2)
     one_line(
         emoclip(*arguments, "--force", "--sampling", "paper", "--seed", "1,1"), "different whole numbers", 2
     )
