@@ -91,7 +91,10 @@ def test_everything_is_written_for_one_model(emoclip, models, tmp_path):
     assert metrics["command"].startswith("emoclip evaluate dfew")
     assert [row["fold"] for row in metrics["folds"]] == [1, 2, 3, 4, 5]
     rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
-    assert list(rows[0]) == ["path", "label", "predicted", *metrics["classes"]]
+    assert list(rows[0]) == ["path", "label", "predicted", *metrics["classes"], "fold"]
+    read = [row for row in rows if row["predicted"]]
+    right = [[row["predicted"] == row["label"] for row in read if row["fold"] == str(k)] for k in range(1, 6)]
+    assert np.mean([np.mean(fold) for fold in right]) == pytest.approx(metrics["war"], abs=1e-6)
     shares = [float(rows[0][name]) for name in metrics["classes"]]
     assert sum(shares) == pytest.approx(1, abs=1e-5)
     assert rows[0]["predicted"] == metrics["classes"][int(np.argmax(shares))]
