@@ -74,8 +74,9 @@ def names(packages: Sequence[Package]) -> list[str]:
 def write_predictions(evaluation: Evaluation, folder: Path, *, raw_cells: bool = False) -> None:
     """Write predictions.csv: path, label, predicted, one probability per class; several seeds get a file each.
 
-    Where each clip is in one fold, a last column has it: scores are means over folds.  A clip that could not be read keeps its row, with nothing but that after its label.  Text that a spreadsheet would run gets
-    an apostrophe before it, unless `raw_cells`.
+    Where each clip is in one fold, a last column has it: scores are means over folds.  A clip that could not be read
+    keeps its row, with nothing but that after its label.  Text that a spreadsheet would run gets an apostrophe before
+    it, unless `raw_cells`.
     """
     guarded = (lambda text: text) if raw_cells else cell
     task = evaluation.task
