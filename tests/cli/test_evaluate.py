@@ -91,7 +91,10 @@ def test_everything_is_written_for_one_model(emoclip, models, tmp_path):
     assert metrics["command"].startswith("emoclip evaluate dfew")
     assert [row["fold"] for row in metrics["folds"]] == [1, 2, 3, 4, 5]
     rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
-    assert list(rows[0]) == ["path", "label", "predicted", *metrics["classes"]]
+    assert list(rows[0]) == ["path", "label", "predicted", *metrics["classes"], "fold"]
+    read = [row for row in rows if row["predicted"]]
+    right = [[row["predicted"] == row["label"] for row in read if row["fold"] == str(k)] for k in range(1, 6)]
+    assert np.mean([np.mean(fold) for fold in right]) == pytest.approx(metrics["war"], abs=1e-6)
     shares = [float(rows[0][name]) for name in metrics["classes"]]
     assert sum(shares) == pytest.approx(1, abs=1e-5)
     assert rows[0]["predicted"] == metrics["classes"][int(np.argmax(shares))]
@@ -155,7 +158,8 @@ def test_clips_of_train_lists_are_resampled_once_for_all_their_folds(emoclip, mo
         )
         _, _, err = emoclip(*arguments, "--out", tmp_path / split)
         metrics = json.loads((tmp_path / split / "metrics.json").read_text())
-        assert re.search(rf"2,000 resamples of {metrics['n']} clips", err)
+        each = {"test": "each fold by itself", "all": "each with its place in every fold"}[split]
+        assert re.search(rf"2,000 resamples of {metrics['n']} clips, {each}", err)
         assert "2,000 resamples" in (tmp_path / split / "report.html").read_text()
         assert metrics["resampled"] == "clips"
         widths[split] = np.diff(metrics["ci95"]["war"])[0]
@@ -284,6 +288,7 @@ def test_paper_sampling_reports_every_seed_and_the_spread(emoclip, models, tmp_p
     assert metrics["war"] == pytest.approx(np.mean([row["war"] for row in metrics["seeds"]]), abs=1e-6)
     assert (tmp_path / "out/predictions_seed2.csv").exists()
     one_line(emoclip(*arguments, "--force", "--seed", "1"), "--seed: belongs to --sampling paper", 2)
+    one_line(emoclip(*arguments, "--force", "--every", "2"), "--every: belongs to --sampling paper", 2)
     one_line(
         emoclip(*arguments, "--force", "--sampling", "paper", "--seed", "1,1"), "different whole numbers", 2
     )

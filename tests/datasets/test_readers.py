@@ -192,6 +192,12 @@ def test_published_lists(shared, tmp_path, name, file, count, first, first_label
     assert not any("/data/EECS" in str(clip.path) for clip in dataset.clips)
 
 
+def test_frames_that_were_chosen_and_are_not_there_are_looked_for_nowhere_else(tmp_path):
+    root = trees.dfew_official(tmp_path)
+    dataset = datasets.read("dfew", root, frames="Clip/clip_224x224_16f")
+    assert "none of the clips is there: looked for Clip/clip_224x224_16f/ID" in dataset.notes
+
+
 def test_the_same_published_clip_is_anger_in_both_orders(shared, tmp_path):
     shutil.copy(
         shared / "annotations/dferclip_MAFW_set_1_train.sample.txt", tmp_path / "MAFW_set_1_train.txt"

@@ -508,6 +508,28 @@ def test_a_scale_total_counts_every_subject_of_a_target(tiny):
         symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
 
 
+def test_a_p_has_the_digits_of_the_table_in_warnings_too(study):
+    figures = study.estimators["probe"].targets["OTHER"]
+    told = "\n".join(symptom_report.warnings(study))
+    assert f"(permutation p {symptom_report.chance(figures)})" in told
+
+
+def test_a_reason_does_not_say_the_path_again(tiny):
+    cohort, _ = made_up(tiny, subjects=2)
+    first, second = cohort.leave_out(
+        {0: "s00-0.mp4: no clip in it", 1: "s01-0.mp4/part.mp4: is empty"}
+    ).excluded
+    assert (first.path, first.reason) == ("s00-0.mp4", "no clip in it")
+    assert second.reason == "s01-0.mp4/part.mp4: is empty"
+
+
+def test_a_baseline_below_zero_counts_as_zero_and_the_page_says_so(written):
+    truth = np.arange(6.0)
+    found = validation.gains(truth, truth, -truth, [str(number) for number in range(6)], draws=20)
+    assert found["pcc"]["value"] == pytest.approx(1.0)
+    assert "below zero counts as zero" in (written / "report.html").read_text()
+
+
 def test_what_weakens_a_cohort_is_said(tiny):
     cohort, recordings = made_up(tiny, subjects=12)
     # The same person twice: as another encoding of the same video would look.

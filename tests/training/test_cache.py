@@ -1,5 +1,6 @@
 """The cache of embeddings: what is in it stays, and it refuses what it was not made for."""
 
+import json
 import os
 import resource
 
@@ -120,6 +121,23 @@ def test_fingerprints_tell_models_apart():
     with torch.no_grad():
         layer.bias[0] += 1e-6
     assert fingerprint(layer.state_dict()) != first
+
+
+def test_all_clips_that_cannot_be_read_are_named_and_the_others_kept(tmp_path):
+    recipe = load_recipe("own", [*TINY])
+    samples = choose_samples(recipe, make_clips(tmp_path, count=24))
+    assembly = assemble(recipe.model, said(samples.train, samples.sentences, recipe), 0)
+    broken = [samples.train[at].clip for at in (1, 4)]
+    for clip in broken:
+        for frame in clip.path.iterdir():
+            frame.write_bytes(b"no picture")
+    with pytest.raises(
+        InputError, match=f"2 clips cannot be read: {broken[0].id}, {broken[1].id}; drop them"
+    ):
+        cache_frames(assembly, recipe, samples, tmp_path / "cache", quiet)
+    good = {s.clip.id for s in (*samples.train, *samples.held, *samples.test)} - {clip.id for clip in broken}
+    index = (tmp_path / "cache/frames/index.jsonl").read_text().splitlines()
+    assert {json.loads(line)[0].rpartition("#")[0] for line in index} == good
 
 
 def test_towers_run_once_for_every_view_and_sentence(tmp_path):

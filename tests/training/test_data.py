@@ -157,6 +157,13 @@ def test_a_class_left_out_is_not_trained_on_but_tested(tmp_path):
         choose_samples(tiny("data.leave_out=bored"), make_clips(tmp_path / "b"))
 
 
+def test_a_fold_that_is_not_there_is_refused(tmp_path):
+    manifest = make_clips(tmp_path)
+    assert choose_samples(tiny("data.fold=1"), manifest).train
+    with pytest.raises(InputError, match=r"no fold 3; manifest has no folds here"):
+        choose_samples(tiny("data.fold=3"), manifest)
+
+
 def test_training_on_all_leaves_nothing_to_test_on(tmp_path):
     samples = choose_samples(tiny("data.split=all"), make_clips(tmp_path, count=24, test=6))
     assert len(samples.train) + len(samples.held) == 30

@@ -518,6 +518,17 @@ def test_people_in_both_parts_are_told(tmp_path):
     assert said[0] in card_notes(outcome, "emoclip train")
 
 
+def test_frozen_towers_with_random_weights_are_told_with_the_way_out(tmp_path):
+    manifest, notes = make_clips(tmp_path / "data"), []
+    train(tiny(*FROZEN, "loop.epochs=1"), manifest, tmp_path / "run", note=notes.append)
+    way_out = ["--set", "model.train_image=true", "--set", "model.train_text=true"]
+    told = "towers with random weights are frozen, so they learn nothing; pass "
+    assert told + " ".join(way_out) in notes
+    notes.clear()
+    train(tiny(*FROZEN, *way_out[1::2], "loop.epochs=1"), manifest, tmp_path / "learns", note=notes.append)
+    assert not any(line.startswith(told) for line in notes)
+
+
 def test_patience_ends_a_run_that_gets_no_better(tmp_path):
     recipe = tiny(*FROZEN, "optimiser.lr=0", "selection.patience=2", "loop.epochs=50")
     outcome = train(recipe, make_clips(tmp_path / "data"), tmp_path / "run")

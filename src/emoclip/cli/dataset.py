@@ -78,8 +78,11 @@ class Scoring(Reading):
         str | None, typer.Option("--seed", help="Seeds of --sampling paper: N[,N...].", show_default="0")
     ] = None
     every: Annotated[
-        int, typer.Option("--every", min=1, help="Keep every k-th frame, with --sampling paper.")
-    ] = 4
+        int | None,
+        typer.Option(
+            "--every", min=1, help="Keep every k-th frame, with --sampling paper.", show_default="4"
+        ),
+    ] = None
     cache: Annotated[
         Path | None,
         typer.Option("--cache", help="Folder in which embeddings are kept.", show_default="the user's cache"),
@@ -125,11 +128,16 @@ class Scoring(Reading):
         if self.sampling == "even":
             if self.seed is not None:
                 raise ConfigError("--seed: belongs to --sampling paper; the even rule has no chance in it")
+            if self.every is not None:
+                raise ConfigError(
+                    "--every: belongs to --sampling paper; the even rule spaces its frames itself"
+                )
             return (Sampling("even", model.package.frames_per_clip),)
         numbers = [part.strip() for part in (self.seed or "0").split(",")]
         if not all(part.isdecimal() for part in numbers) or len(set(numbers)) < len(numbers):
             raise ConfigError(f"--seed {self.seed}: is one or more different whole numbers, 1,2,3")
-        return tuple(Sampling(self.sampling, PAPER_LENGTH, self.every, int(number)) for number in numbers)
+        every = 4 if self.every is None else self.every
+        return tuple(Sampling(self.sampling, PAPER_LENGTH, every, int(number)) for number in numbers)
 
     def embed(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from emoclip.datasets.clips import Clip
-from emoclip.errors import InputError
+from emoclip.errors import InputError, counted
 from emoclip.prompts import canonical
 
 # The order that EmoCLIP and DFER-CLIP give seven classes; DFEW's own labels 1 to 7 are the same order.
@@ -170,11 +170,13 @@ def locate(
     folder, template = candidates[best]
     shown = f"{folder}/{template}".replace("{:05d}", "ID").replace("{}", "ID").removeprefix("./")
     note = f"clips are read from {shown}"
-    others = [candidates[place][0] for place, count in enumerate(hits) if count and place != best]
-    if others:
-        note += f" (also there: {', '.join(others)}; --frames chooses)"
+    there = [candidates[place][0] for place, count in enumerate(hits) if count and place != best]
+    if there:
+        note += f" (also there: {', '.join(there)}; --frames chooses)"
     if not hits[best]:
-        note = f"none of the clips is there: looked for {shown} and in {len(candidates) - 1} other places"
+        note = f"none of the clips is there: looked for {shown}"
+        if others := len(candidates) - 1:
+            note += f" and in {counted(others, 'other place')}"
     return Located(root / folder, template, note)
 
 

@@ -74,22 +74,27 @@ def names(packages: Sequence[Package]) -> list[str]:
 def write_predictions(evaluation: Evaluation, folder: Path, *, raw_cells: bool = False) -> None:
     """Write predictions.csv: path, label, predicted, one probability per class; several seeds get a file each.
 
-    A clip that could not be read keeps its row, with nothing after its label.  Text that a spreadsheet would run gets
-    an apostrophe before it, unless `raw_cells`.
+    Where each clip is in one fold, a last column has it: scores are means over folds.  A clip that could not be read
+    keeps its row, with nothing but that after its label.  Text that a spreadsheet would run gets an apostrophe before
+    it, unless `raw_cells`.
     """
     guarded = (lambda text: text) if raw_cells else cell
     task = evaluation.task
+    folds = task.fold if task.fold.any() and len(task.member) == len(task.clips) else None
     for number, sampling in enumerate(evaluation.samplings):
         name = "predictions.csv" if len(evaluation.samplings) == 1 else f"predictions_seed{sampling.seed}.csv"
         with (folder / name).open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "label", "predicted", *map(guarded, task.dataset.classes)])
+            last = [] if folds is None else ["fold"]
+            writer.writerow(["path", "label", "predicted", *map(guarded, task.dataset.classes), *last])
             for place, clip in enumerate(task.clips):
                 predicted = evaluation.predicted[number, place]
                 shares = evaluation.probabilities[number, place]
                 read = predicted >= 0
                 texts = (clip.id, clip.label, task.dataset.classes[predicted] if read else "")
-                writer.writerow([*map(guarded, texts)] + [f"{share:.6f}" if read else "" for share in shares])
+                last = [] if folds is None else [str(folds[place])]
+                cells = [f"{share:.6f}" if read else "" for share in shares]
+                writer.writerow([*map(guarded, texts), *cells, *last])
 
 
 def published(evaluation: Evaluation) -> list[tuple[str, str, float, float, str]]:

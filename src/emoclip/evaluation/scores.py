@@ -56,8 +56,13 @@ class Task:
         """What intervals and p values of its scores resample, in words."""
         what, count = "subjects" if self.subjects > 1 else "clips", len(np.unique(self.units))
         few = f"; {count} are few, so that intervals are too narrow" if count < FEW else ""
-        each = "all of its clips" if what == "subjects" else "its place in every fold"
-        return f"intervals and p values are from {metrics.DRAWS:,} resamples of {count} {what}, each with {each}{few}"
+        places = set(zip(self.units[self.member].tolist(), self.fold.tolist(), strict=True))
+        each = ", each with all of its clips" if what == "subjects" else ""
+        if len(places) > count:  # all units are drawn together
+            each = each or ", each with its place in every fold"
+        elif len(set(self.fold.tolist())) > 1:
+            each += ", each fold by itself"
+        return f"intervals and p values are from {metrics.DRAWS:,} resamples of {count} {what}{each}{few}"
 
 
 @dataclass(frozen=True)

@@ -72,12 +72,15 @@ class Cohort:
         return np.asarray(rows, np.float64).reshape(len(rows), len(self.targets))
 
     def leave_out(self, reasons: dict[int, str]) -> "Cohort":
-        """Return the cohort without some interviews, which are then listed as excluded.  reasons: by index."""
-        gone = [
-            Excluded(item.subject, item.session, ", ".join(item.sources), reasons[at])
-            for at, item in enumerate(self.interviews)
-            if at in reasons
-        ]
+        """Return the cohort without some interviews, which are then listed as excluded.
+
+        reasons: by index; one that begins with the interview's path is listed without, as the path stands before it.
+        """
+        gone = []
+        for at, item in enumerate(self.interviews):
+            if at in reasons:
+                path = ", ".join(item.sources)
+                gone.append(Excluded(item.subject, item.session, path, reasons[at].removeprefix(f"{path}: ")))
         kept = [item for at, item in enumerate(self.interviews) if at not in reasons]
         return Cohort(self.targets, kept, self.excluded + gone, self.notes)
 

@@ -64,7 +64,7 @@ def warnings(study: Study) -> list[str]:
             if p is None:
                 found.append(f"{name}, {target}: not tested against chance (folds of one subject, no refits)")
             elif p > 0.05:
-                found.append(f"{name}, {target}: not told from chance (permutation p {p:.2f})")
+                found.append(f"{name}, {target}: not told from chance (permutation p {chance(figures)})")
             for baseline, gain in figures["gain_in_mae"].items():
                 if gain["ci95"][0] is None or gain["ci95"][0] <= 0:
                     found.append(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from emoclip.datasets import Clip
-from emoclip.errors import EmoclipError
+from emoclip.errors import EmoclipError, InputError, few
 from emoclip.model import PixelSpec
 from emoclip.training.assembly import Assembly
 from emoclip.training.cache import EmbeddingCache, fingerprint, stamp
@@ -29,6 +29,7 @@ Progress = Callable[[str, int, int], None]  # what is done, how far, of how much
 Job = tuple[Clip, int]  # a clip and the number of its view
 FRAMES_AT_ONCE = 64
 SENTENCES_AT_ONCE = 64
+MOST_NAMED = 20  # clips that cannot be read
 
 
 class _Views(Dataset[Tensor]):
@@ -54,31 +55,42 @@ def embed_views(
     """Yield the frame embeddings (n, D) of every kept frame of each view, in order.
 
     Clips are read by worker processes.  Leaves the model in evaluation mode.
-    Raises InputError for a clip that cannot be read.
+    Raises InputError that names all clips that cannot be read, once the others are done.
     """
     model.eval()
     device = model.logit_scale.device
     loader = DataLoader(_Views(jobs, recipe, pixels), batch_size=None, num_workers=recipe.loop.workers)
-    waiting: list[Tensor] = []
-    begun = 0
+    waiting: list[tuple[Job, Tensor]] = []
+    unread: dict[str, InputError] = {}
 
     def flush() -> Iterator[tuple[Job, NDArray[np.float32]]]:
-        nonlocal begun
-        parts = torch.cat(waiting).split(FRAMES_AT_ONCE)
+        videos = [video for _, video in waiting]
+        parts = torch.cat(videos).split(FRAMES_AT_ONCE)
         embedded = torch.cat([model.encode_frames(part.to(device)).float().cpu() for part in parts])
-        for rows in torch.split(embedded, [len(part) for part in waiting]):
-            yield jobs[begun], rows.numpy()
-            begun += 1
+        found = torch.split(embedded, [len(video) for video in videos])
+        for (job, _), rows in zip(waiting, found, strict=True):
+            yield job, rows.numpy()
         waiting.clear()
 
-    for video in loader:
+    for job, video in zip(jobs, loader, strict=True):
+        if isinstance(video, InputError):
+            unread.setdefault(job[0].id, video)
+            continue
         if isinstance(video, EmoclipError):
             raise video
-        waiting.append(video)
-        if sum(map(len, waiting)) >= FRAMES_AT_ONCE:
+        waiting.append((job, video))
+        if sum(len(video) for _, video in waiting) >= FRAMES_AT_ONCE:
             yield from flush()
     if waiting:
         yield from flush()
+    if unread:
+        first, *others = unread.values()
+        if not others:
+            raise first
+        raise InputError(
+            f"{len(unread)} clips cannot be read: {few(list(unread), MOST_NAMED)}; "
+            f"drop them from the data's list; the first: {first}"
+        )
 
 
 @torch.no_grad()

@@ -78,6 +78,10 @@ def train(
         note(
             "selection.select=test-war: the test part chooses the epoch, so scores on it are flattered (a leak)"
         )
+    if not (recipe.model.weights or recipe.model.start):
+        towers = {"train_image": recipe.model.train_image, "train_text": recipe.model.train_text}
+        if frozen := [f"--set model.{name}=true" for name, learns in towers.items() if not learns]:
+            note(f"towers with random weights are frozen, so they learn nothing; pass {' '.join(frozen)}")
     words = said((*samples.train, *samples.held), samples.sentences, recipe)
     assembly = assemble(recipe.model, words, recipe.loop.seed)
     fabric.to_device(assembly.model)

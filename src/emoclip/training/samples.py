@@ -52,8 +52,8 @@ class Samples:
 def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     """Read the recipe's data set and split it.
 
-    Raises InputError where nothing is left to train on, one class only is left for class sentences, or the same
-    clip is in the training and the test part.
+    Raises InputError where the fold is not there, nothing is left to train on, one class only is left for class
+    sentences, or the same clip is in the training and the test part.
     """
     root = Path(root).expanduser()
     place = root / recipe.data.file if recipe.data.dataset == "manifest" and recipe.data.file else root
@@ -110,7 +110,8 @@ def class_sentences(classes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def _parts(recipe: Recipe, dataset: Dataset) -> tuple[list[Clip], list[Clip]]:
-    fold = recipe.data.fold if dataset.folds else None
+    # The first fold of a set without folds is all of it; `select` refuses another.
+    fold = recipe.data.fold if dataset.folds or recipe.data.fold != 1 else None
     test_split = next((name for name in (dataset.test_split, "test", "val") if name in dataset.splits), None)
     if not dataset.splits:  # a manifest without splits is all training
         return dataset.select(None, fold), []
