@@ -180,7 +180,7 @@ def test_a_missing_data_set_is_one_line(monkeypatch, tmp_path, capsys):
         emoclip(monkeypatch, "train", "mafw-captions", "--root", tmp_path / "no", "--out", tmp_path / "out")
         == 1
     )
-    assert "--root" in capsys.readouterr().err
+    assert "name the folder that holds MAFW" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
