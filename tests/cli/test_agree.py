@@ -320,3 +320,11 @@ def test_videos_of_one_name_in_one_folder_are_no_doubt(capsys, tmp_path: Path):
     code, _, told = run(capsys, "agree", both)
     assert code == 0, told
     assert "taken for the same" not in told
+
+
+def test_a_lag_too_small_to_show_has_no_sign_of_its_own(capsys, tmp_path: Path):
+    anna, ben = (table(tmp_path, f"{at}.csv", f"{at},4,sad\n4,6,calm\n") for at in (2, 1.999))
+    code, out, _ = run(capsys, "agree", anna, ben)
+    assert code == 0
+    assert "+0.00 s" in out
+    assert "-0.00" not in out

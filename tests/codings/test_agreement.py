@@ -226,6 +226,42 @@ def test_labels_may_be_renamed_and_chosen():
     assert list(chosen.labels) == ["smile"]
 
 
+def test_one_face_with_a_name_and_one_with_a_number_are_taken_for_the_same():
+    named = [(start, end, label, "therapist") for start, end, label in A]
+    numbered = [(start, end, label, "track 0") for start, end, label in A]
+    found = compare([coding("anna", named)], [coding("model", numbered)])
+    assert found.overall["kappa"]["value"] == 1
+    assert any(
+        "each coding marks one face (therapist, track 0), taken for the same" in n for n in found.notes
+    )
+    assert not any("one face" in n for n in compare([coding("a", named)], [coding("b", named)]).notes)
+
+
+def test_two_names_beside_a_coding_without_any_are_told():
+    child, mother = ([(*span, name) for span in A] for name in ("child", "mother"))
+    found = compare([coding("anna", A)], [coding("ben", child)], [coding("cleo", mother)])
+    assert any("all faces are taken together" in note for note in found.notes)
+
+
+def test_the_end_asked_for_says_how_long_a_video_is_of_which_no_file_does():
+    one, two = coding("anna", A, duration_s=None), coding("ben", B, duration_s=None)
+    asked = compare([one], [two], end_s=60.0)
+    assert asked.seconds == 60
+    assert asked.overall == compare([coding("anna", A)], [coding("ben", B)]).overall
+    assert not any("how long" in note for note in asked.notes)
+    several = compare([one, replace(one, video="v2")], [two, replace(two, video="v2")], end_s=60.0)
+    assert any("v1, v2: no file says how long they are; compared up to --end 60" in n for n in several.notes)
+
+
+def test_an_end_beyond_what_was_coded_is_told():
+    told = "v1: ends, or was coded, no further than 60 s; compared up to there, not to --end 90"
+    beyond = compare([coding("anna", A)], [coding("ben", B)], end_s=90.0)
+    assert beyond.seconds == 60
+    assert told in beyond.notes
+    stream = coding("model", A, duration_s=None, coded=((0.0, 60.0),))
+    assert told in compare([stream], [coding("ben", B, duration_s=None)], end_s=90.0).notes
+
+
 BAD = {
     "only one coder": ([[coding("anna", A)]], "only anna coded"),
     "no video in common": (
@@ -255,6 +291,14 @@ BAD = {
             [coding("b", [(0, 9, "smile", "x"), (0, 9, "smile", "y")])],
         ],
         "no face in common (Ann, Bob; x, y); pass --anyone",
+    ),
+    "another face each": (
+        [[coding("a", [(0, 9, "smile", "child")])], [coding("b", [(0, 9, "smile", "mother")])]],
+        "no face in common (child; mother); pass --anyone",
+    ),
+    "another number each": (
+        [[coding("a", [(0, 9, "smile", "track 0")])], [coding("b", [(0, 9, "smile", "track 1")])]],
+        "no face in common (track 0; track 1); pass --anyone",
     ),
 }
 

@@ -111,6 +111,13 @@ def test_videos_come_as_people_count_and_one_line_tells_all_without_a_length():
     ]
 
 
+def test_a_lag_too_small_to_show_has_no_sign_of_its_own():
+    films = [coding(who, "talk", [(2 - early, 4, "sad")]) for who, early in (("anna", 0), ("ben", 0.001))]
+    page = agreement_report.report(measure(pair(raters([(Path(f.coder), [f]) for f in films]))))
+    assert "+0.00 s" in page
+    assert "-0.00" not in page
+
+
 def test_a_colour_that_comes_again_is_outlined(browse):
     marks = [(at, at + 1, f"label {at}") for at in range(12)]
     films = [coding(who, "talk", marks) for who in ("anna", "ben")]

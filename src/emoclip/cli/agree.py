@@ -178,7 +178,7 @@ def _show(agreement) -> None:  # type: ignore[no-untyped-def]
     for label, figures in agreement.labels.items():
         time = [shown_figure(figures[n]) if n in figures else "–" for n in ("kappa", "alpha", "agreement")]
         onsets = figures["onsets"]
-        lag = "–" if onsets["lag_s"] is None else f"{onsets['lag_s']:+.2f} s"
+        lag = "–" if onsets["lag_s"] is None else f"{onsets['lag_s']:+z.2f} s"
         icc = shown_figure(figures["seconds"]["icc2"])
         table.add_row(label, *time, shown_figure(onsets["f1"]), lag, icc)
     print_table(table)

@@ -295,7 +295,7 @@ def _print_estimate(estimate: "Estimate", clips: int) -> None:
         ranked = sorted(estimate.clips, key=lambda clip: -abs(clip.moves[item.target]))[:clips]
         if ranked:
             moves = ", ".join(
-                f"{clip.start_s:.1f}-{clip.end_s:.1f} s {clip.moves[item.target]:+.3f}" for clip in ranked
+                f"{clip.start_s:.1f}-{clip.end_s:.1f} s {clip.moves[item.target]:+z.3f}" for clip in ranked
             )
             say(f"    moved most by {moves}")
     for line in estimate.unlike:

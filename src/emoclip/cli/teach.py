@@ -234,4 +234,4 @@ def _show(card: "dict[str, Any]") -> None:
     if any(kappa["value"] is None for kappa in [card["kappa"], card["kappa_words"], *kappas.values()]):
         say(DASH)
     if card["next"]:
-        say(f"ten more minutes of coding are likely to bring {card['next']['kappa']:+.2f} of kappa")
+        say(f"ten more minutes of coding are likely to bring {card['next']['kappa']:+z.2f} of kappa")

@@ -86,7 +86,7 @@ def figure(value: dict[str, Any]) -> str:
 
 
 def _short(value: float) -> str:
-    text = f"{value:.2f}"
+    text = f"{value:z.2f}"
     return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("-").startswith("0.") else text
 
 

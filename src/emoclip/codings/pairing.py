@@ -1,5 +1,6 @@
 """Who coded which videos: raters, and the time and faces that they can be compared on."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,11 +8,23 @@ from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 
-from emoclip.codings.coding import ANYONE, NOTHING, Coding, Mark, Span, intersection, merged, minus, union
+from emoclip.codings.coding import (
+    ANYONE,
+    NOTHING,
+    SLACK_S,
+    Coding,
+    Mark,
+    Span,
+    intersection,
+    merged,
+    minus,
+    union,
+)
 from emoclip.errors import InputError, few
 from emoclip.video import natural_order
 
 Source = tuple[Path, Sequence[Coding]]
+_NUMBER = re.compile(r"track \d+")  # as `track_name` calls a face that has no name
 FRAMES = 5  # frames in a second, at the very least
 
 
@@ -141,17 +154,27 @@ def pair(
     if not pairing.units:
         raise InputError(wrong[0])
     notes += [f"{reason}; left out" for reason in wrong]
-    compared = dict.fromkeys(unit.video for unit in pairing.units)
-    if end_s is None and (
-        endless := [v for v in compared if all(rater.codings[v].duration_s is None for rater in people)]
-    ):
-        notes.append(
-            f"{few(endless)}: no file says how long {'it is' if len(endless) == 1 else 'they are'}; "
-            "compared up to the last mark (see --end)"
-        )
+    notes += _ends(people, pairing.units, end_s)
     _note_rare(pairing)
     _note_frames(people, shared, notes)
     return pairing
+
+
+def _ends(people: Sequence[Rater], units: Sequence[Unit], end_s: float | None) -> list[str]:
+    """Say where the comparison of a video ends, if nobody asked for that."""
+    told = []
+    last = {unit.video: sorted(spans[-1][1] for spans in unit.coded)[-2] for unit in units}  # that two coded
+    endless = [v for v in last if all(rater.codings[v].duration_s is None for rater in people)]
+    if endless and (end_s is None or len(endless) > 1):
+        they_are = "it is" if len(endless) == 1 else "they are"
+        where = "the last mark (see --end)" if end_s is None else f"--end {end_s:g}"
+        told.append(f"{few(endless)}: no file says how long {they_are}; compared up to {where}")
+    if end_s is not None and (short := [v for v, at_s in last.items() if at_s < end_s - SLACK_S]):
+        told.append(
+            f"{few(short)}: ends, or was coded, no further than {max(last[v] for v in short):g} s; "
+            f"compared up to there, not to --end {end_s:g}"
+        )
+    return told
 
 
 def match_subjects(rows: Mapping[str, str], videos: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -240,8 +263,9 @@ def _units(
                 f"{coding.file}: marks go on to {coding.end_s:g} s, but {video} is {max(lengths):g} s long; "
                 "is it the coding of another video?"
             )
-    end = min(end_s or float("inf"), max(lengths) if lengths else max(marked, known))
-    open_s = end if not lengths and known < end == marked and end != end_s else None
+    end = min([limit for limit in (end_s, max(lengths, default=None)) if limit is not None], default=None)
+    open_s = marked if end is None and known < marked else None
+    end = max(marked, known) if end is None else end
     coded = [
         tuple(minus(coding.coded if coding.coded is not None else [(0.0, end)], [(0.0, start_s), (end, 1e9)]))
         for coding in codings
@@ -289,8 +313,11 @@ def _faces(
     """Pair tracks by name; a rater who does not say whose face it is is compared with all faces together."""
     names = [coding.tracks for coding in codings if coding.marks]
     several = sorted(set().union(*names)) if names else []
-    if anyone or any(ANYONE in tracks for tracks in names) or all(len(tracks) <= 1 for tracks in names):
-        if any(len(tracks) > 1 for tracks in names) and not anyone:
+    untold = any(ANYONE in tracks for tracks in names)
+    if anyone or untold or (all(len(tracks) == 1 for tracks in names) and _one_face(several)):
+        if len(several) > 1 and not anyone and not untold:
+            notes.append(f"{video}: each coding marks one face ({_listed(several)}), taken for the same")
+        elif len(several) > 1 + untold and not anyone:
             notes.append(
                 f"{video}: one coding does not say whose face it marks, so all faces are taken together"
             )
@@ -303,6 +330,12 @@ def _faces(
     return [
         (track, [[m for m in coding.marks if m.track == track] for coding in codings]) for track in several
     ]
+
+
+def _one_face(tracks: Sequence[str]) -> bool:
+    """True if all may be the same: one name at most, and one number, which a machine gives to whom it cannot name."""
+    numbers = sum(bool(_NUMBER.fullmatch(track)) for track in tracks)
+    return numbers <= 1 and len(tracks) - numbers <= 1
 
 
 def _flat(marks: Sequence[Mark]) -> tuple[Mark, ...]:

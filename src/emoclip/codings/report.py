@@ -90,13 +90,13 @@ def _labels(agreement: Agreement) -> dict[str, list[list[str]]]:
             if kind in figures:
                 found = figures[kind]
                 scores = [figure(found[name]) for name in ("precision", "recall", "f1", "missed")]
-                lag = "–" if found["lag_s"] is None else f"{found['lag_s']:+.2f} s"
+                lag = "–" if found["lag_s"] is None else f"{found['lag_s']:+z.2f} s"
                 spread = "–" if found["lag_sd_s"] is None else f"{found['lag_sd_s']:.2f} s"
                 events.append([label, kind, *map(str, found["events"]), *scores, lag, spread])
         seconds = figures["seconds"]
         limits = seconds.get("bland_altman")
         apart = (
-            f"{limits['mean']:+.2f} ({limits['limits'][0]:.2f} to {limits['limits'][1]:.2f})"
+            f"{limits['mean']:+z.2f} ({limits['limits'][0]:z.2f} to {limits['limits'][1]:z.2f})"
             if limits
             else "–"
         )

@@ -190,7 +190,7 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     for label, found in card["per_label"].items():
-        lag = "–" if found["lag_s"] is None else f"{found['lag_s']:+.2f} s"
+        lag = "–" if found["lag_s"] is None else f"{found['lag_s']:+z.2f} s"
         lines.append(
             f"| {label} | {figure(found['kappa']) if found['kappa'] else '–'} | {figure(found['f1'])} | {lag} |"
         )
@@ -205,7 +205,7 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
     if any(p["kappa"] is None for p in card["curve"]):
         lines += ["", CURVE_DASH]
     if card["next"]:
-        lines += ["", f"Ten more minutes are likely to bring {card['next']['kappa']:+.2f} of kappa."]
+        lines += ["", f"Ten more minutes are likely to bring {card['next']['kappa']:+z.2f} of kappa."]
     people = card["people"]
     lines += [
         "",

@@ -192,7 +192,7 @@ def _strongest(study: Study) -> list[list[str]]:
                         target.name,
                         source,
                         f"{kept.starts_s[clip]:.1f}-{kept.ends_s[clip]:.1f} s",
-                        f"{influence[clip]:+.3f}",
+                        f"{influence[clip]:+z.3f}",
                     ]
                 )
     return rows
@@ -234,7 +234,7 @@ def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
     bias, spread = differences.mean(), 1.96 * differences.std(ddof=1)
     axes.scatter((truth + estimate) / 2, differences, s=18, color=BLUE, alpha=0.7, linewidths=0)
     axes.axhline(0, color="grey", linewidth=0.8, linestyle=":")
-    axes.axhline(bias, color="black", linewidth=1, label=f"mean {bias:+.2f}")
+    axes.axhline(bias, color="black", linewidth=1, label=f"mean {bias:+z.2f}")
     axes.axhline(bias - spread, color=ORANGE, linestyle="--", linewidth=1)
     axes.axhline(bias + spread, color=ORANGE, linestyle="--", linewidth=1, label=f"± {spread:.2f}")
     axes.set(xlabel="mean of rating and estimate", ylabel="rating - estimate", title=title)
