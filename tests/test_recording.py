@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from packages import tiny_package
+from videos import noise, write
 
 from emoclip import EmoCLIP
 from emoclip.codings.samples import windows as coded_windows
@@ -88,6 +89,41 @@ def test_a_recording_of_a_part_says_which_part_was_read(model, kept, media):
         (kept[1], {}, (0.0, kept[0].duration_s)),
     ):
         assert model.timeline(source, "calm, joyful", windows=WINDOWS, **options).read().read_s == read_s
+
+
+def test_a_video_cut_off_was_read_to_where_it_ends_and_so_says_its_recording(model, tmp_path):
+    whole = write(tmp_path / "whole.mkv", noise(200)).read_bytes()
+    cut_off = tmp_path / "cut.mkv"
+    cut_off.write_bytes(whole[: len(whole) // 2])
+    with open_video(cut_off) as video:
+        last_s = [frame.time_s for frame in video][-1]
+        assert video.duration_s - last_s > 2
+        assert video.ended_s == pytest.approx(last_s + 0.04)
+    stream = model.timeline(cut_off, "calm, joyful", windows=WINDOWS)
+    kept_on_the_way = stream.record()
+    told = stream.read()
+    assert told.read_s == pytest.approx((0.0, last_s + 0.04))
+    assert told.duration_s > last_s + 2
+    for kept in (kept_on_the_way, model.record(cut_off, window_s=1.0)):
+        kept.write(tmp_path / "cut.npz", force=True)
+        assert (
+            model.timeline(tmp_path / "cut.npz", "calm, joyful", windows=WINDOWS).read().read_s == told.read_s
+        )
+    asked = model.timeline(tmp_path / "cut.npz", "calm, joyful", windows=WINDOWS, end_s=1.0)
+    assert asked.read().read_s == (0.0, 1.0)
+
+
+def test_seconds_without_a_frame_are_the_same_error_as_of_the_video(model, tmp_path):
+    pictures = noise(50)
+    stamps = [40 * at + (20_000 if at >= 25 else 0) for at in range(50)]
+    video = write(tmp_path / "gap.mkv", pictures, stamps=stamps)
+    model.record(video, window_s=1.0).write(tmp_path / "gap.npz")
+    said = []
+    for source in (video, tmp_path / "gap.npz"):
+        with pytest.raises(InputError, match="no frame from 5 to 15 s") as error:
+            model.timeline(source, "calm, joyful", start_s=5.0, end_s=15.0).read()
+        said.append(str(error.value))
+    assert said[0] == said[1]
 
 
 def test_it_holds_numbers_about_frames_and_no_picture(kept):

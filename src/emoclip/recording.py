@@ -24,6 +24,7 @@ from emoclip.faces import Face, quality_of
 from emoclip.files import atomic_path, make_folder, missing, told
 from emoclip.files import sha256 as file_sha256
 from emoclip.results import Quality
+from emoclip.video import none_between
 
 FORMAT = 3  # 2, still read, had no exposure and angles; 1, too, neither boxes nor all of the key
 PICTURE_SIDE = 96  # of a kept picture, in pixels
@@ -141,7 +142,10 @@ class Sampler:
 
 @dataclass
 class Recording:
-    """The looks of one input, frame by frame, and the key that says of what."""
+    """The looks of one input, frame by frame, and the key that says of what.
+
+    ended_s: where the input ended, in seconds, if it was cut off before `duration_s`; else None.
+    """
 
     name: str
     duration_s: float | None
@@ -149,6 +153,7 @@ class Recording:
     width: int
     warnings: list[str] = field(default_factory=list)
     frames: list[Looks] = field(default_factory=list, repr=False)
+    ended_s: float | None = None
 
     def listen(self, frames: Iterable[Looks]) -> Iterator[Looks]:
         """Pass frames on and keep them, without their pictures."""
@@ -160,7 +165,7 @@ class Recording:
         """Yield the frames from start_s up to end_s seconds, None is the end, as if `rate` a second were embedded.
 
         Of more embeddings than that, those are left that the video would have given, or the nearest to them.
-        Raises InputError for seconds before all that was recorded, or after.
+        Raises InputError for seconds before all that was recorded, or after, or between two frames.
         """
         end_s = inf if end_s is None else end_s
         if self.frames and (start_s > self.frames[-1][0] or end_s <= self.frames[0][0]):
@@ -169,6 +174,8 @@ class Recording:
                 f"{self.name}: only {first_s:.2f} to {last_s:.2f} s were recorded; name seconds of those"
             )
         frames = [frame for frame in self.frames if start_s <= frame[0] < end_s]
+        if self.frames and not frames:
+            raise none_between(self.name, start_s, end_s)
         if rate >= self.key.rate - 1e-6:
             return iter(frames)
         sampler = Sampler(rate)
@@ -202,6 +209,7 @@ class Recording:
         embedded = [item.embedding for _, item in looks if item.embedding is not None]
         head = {name: getattr(self, name) for name in ("name", "duration_s", "width", "warnings")}
         head |= {"format": FORMAT, "key": self.key.told()}
+        head |= {} if self.ended_s is None else {"ended_s": self.ended_s}
         unknown = (np.nan,) * 4
         qualities: dict[str, Any] = {
             key: np.array([getattr(item.quality, name) for _, item in looks], np.float64)
@@ -340,7 +348,7 @@ def _check(head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         times.ndim == 1 and np.isfinite(times).all() and (np.diff(times) >= 0).all(),
         np.isin(np.unique(frames), np.arange(len(times))).all(),
         embeddings.shape == (embedded, head["width"]) and np.isfinite(embeddings).all(),
-        head["duration_s"] is None or 0 <= head["duration_s"] < inf,
+        all(head.get(name) is None or 0 <= head[name] < inf for name in ("duration_s", "ended_s")),
         all(isinstance(text, str) for text in (head["name"], *head["warnings"], head["key"].model)),
         0 <= head["key"].rate < inf and 0 <= head["key"].start_s < (head["key"].end_s or inf),
         head["key"].following in ("", "full") or FaceConfig(**json.loads(head["key"].following)),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -295,3 +296,27 @@ def test_every_format_is_written_into_a_folder_of_any_name(tmp_path, name):
     for ending, writer in WRITERS[name].items():
         writer(make(), folder / f"x{ending}")
         assert (folder / f"x{ending}").stat().st_size
+
+
+def test_a_time_between_two_milliseconds_is_the_same_one_in_every_format(written):
+    webvtt = pytest.importorskip("webvtt", reason="webvtt-py (extra dev) is not installed")
+    from pympi.Elan import Eaf
+
+    timeline = make()
+    times = [(0.0005, 22.9825), (22.9825, 23.0335), (30.0, 30.0)]
+    found = [replace(timeline.segments[0], onset_s=on, offset_s=off, peak_s=on) for on, off in times]
+    timeline = replace(timeline, segments=found)
+    document = Eaf(written("eaf", timeline))
+    by_elan = [part[:2] for part in sorted(document.get_annotation_data_for_tier("track 0"))]
+    cues = webvtt.read(str(written("vtt", timeline))).captions
+    boris = pd.read_csv(written("boris", timeline), sep="\t", quoting=csv.QUOTE_NONE)
+    bids = pd.read_csv(written("bids", timeline), sep="\t", quoting=csv.QUOTE_NONE)
+    for onsets, offsets in (
+        ([float(cue.start[6:]) for cue in cues], [float(cue.end[6:]) for cue in cues]),
+        (boris["Start (s)"], boris["Stop (s)"]),
+        (bids["onset"], bids["onset"] + bids["duration"]),
+    ):
+        told = zip((1000 * np.array(onsets)).round(), (1000 * np.array(offsets)).round(), strict=True)
+        assert list(told) == by_elan
+    as_agree_has_it = [tuple(round(1000 * round(time_s, 3)) for time_s in part) for part in times[:2]]
+    assert by_elan == [*as_agree_has_it, (30_000, 30_001)]  # a state lasts

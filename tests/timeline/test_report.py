@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pytest
 
 from emoclip.config import SegmentConfig
-from emoclip.results import Peak, Timeline, Window
+from emoclip.results import Peak, Quality, Timeline, Window
 from emoclip.timeline.report import report
 from emoclip.timeline.segments import find_segments, summarise
 
@@ -114,6 +115,63 @@ def test_a_picture_leads_to_its_moment_and_keys_step_through_windows(browse):
         return [there, one, two, range() === whole];""",
     )
     assert found == ["0:00.0 – 0:20.0", "0:01.00 – 0:02.96", "0:01.50 – 0:03.46", True]
+
+
+INK = """
+const canvas = document.querySelector("canvas"), pen = canvas.getContext("2d");
+// Pixels that are neither clear nor of the grid's grey between two shares of the chart's width.
+const ink = (from, to) => {
+  const left = Math.round(34 + from * (canvas.width - 42)), right = Math.round(34 + to * (canvas.width - 42));
+  const seen = pen.getImageData(left, 0, right - left, canvas.height - 20).data;
+  const line = pen.getImageData(Math.round(canvas.width / 2), 8, 1, 1).data;
+  let count = 0;
+  for (let at = 0; at < seen.length; at += 4) {
+    count += seen[at + 3] > 40 && Math.abs(seen[at] - line[0]) + Math.abs(seen[at + 2] - line[2]) > 60;
+  }
+  return count;
+};
+"""
+
+
+def of_rows(rows, labels, **more):
+    segments = find_segments(rows, labels, SegmentConfig())
+    return Timeline("a.mp4", "mini", labels, None, rows, segments, *summarise(rows, segments, labels), **more)
+
+
+@pytest.mark.parametrize("status", ["ok", "blurred"])
+def test_nothing_is_drawn_over_a_stretch_without_a_picture(browse, status):
+    probs = {"smiling": 0.9, "crying": 0.1}
+    unread = dict.fromkeys(probs, math.nan)
+    seen = Quality(118.0, 0.25, 0.75, -12.5, 3.0, 0.0)
+    starts = [0.5 * at for at in range(8)] + [30 + 0.5 * at for at in range(8)]
+    rows = [Window(0, at, at + 1.96, "ok", 1.0, 0.9, "smiling", probs, None, seen) for at in starts]
+    for at in (7, 8):
+        if status != "ok":
+            rows[at] = replace(rows[at], status=status, probs=unread, top="")
+    found = browse(
+        report(of_rows(rows, list(probs))), INK + "return [ink(0, 0.15), ink(0.2, 0.8), ink(0.85, 1)];"
+    )
+    assert found[0] > 100
+    assert found[1] == 0
+    assert found[2] > 100
+
+
+def test_a_single_frame_is_on_an_axis_of_some_length(browse):
+    one = Window(0, 0.0, 0.0, "ok", 1.0, 1.0, "smiling", {"smiling": 0.9, "crying": 0.1})
+    made = replace(of_rows([one], ["smiling", "crying"], read_s=(0.0, 0.033)), duration_s=0.033)
+    found = browse(
+        report(made),
+        INK
+        + "return [document.querySelector('.range').textContent, ink(-0.01, 0.01), document.body.innerText];",
+    )
+    assert found[0] == "0:00.0 – 0:00.5"
+    assert found[1] > 20
+    assert "0:00.0 long" not in found[2]
+
+
+def test_the_axis_goes_on_to_the_end_of_what_was_read(browse):
+    page = report(replace(timeline(), read_s=(0.0, 16.9)))
+    assert browse(page, "return document.querySelector('.range').textContent;") == "0:00.0 – 0:16.9"
 
 
 def test_the_page_fits_a_phone_and_loads_nothing(browse):

@@ -281,8 +281,18 @@ def clock_times(stamps, end_s=None, zero_s=0.0):
     return pytest.approx([clock.time(stamp) for stamp in stamps]), notes.lines()
 
 
-def test_clock_keeps_good_times_and_real_gaps():
-    assert clock_times([0, 0.04, 30.0, 30.04], end_s=40) == ([0, 0.04, 30.0, 30.04], [])
+def test_clock_keeps_good_times_and_tells_real_gaps():
+    times, lines = clock_times([0, 0.04, 30.0, 30.04], end_s=40)
+    assert times == [0, 0.04, 30.0, 30.04]
+    assert lines == ["at 0.04 s: timestamps jump ahead by more than 2 s, without a frame between"]
+    assert clock_times([0, 0.04, 2.0, 3.9], end_s=40) == ([0, 0.04, 2.0, 3.9], [])
+
+
+def test_clock_knows_a_time_lapse_from_a_gap():
+    notes = Notes()
+    clock = Clock(0.0, 5.0, 60.0, notes)
+    assert [clock.time(stamp) for stamp in (0.0, 5.0, 15.0, 20.0)] == [0.0, 5.0, 15.0, 20.0]
+    assert notes.lines() == []
 
 
 def test_clock_sets_repeats_half_a_frame_on():
@@ -536,3 +546,8 @@ def test_frames_that_were_read_are_let_go_without_waiting_for_the_collector(medi
     finally:
         gc.enable()
     assert left < 20
+
+
+def test_an_option_after_two_dashes_is_told_where_options_go():
+    with pytest.raises(InputError, match=r"^-l: no such file; check the name, and options go before --$"):
+        open_video("-l")

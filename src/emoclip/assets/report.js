@@ -10,7 +10,7 @@
     dash: DASHES[(at + Math.floor(at / COLOURS.length)) % DASHES.length],
   });
   const shown = data.labels.map(() => true);
-  const whole = [data.start, Math.max(data.end, data.start + 0.04)];
+  const whole = [data.start, Math.max(data.end, data.start + 0.5)];
   let view = [...whole];
   let cursor = null; // seconds under the pointer, on every chart
   let picked = null; // [from, to] while a range is dragged
@@ -60,6 +60,16 @@
       count++; time += track.centre[at]; share += track.probs[label][at];
     }
     return count ? [time / count, share / count / 1000] : [0, null];
+  }
+
+  // Rows `first` to `last` in stretches of at most `size`, as [from, to before]; none goes on over a gap.
+  function stretches(track, first, last, size) {
+    const found = [];
+    for (let at = first, to; at <= last; at = to) {
+      for (to = at + 1; to <= last && to < at + size && !track.gap[to];) to++;
+      found.push([at, to]);
+    }
+    return found;
   }
 
   const LEFT = 34, RIGHT = 8, TOP = 8, AXIS = 18, BAND = 22, STRIP = 8, GAP = 4, THIN = 3;
@@ -113,24 +123,24 @@
     }
 
     pen.save();
-    pen.beginPath(); pen.rect(LEFT, 0, width - LEFT - RIGHT, height); pen.clip();
+    pen.beginPath(); pen.rect(LEFT - 2, 0, width - LEFT - RIGHT + 4, height); pen.clip(); // a point on the edge is whole
     const first = Math.max(nearest(track, view[0]) - 1, 0);
     const last = Math.min(nearest(track, view[1]) + 1, track.centre.length - 1);
     // Hours on one screen: a point is the mean of so many windows that the points stay three pixels apart.
     const bin = Math.max(1, Math.ceil((last - first) * 3 / width));
+    const bins = stretches(track, first, last, bin);
     data.labels.forEach((_, label) => {
       if (!shown[label]) return;
       const { colour, dash } = style(label);
       pen.strokeStyle = colour; pen.fillStyle = colour; pen.lineWidth = 2; pen.setLineDash(dash);
       pen.beginPath();
-      let open = false;
-      for (let at = first; at <= last; at += bin) {
-        const [time, share] = mean(track, label, at, Math.min(at + bin, last + 1));
-        if (share === null) { open = false; continue; }
-        if (!open && mean(track, label, at + bin, at + 2 * bin)[1] === null) pen.fillRect(x(time) - 2, y(share) - 2, 4, 4);
-        if (open) pen.lineTo(x(time), y(share)); else pen.moveTo(x(time), y(share));
-        open = true;
-      }
+      const points = bins.map(([from, to]) => mean(track, label, from, to));
+      const linked = (at) => at > 0 && at < bins.length && points[at - 1][1] !== null && points[at][1] !== null && !track.gap[bins[at][0]];
+      points.forEach(([time, share], at) => {
+        if (share === null) return;
+        if (!linked(at) && !linked(at + 1)) pen.fillRect(x(time) - 2, y(share) - 2, 4, 4);
+        if (linked(at)) pen.lineTo(x(time), y(share)); else pen.moveTo(x(time), y(share));
+      });
       pen.stroke();
     });
     pen.setLineDash([]);
@@ -161,10 +171,8 @@
     let from = -1;
     for (let at = first; at <= last + 1; at++) {
       const bad = at <= last && track.status[at] !== 0;
-      if (bad && from < 0) from = at;
-      if (!bad && from >= 0) {
-        const left = Math.max(x(from ? (track.centre[from - 1] + track.centre[from]) / 2 : track.start[0]), LEFT);
-        const right = x(at < track.centre.length ? (track.centre[at - 1] + track.centre[at]) / 2 : track.end[at - 1]);
+      if (from >= 0 && (!bad || track.gap[at])) {
+        const left = Math.max(x(track.from[from]), LEFT), right = x(track.to[at - 1]);
         pen.strokeRect(left, strip, right - left, STRIP - 1);
         pen.beginPath();
         for (let slash = left; slash < Math.min(right, width); slash += 5) {
@@ -173,21 +181,20 @@
         pen.stroke();
         from = -1;
       }
+      if (bad && from < 0) from = at;
     }
 
     // How well it is seen: a line each, stronger is better.
     pen.fillStyle = ink;
     SEEN.forEach(([name, grade], place) => {
       const values = track.quality[name], top = strip + STRIP + GAP + place * (THIN + 1);
-      for (let at = first; at <= last; at += bin) {
-        const known = values.slice(at, Math.min(at + bin, last + 1)).filter((value) => value !== null);
+      for (const [at, to] of bins) {
+        const known = values.slice(at, to).filter((value) => value !== null);
         if (!known.length) continue;
         const worth = known.reduce((sum, value) => sum + grade(value), 0) / known.length;
-        const left = at ? (track.centre[at - 1] + track.centre[at]) / 2 : track.start[0];
-        const next = Math.min(at + bin, track.centre.length);
-        const right = next < track.centre.length ? (track.centre[next - 1] + track.centre[next]) / 2 : track.end[next - 1];
+        const left = x(track.from[at]), right = x(track.to[to - 1]);
         pen.globalAlpha = 0.05 + 0.6 * Math.min(Math.max(worth, 0), 1) ** 2;
-        pen.fillRect(Math.round(x(left)), top, Math.max(Math.round(x(right)) - Math.round(x(left)), 1), THIN);
+        pen.fillRect(Math.round(left), top, Math.max(Math.round(right) - Math.round(left), 1), THIN);
       }
     });
     pen.globalAlpha = 1;
@@ -323,6 +330,11 @@
   }
   for (const track of data.tracks) {
     track.centre = track.start.map((start, at) => (start + track.end[at]) / 2);
+    // What each row speaks for: halfway to its neighbours, but for gaps, where Python says it.
+    track.from = track.centre.map((time, at) => at ? (track.centre[at - 1] + time) / 2 : track.start[0]);
+    track.to = track.centre.map((_, at) => track.from[at + 1] ?? track.end[at]);
+    track.gap = track.centre.map(() => false);
+    for (const [at, from, to] of track.gaps) [track.gap[at], track.to[at - 1], track.from[at]] = [true, from, to];
     const chart = document.getElementById(`chart-${track.id}`);
     charts.push({ canvas: chart.querySelector("canvas"), tip: chart.querySelector(".tip"), track });
     listen(charts.at(-1));

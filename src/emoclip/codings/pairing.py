@@ -164,7 +164,12 @@ def _ends(people: Sequence[Rater], units: Sequence[Unit], end_s: float | None) -
     """Say where the comparison of a video ends, if nobody asked for that."""
     told = []
     last = {unit.video: sorted(spans[-1][1] for spans in unit.coded)[-2] for unit in units}  # that two coded
-    endless = [v for v in last if all(rater.codings[v].duration_s is None for rater in people)]
+    endless = [
+        video
+        for video in last
+        if all(rater.codings[video].duration_s is None for rater in people)
+        and (end_s is None or max(rater.codings[video].end_s for rater in people) < end_s)
+    ]
     if endless and (end_s is None or len(endless) > 1):
         they_are = "it is" if len(endless) == 1 else "they are"
         where = "the last mark (see --end)" if end_s is None else f"--end {end_s:g}"

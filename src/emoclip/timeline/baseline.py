@@ -247,7 +247,7 @@ def _people(
             times = [start_s]
             rate = clip_rate(model, video, start_s, end_s)
             people, _ = by_person(model.watch(video, config, rate), times.append)
-            known_s = video.duration_s
+            known_s = video.ended_s or video.duration_s
             first_s, last_s = 0.0, times[-1] + 1 / video.fps if known_s is None else known_s
     if not people:
         raise InputError(f"{name}: no face is seen in it; name a file or a stretch that shows one")

@@ -238,13 +238,14 @@ def _write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]
 
 def _seconds(segment: Segment) -> tuple[str, str, str]:
     """Onset, offset and duration: of the rounded times, so that onset and duration give the offset in every format."""
-    onset_s, offset_s = round(segment.onset_s, 3), round(segment.offset_s, 3)
-    return f"{onset_s:.3f}", f"{offset_s:.3f}", f"{offset_s - onset_s:.3f}"
+    start, end = _milliseconds(segment)
+    return f"{start / 1000:.3f}", f"{end / 1000:.3f}", f"{(end - start) / 1000:.3f}"
 
 
 def _milliseconds(segment: Segment) -> tuple[int, int]:
-    # A segment of one single frame lasts 0 s, which neither ELAN nor WebVTT allows.
-    start, end = round(segment.onset_s * 1000), round(segment.offset_s * 1000)
+    """Onset and offset as every format has them, rounded as `agree` does."""
+    # A segment of one single frame lasts 0 s, which neither ELAN nor WebVTT allows, and which no state lasts.
+    start, end = (round(round(time_s, 3) * 1000) for time_s in (segment.onset_s, segment.offset_s))
     return start, max(end, start + 1)
 
 

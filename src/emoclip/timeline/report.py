@@ -9,6 +9,7 @@ from emoclip import __version__
 from emoclip.drawing import clock, page
 from emoclip.errors import counted, few
 from emoclip.results import LabelSummary, Peak, Segment, Timeline, Track, Window, WindowStatus
+from emoclip.timeline.segments import gaps
 
 MAX_CHARTS = 20  # faces with a chart of their own; the others of a crowd are named in the notes
 STATUSES: tuple[WindowStatus, ...] = get_args(WindowStatus)  # `ok` is the first
@@ -103,16 +104,19 @@ def _data(timeline: Timeline, charted: list[Track]) -> dict[str, Any]:
     for segment in timeline.segments:
         segments.get(segment.track_id, []).append(segment)
     place = {label: at for at, label in enumerate(timeline.labels)}
+    untold = gaps(timeline.windows)
+    start_s, end_s = timeline.read_s or (math.inf, -math.inf)  # a window ends at its last frame, not with it
     return {
         "labels": timeline.labels,
         "statuses": STATUSES,
-        "start": min(window.start_s for window in timeline.windows),
-        "end": max(window.end_s for window in timeline.windows),
+        "start": min(start_s, *(window.start_s for window in timeline.windows)),
+        "end": max(end_s, *(window.end_s for window in timeline.windows)),
         "tracks": [
             {
                 "id": number,
                 "start": [round(window.start_s, 3) for window in windows],
                 "end": [round(window.end_s, 3) for window in windows],
+                "gaps": [(at, round(from_s, 3), round(to_s, 3)) for at, from_s, to_s in untold[number]],
                 "status": [STATUSES.index(window.status) for window in windows],
                 "probs": [
                     [_thousandths(window.probs[label]) for window in windows] for label in timeline.labels

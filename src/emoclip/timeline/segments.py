@@ -160,6 +160,21 @@ def _label_summary(
     )
 
 
+def gaps(windows: Sequence[Window]) -> dict[int, list[tuple[int, float, float]]]:
+    """Return the time that none of a track's windows speaks for: before which window, from when to when.
+
+    Windows are counted within their track, in order of time; times are in seconds.
+    """
+    return {
+        track_id: [
+            (at, before[1], after[0])
+            for at, (before, after) in enumerate(pairwise(spans), 1)
+            if after[0] > before[1]
+        ]
+        for track_id, _, spans in _tracks(windows)
+    }
+
+
 def _by_track(windows: Sequence[Window]) -> dict[int, list[int]]:
     """Places of each track's windows, in order of time."""
     order = sorted(

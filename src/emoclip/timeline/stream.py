@@ -86,6 +86,7 @@ class TimelineStream:
         model.runtime.close_text()
         self.name = ""
         self.duration_s: float | None = None
+        self.ended_s: float | None = None  # of what was cut off before that
         self.live = False  # of a stream or camera: known once it is read
         self.content: str | None = None  # `input_digest` of the source, if somebody has it already
         self._met: list[str] = []  # what the recording carries as its warnings
@@ -109,7 +110,8 @@ class TimelineStream:
             self.source = Recording.read(Path(self.source), model=self.model.package.seen_by)
         if isinstance(self.source, Recording):
             kept = self.source
-            self.name, self.duration_s, self._met = kept.name, kept.duration_s, kept.warnings
+            self.name, self.duration_s, self.ended_s = kept.name, kept.duration_s, kept.ended_s
+            self._met = kept.warnings
             self.seen_as, rate = kept.key, embedding_rate(self.model, self.windows.length_s)
             self.faces, self._lacks = as_recorded(kept.key, self.faces, self.fps, self.precision)
             if line := too_sparse(self.model, kept.key, self.windows.length_s):
@@ -132,7 +134,9 @@ class TimelineStream:
             try:
                 yield from self._windows(seen)
             finally:
-                self._met[:] = video.warnings
+                self._met[:], self.ended_s = video.warnings, video.ended_s
+                if self._recording:
+                    self._recording.ended_s = self.ended_s
 
     def record(self) -> Recording:
         """Keep what will be seen, without pictures; ask before iterating, it is whole when the stream is read."""
@@ -180,7 +184,7 @@ class TimelineStream:
         """What of the input was asked for and is there: in a recording, what was watched."""
         kept = self.seen_as
         start_s = max(self.start_s, kept.start_s if kept else 0.0)
-        ends = (self.end_s, kept.end_s if kept else None, self.duration_s)
+        ends = (self.end_s, kept.end_s if kept else None, self.duration_s, self.ended_s)
         end_s = min((end for end in ends if end), default=windows[-1].end_s if windows else 0.0)
         return (start_s, end_s) if end_s > start_s else None
 

@@ -77,7 +77,7 @@ def record(
         span_s = video.span_s(start_s, end_s)
         told = (lambda time_s: progress(time_s - start_s, span_s)) if progress else None
         recording.frames += looks(model, video, watched(faces), key.rate, progress=told)
-        recording.warnings[:] = video.warnings
+        recording.warnings[:], recording.ended_s = video.warnings, video.ended_s
     return recording
 
 

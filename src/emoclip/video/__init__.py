@@ -4,7 +4,7 @@ from emoclip.video.ahead import Ahead, one_opencv_thread
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import called
 from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
-from emoclip.video.frames import Frame
+from emoclip.video.frames import Frame, none_between
 from emoclip.video.inputs import AHEAD_BYTES, Found, Video, expand_inputs, find_inputs, open_video
 from emoclip.video.pictures import Pixels, is_picture, natural_order, read_picture
 from emoclip.video.sources import for_ffmpeg
@@ -25,6 +25,7 @@ __all__ = [
     "is_picture",
     "media_type",
     "natural_order",
+    "none_between",
     "one_opencv_thread",
     "open_video",
     "read_animation",

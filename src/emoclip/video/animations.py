@@ -56,6 +56,7 @@ class Animation:
                         raise
                     reason = " ".join(str(error).split()) or type(error).__name__
                     notes.add(f"damaged from here on, and left out ({reason})", time_s)
+                    notes.ended_s = time_s
                     return
                 if time_s >= start_s - 1e-6:
                     yield Frame(index, time_s, pixels_of(picture, title(self.source)))

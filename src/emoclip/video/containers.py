@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 JUMP_BACK_S = 1.0  # timestamps that go back further are another recording joined on, not a repeat
+GAP_S = 2.0  # without a frame, and longer than two frames last, is worth a word
 JUMP_AHEAD_S = 10.0  # timestamps that leap further, and past the end the header names, are damaged
 JUMP_AHEAD_LIVE_S = 3600.0  # the same where no end is known: a stalled stream may well skip a minute
 END_FORMATS = ("matroska,webm", "nut", "asf")  # see Container._duration
@@ -87,6 +88,7 @@ class Container:
         if self.duration_s is not None and self._reached_s + 1 / self.fps < self.duration_s - SHORTFALL_S:
             what = f"ends though its header says {self.duration_s:.2f} s; cut off?"
             self.notes.add(what, self._reached_s)
+            self.notes.ended_s = self._reached_s + 1 / self.fps
         elif self.file.format.name == "gif" and _is_gif_cut(self._source):  # whose header knows no length
             self.notes.add("ends without the mark that ends a GIF; cut off?", self._reached_s)
 
@@ -217,6 +219,10 @@ class Clock:
             elif time_s <= last_s:
                 self.notes.add("timestamp repeats or steps back; set half a frame on", last_s)
                 time_s = last_s + self.step_s / 2
+            elif time_s > last_s + max(GAP_S, 2 * self.step_s):
+                self.notes.add(
+                    f"timestamps jump ahead by more than {GAP_S:g} s, without a frame between", last_s
+                )
         self.last_s = time_s
         return time_s
 

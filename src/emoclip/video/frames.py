@@ -175,9 +175,13 @@ def _turn(raw: "VideoFrame") -> NDArray[np.float64]:
 
 
 class Notes:
-    """What went wrong but did not stop the reading, counted so that hours of damage stay a few lines."""
+    """What went wrong but did not stop the reading, counted so that hours of damage stay a few lines.
+
+    ended_s: where the input ended, in seconds, if that is before the end that it promised; else None.
+    """
 
     def __init__(self) -> None:
+        self.ended_s: float | None = None
         self._seen: dict[str, tuple[int, float]] = {}
 
     def add(self, what: str, time_s: float) -> None:

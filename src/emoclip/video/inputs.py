@@ -83,6 +83,11 @@ class Video:
         """What was met so far that did not stop the reading, one line each."""
         return self._notes.lines()
 
+    @property
+    def ended_s(self) -> float | None:
+        """Where it ended, in seconds, once read to there, if that is before `duration_s`: it was cut off."""
+        return self._notes.ended_s
+
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
 
@@ -141,8 +146,8 @@ def open_video(
     Times are seconds on the container's own clock, zero where a player shows zero: the container's start
     time where it is positive (transport streams), else 0.  Timestamps that repeat or step back a little are
     set half a nominal frame after the one before; a larger jump back, or ahead beyond the end, is taken out
-    by continuing one frame on.  So times always grow.  Each repair, damaged packet, changed size or early
-    end is a line in `Video.warnings`.
+    by continuing one frame on.  So times always grow.  Each repair, gap of over 2 s, damaged packet,
+    changed size or early end is a line in `Video.warnings`.
 
     Raises InputError if there is nothing to read, or nothing from start_s on; ConfigError for wrong seconds.
     """
@@ -204,7 +209,8 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
             raise InputError(missing(path, ""))
         if glob.glob(name, recursive=True):  # noqa: PTH207 (takes any root)
             raise InputError(f"{told(name)}: a pattern of names, and {ONE}")
-        raise InputError(f"{told(name)}: {problem}; check the name")
+        hint = ", and options go before --" if name.startswith("-") else ""
+        raise InputError(f"{told(name)}: {problem}; check the name{hint}")
     if path.stat().st_size == 0 and path.is_file():
         raise InputError(f"{told(name)}: the file is empty; copy or record it again")
     if path.suffix.lower() == ".npz":
