@@ -274,3 +274,14 @@ def test_a_bad_recording_is_told_and_the_rest_are_used(capsys, study: Path, tmp_
     assert code == 1
     assert "bad.npz" in err
     assert (tmp_path / "a.labels").exists()
+
+
+def test_what_was_met_in_a_video_is_told(capsys, study: Path, tmp_path: Path):
+    first, *others = recordings(study)
+    kept = Recording.read(first)
+    kept.warnings.append("at 3.79 s: ends though its header says 8.00 s; cut off?")
+    kept.write(tmp_path / "v0.npz")
+    given = ["teach", tmp_path / "v0.npz", *others, "-c", study / "codings", "-o", tmp_path / "a.labels"]
+    code, _, err = run(capsys, study, *given)
+    assert code == 0
+    assert f"emoclip: {tmp_path / 'v0.npz'}: {kept.warnings[0]}\n" in err

@@ -196,6 +196,8 @@ def _recordings(
                         progress=told,
                     )
                     found.append(recording)
+                for line in found[-1].warnings:
+                    warn(f"{source}: {line}")
             except EmoclipError as error:
                 warn(str(error))
                 failed = True
