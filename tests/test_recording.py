@@ -373,7 +373,7 @@ def test_windows_shorter_than_it_was_recorded_for_are_told(model, kept):
     asked = model.timeline(kept[1], "calm, joyful", windows=WindowConfig(0.1, 0.1)).read()
     assert asked.warnings == [
         "recorded for windows of 0.5 s or longer, those of 0.1 s have fewer frames than the video gives; "
-        "record it again with --window 0.1 (from Python, window_s=0.1)"
+        "record it again with `emoclip watch --window 0.1 --force` (from Python, `model.record` with window_s=0.1)"
     ]
     assert "ok" in {row.status for row in asked.windows}
 

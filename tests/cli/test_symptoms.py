@@ -40,6 +40,7 @@ def lab(tmp_path_factory):
             picture = np.clip(ramp + rng.normal(0, 15, size=(32, 32, 3)), 0, 255).astype(np.uint8)
             cv2.imwrite(str(folder / f"v{number}/{frame:03d}.png"), picture)
         lines.append(f"v{number},s{number},1,{30 + number},{score:.1f}")
+    (folder / "v5/038.png").write_bytes(b"no picture")
     lines.append("gone.mp4,s9,1,30,4")
     (folder / "cohort.csv").write_text("\n".join(lines) + "\n")
     return folder
@@ -120,6 +121,18 @@ def test_a_recording_of_the_model_that_was_fitted_on_is_scored_as_its_video(lab,
     assert (seen.returncode, kept.returncode) == (0, 0), kept.stderr
     first, second = (json.loads(shown.stdout) for shown in (seen, kept))
     assert first["scores"] == second["scores"]
+
+
+def test_what_was_met_in_a_video_is_told_with_its_figures(lab, fitted, tmp_path):
+    told = f"{lab / 'v5'}: at 1.52 s: left out: {lab / 'v5/038.png'}: not a picture"
+    assert f"emoclip: subject s5, {told}" in fitted.stderr
+    (note,) = json.loads((lab / "out/metrics.json").read_text())["notes"]
+    assert note.startswith(f"subject s5, {told}")
+    assert "<li>subject s5, " in (lab / "out/report.html").read_text()
+    shown = run("score", lab / "out/package", lab / "v5", "--faces", "full", "--json", tmp_path / "s.json")
+    assert f"emoclip: {told}" in shown.stderr
+    (line,) = json.loads((tmp_path / "s.json").read_text())["warnings"]
+    assert f"{lab / 'v5'}: {line}" in shown.stderr
 
 
 def test_score_without_a_face_is_one_line(lab, fitted):

@@ -13,6 +13,7 @@ from packages import tiny_package
 
 from emoclip.cli import main
 from emoclip.engine import EmoCLIP
+from emoclip.recording import Recording
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,30 @@ def test_videos_are_watched_once_and_kept(capsys, study: Path, tmp_path: Path, m
     before = (kept / "single_face.npz").stat().st_mtime_ns
     assert run(capsys, study, *given, "--suggest-to", to, "--window", 0.8, "--force")[0] == 0
     assert (kept / "single_face.npz").stat().st_mtime_ns == before
+
+
+def test_videos_are_watched_for_the_windows_that_are_asked_for(capsys, tmp_path: Path, media: Path):
+    words = tmp_path / "words.yaml"
+    words.write_text("toothy: a smile with teeth\nflat: an unmoved face\n", "utf-8")
+    coding = tmp_path / "single_face.csv"
+    coding.write_text("onset,offset,label\n0,0.5,toothy\n0.5,1,flat\n", "utf-8")
+    given = ["teach", media / "single_face.mp4", "--words", words, "--suggest", 1]
+    tiny_package(tmp_path / "model", frames_per_clip=32)
+
+    def told(kept: str, *options: object) -> str:
+        asked = [*given, "--recordings", tmp_path / kept, "--suggest-to", tmp_path / "next", *options]
+        code, _, err = run(capsys, tmp_path, *asked)
+        assert code == 0, err
+        shutil.rmtree(tmp_path / "next")
+        return err
+
+    sparse = "record it again with `emoclip watch --window 0.5 --force`"
+    assert sparse not in told("asked", "--window", 0.5)
+    assert sparse not in told("coded", "--codings", coding, "--gaps", "uncoded")  # half of what a mark lasts
+    assert Recording.read(tmp_path / "coded" / "single_face.npz").key.rate == 64
+    told("words")
+    assert sparse in told("words", "--window", 0.5)  # what is kept from before serves
+    assert sparse not in told("words", "--window", 0.5, "--force")
 
 
 def test_recordings_and_suggestions_mirror_the_folders_of_videos(
@@ -249,3 +274,14 @@ def test_a_bad_recording_is_told_and_the_rest_are_used(capsys, study: Path, tmp_
     assert code == 1
     assert "bad.npz" in err
     assert (tmp_path / "a.labels").exists()
+
+
+def test_what_was_met_in_a_video_is_told(capsys, study: Path, tmp_path: Path):
+    first, *others = recordings(study)
+    kept = Recording.read(first)
+    kept.warnings.append("at 3.79 s: ends though its header says 8.00 s; cut off?")
+    kept.write(tmp_path / "v0.npz")
+    given = ["teach", tmp_path / "v0.npz", *others, "-c", study / "codings", "-o", tmp_path / "a.labels"]
+    code, _, err = run(capsys, study, *given)
+    assert code == 0
+    assert f"emoclip: {tmp_path / 'v0.npz'}: {kept.warnings[0]}\n" in err

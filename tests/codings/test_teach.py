@@ -15,11 +15,12 @@ from emoclip.codings import (
     read_all,
     suggest_windows,
     teach_labels,
+    validate,
     write_labels,
     write_suggestions,
 )
 from emoclip.codings.teach import CURVE_DASH, card_text
-from emoclip.codings.validate import ahead
+from emoclip.codings.validate import Validation, ahead
 from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError, InputError
 from emoclip.prompts import NONE, resolve
@@ -451,3 +452,28 @@ def test_dashes_of_a_card_are_explained_under_its_tables(model: EmoCLIP):
     assert "–: not defined. Kappa needs time" in table
     assert curve.splitlines()[4].endswith("| – |")
     assert CURVE_DASH in curve
+
+
+def test_teaching_that_does_worse_than_the_words_is_called_that():
+    def said(*ends):
+        found = Validation(
+            taught=None,
+            words=None,
+            gain={"ci95": list(ends)},
+            coders=None,
+            temperature=1.0,
+            calibration={"before": 0.0, "after": 0.0},
+            curve=[],
+            next_minutes=None,
+            people={"known": 0.0, "new": 0.0},
+            warnings=[],
+        )
+        return [line for line in validate._warnings(found, [], []) if "the words alone" in line]
+
+    assert said(-0.4, -0.1) == [
+        "teaching is shown to be worse than the words alone; code more videos, or use the words"
+    ]
+    assert said(-0.4, 0.1) == [
+        "it cannot be told from these codings whether teaching is better than the words alone"
+    ]
+    assert said(0.1, 0.4) == []

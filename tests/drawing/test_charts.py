@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from emoclip.drawing import charts
+
 pytest.importorskip("matplotlib")
 
 PROGRAM = (
@@ -38,3 +40,13 @@ def test_neither_the_users_style_nor_a_notebooks_backend_matters(tmp_path):
     (tmp_path / "matplotlibrc").write_text(ODD)
     assert drawn(tmp_path, MPLBACKEND="module://matplotlib_inline.backend_inline_that_is_not") == plain
     assert drawn(tmp_path, MPLBACKEND="nosuch") == plain
+
+
+def test_the_legend_of_a_recall_chart_lies_on_no_bar(monkeypatch):
+    figures = []
+    monkeypatch.setattr(charts, "png", lambda figure: figures.append(figure) or b"")
+    charts.recall_chart([0.5, 0.97], ["sad", "glad"], 0.7, 0.735)
+    (figure,) = figures
+    figure.canvas.draw()
+    (legend,) = (*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend()))
+    assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())

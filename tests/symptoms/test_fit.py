@@ -498,6 +498,29 @@ def test_a_loss_is_said_to_be_a_larger_error():
     assert symptom_report._by({"value": 0.1, "ci95": [-0.2, 0.4]}) == "smaller by 0.10 (-0.20 to 0.40)"
 
 
+def test_what_is_shown_to_be_worse_is_called_that(study):
+    result, (target, figures) = (
+        study.estimators["probe"],
+        next(iter(study.estimators["probe"].targets.items())),
+    )
+
+    def said(*ends):
+        gain = {"mean": {"value": sum(ends) / 2, "ci95": list(ends)}}
+        changed = replace(result, targets={target: figures | {"gain_in_mae": gain}})
+        (line,) = (
+            line
+            for line in symptom_report.warnings(replace(study, estimators={"probe": changed}))
+            if "mean error" in line
+        )
+        return line
+
+    worse = f"probe, {target}: shown to be worse than mean (its mean error is larger by 0.27 (0.09 to 0.45))"
+    assert said(-0.45, -0.09) == worse
+    assert "not shown to be better than mean (its mean error is larger by 0.10 (-0.20 to 0.40))" in said(
+        -0.4, 0.2
+    )
+
+
 def test_a_scale_total_counts_every_subject_of_a_target(tiny):
     cohort, recordings = made_up(tiny, subjects=8)
     for at in range(6):
@@ -557,3 +580,22 @@ def test_a_short_study_is_told_in_minutes_and_nothing_is_minus_zero(study):
     assert "0.0 hours" not in page
     assert symptom_report._with_interval({"value": -0.001, "ci95": [-0.004, 0.1]}) == "0.00 (0.00 to 0.10)"
     assert 'alt="Bland-Altman plot: differences over means for RATED, probe"' in page
+
+
+@pytest.mark.parametrize("draw", [symptom_report._bland_altman, symptom_report._scatter])
+def test_a_legend_lies_on_nothing_of_its_picture(draw, monkeypatch):
+    figures = []
+    monkeypatch.setattr(symptom_report, "png", lambda figure: figures.append(figure) or b"")
+    draw(np.arange(8.0), np.arange(8.0)[::-1], "a picture")
+    (figure,) = figures
+    figure.canvas.draw()
+    (legend,) = (*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend()))
+    assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
+
+
+def test_the_tables_fit_a_page_of_a_laptop(written, browse):
+    page = (written / "report.html").read_text(encoding="utf-8")
+    sizes = (
+        "return [...document.querySelectorAll('.wide')].map((each) => each.scrollWidth - each.clientWidth);"
+    )
+    assert set(browse(page, sizes, size="1100,900")) == {0}

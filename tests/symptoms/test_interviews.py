@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 from packages import tiny_package
+from videos import noise, write
 
 from emoclip import EmoCLIP, FaceConfig, InputError
 from emoclip.recording import Key, Recording, look
@@ -68,3 +69,34 @@ def test_pictures_in_a_folder_are_frames_however_unlike_at_the_rate_that_is_told
     ]
     with pytest.raises(InputError, match=r"00.png: is one picture, no interview"):
         read_interview(model, [str(folder / "00.png")], full)
+
+
+def test_a_film_that_was_cut_off_is_told_also_of_what_was_kept(tmp_path):
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    full = FaceConfig(mode="full")
+    whole, cut = write(tmp_path / "a.mkv", noise(200)), tmp_path / "b.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    store = InterviewStore(tmp_path / "kept", model, full)
+    (line,) = store.get([str(cut)], lambda seconds: None).warnings
+    assert line.endswith("ends though its header says 8.00 s; cut off?")
+    assert store.get([str(cut)], lambda seconds: None).warnings.tolist() == [line]
+    model.record(cut, faces=full).write(tmp_path / "c.npz")
+    assert read_interview(model, [str(tmp_path / "c.npz")], full).warnings.tolist() == [line]
+    assert read_interview(model, [str(whole), str(cut)], full).warnings.tolist() == [f"part 1, b.mkv: {line}"]
+
+
+def test_its_length_is_what_was_seen(tmp_path):
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    full = FaceConfig(mode="full")
+    jumps = [40 * at + 20_000 * (at >= 75) for at in range(200)]
+    film = write(tmp_path / "jump.mkv", noise(200), stamps=jumps)
+    model.record(film, faces=full, start_s=23.0).write(tmp_path / "late.npz")
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    for at, picture in enumerate(noise(4)):
+        cv2.imwrite(str(apart / f"{at}.png"), picture)
+    lasts = {
+        source: read_interview(model, [str(tmp_path / source)], full, fps=0.1).duration_s
+        for source in ("jump.mkv", "late.npz", "apart")
+    }
+    assert lasts == pytest.approx({"jump.mkv": 7.96, "late.npz": 4.96, "apart": 30.0}, abs=0.01)

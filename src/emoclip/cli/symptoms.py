@@ -195,6 +195,8 @@ def score(
                 continue
             finally:
                 bars.remove_task(task)
+            for line in seen.warnings:
+                warn(f"{name}: {line}")
             estimate = head.score(name, seen)
             records.append({"status": "ok", **estimate.record()})
             if not to_stdout:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from emoclip.codings import Lesson
+    from emoclip.codings import Coding, Lesson
     from emoclip.engine import EmoCLIP
-    from emoclip.recording import Recording
+    from emoclip.recording import Recording, Shelf
 
 
 def teach(
@@ -79,7 +79,9 @@ def teach(
         int | None, typer.Option("--threads", min=1, help="CPU cores to use.", show_default="all")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, resampling and suggestions.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace existing outputs, and recordings that do not serve.")
+    ] = False,
 ) -> int:
     """Learn labels from what people coded, starting from the words; judged on videos left out.
 
@@ -88,6 +90,7 @@ def teach(
     from emoclip.codings import check_names, prepare_lesson, teach_labels, write_labels
     from emoclip.engine import EmoCLIP
     from emoclip.prompts import read_prompt_file
+    from emoclip.recording import Shelf
 
     if out is None and not suggest:
         fail("nothing to write: name a label set with --out NAME.labels, or ask for --suggest 20", code=2)
@@ -120,7 +123,7 @@ def teach(
     check_names(names, (label for _, part in sources for coding in part for label in coding.labels))
     found = [coding.renamed(names) for _, part in sources for coding in part]
     loaded = EmoCLIP.load(model, threads=threads)
-    seen, unread = _recordings(loaded, videos, recordings)
+    seen, unread = _recordings(loaded, videos, Shelf(recordings, force), found, window)
     lesson = prepare_lesson(
         loaded,
         list(seen.values()),
@@ -147,22 +150,30 @@ def teach(
     return 1 if failed or unread else 0
 
 
-def _recordings(model: "EmoCLIP", videos: list[str], folder: Path) -> "tuple[dict[str, Recording], bool]":
-    """Read recordings, and watch videos of which none is kept; by the names of the videos."""
-    from emoclip.codings import named_videos
+def _recordings(
+    model: "EmoCLIP", videos: list[str], shelf: "Shelf", codings: "list[Coding]", window: float | None
+) -> "tuple[dict[str, Recording], bool]":
+    """Read recordings, and watch videos of which none is kept, for the windows asked for; by the videos' names."""
+    from emoclip.codings import named_videos, usual_window
     from emoclip.config import FaceConfig, WindowConfig
     from emoclip.errors import EmoclipError
-    from emoclip.recording import Recording, Shelf, is_recording
+    from emoclip.recording import Recording, is_recording
     from emoclip.timeline import Settings, plan, recorded
     from emoclip.video import find_inputs
 
-    shelf, faces = Shelf(folder), FaceConfig(mode="all")
+    faces = FaceConfig(mode="all")
     found: list[Recording] = []
     failed = False
     inputs = find_inputs(videos, say=warn)
+    stems = {Path(item.source).stem for item in inputs}
+    about = [coding for coding in codings if not coding.machine and Path(coding.video).name in stems]
+    window_s = window or usual_window(about)
+    least_s = max(window_s, WindowConfig.length_s)  # windows that a recording of an earlier run must serve
     unseen = [item for item in inputs if not is_recording(item.source)]
     sources: list[tuple[str | int, str]] = [(item.source, "") for item in inputs if item not in unseen]
-    sources += [(item.source, item.name) for item in plan(unseen, Settings(out=folder, formats=("npz",)))]
+    sources += [
+        (item.source, item.name) for item in plan(unseen, Settings(out=shelf.folder, formats=("npz",)))
+    ]
     with progress_bars() as bars:
         bar = bars.add_task("watching", total=float(len(sources)))
         for done, (source, name) in enumerate(sources):
@@ -181,10 +192,12 @@ def _recordings(model: "EmoCLIP", videos: list[str], folder: Path) -> "tuple[dic
                         shelf,
                         name,
                         faces=faces,
-                        window_s=WindowConfig.length_s,
+                        window_s=least_s if shelf.path(name).exists() and not shelf.force else window_s,
                         progress=told,
                     )
                     found.append(recording)
+                for line in found[-1].warnings:
+                    warn(f"{source}: {line}")
             except EmoclipError as error:
                 warn(str(error))
                 failed = True

@@ -101,7 +101,7 @@ def prepare(
             raise InputError(
                 f"labels {one!r} and {two!r} differ in spelling alone; pass --same '{one}={two}'"
             )
-    window = _window(about) if window_s is None else window_s
+    window = usual_window(about) if window_s is None else window_s
     config = WindowConfig(length_s=window, step_s=min(0.5, window))
     sparse: dict[str, list[str]] = {}
     for video, recording in zip(videos, recordings, strict=True):
@@ -289,6 +289,7 @@ def _prompts(labels: Sequence[str], sentences: Mapping[str, Sequence[str]]) -> P
     return PromptSet(tuple(found[label] for label in labels))
 
 
-def _window(codings: Sequence[Coding]) -> float:
+def usual_window(codings: Sequence[Coding]) -> float:
+    """Return the seconds of a reading where nobody says them: half of what a mark lasts, between 0.5 and 2."""
     lengths = [mark.offset_s - mark.onset_s for coding in codings for mark in coding.marks]
     return round(float(np.clip(np.median(lengths) / 2, 0.5, 2.0)), 1) if lengths else 2.0

@@ -343,6 +343,8 @@ def _warnings(validation: Validation, coded: Sequence[CodedWindows], labels: Seq
             f"{len(groups)} videos or people are few: intervals from resampling them are rough, and too narrow"
         )
     interval = validation.gain["ci95"]
-    if interval and interval[0] <= 0 <= interval[1]:
+    if interval and interval[1] < 0:
+        found.append("teaching is shown to be worse than the words alone; code more videos, or use the words")
+    elif interval and interval[0] <= 0:
         found.append("it cannot be told from these codings whether teaching is better than the words alone")
     return found

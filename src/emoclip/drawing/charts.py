@@ -101,7 +101,7 @@ def recall_chart(recalls: Sequence[float | None], classes: Sequence[str], war: f
     axes.set_yticks(places, classes)
     axes.set_xlim(0, 1.08)
     axes.set_xlabel("recall")
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return png(figure)
 
 

@@ -5,6 +5,7 @@ everything here is about not being fooled.  All figures are out of fold, on subj
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig
 from emoclip.engine import EmoCLIP
-from emoclip.errors import InputError, counted
+from emoclip.errors import InputError, counted, few
 from emoclip.symptoms import head as heads
 from emoclip.symptoms import regression
 from emoclip.symptoms import statistics as validation
@@ -74,17 +75,25 @@ def watch(
 ) -> tuple[Cohort, list[SeenInterview]]:
     """Watch the interviews of a cohort; those that cannot be read or show no face are left out and listed.
 
+    What was met in the others that did not stop the reading is among the cohort's notes.
+
     progress: gets the number of interviews done and the seconds of the one being watched.
     """
     recordings: list[SeenInterview] = []
     reasons: dict[int, str] = {}
+    notes: list[str] = []
     for at, interview in enumerate(cohort.interviews):
         try:
-            recordings.append(store.get(interview.sources, lambda seconds, at=at: progress(at, seconds)))  # type: ignore[misc]
+            seen = store.get(interview.sources, lambda seconds, at=at: progress(at, seconds))  # type: ignore[misc]
         except InputError as error:
             reasons[at] = " ".join(str(error).split())
+        else:
+            recordings.append(seen)
+            who = f"subject {interview.subject}, {few(interview.sources)}"
+            notes += [f"{who}: {line}" for line in seen.warnings]
         progress(at + 1, 0.0)
-    return cohort.leave_out(reasons), recordings
+    left = cohort.leave_out(reasons)
+    return replace(left, notes=[*left.notes, *notes]), recordings
 
 
 def fit(

@@ -61,7 +61,10 @@ class Influence:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a head says of one interview.  unlike: in which ways it is unlike the study's, one line each."""
+    """What a head says of one interview.
+
+    unlike: in which ways it is unlike the study's, one line each.  duration_s, coverage, warnings: of `SeenInterview`.
+    """
 
     input: str
     model: str
@@ -69,6 +72,7 @@ class Estimate:
     scores: list[Score]
     level: float
     unlike: list[str]
+    warnings: list[str]
     duration_s: float
     coverage: float
     distance: float
@@ -213,6 +217,7 @@ class Head:
             ],
             level=self.info["level"],
             unlike=self._unlike(recording, distance),
+            warnings=recording.warnings.tolist(),
             duration_s=round(recording.duration_s, 3),
             coverage=round(recording.coverage, 4),
             distance=round(distance, 4),

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from emoclip.symptoms.manifest import parts_of
 from emoclip.timeline import cut, looks
 from emoclip.video import is_picture, open_video
 
-FORMAT = 1
+FORMAT = 2  # 1 had no warnings, and counted stretches without a frame as video
 LABELS = "seven"  # what the expression summary is made of
 DAMAGE = (
     OSError,
@@ -45,6 +45,7 @@ class SeenInterview:
     keeps the hours of a study in memory; training and scoring see the same rounding.
     clips: (N, D) float32, unit rows.  probs: (N, 7) of the labels "seven".  parts: (N,) which source a clip is from.
     starts_s, ends_s: (N,) seconds within that source.  totals: (2,) seconds of video, share of clips that are readable.
+    warnings: what was met that did not stop the reading, one line each.
     """
 
     frames: NDArray[np.float16]
@@ -54,10 +55,11 @@ class SeenInterview:
     starts_s: NDArray[np.float64]
     ends_s: NDArray[np.float64]
     totals: NDArray[np.float64]
+    warnings: NDArray[np.str_] = field(default_factory=lambda: np.array([], np.str_))
 
     @property
     def duration_s(self) -> float:
-        """Seconds of video, readable or not."""
+        """Seconds of video, readable or not, but for stretches longer than a clip of which there is no frame."""
         return float(self.totals[0])
 
     @property
@@ -104,17 +106,25 @@ def read_interview(
     windows = WindowConfig(length_s=length_s, step_s=length_s)
     drafts, parts = [], []
     seconds, cut_out = 0.0, 0
-    for number, source in enumerate(parts_of(sources)):
-        end_s = 0.0
-        for draft in cut(_looks(model, source, faces, fps, seconds, progress), faces, windows):
+    watched, warnings = parts_of(sources), []
+    for number, source in enumerate(watched):
+        times: list[float] = []
+        met: list[str] = []
+
+        def told(time_s: float, before_s: float = seconds, times: list[float] = times) -> None:
+            times.append(time_s)
+            progress(before_s + time_s)
+
+        for draft in cut(_looks(model, source, faces, fps, met, told), faces, windows):
             cut_out += 1
-            end_s = draft.end_s
             if draft.status == "ok":
                 drafts.append(draft)
                 parts.append(number)
-        if end_s == 0:
+        if len(times) < 2:
             raise InputError(f"{source}: is one picture, no interview; name a video or a folder of frames")
-        seconds += end_s
+        seconds += _lasted(times, length_s)
+        where = f"part {number}, {Path(source).name}: " if len(watched) > 1 else ""
+        warnings += [where + line for line in met]
     if not drafts:
         raise InputError(f"{sources[0]}: no clip in it shows a readable face")
     return recording(
@@ -124,6 +134,7 @@ def read_interview(
         starts_s=np.array([draft.start_s for draft in drafts]),
         ends_s=np.array([draft.end_s for draft in drafts]),
         totals=np.array([seconds, len(drafts) / cut_out]),
+        warnings=np.array(warnings, np.str_),
     )
 
 
@@ -177,23 +188,27 @@ def _looks(
     source: str,
     faces: FaceConfig,
     fps: float,
-    before_s: float,
+    met: list[str],
     progress: Callable[[float], None],
 ) -> Iterator[Looks]:
+    """Yield the frames of a part.  met: gets its warnings.  progress: gets each frame's time."""
     if is_recording(source):
         kept = Recording.read(Path(source), model=model.package.seen_by)
+        met += kept.warnings
         for frame in kept.between(0.0, None, model.package.sample_fps):
-            progress(before_s + frame[0])
+            progress(frame[0])
             yield frame
         return
     with open_video(source, fps=fps) as video:
-        yield from looks(
-            model,
-            video,
-            faces,
-            model.package.sample_fps,
-            progress=lambda time_s: progress(before_s + time_s),
-        )
+        yield from looks(model, video, faces, model.package.sample_fps, progress=progress)
+        met += video.warnings
+
+
+def _lasted(times: Sequence[float], clip_s: float) -> float:
+    """Seconds from the first frame to the last; where none comes for longer than a clip lasts, one frame's count."""
+    steps = np.diff(times)
+    empty = steps > clip_s
+    return float(times[-1] - times[0] - (steps[empty] - np.median(steps)).sum())
 
 
 def _states(sources: Sequence[str]) -> Iterator[tuple[Path, Any]]:

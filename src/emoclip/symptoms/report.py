@@ -66,10 +66,11 @@ def warnings(study: Study) -> list[str]:
             elif p > 0.05:
                 found.append(f"{name}, {target}: not told from chance (permutation p {chance(figures)})")
             for baseline, gain in figures["gain_in_mae"].items():
-                if gain["ci95"][0] is None or gain["ci95"][0] <= 0:
+                low, high = gain["ci95"]
+                if low is None or low <= 0:
+                    shown = "not shown to be better" if high is None or high >= 0 else "shown to be worse"
                     found.append(
-                        f"{name}, {target}: not shown to be better than {baseline.replace('_', ' ')} (its mean error "
-                        f"is {_by(gain)})"
+                        f"{name}, {target}: {shown} than {baseline.replace('_', ' ')} (its mean error is {_by(gain)})"
                     )
     if study.cohort.excluded:
         found.append(f"left out: {counted(len(study.cohort.excluded), 'row')} of the manifest, see the list")
@@ -157,7 +158,7 @@ def _rows(study: Study, target: str) -> list[list[str]]:
             [
                 name.replace("_", " "),
                 chance(figures),
-                *(_with_interval(figures[metric]) for metric in METRICS),
+                *(_with_interval(figures[metric]).replace(" (", "\n(") for metric in METRICS),
             ]
         )
     return rows
@@ -222,7 +223,7 @@ def _scatter(truth: Floats, estimate: Floats, title: str) -> bytes:
     axes.scatter(truth, estimate, s=18, color=BLUE, alpha=0.7, linewidths=0)
     axes.set(xlabel="rating", ylabel="estimate, out of fold", title=title)
     axes.set_aspect("equal", adjustable="datalim")
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", frameon=False)
     return png(figure)
 
 
@@ -238,7 +239,7 @@ def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
     axes.axhline(bias - spread, color=ORANGE, linestyle="--", linewidth=1)
     axes.axhline(bias + spread, color=ORANGE, linestyle="--", linewidth=1, label=f"± {spread:.2f}")
     axes.set(xlabel="mean of rating and estimate", ylabel="rating - estimate", title=title)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return png(figure)
 
 

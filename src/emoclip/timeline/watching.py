@@ -204,8 +204,8 @@ def too_sparse(model: Model, key: Key, window_s: float) -> str:
         return ""
     return (
         f"recorded for windows of {model.package.frames_per_clip / key.rate:g} s or longer, those of {window_s:g} s "
-        f"have fewer frames than the video gives; record it again with --window {window_s:g} "
-        f"(from Python, window_s={window_s:g})"
+        f"have fewer frames than the video gives; record it again with `emoclip watch --window {window_s:g} --force` "
+        f"(from Python, `model.record` with window_s={window_s:g})"
     )
 
 
