@@ -2,7 +2,7 @@
 
 import pytest
 
-from emoclip.errors import InputError, in_one_line, reason
+from emoclip.errors import InputError, in_one_line, nearest, reason
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,9 @@ def test_rights_are_what_to_mend_where_they_lack():
         reason(PermissionError(13, "Permission denied", "p/config.json"))
         == "Permission denied: check its rights"
     )
+
+
+def test_the_nearest_name_is_the_one_that_differs_by_case_alone():
+    assert nearest("Lean", ["paper", "lean", "mean"]) == ["lean"]
+    assert nearest("vit-b-32", ["ViT-L-14", "ViT-B-32"]) == ["ViT-B-32"]
+    assert nearest("qqq", ["lean"]) == []

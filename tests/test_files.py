@@ -285,3 +285,16 @@ def test_a_link_that_leads_nowhere_is_called_that(tmp_path):
     (tmp_path / "gone.csv").symlink_to("nowhere.csv")
     assert "gone.csv: a link to a file that is not there" in missing(tmp_path / "gone.csv", "no such file")
     assert missing(tmp_path / "absent.csv", "no such file") == f"{tmp_path / 'absent.csv'}: no such file"
+
+
+def test_a_file_has_the_mode_of_other_new_files_whatever_writes_it(tmp_path):
+    """As safetensors does, which writes a private file and renames it."""
+    before = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "a.bin") as temporary:
+            private = tmp_path / "private"
+            private.touch(mode=0o600)
+            private.rename(temporary)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == 0o640

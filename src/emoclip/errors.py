@@ -1,7 +1,8 @@
 """What can go wrong, in the user's words: every message is one line with a name, a reason and a remedy."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 from emoclip.addresses import secrets_left_out
 
@@ -71,6 +72,12 @@ def shown(value: object) -> str:
 def counted(number: int, noun: str) -> str:
     """Return `1 window`, `2 windows`."""
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def nearest(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return at most `most` of the known names that are spelt like `name`, whatever their case, the nearest first."""
+    plain = {other.casefold(): other for other in known}
+    return [plain[found] for found in get_close_matches(name.casefold(), plain, most, cutoff)]
 
 
 def few(names: Sequence[str], most: int = 3) -> str:

@@ -40,8 +40,15 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
         # Not longer than the system allows, as the target's own name may be just that.
         temporary = Path(folder, f".{shorten(place.stem)}.{os.getpid()}.part{place.suffix}")
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            temporary.unlink()
             yield temporary
             interrupt.check()
+            if (
+                temporary.stat().st_mode != mode
+            ):  # some libraries write a private file of their own, and rename it
+                temporary.chmod(mode)
             if through:
                 with temporary.open("rb") as whole, open(_opened(target), "wb") as stream:
                     shutil.copyfileobj(whole, stream)

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from itertools import combinations
 
+import numpy as np
 import pytest
 
 from emoclip.drawing import charts
@@ -42,11 +44,37 @@ def test_neither_the_users_style_nor_a_notebooks_backend_matters(tmp_path):
     assert drawn(tmp_path, MPLBACKEND="nosuch") == plain
 
 
-def test_the_legend_of_a_recall_chart_lies_on_no_bar(monkeypatch):
-    figures = []
-    monkeypatch.setattr(charts, "png", lambda figure: figures.append(figure) or b"")
-    charts.recall_chart([0.5, 0.97], ["sad", "glad"], 0.7, 0.735)
-    (figure,) = figures
+@pytest.fixture
+def figures(monkeypatch):
+    """What is drawn, instead of its PNG."""
+    monkeypatch.setattr(charts, "png", lambda figure: figure)
+
+
+def test_the_legend_of_a_recall_chart_lies_on_no_bar(figures):
+    figure = charts.recall_chart([0.5, 0.97], ["sad", "glad"], 0.7, 0.735)
     figure.canvas.draw()
     (legend,) = (*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend()))
     assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
+
+
+@pytest.mark.parametrize(("seeds", "told"), [(1, "true (clips)"), (3, "true (clips x 3 seeds)")])
+def test_counts_over_seeds_are_called_that(figures, seeds, told):
+    assert (
+        charts.confusion_chart(3 * np.eye(2, dtype=np.int64), ["a", "b"], seeds).axes[0].get_ylabel() == told
+    )
+
+
+@pytest.mark.parametrize("count", [7, 43])
+def test_the_map_names_each_class_once_and_over_no_other(figures, count):
+    rng = np.random.default_rng(0)
+    names = [f"anger_disgust_{k}" for k in range(count)]
+    clips, text = rng.normal(size=(99, 8)).astype("f4"), rng.normal(size=(count, 8)).astype("f4")
+    figure = charts.map_chart(clips, np.arange(99) % count, text, names)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    legend = axes.get_legend()
+    assert [each.get_text() for each in legend.get_texts()] == names
+    assert not axes.texts
+    boxes = [each.get_window_extent() for each in legend.get_texts()]
+    assert not any(one.overlaps(two) for one, two in combinations(boxes, 2))
+    assert not any(box.overlaps(axes.get_window_extent()) for box in boxes)

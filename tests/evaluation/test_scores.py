@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.evaluation import scorecard
 from emoclip.evaluation.embeddings import Embeddings, embed, open_store
 from emoclip.evaluation.sampling import Sampling
-from emoclip.evaluation.scores import Evaluation, classify, compare, embed_task, make_task, scores
+from emoclip.evaluation.scores import Evaluation, absences, classify, compare, embed_task, make_task, scores
 from emoclip.evaluation.wordings import class_prompts, compare_wordings
 
 FULL = FaceConfig(mode="full")
@@ -73,7 +74,9 @@ def test_bad_tasks_are_named(tmp_path):
     data = datasets.read("manifest", trees.write(tmp_path / "m.csv", text))
     with pytest.raises(InputError, match="has the splits train, val, test2; pass --split"):
         make_task(data)
-    with pytest.raises(InputError, match="c and 0 other clips have no label"):
+    with pytest.raises(
+        InputError, match=r"no label for c; give each clip one, or take its row out of the test2 split"
+    ):
         make_task(data, "test2")
     two = datasets.read("manifest", trees.write(tmp_path / "n.csv", "path,label,fold\na,x,1\na,y,2\n"))
     with pytest.raises(InputError, match=r"a is x in fold 1 .* and y in fold 2"):
@@ -316,11 +319,39 @@ def test_scores_equal_scikit_learns(seed):
     assert low < found["uar"] < high
 
 
+def test_a_class_without_a_clip_in_single_folds_is_said():
+    shares = np.tile([0.9, 0.1, 0.0], (6, 1))
+    found = scores(made([0, 0, 1, 0, 1, 1], shares, [1, 1, 2, 2, 3, 3]), "")
+    assert found["absent"] == ["c"]
+    assert [row["absent"] for row in found["folds"]] == [["b", "c"], ["c"], ["a", "c"]]
+    assert absences(found) == [
+        "no clip of c: UAR is the mean over the other classes",
+        "fold 3: no clip of a; fold 1: no clip of b; a fold's UAR is the mean over its other classes",
+    ]
+    whole = scores(made([0, 1, 0, 1], shares[:4, :2], [1, 1, 2, 2]), "")
+    assert absences(whole) == []
+
+
+def test_intervals_do_not_depend_on_the_order_of_clips_and_classes():
+    rng = np.random.default_rng(0)
+    truth, folds = rng.integers(3, size=40), rng.integers(1, 4, size=40)
+    shares = rng.dirichlet(np.ones(3), size=40)
+    first = made(truth, shares, folds)
+    order, turned = rng.permutation(40), [2, 0, 1]
+    second = made(np.argsort(turned)[truth][order], shares[order][:, turned], folds[order])
+    names = tuple(first.task.dataset.classes[k] for k in turned)
+    second = replace(second, task=replace(second.task, dataset=replace(second.task.dataset, classes=names)))
+    assert scores(first, "")["ci95"] == scores(second, "")["ci95"]
+
+
 def test_folds_are_scored_one_by_one_and_averaged():
     # fold 1: 2 of 2 right; fold 2: 1 of 4 right (a right, b wrong)
     shares = np.array([[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
     found = scores(made([0, 1, 0, 1, 1, 1], shares, [1, 1, 2, 2, 2, 2]), "")
-    assert found["folds"] == [{"fold": 1, "war": 1.0, "uar": 1.0}, {"fold": 2, "war": 0.25, "uar": 0.5}]
+    assert found["folds"] == [
+        {"fold": 1, "war": 1.0, "uar": 1.0, "absent": []},
+        {"fold": 2, "war": 0.25, "uar": 0.5, "absent": []},
+    ]
     assert found["war"] == pytest.approx(0.625)
     assert found["uar"] == pytest.approx(0.75)
     assert found["spread"]["folds"]["war"] == pytest.approx(np.std([1, 0.25], ddof=1), abs=1e-6)

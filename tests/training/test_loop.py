@@ -460,6 +460,23 @@ def test_the_chosen_epochs_weights_are_the_ones_left(tmp_path):
     assert score.uar == history[outcome.progress.best_epoch - 1]["held_out_uar"]
 
 
+@pytest.mark.parametrize(
+    ("value", "record", "better"),
+    [
+        (0.5, {"held_out_loss": 1.9}, True),
+        (0.5, {"held_out_loss": 2.0}, False),
+        (0.5, {"test_loss": 0.1}, False),
+        (0.6, {"held_out_loss": 9.0}, True),
+        (0.4, {"held_out_loss": 0.1}, False),
+    ],
+)
+def test_of_epochs_with_equal_recall_the_lower_held_out_loss_is_better(value, record, better):
+    progress = resume.Progress(best=0.5, best_epoch=2, history=[{}, {"held_out_loss": 2.0}, {}])
+    assert loop._better(progress, value, record) is better
+    first = resume.Progress(best=0.5, best_epoch=1, history=[{}])
+    assert not loop._better(first, 0.5, {})
+
+
 def test_without_labels_the_held_out_loss_selects(tmp_path):
     manifest = make_clips(tmp_path / "data")
     lines = [line.split(",") for line in manifest.read_text().splitlines()]

@@ -109,6 +109,8 @@ def _distinct(names: list[str], models: "list[EmoCLIP]") -> "list[EmoCLIP]":
 
 
 def _print(found: list[dict[str, Any]]) -> None:
+    from emoclip.evaluation import absences
+
     scores = table("model", figures=("UAR %", "95 %", "WAR %", "95 %", "clips", "missing"))
     for row in found:
         scores.add_row(row["model"]["name"], *score_cells(row), str(row["n"]), str(len(row["missing"])))
@@ -126,5 +128,5 @@ def _print(found: list[dict[str, Any]]) -> None:
                     f"{row['model']['name']}: mean over {len(row[kind])} {kind}; standard deviation "
                     f"UAR {100 * spread['uar']:.2f}, WAR {100 * spread['war']:.2f}"
                 )
-        if row["absent"]:
-            warn(f"no clip of {', '.join(row['absent'])}: UAR is the mean over the other classes")
+    for line in dict.fromkeys(line for row in found for line in absences(row)):
+        warn(line)

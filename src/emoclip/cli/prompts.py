@@ -115,6 +115,8 @@ def compare(
         if json_file:
             write_text(json_file, text, force=force)
         _print(found)
+    for line in found["absences"]:
+        warn(line)
     if task.split is not None and task.split == data.test_split:
         warn("these are test clips: report the spread, but choose a wording on --split train")
 

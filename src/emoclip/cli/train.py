@@ -147,6 +147,7 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
     from emoclip.engine import EmoCLIP
     from emoclip.evaluation import (
         Sampling,
+        absences,
         class_prompts,
         classify,
         embed_task,
@@ -173,6 +174,8 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
     evaluation = classify(model, task, rules, faces, embedded, "sentences", prompts)
     with atomic_folder(package.parent / "evaluation", force=True, whole=True) as folder:
         found = scorecard.write([evaluation], folder, command, pictures=False)[0]
+    for line in absences(found):
+        warn(line)
     return {"part": part, **found}
 
 

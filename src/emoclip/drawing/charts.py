@@ -17,6 +17,7 @@ from emoclip.errors import ConfigError
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = "osD^vPX*"
 MAP_POINTS = 3000
+LEGEND_ROWS = 22
 
 
 def check_installed() -> None:
@@ -57,8 +58,11 @@ def own_style() -> Iterator[None]:
 
 
 @own_style()
-def confusion_chart(counts: NDArray[np.int64], classes: Sequence[str]) -> bytes:
-    """Draw counts (K, K), rows true, columns predicted: shade and upper number are shares of the row.  Returns PNG."""
+def confusion_chart(counts: NDArray[np.int64], classes: Sequence[str], seeds: int = 1) -> bytes:
+    """Draw counts (K, K), rows true, columns predicted: shade and upper number are shares of the row.  Returns PNG.
+
+    seeds: how often each clip is among the counts.
+    """
     side = max(4.5, 0.62 * len(classes) + 1.8)
     figure, axes = new_figure(side + 0.8, side)
     totals = counts.sum(axis=1, keepdims=True)
@@ -69,7 +73,7 @@ def confusion_chart(counts: NDArray[np.int64], classes: Sequence[str]) -> bytes:
         range(len(classes)), [f"{name} ({total})" for name, total in zip(classes, totals[:, 0], strict=True)]
     )
     axes.set_xlabel("predicted")
-    axes.set_ylabel("true (clips)")
+    axes.set_ylabel("true (clips)" if seeds == 1 else f"true (clips x {seeds} seeds)")
     if len(classes) <= 20:
         for row, column in np.ndindex(counts.shape):
             if counts[row, column]:
@@ -114,7 +118,8 @@ def map_chart(
     Clips and prompts lie in two cones apart (the modality gap), so each kind is centred on its own mean first, and
     the prompts are scaled to the clips' spread: their directions tell, their distances do not.
     """
-    figure, axes = new_figure(7.0, 5.6)
+    columns = -(-len(classes) // LEGEND_ROWS)
+    figure, axes = new_figure(5.6 + 1.4 * columns, 5.6)
     centred = (clips - clips.mean(axis=0)).astype(np.float64)
     basis = np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1].T
     # The sign of a principal axis is arbitrary; fixed here, so that runs agree.
@@ -139,11 +144,11 @@ def map_chart(
             label=name,
             zorder=3,
         )
-        axes.annotate(name, prompts[k], xytext=(7, 5), textcoords="offset points", fontsize=8, zorder=4)
     axes.set_xlabel("first principal axis of the clips")
     axes.set_ylabel("second")
-    if len(classes) <= 20:
-        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), title="large: prompt")
+    axes.legend(
+        fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), title="large: prompt", ncols=columns
+    )
     return png(figure)
 
 

@@ -2,7 +2,7 @@
 
 from emoclip.evaluation.embeddings import Embeddings, default_folder, open_store
 from emoclip.evaluation.sampling import PAPER_LENGTH, Sampling
-from emoclip.evaluation.scores import Task, classify, embed_task, make_task
+from emoclip.evaluation.scores import Task, absences, classify, embed_task, make_task
 from emoclip.evaluation.wordings import class_prompts, compare_wordings
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Embeddings",
     "Sampling",
     "Task",
+    "absences",
     "class_prompts",
     "classify",
     "compare_wordings",

@@ -16,7 +16,7 @@ from emoclip.drawing import charts, page
 from emoclip.errors import ConfigError, InputError
 from emoclip.evaluation.embeddings import safe_name
 from emoclip.evaluation.sampling import read_clip
-from emoclip.evaluation.scores import Evaluation, compare, scores
+from emoclip.evaluation.scores import Evaluation, absences, compare, scores
 from emoclip.files import json_text, told_apart
 from emoclip.metrics import shown_p
 from emoclip.model import Package
@@ -115,7 +115,9 @@ def _draw(evaluation: Evaluation, metrics: dict[str, Any]) -> dict[str, bytes]:
     classes = task.dataset.classes
     recalls = [metrics["per_class"][name]["recall"] for name in classes]
     drawn = {
-        "confusion.png": charts.confusion_chart(np.array(metrics["confusion"]), classes),
+        "confusion.png": charts.confusion_chart(
+            np.array(metrics["confusion"]), classes, len(evaluation.samplings)
+        ),
         "recall.png": charts.recall_chart(recalls, classes, metrics["war"], metrics["uar"]),
     }
     if read.sum() > 2:
@@ -191,6 +193,7 @@ def _model(
     return {
         "name": evaluation.name,
         "metrics": metrics,
+        "absences": absences(metrics),
         "classes": [
             [name, row["n"], None if row["recall"] is None else 100 * row["recall"]]
             for name, row in metrics["per_class"].items()

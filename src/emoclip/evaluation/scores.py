@@ -14,7 +14,7 @@ from emoclip import __version__, metrics
 from emoclip.config import FaceConfig
 from emoclip.datasets import Clip, Dataset
 from emoclip.engine import EmoCLIP
-from emoclip.errors import InputError
+from emoclip.errors import InputError, few
 from emoclip.evaluation.embeddings import Embeddings, Store, embed
 from emoclip.evaluation.sampling import Sampling
 from emoclip.model import Package, label_shares
@@ -50,6 +50,13 @@ class Task:
         named = [clip.subject if people and clip.subject else (clip.id,) for clip in self.clips]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(named))}
         return np.array([numbers[name] for name in named])
+
+    @property
+    def ranks(self) -> Indices:
+        """(N,) classes numbered by name, so that resamples do not depend on the order in which a set declares them."""
+        names = self.dataset.classes
+        order = sorted(names, key=lambda name: (name.casefold(), name))
+        return np.array([order.index(name) for name in names])[self.truth]
 
     @property
     def resampling(self) -> str:
@@ -122,8 +129,9 @@ def make_task(dataset: Dataset, split: str | None = None, fold: int | None = Non
     rows = dataset.select(chosen, fold)
     unlabelled = [clip.id for clip in rows if clip.label is None]
     if unlabelled:
+        place = f" of the {chosen} split" if chosen else ""
         raise InputError(
-            f"{dataset.root}: {unlabelled[0]} and {len(unlabelled) - 1} other clips have no label"
+            f"{dataset.root}: no label for {few(unlabelled)}; give each clip one, or take its row out{place}"
         )
     places: dict[str, int] = {}
     clips: list[Clip] = []
@@ -219,8 +227,14 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
     task, classes = evaluation.task, evaluation.task.dataset.classes
     truth, count = task.truth, len(classes)
     seeds = [_fold_scores(evaluation, predicted) for predicted in evaluation.predicted]
+    rows = task.member[evaluation.read[task.member]]
+    folds = task.fold[evaluation.read[task.member]]
     by_fold = [
-        {"fold": fold, **{key: float(np.mean([seed[fold][key] for seed in seeds])) for key in ("war", "uar")}}
+        {
+            "fold": fold,
+            **{key: float(np.mean([seed[fold][key] for seed in seeds])) for key in ("war", "uar")},
+            "absent": _absent(classes, truth[rows[folds == fold]]),
+        }
         for fold in seeds[0]
     ]
     by_seed = [
@@ -230,10 +244,8 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
         }
         for sampling, seed in zip(evaluation.samplings, seeds, strict=True)
     ]
-    rows = task.member[evaluation.read[task.member]]
-    folds = task.fold[evaluation.read[task.member]]
     war_ci, uar_ci = metrics.bootstrap(
-        truth[rows], evaluation.right[rows], count, folds=folds, units=task.units[rows]
+        task.ranks[rows], evaluation.right[rows], count, folds=folds, units=task.units[rows]
     )
     read = np.flatnonzero(evaluation.read)
     confusion = sum(
@@ -259,7 +271,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
                 name: {"recall": recall[k], "n": int(samples[k])} for k, name in enumerate(classes)
             },
             "classes": list(classes),
-            "absent": [name for k, name in enumerate(classes) if not samples[k]],
+            "absent": _absent(classes, truth[read]),
             "complete": not missing,
             "missing": [
                 {"path": task.clips[place].id, "label": task.clips[place].label, "reason": missing[place]}
@@ -312,7 +324,7 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, Any]:
     both = (first.read & second.read)[task.member]
     rows = task.member[both]
     found = metrics.paired_bootstrap(
-        task.truth[rows],
+        task.ranks[rows],
         first.right[rows],
         second.right[rows],
         len(task.dataset.classes),
@@ -347,6 +359,27 @@ def _fold_scores(evaluation: Evaluation, predicted: Indices) -> dict[int, dict[s
         war, uar = metrics.mean_scores(task.truth[rows], hits, len(task.dataset.classes))
         found[int(fold)] = {"war": float(war[0]), "uar": float(uar[0])}
     return found
+
+
+def absences(record: Mapping[str, Any]) -> list[str]:
+    """Say of metrics.json which classes have no clip that was scored: a line for all, one for those of single folds."""
+    nowhere = record["absent"]
+    lines = [f"no clip of {', '.join(nowhere)}: UAR is the mean over the other classes"] if nowhere else []
+    places = {
+        name: [str(row["fold"]) for row in record["folds"] if name in row["absent"]]
+        for name in record["classes"]
+        if name not in nowhere
+    }
+    gaps = [
+        f"fold{'s' * (len(folds) > 1)} {few(folds, 5)}: no clip of {name}"
+        for name, folds in places.items()
+        if folds
+    ]
+    return lines + ([f"{'; '.join(gaps)}; a fold's UAR is the mean over its other classes"] if gaps else [])
+
+
+def _absent(classes: Sequence[str], truth: Indices) -> list[str]:
+    return [name for k, name in enumerate(classes) if k not in truth]
 
 
 def _by_fold(task: Task) -> list[Indices]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from emoclip.datasets import Dataset
 from emoclip.errors import ConfigError, InputError
-from emoclip.evaluation.scores import Evaluation, compare, rounded, scores
+from emoclip.evaluation.scores import Evaluation, absences, compare, rounded, scores
 from emoclip.prompts import Prompt, PromptSet, canonical, description, read_prompt_file, templated
 
 PROMPT_KINDS = ("sentences", "names", "templates")
@@ -92,5 +92,6 @@ def compare_wordings(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
             "n": found[0]["n"],
             "resampled": found[0]["resampled"],
             "missing": found[0]["missing"],
+            "absences": absences(found[0]),
         }
     )

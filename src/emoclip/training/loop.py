@@ -7,7 +7,7 @@ same weights as one that was not.  Devices, precision, processes and loggers are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -206,7 +206,7 @@ def _select(run: Run, progress: resume.Progress) -> str:
         figures = {f"{part}_war": found.war, f"{part}_uar": found.uar, f"{part}_loss": found.loss}
         record |= {key: figure for key, figure in figures.items() if not math.isnan(figure)}
         value = found.value(rule)
-    if fabric.is_global_zero and (value is None or progress.best is None or value > progress.best):
+    if fabric.is_global_zero and _better(progress, value, record):
         progress.best, progress.best_epoch = value, progress.epoch + 1
         resume.save_best(run.folder, model)
     progress.best, progress.best_epoch, record = fabric.broadcast(
@@ -215,6 +215,18 @@ def _select(run: Run, progress: resume.Progress) -> str:
     progress.history.append(record)
     fabric.log_dict(record, step=record["epoch"])
     return ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in record.items())
+
+
+def _better(progress: resume.Progress, value: float | None, record: Mapping[str, Any]) -> bool:
+    """Whether an epoch is better than the best so far: by its value, and where that is equal by the held-out loss.
+
+    The test part's loss decides nothing: `test-war` is the official rule as it is.
+    """
+    if value is None or progress.best is None or progress.best_epoch is None:
+        return True
+    before = progress.history[progress.best_epoch - 1]
+    new, old = (row.get("held_out_loss", math.inf) for row in (record, before))
+    return (value, -new) > (progress.best, -old)
 
 
 def _patience_over(recipe: Recipe, progress: resume.Progress) -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from emoclip.errors import ConfigError
+from emoclip.errors import ConfigError, nearest
 from emoclip.training.tables import Within, fill, read_toml
 
 FORMAT = 1
@@ -198,7 +197,7 @@ def find_recipe(name: str | Path) -> Path:
         raise ConfigError(f"{path}: no such recipe file; shipped recipes are {known}")
     if (shipped := SHIPPED / f"{name}.toml").is_file():
         return shipped
-    near = get_close_matches(str(name), shipped_names(), n=1)
+    near = nearest(str(name), shipped_names())
     hint = f"did you mean {near[0]}?" if near else f"there are {known}, or give a .toml file"
     raise ConfigError(f"{name}: no recipe of this name; {hint}")
 

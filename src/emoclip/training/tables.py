@@ -7,11 +7,10 @@ import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from emoclip.errors import ConfigError
+from emoclip.errors import ConfigError, nearest
 
 T = TypeVar("T")
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -31,16 +30,18 @@ def fill(
     """Make a dataclass, and those within it, of nested tables.
 
     settings: `key=value` each, e.g. `loop.epochs=3`, in place of what the tables say.  given: fields that no table has.
-    Raises ConfigError, starting with `place`, for an unknown key (naming the nearest) and a wrong value.
+    Raises ConfigError, starting with `place` or the setting that is wrong, for an unknown key (naming the nearest) and
+    a wrong value.
     """
     known = [name for name in _keys(kind) if name not in given]
-    try:
-        for setting in settings:
-            table = _set(table, setting, known)
-        made: T = _made(kind, "", table, known, given)
-        return made
-    except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from None
+    tables = [table]  # without settings, with the first, with the second too ...
+    for setting in settings:
+        tables.append(_set(tables[-1], setting, known))
+    fault, made = _tried(kind, tables[-1], known, given)
+    if fault:
+        first = next(n for n, tried in enumerate(tables) if _tried(kind, tried, known, given)[0] == fault)
+        raise ConfigError(f"{f'--set {settings[first - 1]}' if first else place}: {fault}")
+    return typing.cast(T, made)
 
 
 def read_as(kind: type[T], path: Path, settings: Sequence[str] = ()) -> T:
@@ -61,6 +62,16 @@ def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
         yield prefix + name
         if dataclasses.is_dataclass(inner):
             yield from _keys(inner, f"{prefix}{name}.")
+
+
+def _tried(
+    kind: type[T], table: Mapping[str, Any], known: list[str], given: Mapping[str, Any]
+) -> tuple[str, T | None]:
+    """Return what is wrong with a table, or what it makes."""
+    try:
+        return "", _made(kind, "", table, known, given)
+    except ConfigError as error:
+        return str(error), None
 
 
 def _made(
@@ -91,7 +102,7 @@ def _value(key: str, kind: Any, value: Any) -> Any:
         return value
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
-            near = get_close_matches(str(value), get_args(kind), n=1)
+            near = nearest(str(value), get_args(kind))
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ConfigError(f"{key}={value!r} is not one of {', '.join(get_args(kind))}{hint}")
         return value
@@ -113,7 +124,8 @@ def _set(table: Mapping[str, Any], setting: str, known: list[str]) -> dict[str, 
     """Return the table with a setting in it."""
     key, equals, text = setting.partition("=")
     if not equals:
-        raise ConfigError(f"--set {setting}: must be key=value{_nearest(key.strip(), known)}")
+        hint = f", {setting.strip()}=VALUE" if setting.strip() in known else _nearest(setting.strip(), known)
+        raise ConfigError(f"--set {setting}: must be key=value{hint}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -123,7 +135,7 @@ def _set(table: Mapping[str, Any], setting: str, known: list[str]) -> dict[str, 
         return {**table, section: value}
     inner = table.get(section, {})
     if not isinstance(inner, Mapping):
-        raise ConfigError(f"{section} must be a table, [{section}]")
+        return dict(table)  # which says that it must be a table
     rest = setting.strip().removeprefix(f"{section}.")
     return {**table, section: _set(inner, rest, [name.removeprefix(f"{section}.") for name in known])}
 
@@ -132,7 +144,7 @@ def _nearest(key: str, known: list[str]) -> str:
     """Name the known key that is nearest, by its last part too, since people forget the section."""
     last = {name.rpartition(".")[2]: name for name in known}
     exact = last.get(key.rpartition(".")[2])
-    near = [exact] if exact else get_close_matches(key, known, n=1, cutoff=0.5)
+    near = [exact] if exact else nearest(key, known, cutoff=0.5)
     if not near:
-        near = [last[name] for name in get_close_matches(key.rpartition(".")[2], list(last), n=1, cutoff=0.5)]
+        near = [last[name] for name in nearest(key.rpartition(".")[2], last, cutoff=0.5)]
     return f"; did you mean {near[0]}?" if near else f"; known keys are {', '.join(known)}"

@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from emoclip.errors import ConfigError, PackageError, few
+from emoclip.errors import ConfigError, PackageError, few, nearest
 from emoclip.training.export.weights import is_torchscript, read_weights
 from emoclip.training.nets.model import HEAD_WIDTH, ClipSizes, VideoTextModel, build_backbone
 from emoclip.training.nets.state import under
@@ -231,7 +230,7 @@ def _shape(shape: torch.Size) -> str:
 
 def _need(path: Path, weights: Weights, name: str, *, dims: int) -> tuple[int, ...]:
     if name not in weights:
-        near = get_close_matches(name, weights, n=1)
+        near = nearest(name, weights)
         hint = f", but {near[0]}" if near else ""
         raise PackageError(f"{path}: misses {name}{hint}; only weights that fit name by name are taken")
     if weights[name].dim() != dims:

@@ -10,7 +10,7 @@ import open_clip
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emoclip.errors import ConfigError
+from emoclip.errors import ConfigError, nearest
 from emoclip.model import PixelSpec
 from emoclip.training.nets.temporal import TemporalConfig, TemporalTransformer
 
@@ -70,12 +70,7 @@ def build_backbone(name: str) -> nn.Module:
     Raises ConfigError for a name open_clip does not know.
     """
     if name not in open_clip.list_models():
-        from difflib import get_close_matches
-
-        near = (
-            ", ".join(get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4))
-            or "see open_clip's list"
-        )
+        near = ", ".join(nearest(name, open_clip.list_models(), 3, cutoff=0.4)) or "see open_clip's list"
         raise ConfigError(f"{name}: open_clip has no architecture of this name; near ones: {near}")
     # open_clip warns that the weights are random, which they are meant to be until the checkpoint's are in.
     logging.getLogger().addFilter(_drop)
