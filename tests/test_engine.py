@@ -18,7 +18,7 @@ from emoclip.model import unit
 from emoclip.prompts import resolve
 from emoclip.recording import Key, Recording
 from emoclip.timeline import Baseline
-from emoclip.video import open_video
+from emoclip.video import open_video, read_picture
 
 LABELS = ["smiling", "sad", "surprised"]
 
@@ -217,6 +217,28 @@ def test_all_faces_are_ranked_by_size(mini, media):
     assert areas == sorted(areas, reverse=True)
     assert sum(face.top == "smiling" for face in result.faces) >= 4
     assert len(mini.classify(media / "multi_face.jpg", "smiling, sad", faces="largest").faces) == 1
+    for told in result.to_dict()["faces"]:  # where in the picture, which is 1000x667
+        x0, y0, x1, y1 = told["box"]
+        assert told["seen_at_s"] == 0
+        assert -50 < x0 < x1 < 1050
+        assert -50 < y0 < y1 < 717
+
+
+def test_faces_beyond_the_most_that_are_read_are_told(tiny, media):
+    crowd = np.tile(read_picture(media / "single_face.jpg"), (1, 3, 1))
+    two, three = (FaceConfig("all", max_faces=most) for most in (2, 3))
+    cut = tiny.classify(crowd, LABELS, faces=two)
+    assert len(cut.faces) == 2
+    assert cut.warnings == [
+        "at 0.00 s: more faces than 2, the 2 largest are read; raise --max-faces "
+        "(from Python, FaceConfig(max_faces=...))"
+    ]
+    film = np.stack([crowd] * 4)
+    [line] = tiny.timeline(film, LABELS, faces=two).read().warnings
+    assert line.endswith("(4 times from there)")
+    assert tiny.record(film, faces=two).warnings == [line]
+    assert tiny.classify(crowd, LABELS, faces=three).warnings == []
+    assert tiny.classify(crowd, LABELS, faces=FaceConfig("largest", max_faces=2)).warnings == []
 
 
 def test_no_face_in_a_video_without_one(mini, media):

@@ -21,7 +21,7 @@ from emoclip.config import (
     check_span,
 )
 from emoclip.errors import ConfigError, InputError, in_one_line
-from emoclip.faces import Face, FaceFollower, crop_face
+from emoclip.faces import Face, FaceFollower, Note, crop_face
 from emoclip.model import (
     Package,
     Precision,
@@ -275,7 +275,7 @@ class EmoCLIP:
             raise InputError(f"a {type(video).__name__}, no Video; give what `open_video` returns")
         rate = check_fps(rate, "rate")
         ahead = self.runtime.threads > 1
-        follower = self._follower(FaceConfig.of(config))
+        follower = self._follower(FaceConfig.of(config), video.note)
         return see(video, follower, rate, crop=self._crop, embed=self.embed_frames, batch=batch, ahead=ahead)
 
     def embed_text(self, labels: Labels, *, strict: bool = False) -> NDArray[np.float32]:
@@ -382,8 +382,8 @@ class EmoCLIP:
         taught = text.shape[1] > width + 1
         check_vectors("clips", clips, [2 * width if taught else width], "`compared`")
 
-    def _follower(self, config: FaceConfig) -> FaceFollower | None:
-        return None if config.mode == "full" else FaceFollower(config)
+    def _follower(self, config: FaceConfig, note: Note) -> FaceFollower | None:
+        return None if config.mode == "full" else FaceFollower(config, note=note)
 
     def _crop(self, frame: Frame, face: Face) -> NDArray[np.uint8]:
         return crop_face(frame.image, face, self.package.pixels)
@@ -398,7 +398,7 @@ class EmoCLIP:
         scored: bool,
     ) -> FaceResult:
         shares = self.probabilities(clip, text)
-        seen_at_s, box = person.typical()
+        seen_at_s, (x0, y0, x1, y1) = person.typical()
         scores = None
         if scored:
             found = self.intensities(clip, text).tolist()
@@ -414,8 +414,8 @@ class EmoCLIP:
             probs=probs,
             top=labels[int(shares.argmax())],
             scores=scores,
-            seen_at_s=seen_at_s,
-            box=box,
+            seen_at_s=round(seen_at_s, 3) + 0.0,
+            box=(round(x0, 1), round(y0, 1), round(x1, 1), round(y1, 1)),
         )
 
 

@@ -83,6 +83,10 @@ class Video:
         """What was met so far that did not stop the reading, one line each."""
         return self._notes.lines()
 
+    def note(self, what: str, time_s: float) -> None:
+        """Add a line to the warnings, met at `time_s` seconds; the same one again is counted."""
+        self._notes.add(what, time_s)
+
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
 
