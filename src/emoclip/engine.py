@@ -3,8 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ from emoclip.model import (
     unit,
 )
 from emoclip.model import package as packages
-from emoclip.prompts import Doubts, PromptSet, resolve
+from emoclip.prompts import Doubts, Labels, PromptSet, resolve
 from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
@@ -47,8 +46,6 @@ from emoclip.video import Frame, Video, called, expand_inputs, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
-
-Labels = str | Path | Sequence[str] | Mapping[str, str | Sequence[str]] | PromptSet
 
 
 class EmoCLIP:
@@ -106,7 +103,7 @@ class EmoCLIP:
         allow_urls: False on a server that is given names by others: an address is then an InputError.
         one_clip: a folder's pictures are frames of one clip, though they are not alike; else such a folder is an
         InputError.
-        progress: called with the seconds of video done.  Raises InputError, ConfigError.
+        progress: called with one number, the seconds of video done.  Raises InputError, ConfigError.
         """
         config = FaceConfig.of(faces)
         start_s, end_s = check_span(start_s, end_s)
@@ -254,7 +251,8 @@ class EmoCLIP:
 
         source, start_s, end_s, fps, allow_urls, one_clip: as in `classify`.
         window_s: the shortest window that will be asked for, in seconds, in [0.05, 3600].
-        progress: called with the seconds done, and of how many, None for a stream.  Raises InputError, ConfigError.
+        progress: called with two numbers, the seconds done, and of how many, None for a stream.
+        Raises InputError, ConfigError.
         """
         _refuse_recording(source)
         return record(
