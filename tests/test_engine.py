@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from packages import tiny_package
+from PIL import Image
 from videos import noise
 
 from emoclip import EmoCLIP
@@ -18,7 +19,7 @@ from emoclip.model import unit
 from emoclip.prompts import resolve
 from emoclip.recording import Key, Recording
 from emoclip.timeline import Baseline
-from emoclip.video import open_video
+from emoclip.video import open_video, read_picture
 
 LABELS = ["smiling", "sad", "surprised"]
 
@@ -146,7 +147,7 @@ def test_every_input_form_gives_the_same_answer(tiny, tmp_path):
         Image.fromarray(picture).save(folder / f"{index}.png")
     by_array = tiny.classify(pictures, LABELS, faces="full").faces[0].probs
     by_list = tiny.classify(list(pictures), LABELS, faces="full").faces[0].probs
-    by_folder = tiny.classify(str(folder), LABELS, faces="full").faces[0].probs
+    by_folder = tiny.classify(str(folder), LABELS, faces="full", one_clip=True).faces[0].probs
     assert by_array == by_list == by_folder
 
 
@@ -217,6 +218,78 @@ def test_all_faces_are_ranked_by_size(mini, media):
     assert areas == sorted(areas, reverse=True)
     assert sum(face.top == "smiling" for face in result.faces) >= 4
     assert len(mini.classify(media / "multi_face.jpg", "smiling, sad", faces="largest").faces) == 1
+    for told in result.to_dict()["faces"]:  # where in the picture, which is 1000x667
+        x0, y0, x1, y1 = told["box"]
+        assert told["seen_at_s"] == 0
+        assert -50 < x0 < x1 < 1050
+        assert -50 < y0 < y1 < 717
+
+
+def test_a_folder_of_pictures_that_are_not_alike_is_no_single_input_unless_it_is_said(tiny, tmp_path):
+    for at, picture in enumerate(frames(3)):
+        Image.fromarray(picture).save(tmp_path / f"{at}.png")
+    asked = (
+        lambda **options: tiny.classify(tmp_path, LABELS, **options).duration_s,
+        lambda **options: tiny.timeline(str(tmp_path), LABELS, **options).read().duration_s,
+        lambda **options: tiny.record(tmp_path, **options).duration_s,
+    )
+    for ask in asked:
+        with pytest.raises(
+            InputError, match=r"3 pictures not alike, .*`classify_many`.*; one_clip=True reads them"
+        ):
+            ask(faces="full")
+        assert ask(faces="full", one_clip=True) == pytest.approx(3 / 25)
+    with pytest.warns(UserWarning, match="read one by one"):
+        assert len(list(tiny.classify_many(tmp_path, LABELS, faces="full"))) == 3
+    assert len(list(tiny.classify_many(tmp_path, LABELS, faces="full", one_clip=True))) == 1
+    for alone in sorted(tmp_path.iterdir())[1:]:
+        alone.unlink()
+    assert tiny.classify(tmp_path, LABELS, faces="full").duration_s == 0
+    with pytest.raises(ConfigError, match="one_clip='yes' must be True or False"):
+        tiny.classify(tmp_path, LABELS, one_clip="yes")
+
+
+def test_frames_that_a_program_gives_are_read_as_they_come(tiny):
+    pictures = frames(100)
+    given = []
+
+    def feed():
+        for at, picture in enumerate(pictures):
+            given.append(at)
+            yield at / 25, picture
+
+    whole = tiny.timeline(pictures, LABELS, faces="full").read()
+    told = [(len(given), window) for window in tiny.timeline(feed(), LABELS, faces="full")]
+    assert [window.start_s for _, window in told] == [window.start_s for window in whole.windows]
+    assert told[0][0] < 80  # the first came long before the last frame
+    assert told[0][1].probs == pytest.approx(whole.windows[0].probs, abs=1e-5)
+    one, other = (
+        tiny.classify(feed(), LABELS, faces="full"),
+        tiny.classify(iter(pictures), LABELS, faces="full"),
+    )
+    assert one.faces == other.faces
+    assert (one.input, one.duration_s) == ("iterator of frames", 4.0)
+    assert len(tiny.record(feed(), faces="full").frames) == 100
+    for ask in (tiny.classify, tiny.timeline):
+        with pytest.raises(InputError, match="baseline: 'iterator of frames' can be read only once"):
+            ask(feed(), LABELS, faces="full", baseline="0-1")
+
+
+def test_faces_beyond_the_most_that_are_read_are_told(tiny, media):
+    crowd = np.tile(read_picture(media / "single_face.jpg"), (1, 3, 1))
+    two, three = (FaceConfig("all", max_faces=most) for most in (2, 3))
+    cut = tiny.classify(crowd, LABELS, faces=two)
+    assert len(cut.faces) == 2
+    assert cut.warnings == [
+        "at 0.00 s: more faces than 2, the 2 largest are read; raise --max-faces "
+        "(from Python, FaceConfig(max_faces=...))"
+    ]
+    film = np.stack([crowd] * 4)
+    [line] = tiny.timeline(film, LABELS, faces=two).read().warnings
+    assert line.endswith("(4 times from there)")
+    assert tiny.record(film, faces=two).warnings == [line]
+    assert tiny.classify(crowd, LABELS, faces=three).warnings == []
+    assert tiny.classify(crowd, LABELS, faces=FaceConfig("largest", max_faces=2)).warnings == []
 
 
 def test_no_face_in_a_video_without_one(mini, media):

@@ -21,6 +21,7 @@ from emoclip.files import (
     check_room,
     check_writable,
     json_text,
+    make_folder,
     missing,
     new_folders,
     sha256,
@@ -186,6 +187,18 @@ def test_a_place_where_nothing_can_be_made_is_told_before_the_work_and_nothing_i
     if Path("/proc/self").exists():  # it says that root may write there
         with pytest.raises(OutputError, match=r"/proc.*: nothing can be written there"):
             check(Path("/proc/out"))
+
+
+def test_a_file_that_cannot_be_made_is_told_with_the_reason_and_what_to_do(tmp_path):
+    if not Path("/proc/self").exists():
+        pytest.skip("no /proc, in which nobody, root included, can make a file")
+    for write in (check_writable, lambda target: write_text(target, "x")):
+        with pytest.raises(
+            OutputError, match=r"^/proc/r\.json: cannot be written \(.+\); name another folder$"
+        ):
+            write(Path("/proc/r.json"))
+    with pytest.raises(OutputError, match=r"^/proc/a: this folder cannot be made \(.+\); name another$"):
+        make_folder(Path("/proc/a"))
 
 
 @pytest.fixture

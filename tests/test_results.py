@@ -49,7 +49,8 @@ def test_a_repr_fits_a_line_and_says_what_matters():
 def test_to_dict_is_plain_data():
     record = READ.to_dict()
     assert json.loads(json.dumps(record)) == record
-    assert list(record["faces"][0]) == ["track_id", "start_s", "end_s", "frames", "coverage", "probs", "top"]
+    keys = ["track_id", "start_s", "end_s", "frames", "coverage", "probs", "top", "seen_at_s", "box"]
+    assert list(record["faces"][0]) == keys
     told = TIMELINE.to_dict()
     assert told["peaks"] == [{"track_id": 0, "label": "smiling", "time_s": 0.5, "prob": 0.8}]
     assert told["windows"][0]["probs"] == {"smiling": 0.8, "a<b": 0.2}

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from emoclip import __version__
 from emoclip.addresses import is_address
 from emoclip.config import FaceConfig
-from emoclip.engine import EmoCLIP, Labels
+from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError, EmoclipError, InputError
-from emoclip.faces import FaceFollower
+from emoclip.faces import FaceFollower, Note
 from emoclip.files import told
 from emoclip.model import cores, processor
-from emoclip.prompts import Doubts
+from emoclip.prompts import Doubts, Labels
 from emoclip.recording import SeenFrame
 from emoclip.video import Video, open_video
 
@@ -94,8 +94,8 @@ class StagedEmoCLIP(EmoCLIP):
         """As ever."""
         return self.clock.around("temporal and text", super().embed_clips)(clips)
 
-    def _follower(self, config: FaceConfig) -> FaceFollower | None:
-        follower = super()._follower(config)
+    def _follower(self, config: FaceConfig, note: Note) -> FaceFollower | None:
+        follower = super()._follower(config, note)
         if follower:
             follower.update = self.clock.around("follow", follower.update)  # type: ignore[method-assign]
         return follower

@@ -3,8 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from emoclip.config import (
     check_span,
 )
 from emoclip.errors import ConfigError, InputError, in_one_line
-from emoclip.faces import Face, FaceFollower, crop_face
+from emoclip.faces import Face, FaceFollower, Note, crop_face
 from emoclip.model import (
     Package,
     Precision,
@@ -38,7 +37,7 @@ from emoclip.model import (
     unit,
 )
 from emoclip.model import package as packages
-from emoclip.prompts import Doubts, PromptSet, resolve
+from emoclip.prompts import Doubts, Labels, PromptSet, resolve
 from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
@@ -47,8 +46,6 @@ from emoclip.video import Frame, Video, called, expand_inputs, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
-
-Labels = str | Path | Sequence[str] | Mapping[str, str | Sequence[str]] | PromptSet
 
 
 class EmoCLIP:
@@ -90,23 +87,27 @@ class EmoCLIP:
         scores: bool = False,
         baseline: Baseline | str | None = None,
         allow_urls: bool = True,
+        one_clip: bool = False,
         progress: Progress | None = None,
     ) -> Classification:
         """Say how the faces of one input read against labels.
 
         source: a video or picture file, a folder of frames, an array (H, W, 3) or (T, H, W, 3) uint8 RGB, a tensor,
-        a Pillow image, bytes, a camera's number, a list of arrays or picture paths, all that `open_video` takes; or a
-        Video, opened with this start_s and end_s, which is then closed.
+        a Pillow image, bytes, a camera's number, a list of arrays or picture paths, an iterator of arrays or of pairs
+        (time_s, array), all that `open_video` takes; or a Video, opened with this start_s and end_s, which is then
+        closed.
         labels: whatever `prompts.resolve` takes.  faces: a FaceConfig, or its mode.
         fps: frames per second of what has no times of its own: arrays, lists and folders of pictures.
         scores: say of each label on its own too how strongly it shows.  baseline: where the person is seen at rest,
         which is taken out before labels are compared: a Baseline, or "auto", "0-3.5" or a file as on the command line.
         allow_urls: False on a server that is given names by others: an address is then an InputError.
-        progress: called with the seconds of video done.  Raises InputError, ConfigError.
+        one_clip: a folder's pictures are frames of one clip, though they are not alike; else such a folder is an
+        InputError.
+        progress: called with one number, the seconds of video done.  Raises InputError, ConfigError.
         """
         config = FaceConfig.of(faces)
         start_s, end_s = check_span(start_s, end_s)
-        check_flags(scores=scores, allow_urls=allow_urls)
+        check_flags(scores=scores, allow_urls=allow_urls, one_clip=one_clip)
         check_progress(progress)
         baseline = None if baseline is None else Baseline.of(baseline)
         prompts = resolve(labels)
@@ -118,7 +119,9 @@ class EmoCLIP:
             Rest(self, source, baseline, config, fps=fps, start_s=start_s, end_s=end_s) if baseline else None
         )
         if not isinstance(source, Video):
-            source = open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls)
+            source = open_video(
+                source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls, one_clip=one_clip
+            )
         with source as video:
             rate = clip_rate(self, video, start_s, end_s)
             last_s = start_s
@@ -163,8 +166,9 @@ class EmoCLIP:
         sources: any number of what `classify` takes.  A name among them, or alone, may also be a folder of videos or of
         pictures, or a pattern (`talks/*.mp4`), and stands for as many inputs as on the command line; a warning says
         what was guessed or left out.
-        options: of `classify`.  An input that cannot be read gives a result of status `error` with the reason, and the
-        others are done.  Raises InputError for labels, ConfigError.
+        options: of `classify`; one_clip=True takes every folder's pictures for one clip.  An input that cannot be read
+        gives a result of status `error` with the reason, and the others are done.  Raises InputError for labels,
+        ConfigError.
         """
         prompts = resolve(labels)
         if isinstance(sources, (str, os.PathLike)):
@@ -173,7 +177,7 @@ class EmoCLIP:
         single = isinstance(sources, (bytes, bytearray, memoryview, Video)) or hasattr(sources, "read")
         if single or 1 < getattr(sources, "ndim", 1) < 5 or not isinstance(sources, Iterable):
             raise InputError("sources: a single input; give a list of them, or ask `classify`")
-        return self._classify_each(_expanded(sources), prompts, options)
+        return self._classify_each(_expanded(sources, options.get("one_clip", False)), prompts, options)
 
     def _classify_each(
         self, sources: Iterable[Any], prompts: PromptSet, options: dict[str, Any]
@@ -202,12 +206,13 @@ class EmoCLIP:
         keep_pictures: bool = False,
         fps: float = 25.0,
         allow_urls: bool = True,
+        one_clip: bool = False,
         progress: Progress | None = None,
     ) -> TimelineStream:
         """Say how each face reads over time: iterate for windows while the video runs, or `.read()` the whole.
 
-        source, labels, start_s, end_s, faces, fps, scores, baseline, allow_urls, progress: as in `classify`; a stream
-        may never end.
+        source, labels, start_s, end_s, faces, fps, scores, baseline, allow_urls, one_clip, progress: as in
+        `classify`; a stream may never end.
         keep_pictures: keep a small picture of each track's strongest moment per label.
         Raises InputError, ConfigError.
         """
@@ -225,6 +230,7 @@ class EmoCLIP:
             keep_pictures=keep_pictures,
             fps=fps,
             allow_urls=allow_urls,
+            one_clip=one_clip,
             progress=progress,
         )
 
@@ -238,13 +244,15 @@ class EmoCLIP:
         faces: FaceConfig | str = "all",
         window_s: float = WindowConfig.length_s,
         allow_urls: bool = True,
+        one_clip: bool = False,
         progress: Callable[[float, float | None], None] | None = None,
     ) -> Recording:
         """See an input once, to ask many times: `timeline` takes the recording, or the file it is written to.
 
-        source, start_s, end_s, fps, allow_urls: as in `classify`.
+        source, start_s, end_s, fps, allow_urls, one_clip: as in `classify`.
         window_s: the shortest window that will be asked for, in seconds, in [0.05, 3600].
-        progress: called with the seconds done, and of how many, None for a stream.  Raises InputError, ConfigError.
+        progress: called with two numbers, the seconds done, and of how many, None for a stream.
+        Raises InputError, ConfigError.
         """
         _refuse_recording(source)
         return record(
@@ -256,6 +264,7 @@ class EmoCLIP:
             end_s=end_s,
             fps=fps,
             allow_urls=allow_urls,
+            one_clip=one_clip,
             progress=progress,
         )
 
@@ -275,7 +284,7 @@ class EmoCLIP:
             raise InputError(f"a {type(video).__name__}, no Video; give what `open_video` returns")
         rate = check_fps(rate, "rate")
         ahead = self.runtime.threads > 1
-        follower = self._follower(FaceConfig.of(config))
+        follower = self._follower(FaceConfig.of(config), video.note)
         return see(video, follower, rate, crop=self._crop, embed=self.embed_frames, batch=batch, ahead=ahead)
 
     def embed_text(self, labels: Labels, *, strict: bool = False) -> NDArray[np.float32]:
@@ -382,8 +391,8 @@ class EmoCLIP:
         taught = text.shape[1] > width + 1
         check_vectors("clips", clips, [2 * width if taught else width], "`compared`")
 
-    def _follower(self, config: FaceConfig) -> FaceFollower | None:
-        return None if config.mode == "full" else FaceFollower(config)
+    def _follower(self, config: FaceConfig, note: Note) -> FaceFollower | None:
+        return None if config.mode == "full" else FaceFollower(config, note=note)
 
     def _crop(self, frame: Frame, face: Face) -> NDArray[np.uint8]:
         return crop_face(frame.image, face, self.package.pixels)
@@ -398,7 +407,7 @@ class EmoCLIP:
         scored: bool,
     ) -> FaceResult:
         shares = self.probabilities(clip, text)
-        seen_at_s, box = person.typical()
+        seen_at_s, (x0, y0, x1, y1) = person.typical()
         scores = None
         if scored:
             found = self.intensities(clip, text).tolist()
@@ -414,8 +423,8 @@ class EmoCLIP:
             probs=probs,
             top=labels[int(shares.argmax())],
             scores=scores,
-            seen_at_s=seen_at_s,
-            box=box,
+            seen_at_s=round(seen_at_s, 3) + 0.0,
+            box=(round(x0, 1), round(y0, 1), round(x1, 1), round(y1, 1)),
         )
 
 
@@ -424,10 +433,11 @@ def _refuse_recording(source: Any) -> None:
         raise InputError(f"{source.name}: a recording, not a video; ask it with `timeline`")
 
 
-def _expanded(sources: Iterable[Any]) -> Iterator[Any]:
+def _expanded(sources: Iterable[Any], one_clip: bool) -> Iterator[Any]:
     """Each source, of a name all inputs that it stands for."""
+    each = False if one_clip else None
     for source in sources:
         if isinstance(source, (str, os.PathLike)):
-            yield from expand_inputs([os.fspath(source)], say=warnings.warn)
+            yield from expand_inputs([os.fspath(source)], each=each, say=warnings.warn)
         else:
             yield source

@@ -55,7 +55,10 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
             else:
                 temporary.replace(place)
         except OSError as error:
-            raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+            why = error.strerror or error
+            raise OutputError(
+                f"{target}: cannot be written ({why}); make room there, or name another file"
+            ) from error
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -111,7 +114,10 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
         except OSError as error:
             if replaced.exists() and not target.exists():
                 replaced.rename(target)
-            raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+            why = error.strerror or error
+            raise OutputError(
+                f"{target}: cannot be written ({why}); make room there, or name another folder"
+            ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -140,17 +146,19 @@ def check_no_file(folder: Path) -> None:
         raise OutputError(f"{folder}: is a file; name a folder")
 
 
-def check_room(folder: Path) -> None:
+def check_room(folder: Path, output: Path | None = None) -> None:
     """Raise OutputError now for a folder, there or not yet, in which nothing could be made after the work is done.
 
     By trying: permissions do not tell it all, of what is mounted or to root.
+    output: what is to be made there, which the error then names.
     """
     try:
         with new_folders([folder / f".{os.getpid()}.part"]):
             pass
     except OutputError as error:
         why = error.__context__.strerror if isinstance(error.__context__, OSError) else "no folder"
-        raise OutputError(f"{folder}: nothing can be written there ({why}); name another folder") from None
+        what = f"{output}: cannot be written" if output else f"{folder}: nothing can be written there"
+        raise OutputError(f"{what} ({why}); name another folder") from None
 
 
 def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | Path] = ()) -> None:
@@ -176,8 +184,7 @@ def check_writable(target: Path, *, force: bool = False, inputs: Iterable[str | 
     folder = _named(target).parent
     if not folder.is_dir():
         raise OutputError(f"{target}: the folder {folder} does not exist; make it first")
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"{target}: the folder {folder} cannot be written")
+    check_room(folder, target)
 
 
 def check_apart(target: Path, *others: Path | None) -> None:
@@ -192,7 +199,7 @@ def make_folder(folder: Path) -> None:
     try:
         Path(os.path.realpath(folder)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: this folder cannot be made ({error.strerror})") from None
+        raise OutputError(f"{folder}: this folder cannot be made ({error.strerror}); name another") from None
 
 
 @contextmanager

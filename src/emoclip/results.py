@@ -23,7 +23,8 @@ class FaceResult:
     start_s, end_s: seconds from the container's first timestamp.  frames: frames in which the face was seen.
     coverage: share in [0, 1] of the read frames that show this face.  probs: label -> probability, sums to 1.
     scores: label -> how strongly it shows, in [0, 1], whatever the others are; None (and no key) where not asked for.
-    seen_at_s, box: when it looked most like its mean, and the box (x0, y0, x1, y1) in pixels then (not in the record).
+    seen_at_s, box: when it looked most like its mean, and where in that frame: x0, y0, x1, y1 in pixels of the upright
+    picture, from its top left corner; may reach beyond its border.
     """
 
     track_id: int
@@ -69,7 +70,7 @@ class Classification:
         record = asdict(self)
         del record["scored"]
         for face in record["faces"]:
-            del face["seen_at_s"], face["box"]
+            face["box"] = list(face["box"])
             if face["scores"] is None:
                 del face["scores"]
         return record

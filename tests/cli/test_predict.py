@@ -11,7 +11,7 @@ from packages import tiny_package
 from PIL import Image
 
 LABELS = "smiling, sad, surprised"
-FACE_KEYS = ["track_id", "start_s", "end_s", "frames", "coverage", "probs", "top"]
+FACE_KEYS = ["track_id", "start_s", "end_s", "frames", "coverage", "probs", "top", "seen_at_s", "box"]
 KEYS = ["input", "model", "labels", "status", "error", "duration_s", "faces", "warnings", "label_warnings"]
 
 
@@ -50,10 +50,16 @@ def test_one_input_gives_one_object_and_nothing_else_on_stdout(tiny, frame):
     assert sum(face["probs"].values()) == pytest.approx(1, abs=1e-5)
 
 
+def test_the_most_faces_that_are_read_can_be_set_and_a_line_says_where_that_cuts(tiny, media):
+    done = predict(tiny, "--faces", "all", "--max-faces", 1, "--json", "-", media / "multi_face.jpg")
+    assert len(json.loads(done.stdout)["faces"]) == 1
+    assert "more faces than 1, the 1 largest are read; raise --max-faces" in done.stderr
+
+
 def test_scores_of_each_label_alone_where_asked(tiny, frame):
     done = predict(tiny, "--scores", "--faces", "full", "--json", "-", frame)
     face = json.loads(done.stdout)["faces"][0]
-    assert list(face) == [*FACE_KEYS, "scores"]
+    assert list(face) == [*FACE_KEYS[:-2], "scores", *FACE_KEYS[-2:]]
     assert list(face["scores"]) == LABELS.split(", ")
     assert "score" in predict(tiny, "--scores", "--faces", "full", frame).stdout
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from emoclip.errors import InputError
@@ -173,6 +174,17 @@ def test_bad_prompt_files_name_the_file(tmp_path, text, said):
 
 def test_a_label_in_another_script_is_fine():
     assert resolve("诧异, سعيد, грустный").labels == ["诧异", "سعيد", "грустный"]
+
+
+def test_labels_of_any_iterable_and_those_of_a_set_in_one_order():
+    words = ["sad", "bored", "Amused", "none of these", "about to cry"]
+    for given in (tuple(words), np.array(words), iter(words), dict.fromkeys(words).keys()):
+        assert resolve(given).labels == words
+    for unordered in (set(words), frozenset(words)):  # whose own order changes with Python's hash seed
+        assert resolve(unordered).labels == sorted(words)
+    for given in ({"sad", 1}, np.array([["sad", "bored"]]), np.arange(3)):
+        with pytest.raises(InputError, match="every label must be text"):
+            resolve(given)
 
 
 def test_a_comma_too_many_is_no_label():

@@ -431,7 +431,27 @@ class Readable:
         ([], "is empty"),
         ([3], "no picture"),
         ([Recording("a", 1.0, Key(""), 4)], "Recording is no picture"),
-        (Readable(), "a Readable is nothing"),
+        (
+            Readable(),
+            r"a Readable has `read`, but no `readable` and `seekable`, as an open file has; give .*iterator",
+        ),
+        ({1}, r"a set is nothing.*, or an iterator of arrays"),
+        (iter([]), "iterator of frames: is empty; give at least one picture"),
+        (iter(["a.png"]), r"iterator of frames\[0\]: a name; give a list of names"),
+        (iter([None]), r"iterator of frames\[0\]: NoneType is no picture; give arrays"),
+        (
+            iter([np.zeros((2, 8, 9, 3), np.uint8)]),
+            r"iterator of frames\[0\]: shape \(2, 8, 9, 3\) is no picture",
+        ),
+        (
+            iter([(True, np.zeros((8, 9), np.uint8))]),
+            r"frames\[0\]: its time True is no number of seconds from 0",
+        ),
+        (
+            iter([(-0.1, np.zeros((8, 9), np.uint8))]),
+            r"frames\[0\]: its time -0.1 is no number of seconds from 0",
+        ),
+        (iter([(0, 1, np.zeros((8, 9), np.uint8))]), r"frames\[0\]: a tuple of 3; give an array, or a pair"),
         (-1, "no number of a camera"),
         (10**30, "no number of a camera"),
     ],
@@ -439,6 +459,47 @@ class Readable:
 def test_arrays_that_are_no_pictures_are_refused(array, words):
     with pytest.raises(InputError, match=words):
         open_video(array)
+
+
+def test_an_iterator_gives_frames_one_at_a_time_at_its_own_times_or_at_fps():
+    given = []
+    buffer = np.zeros((8, 9, 3), np.uint8)  # written into again and again, as by a camera's library
+
+    def camera(times=None):
+        for at in range(5):
+            given.append(at)
+            buffer[:] = at
+            yield buffer if times is None else (np.float32(times[at]), buffer)
+
+    with open_video(camera(), fps=10) as video:
+        assert (video.name, video.fps, video.duration_s, video.live) == ("iterator of frames", 10, None, True)
+        seen = [(len(given), frame) for frame in video]
+    assert [count for count, _ in seen] == [1, 2, 3, 4, 5]  # none is asked for ahead of its turn
+    assert [frame.time_s for _, frame in seen] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert [int(frame.image.max()) for _, frame in seen] == [0, 1, 2, 3, 4]
+    times = [0.5, 1, 1.25, 7, 8]
+    assert [frame.time_s for frame in read(camera(times))[0]] == times
+    assert [(frame.index, frame.time_s) for frame in read(camera(times), start_s=1, end_s=7)[0]] == [
+        (0, 1),
+        (1, 1.25),
+    ]
+    with pytest.raises(
+        InputError, match=r"frames\[3\]: its time 1 s is not after 1\.25 s, .*; give times that grow"
+    ):
+        read(camera([0.5, 1, 1.25, 1, 8]))
+    with pytest.raises(InputError, match=r"9 s is past the end; it lasts 8\.04 s"):
+        open_video(camera(times), start_s=9)
+    with pytest.raises(InputError, match="no frame from 2 to 3 s; name a longer stretch"):
+        open_video(camera(times), start_s=2, end_s=3)
+    with pytest.raises(
+        RuntimeError, match="unplugged"
+    ):  # what a program's own camera raises stays what it is
+        read(unplugged())
+
+
+def unplugged():
+    yield np.zeros((8, 9, 3), np.uint8)
+    raise RuntimeError("unplugged")
 
 
 def test_float_and_16_bit_arrays_scale_to_the_same_picture():

@@ -7,6 +7,7 @@ import re
 import struct
 import sys
 import tempfile
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -405,7 +406,7 @@ def test_real_tensors_are_read():
     assert np.abs(read(half)[0][0].image.astype(int) - corners()).max() <= 1
 
 
-@pytest.mark.parametrize("source", [None, True, 1.5, {}, {"a"}, object(), (number for number in ())])
+@pytest.mark.parametrize("source", [None, True, 1.5, {}, {"a"}, object(), range(3)])
 def test_anything_else_is_refused_by_its_name(source):
     one_line(source, type(source).__name__)
 
@@ -785,3 +786,22 @@ def test_frames_of_a_gif_without_control_blocks_are_frames(tmp_path, left):
         assert (video.fps, video.duration_s) == pytest.approx((10, 4))
         same = [np.array_equal(a.image[..., 0], b) for a, b in zip(frames, pictures, strict=True)]
         assert all(same)
+
+
+def test_what_pillow_warns_of_damaged_notes_stays_out(tmp_path, recwarn):
+    warnings.simplefilter("always")
+    for at, pages in enumerate((1, 1, 3)):
+        first, *others = [
+            Image.fromarray(np.full((20, 30, 3), 50 * page + at, np.uint8)) for page in range(pages)
+        ]
+        path = tmp_path / f"{at}.tif"
+        first.save(path, save_all=True, append_images=others, description="a note " * 9)
+        note = struct.pack("<HHI", 270, 2, len("a note " * 9) + 1)  # ImageDescription, longer than the file
+        path.write_bytes(path.read_bytes().replace(note, struct.pack("<HHI", 270, 2, 1 << 27)))
+        with Image.open(path) as picture:
+            picture.load()
+    assert len(recwarn) > 1  # Pillow's own
+    recwarn.clear()
+    assert len(expand_inputs([str(tmp_path)])) == 1
+    assert [sum(1 for _ in open_video(path)) for path in sorted(tmp_path.iterdir())] == [1, 1, 3]
+    assert not [str(each.message) for each in recwarn]

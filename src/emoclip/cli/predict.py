@@ -18,11 +18,13 @@ from emoclip.cli.console import (
 )
 from emoclip.cli.options import (
     DETECTOR,
+    MAX_FACES,
     MIN_FACE,
     BaselineOption,
     Detector,
     EachPicture,
     End,
+    MaxFaces,
     MinFace,
     Model,
     PictureFps,
@@ -93,6 +95,7 @@ def predict(
     scores: Scores = False,
     baseline: BaselineOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
+    max_faces: MaxFaces = MAX_FACES,
     detector: Detector = DETECTOR,
     min_face: MinFace = MIN_FACE,
     threads: Annotated[
@@ -127,7 +130,7 @@ def predict(
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}", code=2)
     rest = Baseline.of(baseline) if baseline is not None else None
-    config = FaceConfig.of(faces, detector=detector, min_face_px=min_face)
+    config = FaceConfig.of(faces, detector=detector, min_face_px=min_face, max_faces=max_faces)
     prompts = resolve(labels)
     sources = expand_inputs(inputs, each=each, say=warn)
     if picture and len(sources) != 1:

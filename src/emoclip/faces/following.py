@@ -1,6 +1,6 @@
 """Faces through a video: found every few frames, told who is who, and placed in the frames between."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -25,6 +25,7 @@ HOLD_S = 0.7  # a face not found where it should be, leaving or though all looks
 ITSELF = 0.7  # likeness from which all looks as before
 PAST_EDGE = 4  # times as long as any other face, one that is partly past the edge keeps its number
 SHAPE = 0.85  # width of a face in its heights, at least, where the edge cuts it off
+MORE = "more faces than {0}, the {0} largest are read; raise --max-faces (from Python, FaceConfig(max_faces=...))"
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
 SCENE = 640  # longer side of the picture in which it is seen whether a cut was elsewhere, as in a video call
 SWEPT = 0.3  # response of phase correlation from which the whole picture moved
@@ -50,6 +51,7 @@ class Face:
 
 
 Followed = tuple[Frame, list[Face]]
+Note = Callable[[str, float], object]
 _WINDOW = np.asarray(cv2.createHanningWindow((32, 18), cv2.CV_32F))
 
 
@@ -63,9 +65,12 @@ class FaceFollower:
     Source: the two rounds of Zhang et al., ByteTrack (ECCV 2022), with looks beside motion.
     """
 
-    def __init__(self, config: FaceConfig, *, every_way: bool = False) -> None:
-        """every_way: look for faces that lie on their side too, which takes three times as long."""
-        self.config = config
+    def __init__(self, config: FaceConfig, *, every_way: bool = False, note: Note | None = None) -> None:
+        """every_way: look for faces that lie on their side too, which takes three times as long.
+
+        note: called with a line for frames with more faces than `max_faces`, and with their time in seconds.
+        """
+        self.config, self._note = config, note
         detector = open_detector(config.detector)
         self._detector: Detector = EveryWay(detector) if every_way else detector
         self._tracks: list[Tracklet] = []
@@ -218,8 +223,12 @@ class FaceFollower:
             if place and known and side(place.box) >= self.config.min_face_px:
                 shown.append(Face(track.id, place.box, place.score, place.points))
         shown.sort(key=lambda face: -side(face.box))
-        most = PROMINENT if self.config.mode == "largest" else self.config.max_faces
-        return shown[: min(most, self.config.max_faces)]
+        most = self.config.max_faces
+        if self.config.mode == "largest":
+            return shown[: min(PROMINENT, most)]
+        if self._note and len(shown) > most:
+            self._note(MORE.format(most), frame.time_s)
+        return shown[:most]
 
 
 def in_view(box: Box, frame: Frame) -> float:

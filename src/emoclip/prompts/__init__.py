@@ -3,6 +3,7 @@
 from emoclip.prompts.distinct import OVERLOOKED, Doubts, doubts
 from emoclip.prompts.labels import (
     NONE,
+    Labels,
     Prompt,
     PromptSet,
     affirmed,
@@ -20,6 +21,7 @@ __all__ = [
     "NONE",
     "OVERLOOKED",
     "Doubts",
+    "Labels",
     "Prompt",
     "PromptSet",
     "Taught",

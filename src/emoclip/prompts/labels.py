@@ -146,12 +146,16 @@ def templated(label: str) -> tuple[str, ...]:
     return tuple(template.replace("{}", label) for template in _assets()["templates"])
 
 
-def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str]] | PromptSet) -> PromptSet:
+# What `resolve` takes: text, a list, a set, an array of text ...
+Labels = str | Path | Iterable[str] | Mapping[str, str | Sequence[str]] | PromptSet
+
+
+def resolve(labels: Labels) -> PromptSet:
     """Turn what a user gave as labels into prompts; prompts stay what they are.
 
     labels: a set's name (`seven`, `eight`, `mafw11`: our class sentences), a prompt file (.yaml, .yml or .json:
-    label -> one or more sentences), labels that were taught (.labels), comma-separated text, a list of labels, or a
-    mapping like the file's.
+    label -> one or more sentences), labels that were taught (.labels), comma-separated text, a list (tuple, array ...)
+    of labels, a set of them, which has no order and is sorted, or a mapping like the file's.
     `a+b` is a compound of a and b, `not a` denies a; `none of these` takes the faces that fit no other label.
     Raises InputError.
     """
@@ -177,7 +181,8 @@ def resolve(labels: str | Path | Sequence[str] | Mapping[str, str | Sequence[str
         labels = [part for part in labels.split(",") if part.strip()]  # a comma too many is no label
     if not isinstance(labels, Iterable):
         raise InputError(f"labels: a {type(labels).__name__} is none; give a list of words, or a set's name")
-    labels = list(labels)
+    # A set's own order changes from run to run.
+    labels = sorted(labels, key=str) if isinstance(labels, (set, frozenset)) else list(labels)
     if not all(isinstance(label, str) for label in labels):
         raise InputError("labels: every label must be text; quote numbers and yes/no in a prompt file")
     stripped = [label.strip() for label in labels]

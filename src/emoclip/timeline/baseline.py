@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -22,7 +22,7 @@ from emoclip.prompts import resolve
 from emoclip.recording import Recording, is_recording
 from emoclip.seeing import Person, by_person
 from emoclip.timeline.watching import Model, clip_rate, embedding_rate
-from emoclip.video import Video, open_video
+from emoclip.video import Video, called, open_video
 
 Vectors = NDArray[np.float32]
 AUTO_SHARE = (
@@ -121,7 +121,9 @@ class Rest:
             self.neutral = model.embed_text(eight)[eight.labels.index("neutral")]
             return
         of: Any = source if baseline.source is None else baseline.source
-        once = False
+        once = isinstance(of, Iterator) and not (
+            hasattr(of, "seekable") and of.seekable()
+        )  # files are iterators
         if isinstance(of, Video):
             of, once, fps = of.name, of.blocking, of.fps
         named = isinstance(of, (str, Path))
@@ -129,7 +131,7 @@ class Rest:
             raise InputError(f"baseline: {told(str(of))!r} is an address; download it, and name the file")
         if once or isinstance(of, int) or (named and (str(of) == "-" or is_pipe(of))):
             raise InputError(
-                f"baseline: {told(str(of))!r} can be read only once; name a video of the person at rest"
+                f"baseline: {called(of)!r} can be read only once; name a video of the person at rest"
             )
         stretch = "" if baseline.end_s is None else f" {baseline.start_s:g}-{baseline.end_s:g}"
         try:

@@ -60,10 +60,11 @@ class TimelineStream:
         allow_urls: bool,
         progress: Callable[[float], None] | None,
         precision: str | None = None,
+        one_clip: bool = True,
     ) -> None:
         start_s, end_s = check_span(start_s, end_s)
         fps = check_fps(fps)
-        check_flags(scores=scores, keep_pictures=keep_pictures, allow_urls=allow_urls)
+        check_flags(scores=scores, keep_pictures=keep_pictures, allow_urls=allow_urls, one_clip=one_clip)
         check_progress(progress)
         for name, given, kind in (("windows", windows, WindowConfig), ("segments", segments, SegmentConfig)):
             if not isinstance(given, kind):
@@ -73,6 +74,7 @@ class TimelineStream:
         self.start_s, self.end_s = start_s, end_s
         self.faces, self.windows, self.segments = faces, windows, segments
         self.keep_pictures, self.fps, self.allow_urls = keep_pictures, fps, allow_urls
+        self.one_clip = one_clip
         self.progress = progress
         self.precision = precision  # what the command line asked for, if one did
         prompts.check_asked(scores=scores, baseline=baseline is not None)
@@ -121,7 +123,12 @@ class TimelineStream:
             yield from self._windows(kept.between(self.start_s, self.end_s, rate))
             return
         with open_video(
-            self.source, start_s=self.start_s, end_s=self.end_s, fps=self.fps, allow_urls=self.allow_urls
+            self.source,
+            start_s=self.start_s,
+            end_s=self.end_s,
+            fps=self.fps,
+            allow_urls=self.allow_urls,
+            one_clip=self.one_clip,
         ) as video:
             self.name, self.duration_s, self.live = video.name, video.duration_s, video.live
             rate = embedding_rate(self.model, self.windows.length_s)

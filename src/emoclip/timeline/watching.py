@@ -57,13 +57,14 @@ def record(
     end_s: float | None = None,
     fps: float = 25.0,
     allow_urls: bool = True,
+    one_clip: bool = True,
     progress: Callable[[float, float | None], None] | None = None,
     key: Key | None = None,
 ) -> Recording:
     """Watch an input from start_s to end_s seconds and keep what was seen of its faces, no picture.
 
     window_s: the shortest window that will be asked for, in seconds; shorter ones need more frames a second.
-    fps: as in `open_video`.
+    fps, one_clip: as in `open_video`.
     progress: called with the seconds of video done, and with how many there are, None for a stream.
     key: what `asked` says of all this, where it is known already.  Raises InputError, ConfigError.
     """
@@ -72,7 +73,9 @@ def record(
     fps = check_fps(fps)
     check_progress(progress)
     key = key or asked(model, input_digest(source), faces, window_s, start_s, end_s, fps)
-    with open_video(source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls) as video:
+    with open_video(
+        source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls, one_clip=one_clip
+    ) as video:
         recording = Recording(video.name, video.duration_s, key, model.package.width)
         span_s = video.span_s(start_s, end_s)
         told = (lambda time_s: progress(time_s - start_s, span_s)) if progress else None

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 from emoclip.config import Limits
 from emoclip.errors import InputError
 from emoclip.video.frames import Frame, Notes, none_between, past_end
-from emoclip.video.pictures import opened, pixels_of, title
+from emoclip.video.pictures import opened, pixels_of, quiet, title
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,8 +49,9 @@ class Animation:
                         raise none_between(title(self.source), start_s, end_s)
                     return
                 try:
-                    picture.seek(page)
-                    picture.load()
+                    with quiet():
+                        picture.seek(page)
+                        picture.load()
                 except Exception as error:  # over damaged data, decoders raise anything
                     if index == 0:
                         raise
@@ -69,7 +70,8 @@ def read_animation(source: str | Path | IO[bytes], fps: float) -> Animation | No
     fps: pages per second of a TIFF, which has no durations.  Raises InputError.
     """
     with opened(_rewound(source)) as picture:
-        count = getattr(picture, "n_frames", 1) if picture.format in MOVING else 1
+        with quiet():
+            count = getattr(picture, "n_frames", 1) if picture.format in MOVING else 1
         hidden = 1 if getattr(picture, "default_image", False) else 0  # shown where APNG is not known
         if count - hidden < 2:
             return None
@@ -88,7 +90,8 @@ def read_animation(source: str | Path | IO[bytes], fps: float) -> Animation | No
         time_s = 0.0
         for page in range(hidden, count):
             try:
-                picture.seek(page)
+                with quiet():
+                    picture.seek(page)
                 if paged and picture.tag_v2.get(254, 0) & THUMBNAIL:  # type: ignore[attr-defined]
                     continue
                 duration_s = 1 / fps if paged else _duration_s(picture)
@@ -101,7 +104,7 @@ def read_animation(source: str | Path | IO[bytes], fps: float) -> Animation | No
 
 def count_pages(source: str | Path | IO[bytes]) -> int:
     """How many pictures Pillow finds in a file, without decoding them.  Raises InputError."""
-    with opened(_rewound(source)) as picture:
+    with opened(_rewound(source)) as picture, quiet():
         return getattr(picture, "n_frames", 1)
 
 

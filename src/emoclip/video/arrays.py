@@ -1,27 +1,34 @@
 """What a Python program holds (arrays, tensors, Pillow images, bytes, open files) as what `open_video` reads."""
 
 import io
+import math
+import numbers
 import os
 import sys
-from collections.abc import Sequence
-from typing import IO, Any
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.addresses import is_address
-from emoclip.errors import EmoclipError, InputError
+from emoclip.errors import EmoclipError, InputError, shown
 from emoclip.files import told
 from emoclip.video.folders import media_type
 from emoclip.video.pictures import Pixels, Say, name_of, pixels_of, read_picture, to_rgb
 
-Plain = str | os.PathLike[str] | int | NDArray[Any] | list[Any] | tuple[Any, ...] | IO[bytes]
+Plain = str | os.PathLike[str] | int | NDArray[Any] | list[Any] | tuple[Any, ...] | IO[bytes] | Iterator[Any]
 PIPE = "standard input"
-KNOWN = "a file's name, an open binary file, bytes, an array, a tensor, a Pillow image, or a list of pictures"
+FRAMES = "iterator of frames"
+FILE = ("read", "readable", "seekable")  # what an open file has, beside `seek` where it can go back
+KNOWN = (
+    "a file's name, an open binary file, bytes, an array, a tensor, a Pillow image, a list of pictures, or an "
+    "iterator of arrays"
+)
 
 
 def plain(source: Any) -> Plain:
-    """A source as a name, camera number, array with its channels last, list, or file open in binary mode.
+    """A source as a name, camera number, array with its channels last, list, file open in binary mode, or iterator.
 
     Raises InputError that names the type of anything else.
     """
@@ -35,9 +42,15 @@ def plain(source: Any) -> Plain:
         return _pillow(source, "Pillow image")
     if hasattr(source, "__array__"):
         return _array(source)
-    if _is_file(source):
+    if is_file(source):
         return _binary(source)
-    raise InputError(f"a {type(source).__name__} is nothing that pictures can be read from; give {KNOWN}")
+    if isinstance(source, Iterator):
+        return source
+    what = f"a {type(source).__name__}"
+    if hasattr(source, "read"):
+        lacks = " and ".join(f"`{name}`" for name in FILE if not hasattr(source, name))
+        raise InputError(f"{what} has `read`, but no {lacks}, as an open file has; give {KNOWN}")
+    raise InputError(f"{what} is nothing that pictures can be read from; give {KNOWN}")
 
 
 def called(source: Any) -> str:
@@ -50,7 +63,9 @@ def called(source: Any) -> str:
         return f"camera {source}"
     if _is_pillow(source) or hasattr(source, "__array__"):
         return "array"
-    is_stream = isinstance(source, (bytes, bytearray, memoryview)) or _is_file(source)
+    if isinstance(source, Iterator) and not is_file(source):
+        return FRAMES
+    is_stream = isinstance(source, (bytes, bytearray, memoryview)) or is_file(source)
     return name_of(source, "stream" if is_stream else type(source).__name__)
 
 
@@ -64,12 +79,38 @@ def load(picture: Any, name: str, say: Say) -> Pixels:
         return _pillow(picture, name, say)
     if hasattr(picture, "__array__"):
         return to_rgb(_array(picture), name)
-    if _is_file(picture):
+    if is_file(picture):
         picture = _binary(picture)
         return read_picture(picture if picture.seekable() else io.BytesIO(picture.read()), say=say)
     raise InputError(
         f"{name}: {type(picture).__name__} is no picture; give arrays, Pillow images or names of picture files"
     )
+
+
+def load_frame(item: Any, index: int, fps: float, last_s: float, say: Say) -> tuple[float, Pixels]:
+    """The time in seconds and the pixels, a copy, of what an iterator gave: a picture, or (time_s, picture).
+
+    index: counts what it gave, `fps` a second where no time is told.  last_s: of the one before, which times must be
+    after.  Raises InputError.
+    """
+    name = f"{FRAMES}[{index}]"
+    time_s: Any = index / fps
+    if isinstance(item, tuple):
+        if len(item) != 2:
+            raise InputError(f"{name}: a tuple of {len(item)}; give an array, or a pair (time_s, array)")
+        time_s, item = item
+    real = isinstance(time_s, numbers.Real) and not isinstance(time_s, bool)
+    if not real or not 0 <= time_s < math.inf:
+        raise InputError(f"{name}: its time {shown(time_s)} is no number of seconds from 0 on")
+    if time_s <= last_s:
+        raise InputError(
+            f"{name}: its time {time_s:g} s is not after {last_s:g} s, that of the frame before; give times that grow"
+        )
+    if isinstance(item, (str, os.PathLike)):
+        raise InputError(f"{name}: a name; give a list of names, or all to `classify_many`")
+    return float(time_s), load(
+        item, name, say
+    ).copy()  # who gives frames may write the next into the same array
 
 
 def _read_file(name: str, say: Say) -> Pixels:
@@ -118,8 +159,9 @@ def _array(source: Any) -> NDArray[Any]:
     return array
 
 
-def _is_file(source: Any) -> bool:
-    return all(hasattr(source, name) for name in ("read", "readable", "seekable"))
+def is_file(source: Any) -> TypeGuard[IO[bytes]]:
+    """True for what has the methods of an open file."""
+    return all(hasattr(source, name) for name in FILE)
 
 
 def _binary(file: Any) -> IO[bytes]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from emoclip.characters import is_encodable
 from emoclip.errors import InputError, few
 from emoclip.files import DANGLING, dangling, told
-from emoclip.video.pictures import Say, is_picture, natural_order, opened
+from emoclip.video.pictures import Say, is_picture, natural_order, opened, quiet
 
 # And their media types, since every machine's own table knows others.
 VIDEO_SUFFIXES = {
@@ -149,7 +149,7 @@ def _are_photographs(folder: Path, pictures: Sequence[Path], each: bool | None, 
 
 
 def _thumbnail(path: Path) -> tuple[tuple[int, int], NDArray[np.float64]]:
-    with opened(path) as picture:
+    with opened(path) as picture, quiet():
         size = picture.size
         picture.draft("L", (64, 64))
         return size, np.asarray(picture.convert("L").resize((16, 16), 4), np.float64)  # 4: a box filter

@@ -26,7 +26,14 @@ from emoclip.video.ahead import Ahead
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import PIPE, called
 from emoclip.video.containers import Container
-from emoclip.video.folders import VIDEO_SUFFIXES, beside_clip, expand_folder, left_out, list_pictures
+from emoclip.video.folders import (
+    VIDEO_SUFFIXES,
+    are_frames,
+    beside_clip,
+    expand_folder,
+    left_out,
+    list_pictures,
+)
 from emoclip.video.frames import Frame, Notes, none_between, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
 from emoclip.video.sources import silence_told
@@ -88,6 +95,10 @@ class Video:
         """Where it ended, in seconds, once read to there, if that is before `duration_s`: it was cut off."""
         return self._notes.ended_s
 
+    def note(self, what: str, time_s: float) -> None:
+        """Add a line to the warnings, met at `time_s` seconds; the same one again is counted."""
+        self._notes.add(what, time_s)
+
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
 
@@ -129,16 +140,19 @@ def open_video(
     end_s: float | None = None,
     fps: float = 25.0,
     allow_urls: bool = True,
+    one_clip: bool = True,
 ) -> Video:
     """Open anything that has pictures in it, and read up to its first frame.
 
     source: a video file, a folder of frames, a picture, an address (rtsp://, http://), "-" for standard
         input, a camera number; or from a program: an open binary file, its bytes, an array (H, W[, 3|4]) or
-        (T, H, W[, 3|4]), also (T, 3, H, W), a tensor with its channels first, a Pillow image, or a list of such
-        pictures or names of picture files.
+        (T, H, W[, 3|4]), also (T, 3, H, W), a tensor with its channels first, a Pillow image, a list of such
+        pictures or names of picture files, or an iterator that gives such pictures, or pairs (time_s, picture) whose
+        times grow from 0 on.  An iterator is read as frames are asked for, and none is kept.
     start_s, end_s: read frames with start_s <= time < end_s; start_s seeks where the input can.
-    fps: frames per second of a folder, list, array or TIFF with pages, which carry no times of their own.
+    fps: frames per second of a folder, list, iterator, array or TIFF with pages, which carry no times of their own.
     allow_urls: False where the name comes from somebody else, so that no address is asked for it.
+    one_clip: False where nobody said that a folder's pictures are frames; it is refused then unless they look so.
 
     A name is an address only if it begins with http://, rtsp:// or the like; a file is read by itself, whatever it or
     its name refers to, and a playlist is refused.
@@ -153,7 +167,7 @@ def open_video(
     """
     start_s, end_s = check_span(start_s, end_s)
     fps = check_fps(fps)
-    check_flags(allow_urls=allow_urls)
+    check_flags(allow_urls=allow_urls, one_clip=one_clip)
     plain = arrays.plain(source)
     if isinstance(plain, int):
         return _open_camera(plain, end_s)
@@ -161,8 +175,10 @@ def open_video(
         return _open_pictures(called(plain), arrays.split(plain), start_s, end_s, fps)
     if isinstance(plain, (list, tuple)):
         return _open_pictures(called(plain), plain, start_s, end_s, fps)
-    if not isinstance(plain, (str, os.PathLike)):
+    if arrays.is_file(plain):
         return _open_stream(plain, start_s, end_s, fps)
+    if not isinstance(plain, (str, os.PathLike)):
+        return _open_iterator(plain, start_s, end_s, fps)
     name = os.fspath(plain)
     if name == "-":
         if sys.stdin is None:
@@ -178,13 +194,13 @@ def open_video(
         return _open_container(name, told(name), start_s, end_s)
     try:
         with silence_told(told(name)) if is_pipe(name) else nullcontext():
-            return _open_path(name, start_s, end_s, fps)
+            return _open_path(name, start_s, end_s, fps, one_clip)
     except (OSError, ValueError) as error:  # a name too long, or with a null in it
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{told(name)}: cannot be opened ({reason}); check name and rights") from None
 
 
-def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Video:
+def _open_path(name: str, start_s: float, end_s: float | None, fps: float, one_clip: bool) -> Video:
     path = Path(name)
     if not name:
         raise InputError("an input without a name; is a variable of the shell not set?")
@@ -194,6 +210,9 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float) -> Vi
             if expand_folder(path, None, lambda line: None) != [str(path)]:
                 raise InputError(f"{told(name)}: a folder of inputs, and {ONE}")
             raise InputError(f"{told(name)}: a folder without pictures or videos; name one that has some")
+        if not one_clip and len(pictures) > 1 and not are_frames(pictures):
+            unlike = f"a folder of inputs, {len(pictures)} pictures not alike"
+            raise InputError(f"{told(name)}: {unlike}, and {ONE}; one_clip=True reads them as frames")
         notes = Notes()
         if others:
             notes.add(beside_clip(others), 0.0)
@@ -378,6 +397,33 @@ def _open_pictures(
             raise InputError(f"{name}: no frame in it can be decoded; the first, {left_out}")
 
     return Video(name, frames(), fps=fps, duration_s=duration_s, notes=notes)
+
+
+def _open_iterator(items: Iterator[Any], start_s: float, end_s: float | None, fps: float) -> Video:
+    """Frames as a program gives them, one at a time.  The iterator stays the caller's, who may go on with it."""
+    notes = Notes()
+
+    def frames() -> Iterator[Frame]:
+        index, time_s = 0, -math.inf
+
+        def say(line: str) -> None:
+            notes.add(line, max(time_s, 0.0))
+
+        for place, item in enumerate(items):
+            time_s, image = arrays.load_frame(item, place, fps, time_s, say)
+            if end_s is not None and time_s >= end_s:
+                break
+            if time_s >= start_s - 1e-6:
+                yield Frame(index, time_s, image)
+                index += 1
+        if time_s < 0:
+            raise InputError(f"{arrays.FRAMES}: is empty; give at least one picture")
+        if not index and end_s is not None and time_s >= end_s:
+            raise none_between(arrays.FRAMES, start_s, end_s)
+        if not index:
+            raise past_end(arrays.FRAMES, start_s, time_s + 1 / fps, time_s)
+
+    return Video(arrays.FRAMES, frames(), fps=fps, duration_s=None, notes=notes, blocking=True, live=True)
 
 
 def _open_camera(number: int, end_s: float | None) -> Video:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -204,12 +205,20 @@ def shrink(picture: Pixels, max_side: int) -> Pixels:
 _OPENING = Lock()
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep out what Pillow warns of damaged notes in a picture, never saying in which; what matters is raised."""
+    with _OPENING, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
 def _identify(path: str | Path | IO[bytes]) -> "Image.Image":
     from PIL import Image, UnidentifiedImageError
 
     formats = _formats()
     with (
-        _OPENING
+        quiet()
     ):  # Pillow's own limit is below what `Limits` may allow, and its warning would be a second line
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -252,7 +261,8 @@ def _formats() -> tuple[str, ...]:
 
 def _exif_orientation(picture: "Image.Image") -> int:
     try:
-        return int(picture.getexif().get(0x0112, 1))
+        with quiet():
+            return int(picture.getexif().get(0x0112, 1))
     except Exception:  # damaged notes about a picture do not make it unreadable
         return 1
 
