@@ -175,7 +175,7 @@ def _recordings(model: "EmoCLIP", videos: list[str], folder: Path) -> "tuple[dic
                     found.append(Recording.read(Path(str(source)), model=model.package.seen_by))
                 else:
                     bars.update(bar, completed=done, description=f"watching {name}")
-                    recording, _ = recorded(
+                    recording, new = recorded(
                         model,
                         source,
                         shelf,
@@ -185,6 +185,8 @@ def _recordings(model: "EmoCLIP", videos: list[str], folder: Path) -> "tuple[dic
                         progress=told,
                     )
                     found.append(recording)
+                    for line in recording.warnings if new else ():
+                        warn(f"{recording.name}: {line}")
             except EmoclipError as error:
                 warn(str(error))
                 failed = True
