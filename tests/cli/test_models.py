@@ -62,7 +62,7 @@ def test_a_cache_that_is_a_file_is_one_line(home, tmp_path):
     (tmp_path / "cache").write_text("")
     for command in ("list", "show"):
         done = run(home, "models", command, *["mine"] * (command == "show"))
-        fails(done, f"EMOCLIP_CACHE='{tmp_path / 'cache'}' is no folder", code=2)
+        fails(done, f"EMOCLIP_CACHE={tmp_path / 'cache'} is no folder", code=2)
 
 
 def test_show_verifies_a_package(home, tmp_path):

@@ -54,7 +54,7 @@ def test_the_cache_is_a_folder_and_may_lie_at_home(copy, tmp_path, monkeypatch):
     assert package.cache_folder() == tmp_path / "models"
     (tmp_path / "models").write_text("")
     with pytest.raises(
-        ConfigError, match=r"^EMOCLIP_CACHE='~/models' is no folder; set it to one, or leave it out$"
+        ConfigError, match=r"^EMOCLIP_CACHE=~/models is no folder; set it to one, or leave it out$"
     ):
         hub.load("nothing-like-it")
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from emoclip.errors import ConfigError, PackageError, reason, shown
-from emoclip.files import sha256
+from emoclip.files import sha256, told
 from emoclip.model import onnxfile
 from emoclip.model.fields import Fields, read_json
 from emoclip.model.onnxfile import Graph, Value
@@ -130,7 +130,7 @@ def cache_folder() -> Path:
     if override := os.environ.get("EMOCLIP_CACHE"):
         place = os.path.expanduser(override)  # noqa: PTH111 (takes any name)
         if os.path.exists(place) and not os.path.isdir(place):  # noqa: PTH110, PTH112 (no error over rights)
-            raise ConfigError(f"EMOCLIP_CACHE={shown(override)} is no folder; set it to one, or leave it out")
+            raise ConfigError(f"EMOCLIP_CACHE={told(override)} is no folder; set it to one, or leave it out")
         return Path(place)
     folder = user_cache_path("emoclip", appauthor=False)
     # Without a home folder it is `~/...` still, which would be made where one stands; so nothing is kept.
