@@ -8,7 +8,15 @@ import pytest
 
 from emoclip import Baseline
 from emoclip.codings import AgreementConfig
-from emoclip.config import FaceConfig, Limits, SegmentConfig, WindowConfig, check_fps, check_span
+from emoclip.config import (
+    FaceConfig,
+    Limits,
+    SegmentConfig,
+    WindowConfig,
+    check_fps,
+    check_span,
+    switch,
+)
 from emoclip.errors import ConfigError
 from emoclip.symptoms import ValidationConfig
 
@@ -74,6 +82,26 @@ def test_what_a_call_is_given_becomes_pythons_own():
         check_fps(np.inf)
     with pytest.raises(ConfigError, match=r"fps=.* must be a number$"):
         check_fps(10**400)
+
+
+def test_a_switch_of_the_environment_takes_the_usual_words_and_no_others(monkeypatch):
+    monkeypatch.delenv("EMOCLIP_X", raising=False)
+    assert switch("EMOCLIP_X")
+    for value, on in (
+        ("", True),
+        ("1", True),
+        ("Yes", True),
+        ("0", False),
+        ("off", False),
+        (" FALSE ", False),
+    ):
+        monkeypatch.setenv("EMOCLIP_X", value)
+        assert switch("EMOCLIP_X") is on
+    monkeypatch.setenv("EMOCLIP_X", "never")
+    with pytest.raises(
+        ConfigError, match=r"^EMOCLIP_X='never' is not one of 1, yes, true, on, 0, no, false, off$"
+    ):
+        switch("EMOCLIP_X")
 
 
 @pytest.mark.parametrize("wrong", ["1e30", "0", "-1", "nan", "lots"])

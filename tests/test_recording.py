@@ -18,9 +18,10 @@ from emoclip import EmoCLIP
 from emoclip.codings.samples import windows as coded_windows
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.errors import ConfigError, InputError, OutputError
-from emoclip.recording import Key, Recording, Shelf, input_digest
+from emoclip.faces import yunet
+from emoclip.recording import Key, Recording, Shelf, followed, input_digest
 from emoclip.symptoms import read_interview
-from emoclip.timeline import Baseline, Rest
+from emoclip.timeline import Baseline, Rest, recorded
 from emoclip.video import open_video
 
 WINDOWS = WindowConfig(length_s=1.0, step_s=0.25)
@@ -388,6 +389,39 @@ def test_settings_that_cannot_act_on_it_are_told(model, kept):
         "mode=full, detector=haar, min_face_px=20, max_faces=3, fps=5: cannot act on a recording; ask the video, or "
         "record it again so"
     )
+
+
+def test_what_haar_found_in_place_of_yunet_says_so_and_does_not_pass_for_it(
+    model, media, tmp_path, monkeypatch
+):
+    shelf, asked = Shelf(tmp_path), {"faces": FaceConfig("all"), "window_s": 1.0}
+    place = list(yunet._places())
+    monkeypatch.setattr(yunet, "_places", lambda: iter([tmp_path / "gone.onnx"]))
+    made, new = recorded(model, media / "single_face.jpg", shelf, "a", **asked)
+    assert new
+    (note,) = made.warnings
+    assert "Haar cascades, which miss many: YuNet's model is missing from the package" in note
+    timeline = model.timeline(tmp_path / "a.npz", "calm, joyful").read()
+    assert (timeline.detector, timeline.warnings) == ("haar", [note])
+    assert timeline.model_sha256 == model.package.digest
+    monkeypatch.setattr(yunet, "_places", lambda: iter(place))
+    with pytest.raises(OutputError, match="is a recording of faces followed in another way; pass --force"):
+        recorded(model, media / "single_face.jpg", shelf, "a", **asked)
+    again, _ = recorded(model, media / "single_face.jpg", replace(shelf, force=True), "a", **asked)
+    assert (again.warnings, followed(again.key).detector) == ([], "yunet")
+
+
+@pytest.mark.parametrize("detector", ["yunet", "haar"])
+def test_recordings_that_called_their_detector_auto_tell_it_by_their_angles(model, media, tmp_path, detector):
+    faces = FaceConfig("all", detector)
+    model.record(media / "single_face.jpg", faces=faces).write(tmp_path / "new.npz")
+
+    def as_before(key):
+        return key | {"following": key["following"].replace(f'"{detector}"', '"auto"')}
+
+    before = Recording.read(changed(tmp_path / "new.npz", tmp_path / "old.npz", "key", as_before))
+    assert before.key == Recording.read(tmp_path / "new.npz").key
+    assert followed(before.key).detector == detector
 
 
 def test_pictures_that_a_recording_cannot_give_are_told_to_a_program(model, kept):

@@ -15,6 +15,7 @@ FaceMode = Literal["largest", "all", "full"]
 FACE_MODES: tuple[FaceMode, ...] = ("largest", "all", "full")
 Progress = Callable[[float], None]  # is told how far work is: a share, or seconds of video
 DETECTORS = ("auto", "yunet", "haar")
+_ON, _OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 MOST = 1e12  # megapixels or frames that a limit can be set to
 
 
@@ -40,6 +41,17 @@ def check_flags(**flags: Any) -> None:
     for name, value in flags.items():
         if type(value).__name__ not in ("bool", "bool_"):  # NumPy's, too
             raise ConfigError(f"{name}={shown(value)} must be True or False")
+
+
+def switch(variable: str) -> bool:
+    """Say whether a variable of the environment leaves something on, as it is where it is not set or empty.
+
+    Raises ConfigError for any other value than 1, yes, true, on, 0, no, false and off.
+    """
+    text = os.environ.get(variable, "").strip()
+    if text.casefold() not in ("", *_ON, *_OFF):
+        raise ConfigError(f"{variable}={shown(text)} is not one of {', '.join((*_ON, *_OFF))}")
+    return text.casefold() not in _OFF
 
 
 def check_progress(progress: Any) -> None:

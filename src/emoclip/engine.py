@@ -20,7 +20,7 @@ from emoclip.config import (
     check_span,
 )
 from emoclip.errors import ConfigError, InputError, in_one_line
-from emoclip.faces import Face, FaceFollower, Note, crop_face
+from emoclip.faces import Face, FaceFollower, Note, crop_face, settled, used
 from emoclip.model import (
     Package,
     Precision,
@@ -105,7 +105,7 @@ class EmoCLIP:
         InputError.
         progress: called with one number, the seconds of video done.  Raises InputError, ConfigError.
         """
-        config = FaceConfig.of(faces)
+        config, looked = settled(FaceConfig.of(faces))
         start_s, end_s = check_span(start_s, end_s)
         check_flags(scores=scores, allow_urls=allow_urls, one_clip=one_clip)
         check_progress(progress)
@@ -155,8 +155,10 @@ class EmoCLIP:
             status="ok" if results else "no_face",
             duration_s=round(duration_s, 3),
             faces=results,
-            warnings=[*(rest.notes if rest else []), *notes],
+            warnings=[*(rest.notes if rest else []), *looked, *notes],
             label_warnings=doubtful.lines(),
+            model_sha256=self.package.digest,
+            detector=used(config),
             scored=scores,
         )
 
@@ -186,10 +188,22 @@ class EmoCLIP:
             try:
                 yield self.classify(source, prompts, **options)
             except InputError as error:
-                name = called(source)
-                scored = options.get("scores", False)
-                words = in_one_line(error, name)
-                yield Classification(name, self.package.name, prompts.labels, "error", words, scored=scored)
+                yield self.failed(source, prompts, error, scores=options.get("scores", False))
+
+    def failed(
+        self, source: Any, labels: Labels, error: Exception, *, scores: bool = False
+    ) -> Classification:
+        """Return the result of an input that cannot be read.  error: why.  The rest as in `classify`."""
+        name = called(source)
+        return Classification(
+            input=name,
+            model=self.package.name,
+            labels=resolve(labels).labels,
+            status="error",
+            error=in_one_line(error, name),
+            model_sha256=self.package.digest,
+            scored=scores,
+        )
 
     def timeline(
         self,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError, OutputError
-from emoclip.faces import Face, quality_of
+from emoclip.faces import Face, quality_of, settled
 from emoclip.files import atomic_path, make_folder, missing, told
 from emoclip.files import sha256 as file_sha256
 from emoclip.results import Quality
@@ -259,6 +259,8 @@ class Recording:
                 vector = None if np.isnan(quality.sharpness) else next(rows)
                 known = None if np.isnan(box[0]) else tuple(box)
                 recording.frames[at][1].append(Look(track_id, score, quality, vector, None, known))
+            if version > 2:
+                recording.key = _detected(recording.key, arrays["yaw"])
         except FileNotFoundError:
             raise InputError(missing(Path(path), "no such file")) from None
         except PermissionError as error:
@@ -380,7 +382,27 @@ def following(faces: FaceConfig) -> str:
     """Say how faces are followed, as a key holds it: all that decides which faces are seen where."""
     if faces.mode == "full":
         return "full"
+    return _following(settled(faces)[0])
+
+
+def followed(key: Key) -> FaceConfig:
+    """Return the settings of faces that a key's `following` tells, but for whom of those seen is told."""
+    if key.following == "full":
+        return FaceConfig("full")
+    return FaceConfig(**json.loads(key.following or '{"min_face_px": 8}'))
+
+
+def _following(faces: FaceConfig) -> str:
     return json.dumps({k: v for k, v in asdict(faces).items() if k != "mode"}, sort_keys=True)
+
+
+def _detected(key: Key, yaws: NDArray[np.float64]) -> Key:
+    """The key with the detector named, which earlier versions called `auto`: YuNet alone tells of angles."""
+    faces = followed(key)
+    if not key.following or faces.detector != "auto" or faces.mode == "full" or not len(yaws):
+        return key
+    found = "haar" if np.isnan(yaws).all() else "yunet"
+    return replace(key, following=_following(replace(faces, detector=found)))
 
 
 def input_digest(source: Any) -> str | None:

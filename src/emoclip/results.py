@@ -46,6 +46,7 @@ class Classification:
     status: `no_face` is a result, `error` comes with a one-line reason in `error`.
     warnings: what was wrong with the input but did not stop the reading, one line each.
     label_warnings: labels that the model cannot tell apart or does not understand, one line each.
+    model_sha256: the package's digest.  detector: what found the faces, None where nothing did, as of face crops.
     """
 
     input: str
@@ -57,6 +58,8 @@ class Classification:
     faces: list[FaceResult] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     label_warnings: list[str] = field(default_factory=list)
+    model_sha256: str = ""
+    detector: str | None = None
     scored: bool = False  # whether scores were asked for (not in the record)
 
     def __repr__(self) -> str:
@@ -239,6 +242,7 @@ class Timeline:
     duration_s: None for a stream.  warnings: what was met on the way that did not stop the reading.
     read_s: the stretch that was read, in seconds; None where it takes no time, as of a picture.
     label_warnings: labels that the model cannot tell apart or does not understand, one line each.
+    model_sha256: the package's digest.  detector: what found the faces, None of face crops and where it is not known.
     """
 
     input: str
@@ -254,6 +258,8 @@ class Timeline:
     scored: bool = False  # whether windows have scores
     label_warnings: list[str] = field(default_factory=list)
     read_s: tuple[float, float] | None = None
+    model_sha256: str = ""
+    detector: str | None = None
 
     def __repr__(self) -> str:
         length = "a stream" if self.duration_s is None else f"{self.duration_s:.1f} s"

@@ -20,6 +20,7 @@ from PIL import Image
 from emoclip import cli, datasets
 from emoclip.datasets import check as checking
 from emoclip.datasets import mafw
+from emoclip.faces import yunet
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +264,31 @@ def test_whole_scenes_are_searched_for_faces(emoclip, models, tmp_path):
         )
     )
     assert code == 0
+
+
+def test_scores_say_where_haar_took_the_place_of_yunet(emoclip, models, tmp_path, media, monkeypatch):
+    for label in ("happy", "sad"):
+        shutil.copy(media / "single_face.jpg", tmp_path / f"{label}.jpg")
+    (tmp_path / "set.csv").write_text("path,label\nhappy.jpg,happy\nsad.jpg,sad\n")
+    given = (
+        "evaluate",
+        "manifest",
+        "--root",
+        tmp_path / "set.csv",
+        "--model",
+        models[0],
+        "--faces",
+        "largest",
+    )
+    detectors = []
+    for out in ("first", "second"):
+        code, _, err = emoclip(*given, "--out", tmp_path / out)
+        assert code == 0, err
+        detectors.append(json.loads((tmp_path / out / "metrics.json").read_text())["detector"])
+        monkeypatch.setattr(yunet, "_places", lambda: iter([tmp_path / "gone.onnx"]))
+    assert detectors == ["yunet", "haar"]
+    assert err.count("Haar cascades, which miss many") == 1
+    assert "faces: largest, found by haar" in (tmp_path / "second/report.html").read_text()
 
 
 def test_compound_set_is_scored_against_all_its_classes(emoclip, models, tmp_path):

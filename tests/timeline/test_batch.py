@@ -22,6 +22,7 @@ from PIL import Image
 from emoclip import EmoCLIP, recording
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.errors import ConfigError, OutputError
+from emoclip.faces import yunet
 from emoclip.files import sha256
 from emoclip.prompts import resolve
 from emoclip.timeline import batch
@@ -111,7 +112,7 @@ def test_numbers_of_numpy_can_stand_in_a_sidecar(tmp_path):
     given = Settings(
         out=tmp_path, fps=np.float32(5), start_s=np.int64(0), end_s=np.float32(2), scores=np.True_
     )
-    assert json.loads(json.dumps(given.choices()))["end_s"] == 2.0
+    assert json.loads(json.dumps(given.choices("a.mp4")))["end_s"] == 2.0
 
 
 def test_a_link_is_called_as_its_user_calls_it(study, settings):
@@ -210,6 +211,25 @@ def test_results_of_other_settings_inputs_or_programs_are_never_replaced_without
     assert "three.csv: exists already" in third.message
     assert (out / "one.csv").read_bytes() == before[out / "one.csv"]
     assert states(folders, settings(force=True)) == ["done"] * 3
+
+
+def test_results_by_haar_in_place_of_yunet_say_so_and_are_not_taken_for_done(folders, settings, monkeypatch):
+    place = list(yunet._places())
+    monkeypatch.setattr(yunet, "_places", lambda: iter([Path("gone.onnx")]))
+    (outcome,) = run(plan(folders[:1], settings()), settings())
+    record = json.loads((settings().out / "one.json").read_text())
+    assert record["settings"]["faces"]["detector"] == "haar"
+    assert [outcome.message] == record["warnings"]
+    assert "Haar cascades, which miss many" in outcome.message
+    assert states(folders[:1], settings()) == ["skipped"]
+    monkeypatch.setattr(yunet, "_places", lambda: iter(place))
+    (outcome,) = run(plan(folders[:1], settings()), settings())
+    assert "holds results of other settings; pass --force" in outcome.message
+    assert states(folders[:1], settings(force=True)) == ["done"]
+    record = json.loads((settings().out / "one.json").read_text())
+    assert (record["settings"]["faces"]["detector"], record["warnings"]) == ("yunet", [])
+    named = settings(faces=FaceConfig("all", "yunet"))
+    assert states(folders[:1], named) == ["skipped"]  # the same, told by name
 
 
 def test_one_bad_file_does_not_stop_the_rest(folders, settings, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from clips import TINY, make_clips  # noqa: E402
 
 from emoclip.datasets import Clip  # noqa: E402
 from emoclip.errors import InputError, OutputError  # noqa: E402
+from emoclip.faces import yunet  # noqa: E402
+from emoclip.training import embedding  # noqa: E402
 from emoclip.training.assembly import assemble  # noqa: E402
 from emoclip.training.cache import EmbeddingCache, fingerprint, stamp  # noqa: E402
 from emoclip.training.data import said  # noqa: E402
@@ -160,4 +163,16 @@ def test_towers_run_once_for_every_view_and_sentence(tmp_path):
     frame = samples.train[0].clip.path / "000.png"
     frame.write_bytes(frame.read_bytes() + b"x")
     with pytest.raises(InputError, match="another file than now"):
+        cache_frames(assembly, recipe, samples, tmp_path / "cache", quiet)
+
+
+def test_frames_cropped_to_what_haar_found_are_not_taken_for_yunets(tmp_path, monkeypatch):
+    recipe = load_recipe("own", [*TINY])
+    recipe = replace(recipe, data=replace(recipe.data, faces="largest"))
+    samples = choose_samples(recipe, make_clips(tmp_path, count=24))
+    assembly = assemble(recipe.model, said(samples.train, samples.sentences, recipe), 0)
+    monkeypatch.setattr(embedding, "embed_views", lambda *_: ())
+    cache_frames(assembly, recipe, samples, tmp_path / "cache", quiet)
+    monkeypatch.setattr(yunet, "_places", lambda: iter([tmp_path / "gone.onnx"]))
+    with pytest.raises(InputError, match="was made with detector=None, this run has detector=haar"):
         cache_frames(assembly, recipe, samples, tmp_path / "cache", quiet)

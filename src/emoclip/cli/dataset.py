@@ -113,12 +113,16 @@ class Scoring(Reading):
         """Return how faces are read: as told, else `full` for sets of face crops and `largest` for whole scenes."""
         from emoclip.config import FaceConfig
         from emoclip.errors import ConfigError
+        from emoclip.faces import settled
 
         if self.faces == "all":
             raise ConfigError(
                 "--faces all: a clip has one label, so the largest face is scored, or full frames"
             )
-        return FaceConfig.of(self.faces or ("full" if data.cropped else "largest"))
+        faces, notes = settled(FaceConfig.of(self.faces or ("full" if data.cropped else "largest")))
+        for note in notes:
+            warn(note)
+        return faces
 
     def samplings(self, model: "EmoCLIP") -> "tuple[Sampling, ...]":
         """Return one sampling per seed, or the even one."""

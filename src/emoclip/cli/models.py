@@ -107,21 +107,25 @@ def fetch(
 
 
 def _rows() -> list[dict[str, Any]]:
-    """Every bundled, cached and known model once, in that order."""
+    """Every bundled and cached package, and the known models that are not here, in that order."""
     from emoclip.model import hub as catalogue
     from emoclip.model import package
 
-    rows: dict[str, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    names: set[str] = set()
     for state, home in (("bundled", package.bundled_folder()), ("cached", package.cache_folder())):
         for config in sorted([*home.glob("*/config.json"), *home.glob("*/*/config.json")]):
             folder = config.parent
             name = folder.relative_to(home).as_posix()
             if not any(part.startswith(".") for part in folder.relative_to(home).parts):
-                rows.setdefault(name, _row(name, state, folder))
+                # One that a bundled package hides is reached by its folder alone.
+                rows.append(_row(name, "hidden" if name in names else state, folder))
+                names.add(name)
     for model in catalogue.KNOWN.values():
         row = {"name": model.name, "state": "not here", "size_mb": model.size_mb, "licence": model.licence}
-        rows.setdefault(model.name, row | {"source": model.source, "path": None})
-    return list(rows.values())
+        if model.name not in names:
+            rows.append(row | {"source": model.source, "path": None})
+    return rows
 
 
 def _row(name: str, state: str, folder: Path) -> dict[str, Any]:
@@ -159,6 +163,7 @@ def _facts(package: "Package") -> dict[str, Any]:
     facts = {
         "name": package.name,
         "path": str(package.path),
+        "sha256": package.digest,
         "size_mb": _size_mb(package.path),
         "licence": package.config.get("licence", "?"),
         "source": package.config.get("source", "?"),

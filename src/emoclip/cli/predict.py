@@ -177,12 +177,9 @@ def _classify(
     bars: "Progress",
 ) -> "Classification":
     from emoclip import interrupt
-    from emoclip.errors import in_one_line
-    from emoclip.files import told
-    from emoclip.results import Classification
-    from emoclip.video import open_video
+    from emoclip.video import called, open_video
 
-    task = bars.add_task(Path(told(source)).name, total=None)
+    task = bars.add_task(Path(called(source)).name, total=None)
     try:
         with open_video(source, start_s=start, end_s=end, fps=fps) as video:
             span_s = video.span_s(start, end)
@@ -199,9 +196,7 @@ def _classify(
             )
     except Exception as error:  # one bad file must not stop the rest
         interrupt.check()  # it may be what the reading was broken off by
-        name = told(source)
-        words = in_one_line(error, name)
-        return Classification(name, model.package.name, prompts.labels, "error", words, scored=scores)
+        return model.failed(source, prompts, error, scores=scores)
     finally:
         bars.remove_task(task)
 

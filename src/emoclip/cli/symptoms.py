@@ -89,6 +89,7 @@ def fit(
     """
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
+    from emoclip.faces import settled
     from emoclip.symptoms import InterviewStore, ValidationConfig, check_installed, frames_note, read_manifest
     from emoclip.symptoms import fit as symptoms
     from emoclip.symptoms import report as symptom_report
@@ -108,7 +109,9 @@ def fit(
         warn(line)
     loaded = EmoCLIP.load(model, threads=threads)
     estimators = _estimators(estimator, loaded.package, seed, (permutations, paper_permutations), threads)
-    store = InterviewStore(kept, loaded, FaceConfig(mode=faces, detector=detector), fps)
+    looked, notes = settled(FaceConfig(mode=faces, detector=detector))
+    cohort.notes += notes
+    store = InterviewStore(kept, loaded, looked, fps)
     with progress_bars() as bars:
         task = bars.add_task("watching", total=len(cohort.interviews))
 
@@ -157,8 +160,11 @@ def score(
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
     from emoclip.errors import InputError
-    from emoclip.files import check_writable, told, write_text
+    from emoclip.faces import settled, used
+    from emoclip.files import check_writable, write_text
+    from emoclip.recording import is_recording
     from emoclip.symptoms import NOTE, Head, frames_note, read_interview
+    from emoclip.video import called
 
     needs_stdout(json_file)
     to_stdout = str(json_file) == "-"
@@ -168,14 +174,16 @@ def score(
     head = Head(model)
     for line in frames_note(videos, fps):
         warn(line)
-    config = FaceConfig(mode=faces, detector=detector)
+    config, notes = settled(FaceConfig(mode=faces, detector=detector))
+    for note in notes:
+        warn(note)
     records: list[dict[str, Any]] = []
     if not to_stdout:
         say(NOTE)
     failed = False
     with progress_bars() as bars:
         for video in videos:
-            name = told(video)
+            name = called(video)
             task = bars.add_task(Path(name).name, total=None)
             try:
                 seen = read_interview(
@@ -198,7 +206,10 @@ def score(
             for line in seen.warnings:
                 warn(f"{name}: {line}")
             estimate = head.score(name, seen)
-            records.append({"status": "ok", **estimate.record()})
+            record = {"status": "ok", **estimate.record()}
+            if not is_recording(video):  # it tells itself what it was made with
+                record |= {"detector": used(config), "warnings": [*notes, *seen.warnings.tolist()]}
+            records.append(record)
             if not to_stdout:
                 _print_estimate(estimate, clips)
     if json_file:

@@ -237,7 +237,8 @@ def _stream(inputs: "list[Input]", settings: "Settings") -> int:
     from emoclip import interrupt
     from emoclip.engine import EmoCLIP
     from emoclip.errors import ConfigError, OutputError, in_one_line
-    from emoclip.timeline import json_line, on_shelf, open_stream, told_source
+    from emoclip.timeline import json_line, on_shelf, open_stream
+    from emoclip.video import called
 
     model = EmoCLIP.load(
         settings.model,
@@ -248,7 +249,7 @@ def _stream(inputs: "list[Input]", settings: "Settings") -> int:
     model.embed_text(settings.prompts, strict=settings.strict)
     failed = False
     for item in inputs:
-        source, stream = told_source(item.source), None
+        source, stream = called(item.source), None
         try:
             stream = open_stream(model, item.source, settings)
             with on_shelf(stream, item, settings):
@@ -271,7 +272,8 @@ def _stream(inputs: "list[Input]", settings: "Settings") -> int:
 def run_all(tasks: list, settings: "Settings", jobs: int) -> "list[InputOutcome]":  # type: ignore[type-arg]
     """Run tasks with a progress bar, and say at once what failed."""
     from emoclip.engine import EmoCLIP
-    from emoclip.timeline import run, told_source
+    from emoclip.timeline import run
+    from emoclip.video import called
 
     outcomes = []
     with progress_bars() as bars:
@@ -287,18 +289,18 @@ def run_all(tasks: list, settings: "Settings", jobs: int) -> "list[InputOutcome]
             if outcome.state == "failed":
                 warn(outcome.message)
             elif outcome.message and outcome.state == "done":
-                warn(f"{told_source(outcome.source)}: {outcome.message}")
+                warn(f"{called(outcome.source)}: {outcome.message}")
     return outcomes
 
 
 def _tell(outcomes: "list[InputOutcome]", settings: "Settings") -> None:
-    from emoclip.timeline import told_source
+    from emoclip.video import called
 
     done = [outcome for outcome in outcomes if outcome.state == "done"]
     for outcome in done:
         speed = f" ({outcome.video_s / outcome.spent_s:.1f}x real time)" if outcome.video_s else ""
         say(
-            f"{told_source(outcome.source)}: {counted(outcome.windows, 'window')}, "
+            f"{called(outcome.source)}: {counted(outcome.windows, 'window')}, "
             f"{counted(outcome.segments, 'segment')}, "
             f"{outcome.video_s:.1f} s in {outcome.spent_s:.1f} s{speed}"
         )

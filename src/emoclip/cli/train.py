@@ -155,6 +155,7 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
         open_store,
         scorecard,
     )
+    from emoclip.faces import settled
     from emoclip.files import atomic_folder
 
     samples = outcome.samples
@@ -166,7 +167,9 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
     prompts = class_prompts(task.dataset, "sentences")
     model = EmoCLIP.load(str(package))
     rules = (Sampling("even", model.package.frames_per_clip),)
-    faces = FaceConfig(mode=outcome.recipe.data.faces)  # type: ignore[arg-type]  # "auto" was decided by training
+    faces, notes = settled(FaceConfig.of(outcome.recipe.data.faces))  # "auto" was decided by training
+    for note in notes:
+        warn(note)
     with open_store(model.package, None) as store:
         embedded = embed_task(
             model, task, rules, faces, store, progress=lambda done: report("scoring", done, len(clips))

@@ -151,7 +151,7 @@ def _report(
         notes=[
             *dataset.notes,
             *(f"sampling: {rule}" for rule in first["sampling"]),
-            f"faces: {first['faces']}",
+            f"faces: {first['faces']}{f', found by {found_by}' if (found_by := first['detector']) else ''}",
             evaluations[0].task.resampling,
             f"versions: {versions}",
         ],

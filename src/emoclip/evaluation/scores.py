@@ -17,6 +17,7 @@ from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError, few
 from emoclip.evaluation.embeddings import Embeddings, Store, embed
 from emoclip.evaluation.sampling import Sampling
+from emoclip.faces import used
 from emoclip.model import Package, label_shares
 from emoclip.prompts import PromptSet
 
@@ -312,6 +313,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
             },
             "sampling": [sampling.name for sampling in evaluation.samplings],
             "faces": evaluation.faces.mode,
+            "detector": used(evaluation.faces),
             "versions": versions(),
             "command": command,
         }

@@ -2,12 +2,14 @@
 
 import math
 import warnings
+from dataclasses import replace
 from typing import Any, Protocol
 
 import cv2
 import cv2.data
 import numpy as np
 
+from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
 from emoclip.faces.boxes import Box, Detection, inside, overlap, side
 from emoclip.faces.yunet import SAME, YuNet, read_model
@@ -27,20 +29,35 @@ class Detector(Protocol):
         """Find the faces with a score of at least `least`, best first."""
 
 
+def settled(faces: FaceConfig) -> tuple[FaceConfig, list[str]]:
+    """Return settings that name the detector which is used here in place of `auto`, and why it is not YuNet.
+
+    Ask before anything is named by settings, so that what Haar found is never taken for what YuNet finds.
+    """
+    if faces.detector != "auto" or faces.mode == "full":
+        return faces, []
+    try:
+        read_model(fetch=False)
+    except EmoclipError as error:
+        note = f"faces are looked for with Haar cascades, which miss many: {error}"
+        return replace(faces, detector="haar"), [note]
+    return replace(faces, detector="yunet"), []
+
+
+def used(faces: FaceConfig) -> str | None:
+    """Return the detector that settings name; None where nothing is looked for, or it is not known."""
+    return None if faces.mode == "full" or faces.detector == "auto" else faces.detector
+
+
 def open_detector(name: str) -> Detector:
     """Open a detector: `yunet`, `haar`, or `auto`, which is YuNet where it is installed; else a warning and Haar.
 
     Raises EmoclipError where it is not to be had; for `yunet` alone the network is asked.
     """
-    if name == "haar":
-        return HaarDetector()
-    try:
-        return YuNet(read_model(fetch=name == "yunet"))
-    except EmoclipError as error:
-        if name == "yunet":
-            raise
-        warnings.warn(f"faces are looked for with Haar cascades, which miss many: {error}", stacklevel=2)
-        return HaarDetector()
+    chosen, notes = settled(FaceConfig(detector=name))
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return HaarDetector() if chosen.detector == "haar" else YuNet(read_model(fetch=name == "yunet"))
 
 
 def looked_at(frame: Frame, least_px: float, pixels: int) -> Pixels:

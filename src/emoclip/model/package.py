@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from emoclip.errors import PackageError, reason, shown
-from emoclip.files import sha256
+from emoclip.errors import ConfigError, PackageError, reason, shown
+from emoclip.files import sha256, told
 from emoclip.model import onnxfile
 from emoclip.model.fields import Fields, read_json
 from emoclip.model.onnxfile import Graph, Value
@@ -123,10 +123,15 @@ class Package:
 
 
 def cache_folder() -> Path:
-    """Return the folder in which fetched and locally made packages are found by name (EMOCLIP_CACHE overrides)."""
-    override = os.environ.get("EMOCLIP_CACHE")
-    if override:
-        return Path(override)
+    """Return the folder in which fetched and locally made packages are found by name (EMOCLIP_CACHE overrides).
+
+    Raises ConfigError where that is no folder.
+    """
+    if override := os.environ.get("EMOCLIP_CACHE"):
+        place = os.path.expanduser(override)  # noqa: PTH111 (takes any name)
+        if os.path.exists(place) and not os.path.isdir(place):  # noqa: PTH110, PTH112 (no error over rights)
+            raise ConfigError(f"EMOCLIP_CACHE={told(override)} is no folder; set it to one, or leave it out")
+        return Path(place)
     folder = user_cache_path("emoclip", appauthor=False)
     # Without a home folder it is `~/...` still, which would be made where one stands; so nothing is kept.
     return folder if folder.is_absolute() else Path("/nonexistent/emoclip")

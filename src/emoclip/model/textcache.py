@@ -3,13 +3,13 @@
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.config import switch
 from emoclip.errors import OutputError
 from emoclip.files import atomic_path
 from emoclip.model.package import Package, cache_folder
@@ -17,7 +17,7 @@ from emoclip.model.package import Package, cache_folder
 FOLDER = "text"
 KEPT = 1000  # files, the oldest go first: a hundred kilobytes each with forty sentences of 512 numbers
 HEADER_BYTES = 1024  # more than the header of an array file takes
-OFF = "EMOCLIP_TEXT_CACHE"  # set to 0 to keep nothing
+SWITCH = "EMOCLIP_TEXT_CACHE"  # set to 0 to keep nothing
 
 
 def embedded(
@@ -30,8 +30,9 @@ def embedded(
 
     A file is named by the hash of package and sentences and holds numbers alone: no word can be read from it.
     Nothing that goes wrong with the disk is an error: the sentences are then embedded as if there were no cache.
+    Raises ConfigError for a variable of the environment that is set to what it cannot be.
     """
-    if os.environ.get(OFF, "") == "0":
+    if not switch(SWITCH):
         return embed(sentences)
     identity = json.dumps([width, dict(package.config["files"]), list(sentences)], sort_keys=True)
     path = cache_folder() / FOLDER / f"{hashlib.sha256(identity.encode()).hexdigest()}.npy"

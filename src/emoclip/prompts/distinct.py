@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError, LabelWarning, few
+from emoclip.errors import InputError, LabelWarning, counted, few
 
 # How far apart two labels' logits can be for any face at all: the logit scale times the distance of their vectors.
 # Measured on 840 training crops of FER-2013 with the bundled model and two labels at a time (docs/predict.md).
@@ -95,7 +95,10 @@ def doubts(
 
 
 def _groups(vectors: NDArray[np.float32], scale: float, limit: float) -> list[list[int]]:
-    """Return the places of labels nearer than `limit` to the first that is in no group before."""
+    """Return the places of labels nearer than `limit` to the first of their group, each in one group alone.
+
+    A label all of whose neighbours are in groups before joins that of the first of them.
+    """
     least_cosine = 1 - (limit / scale) ** 2 / 2
     groups: list[list[int]] = []
     worded: NDArray[np.bool_] = np.asarray(vectors.any(axis=1))
@@ -103,19 +106,27 @@ def _groups(vectors: NDArray[np.float32], scale: float, limit: float) -> list[li
     for at in range(0, len(vectors), _ROWS):
         near = worded & (vectors[at : at + _ROWS] @ vectors.T >= least_cosine)
         for place, row in enumerate(near, at):
-            if not taken[place] and row.sum() > 1:
-                groups.append(np.flatnonzero(row).tolist())
-                taken |= row
+            if taken[place] or row.sum() < 2:
+                continue
+            new = np.flatnonzero(row & ~taken).tolist()
+            if len(new) > 1:
+                groups.append(new)
+            else:
+                first = np.flatnonzero(row & taken)[0]
+                next(group for group in groups if first in group).append(place)
+            taken |= row
     return groups
 
 
 def _names(labels: Sequence[str] | Sequence[tuple[str, ...]]) -> str:
-    """'a' and 'b'; or 'a' and 'b', 'c' and 'd' for groups; the first few of them."""
-    named = [
-        repr(label) if isinstance(label, str) else _listed([repr(one) for one in label], " and ")
-        for label in labels[:_NAMED]
+    """'a', 'b'; or 'a' and 'b'; 'c' and 'd' for groups; the first few of them."""
+    groups = [
+        _listed([repr(one) for one in label], " and ") for label in labels if not isinstance(label, str)
     ]
-    return ", ".join(named) + (f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else "")
+    if not groups:
+        return few([repr(label) for label in labels], _NAMED)
+    more = len(groups) - _NAMED
+    return "; ".join(groups[:_NAMED]) + (f"; and {counted(more, 'more group')}" if more > 0 else "")
 
 
 def _listed(names: list[str], last: str) -> str:

@@ -4,7 +4,7 @@ from emoclip.timeline.baseline import Baseline, Rest
 from emoclip.timeline.batch import run
 from emoclip.timeline.formats import json_line
 from emoclip.timeline.outputs import InputOutcome, on_shelf, open_stream
-from emoclip.timeline.plan import DEFAULT_FORMATS, Input, Settings, plan, told_source
+from emoclip.timeline.plan import DEFAULT_FORMATS, Input, Settings, plan
 from emoclip.timeline.segments import find_segments
 from emoclip.timeline.stream import TimelineStream
 from emoclip.timeline.watching import clip_rate, embedding_rate, looks, record, recorded, too_sparse
@@ -30,6 +30,5 @@ __all__ = [
     "record",
     "recorded",
     "run",
-    "told_source",
     "too_sparse",
 ]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from emoclip.addresses import is_address
 from emoclip.config import FaceConfig, Numbers, check_span
 from emoclip.errors import ConfigError, InputError, few, shown
+from emoclip.faces import settled
 from emoclip.faces.boxes import Box, overlap
 from emoclip.files import is_pipe, told
 from emoclip.model import unit
@@ -134,6 +135,9 @@ class Rest:
                 f"baseline: {called(of)!r} can be read only once; name a video of the person at rest"
             )
         stretch = "" if baseline.end_s is None else f" {baseline.start_s:g}-{baseline.end_s:g}"
+        config, notes = settled(config)
+        if baseline.source and not is_recording(of):
+            self._notes += [f"baseline {Path(baseline.source).name}: {note}" for note in notes]
         try:
             people, first_s, last_s = _people(model, of, baseline, config, fps)
         except InputError as error:

@@ -20,8 +20,9 @@ from emoclip.errors import ConfigError, LabelWarning, never_raised
 from emoclip.files import check_no_file, new_folders
 from emoclip.model import cores
 from emoclip.timeline.outputs import InputOutcome, attempt
-from emoclip.timeline.plan import Input, Settings, targets, told_source
+from emoclip.timeline.plan import Input, Settings, targets
 from emoclip.timeline.watching import Model
+from emoclip.video import called
 
 Loader = Callable[..., Model]  # EmoCLIP.load
 GRACE_S = 5.0  # that a process has to take away what it has half written
@@ -70,9 +71,7 @@ def _at_once(
         alone = {place: item}
         yield from _pool(alone, settings, load, 1, shares, progress)
         if alone:
-            yield InputOutcome(
-                item.source, "failed", f"{told_source(item.source)}: the process that read it died"
-            )
+            yield InputOutcome(item.source, "failed", f"{called(item.source)}: the process that read it died")
 
 
 def _load(load: Loader, settings: Settings, threads: int | None) -> Model:

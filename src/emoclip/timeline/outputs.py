@@ -17,10 +17,11 @@ from emoclip.recording import Recording, Shelf, input_digest, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
 from emoclip.timeline.formats import WRITERS, write_csv
-from emoclip.timeline.plan import Input, Settings, targets, told_source
+from emoclip.timeline.plan import Input, Settings, targets
 from emoclip.timeline.report import write_report
 from emoclip.timeline.stream import TimelineStream
 from emoclip.timeline.watching import Model, recorded
+from emoclip.video import called
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def attempt(model: Model, item: Input, settings: Settings, progress: Progress | 
         return work(model, item, settings, progress)
     except Exception as error:  # one bad file must not stop the rest
         interrupt.check()  # it may be what the reading was broken off by
-        return InputOutcome(item.source, "failed", in_one_line(error, told_source(item.source)))
+        return InputOutcome(item.source, "failed", in_one_line(error, called(item.source)))
 
 
 def _watch(model: Model, item: Input, settings: Settings, progress: Progress | None) -> InputOutcome:
@@ -75,7 +76,7 @@ def _watch(model: Model, item: Input, settings: Settings, progress: Progress | N
 def _process(model: Model, item: Input, settings: Settings, progress: Progress | None) -> InputOutcome:
     began_s = time.monotonic()
     record_file, *made = targets(item, settings)
-    choices = settings.choices()
+    choices = settings.choices(item.source)
     content = input_digest(item.source)
     hashes = sidecar.identity(content, model.package, settings.prompts, choices)
     force = settings.force

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from emoclip.config import FaceConfig
 from emoclip.drawing.fonts import Font, font, shortened
 from emoclip.errors import InputError
-from emoclip.faces import FaceFollower
+from emoclip.faces import FaceFollower, settled
 from emoclip.faces.boxes import Box, overlap
 from emoclip.results import NO_TRACK, Timeline, Window
 from emoclip.timeline.watching import watched
@@ -54,6 +54,7 @@ def write_overlay(
     """
     import av
 
+    faces, _ = settled(faces)  # of which the timeline has told
     readings = _by_track(timeline.windows)
     hidden: list[_Hidden] = []
     if blur:

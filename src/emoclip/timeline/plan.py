@@ -10,13 +10,14 @@ from typing import Any
 from emoclip.addresses import is_address
 from emoclip.config import FaceConfig, Numbers, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
+from emoclip.faces import settled
 from emoclip.files import shorten, told
 from emoclip.model import Precision
 from emoclip.prompts import PromptSet, resolve
 from emoclip.recording import is_recording
 from emoclip.timeline.baseline import Baseline
 from emoclip.timeline.formats import WRITERS, check_installed
-from emoclip.video import OVERLAY, Found
+from emoclip.video import OVERLAY, Found, called
 
 # What --formats names: what follows the input's stem in the names of the files it makes.
 SUFFIXES = {name: tuple(files) for name, files in WRITERS.items()} | {
@@ -74,11 +75,12 @@ class Settings(Numbers):
             raise ConfigError("formats: npz is what --recordings keeps, in the same folder; leave npz out")
         check_installed(self.formats)
 
-    def choices(self) -> dict[str, Any]:
-        """Return the settings that change an output, as plain data."""
+    def choices(self, source: str | int) -> dict[str, Any]:
+        """Return the settings that change an output of an input, as plain data, with the detector that is used."""
         names = {"formats", "faces", "windows", "segments", "start_s", "end_s", "fps", "pictures", "blur"}
         names |= {name for name in ("scores", "baseline", "raw_cells") if getattr(self, name)}
-        return {name: value for name, value in asdict(self).items() if name in names}
+        chosen = {name: value for name, value in asdict(self).items() if name in names}
+        return chosen if is_recording(source) else chosen | {"faces": asdict(settled(self.faces)[0])}
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def plan(sources: Sequence[str | int | Found], settings: Settings) -> list[Input
             )
         if "npz" in settings.formats and is_recording(source):
             extra = "npz" if settings.pictures else "--embeddings-only"
-            raise ConfigError(f"formats: {told_source(source)} is an npz already; leave {extra} out")
+            raise ConfigError(f"formats: {called(source)} is an npz already; leave {extra} out")
         inputs.append(Input(source, _name(source, found.inside if isinstance(found, Found) else None)))
     taken: dict[str, Input] = {}
     for item in dict.fromkeys(inputs):
@@ -119,7 +121,7 @@ def plan(sources: Sequence[str | int | Found], settings: Settings) -> list[Input
                 remedy = "rename one, or " if beside else "name the folder that holds both, or "
                 remedy = "" if is_address(str(item.source)) or is_address(str(other.source)) else remedy
                 raise ConfigError(
-                    f"{told_source(other.source)} and {told_source(item.source)}: both would write {made}; {remedy}"
+                    f"{called(other.source)} and {called(item.source)}: both would write {made}; {remedy}"
                     "give each its own --out"
                 )
     return list(dict.fromkeys(inputs))
@@ -129,11 +131,6 @@ def targets(item: Input, settings: Settings) -> list[Path]:
     """Every file that an input gives, the sidecar first."""
     suffixes = [".json", *(suffix for name in settings.formats for suffix in SUFFIXES[name])]
     return [settings.out / f"{item.name}{suffix}" for suffix in suffixes]
-
-
-def told_source(source: str | int) -> str:
-    """Name an input for people."""
-    return f"camera {source}" if isinstance(source, int) else told(source)
 
 
 def _name(source: str | int, inside: str | None) -> str:

@@ -21,6 +21,7 @@ from emoclip.config import (
     check_span,
 )
 from emoclip.errors import ConfigError, InputError, shown
+from emoclip.faces import settled, used
 from emoclip.prompts import PromptSet
 from emoclip.recording import Key, Looks, Recording, input_digest, is_recording
 from emoclip.results import Peak, Timeline, Window
@@ -84,7 +85,9 @@ class TimelineStream:
         self.scores, self.auto = bool(scores), baseline is not None and baseline.auto
         self.rest: Rest | None = None
         if baseline:
-            self.rest = Rest(model, source, baseline, faces, fps=fps, start_s=start_s, end_s=end_s)
+            kept = is_recording(source) or isinstance(source, Recording)
+            looked = faces if kept else self._settled[0]
+            self.rest = Rest(model, source, baseline, looked, fps=fps, start_s=start_s, end_s=end_s)
         model.runtime.close_text()
         self.name = ""
         self.duration_s: float | None = None
@@ -134,14 +137,16 @@ class TimelineStream:
             rate = embedding_rate(self.model, self.windows.length_s)
             progress, start_s = self.progress, self.start_s
             told = (lambda time_s: progress(time_s - start_s)) if progress else None
-            seen = watching.looks(self.model, video, watched(self.faces), rate, self.keep_pictures, told)
+            faces, notes = self._settled
+            self._met[:] = notes
+            seen = watching.looks(self.model, video, watched(faces), rate, self.keep_pictures, told)
             if self._recording:
                 self._recording.name, self._recording.duration_s = self.name, self.duration_s
                 seen = self._recording.listen(seen)
             try:
                 yield from self._windows(seen)
             finally:
-                self._met[:], self.ended_s = video.warnings, video.ended_s
+                self._met[:], self.ended_s = [*notes, *video.warnings], video.ended_s
                 if self._recording:
                     self._recording.ended_s = self.ended_s
 
@@ -156,11 +161,16 @@ class TimelineStream:
         return [*(self.rest.notes if self.rest else []), *self._lacks, *self._met]
 
     @cached_property
+    def _settled(self) -> tuple[FaceConfig, list[str]]:
+        """How faces are looked for here, and what is to be known of that."""
+        return settled(self.faces)
+
+    @cached_property
     def key(self) -> Key:
         """What is asked to be seen."""
         content = input_digest(self.source) if self.content is None else self.content
         window_s = self.windows.length_s
-        return asked(self.model, content, self.faces, window_s, self.start_s, self.end_s, self.fps)
+        return asked(self.model, content, self._settled[0], window_s, self.start_s, self.end_s, self.fps)
 
     def read(self) -> Timeline:
         """Read to the end: windows (smoothed if asked), segments, tracks, summary and peaks."""
@@ -174,6 +184,8 @@ class TimelineStream:
         return Timeline(
             input=self.name,
             model=self.model.package.name,
+            model_sha256=self.model.package.digest,
+            detector=used(self.faces if self.seen_as else self._settled[0]),
             labels=self.labels,
             duration_s=self.duration_s,
             windows=windows,

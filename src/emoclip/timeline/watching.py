@@ -1,6 +1,5 @@
 """Seeing without asking: a video to the recording that later questions are put to."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from math import inf
@@ -10,9 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.config import FaceConfig, check_fps, check_length, check_progress, check_span
+from emoclip.faces import settled
 from emoclip.model import Package, Runtime, sampling_rate
 from emoclip.prompts import Doubts, PromptSet
-from emoclip.recording import Key, Looks, Recording, SeenFrame, Shelf, following, input_digest, look
+from emoclip.recording import (
+    Key,
+    Looks,
+    Recording,
+    SeenFrame,
+    Shelf,
+    followed,
+    following,
+    input_digest,
+    look,
+)
 from emoclip.video import Video, open_video
 
 LIVE_BATCH = 4  # crops embedded at once where somebody waits for them
@@ -72,6 +82,7 @@ def record(
     start_s, end_s = check_span(start_s, end_s)
     fps = check_fps(fps)
     check_progress(progress)
+    faces, notes = settled(faces)
     key = key or asked(model, input_digest(source), faces, window_s, start_s, end_s, fps)
     with open_video(
         source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls, one_clip=one_clip
@@ -80,7 +91,7 @@ def record(
         span_s = video.span_s(start_s, end_s)
         told = (lambda time_s: progress(time_s - start_s, span_s)) if progress else None
         recording.frames += looks(model, video, watched(faces), key.rate, progress=told)
-        recording.warnings[:], recording.ended_s = video.warnings, video.ended_s
+        recording.warnings[:], recording.ended_s = [*notes, *video.warnings], video.ended_s
     return recording
 
 
@@ -179,10 +190,8 @@ def as_recorded(
     Whom of those seen is told, and from which size on, is still free; all else is as it was recorded.
     precision: what the command line asked for; the line then names its options.
     """
-    if key.following == "full":
-        kept = FaceConfig("full")
-    else:
-        kept = FaceConfig(**json.loads(key.following or '{"min_face_px": 8}'))
+    kept = followed(key)
+    if kept.mode != "full":
         mode = "all" if faces.mode == "full" else faces.mode
         kept = replace(kept, mode=mode, min_face_px=max(faces.min_face_px, kept.min_face_px))
     usual = FaceConfig("all")

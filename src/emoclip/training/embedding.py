@@ -14,8 +14,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from emoclip.config import FaceConfig
 from emoclip.datasets import Clip
 from emoclip.errors import EmoclipError, InputError, few
+from emoclip.faces import settled
 from emoclip.model import PixelSpec
 from emoclip.training.assembly import Assembly
 from emoclip.training.cache import EmbeddingCache, fingerprint, stamp
@@ -108,10 +110,14 @@ def cache_frames(
 ) -> EmbeddingCache:
     """Return the cache of all clips of a run in all views, and embed what it lacks.  Raises InputError, OutputError."""
     visual: nn.Module = assembly.model.backbone.visual  # type: ignore[assignment]
+    followed = recipe.data.faces == "largest"
+    haar = followed and settled(FaceConfig())[0].detector == "haar"
     settings = {
         "image tower": fingerprint(visual.state_dict()),
         "pixels": asdict(assembly.pixels),
         "data.faces": recipe.data.faces,
+        # Not told where it is YuNet, nor was it in earlier caches.
+        "detector": "haar" if haar else None,
         "clips.stride": recipe.clips.stride,
         "clips.rotation_deg": recipe.clips.rotation_deg,
         "clips.flip": recipe.clips.flip,
