@@ -127,9 +127,25 @@ def test_a_recording_of_the_model_that_was_fitted_on_is_scored_as_its_video(lab,
     assert "detector" not in second
 
 
+def test_score_looks_as_the_study_did_and_says_where_it_was_told_otherwise(lab, fitted):
+    looked = json.loads((lab / "out/metrics.json").read_text())["looked"]
+    assert looked == {"faces": "full", "detector": None, "fps": 25.0}
+    plain, named, other = (
+        json.loads(run("score", lab / "out/package", lab / "v6", *options, "--json", "-").stdout)
+        for options in ((), ("--faces", "full"), ("--fps", 5))
+    )
+    assert plain == named
+    assert "fps: 5.0 here, 25.0 in the study" in other["unlike"]
+    assert "fps" not in " ".join(plain["unlike"])
+    shown = run("score", lab / "out/package", lab / "v6", "--faces", "largest")
+    assert (
+        "no clip in it shows a readable face; pass --faces full if its frames are face crops" in shown.stderr
+    )
+
+
 def test_scores_say_where_haar_took_the_place_of_yunet(lab, fitted, media, monkeypatch, tmp_path):
     monkeypatch.setattr(yunet, "_places", lambda: iter([tmp_path / "gone.onnx"]))
-    done = run("score", lab / "out/package", media / "single_face.mp4", "--json", "-")
+    done = run("score", lab / "out/package", media / "single_face.mp4", "--faces", "largest", "--json", "-")
     record = json.loads(done.stdout)
     assert record["detector"] == "haar"
     (note,) = record["warnings"]
@@ -150,7 +166,9 @@ def test_what_was_met_in_a_video_is_told_with_its_figures(lab, fitted, tmp_path)
 
 
 def test_score_without_a_face_is_one_line(lab, fitted):
-    fails_beside_the_note(run("score", lab / "out/package", lab / "v0"), "shows a readable face")
+    fails_beside_the_note(
+        run("score", lab / "out/package", lab / "v0", "--faces", "largest"), "shows a readable face"
+    )
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_videos_are_watched_once_and_kept(
     assert run(capsys, study, *given, "--suggest-to", to, "--window", 0.8, "--force")[0] == 0
     assert (kept / "single_face.npz").stat().st_mtime_ns == before
     monkeypatch.setattr(yunet, "_places", lambda: iter([tmp_path / "gone.onnx"]))
-    code, _, err = run(capsys, study, *given, "--suggest-to", to, "--window", 0.8, "--force")
+    code, _, err = run(capsys, study, *given, "--suggest-to", tmp_path / "more", "--window", 0.8)
     assert code != 0
     assert "is a recording of faces followed in another way" in err
     given[given.index(kept)] = tmp_path / "haar"

@@ -147,9 +147,23 @@ def score(
         typer.Option("--json", help="Write the results as JSON; - for stdout.", show_default=False),
     ] = None,
     clips: Annotated[int, typer.Option("--clips", min=0, help="Clips to list that moved a score most.")] = 3,
-    faces: Faces = "largest",
-    fps: PictureFps = 25.0,
-    detector: Detector = DETECTOR,
+    faces: Annotated[
+        Literal["largest", "full"] | None,
+        typer.Option("--faces", help="As of `fit`.", show_default="as the study's"),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            "--fps",
+            min=0.01,
+            help="Frames per second of a folder of pictures.",
+            show_default="as the study's",
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option("--detector", help="auto, yunet or haar.", show_default="as the study's"),
+    ] = None,
     force: Force = False,
     threads: Threads = None,
 ) -> int:
@@ -163,7 +177,7 @@ def score(
     from emoclip.faces import settled, used
     from emoclip.files import check_writable, write_text
     from emoclip.recording import is_recording
-    from emoclip.symptoms import NOTE, Head, frames_note, read_interview
+    from emoclip.symptoms import NOTE, Head, frames_note, looked_at, read_interview
     from emoclip.video import called
 
     needs_stdout(json_file)
@@ -172,9 +186,12 @@ def score(
         check_writable(json_file, force=force, inputs=videos)
     model = EmoCLIP.load(package, threads=threads)
     head = Head(model)
+    fps = fps or head.looked.get("fps", 25.0)
     for line in frames_note(videos, fps):
         warn(line)
-    config, notes = settled(FaceConfig(mode=faces, detector=detector))
+    mode = faces or head.looked.get("faces", "largest")
+    usual = "haar" if head.looked.get("detector") == "haar" else DETECTOR
+    config, notes = settled(FaceConfig(mode=mode, detector=detector or usual))
     for note in notes:
         warn(note)
     records: list[dict[str, Any]] = []
@@ -205,7 +222,7 @@ def score(
                 bars.remove_task(task)
             for line in seen.warnings:
                 warn(f"{name}: {line}")
-            estimate = head.score(name, seen)
+            estimate = head.score(name, seen, looked_at([video], config, fps))
             record = {"status": "ok", **estimate.record()}
             if not is_recording(video):  # it tells itself what it was made with
                 record |= {"detector": used(config), "warnings": [*notes, *seen.warnings.tolist()]}

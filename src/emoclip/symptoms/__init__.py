@@ -2,7 +2,7 @@
 
 from emoclip.symptoms.fit import Estimator
 from emoclip.symptoms.head import NOTE, Estimate, Head
-from emoclip.symptoms.interviews import InterviewStore, frames_note, read_interview
+from emoclip.symptoms.interviews import InterviewStore, frames_note, looked_at, read_interview
 from emoclip.symptoms.manifest import read_manifest
 from emoclip.symptoms.probe import Probe, check_installed
 from emoclip.symptoms.report import chance
@@ -20,6 +20,7 @@ __all__ = [
     "chance",
     "check_installed",
     "frames_note",
+    "looked_at",
     "read_interview",
     "read_manifest",
 ]

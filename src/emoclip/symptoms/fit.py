@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError, counted, few
+from emoclip.faces import settled
 from emoclip.symptoms import head as heads
 from emoclip.symptoms import regression
 from emoclip.symptoms import statistics as validation
-from emoclip.symptoms.interviews import InterviewStore, SeenInterview, read_interview
+from emoclip.symptoms.interviews import InterviewStore, SeenInterview, looked_at, read_interview
 from emoclip.symptoms.manifest import Cohort, check_targets
 from emoclip.symptoms.study import Floats, Ints, Result, Study, ValidationConfig
 
@@ -93,7 +94,9 @@ def watch(
             notes += [f"{who}: {line}" for line in seen.warnings]
         progress(at + 1, 0.0)
     left = cohort.leave_out(reasons)
-    return replace(left, notes=[*left.notes, *notes]), recordings
+    sources = [source for interview in left.interviews for source in interview.sources]
+    looked = looked_at(sources, store.faces, store.fps)
+    return replace(left, notes=[*left.notes, *notes], looked=looked), recordings
 
 
 def fit(
@@ -177,6 +180,7 @@ def save_package(
         "takes": estimator.takes,
         "interval": "conformal, from the out-of-fold errors of the study's subjects",
         "targets": targets,
+        "looked": cohort.looked,
         "cohort": {
             "subjects": len(set(cohort.subjects)),
             "interviews": len(cohort.interviews),
@@ -208,7 +212,10 @@ def score(
     source: a video, a folder of frames (`fps` per second) or of videos.  Raises PackageError, InputError.
     """
     loaded = heads.Head(model)
-    return loaded.score(source, read_interview(model, [source], faces, fps=fps, progress=progress))
+    faces, notes = settled(faces)
+    seen = read_interview(model, [source], faces, fps=fps, progress=progress)
+    found = loaded.score(source, seen, looked_at([source], faces, fps))
+    return replace(found, warnings=[*notes, *found.warnings])
 
 
 def _folds(cohort: Cohort, settings: ValidationConfig) -> Ints:

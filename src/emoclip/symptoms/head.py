@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -190,8 +191,16 @@ class Head:
         self._session = model.runtime.session(GRAPH)
         self._centre, self._matrix = _read_cohort(package)
 
-    def score(self, name: str, recording: SeenInterview) -> Estimate:
-        """Estimate the ratings of one interview.  name: what to call it."""
+    @property
+    def looked(self) -> Mapping[str, Any]:
+        """How the study's interviews were looked at, see `looked_at`; nothing in a package of an earlier version."""
+        looked: Mapping[str, Any] = self.info.get("looked") or {}
+        return looked
+
+    def score(
+        self, name: str, recording: SeenInterview, looked: Mapping[str, Any] = MappingProxyType({})
+    ) -> Estimate:
+        """Estimate the ratings of one interview.  name: what to call it.  looked: how it was looked at."""
         given = getattr(recording, self.info["takes"])
         scores, influence = self._run(given)
         distance = float(np.linalg.norm((centre_of(given) - self._centre) @ self._matrix))
@@ -216,7 +225,7 @@ class Head:
                 for target, value, item in zip(self.targets, scores, self.info["targets"], strict=True)
             ],
             level=self.info["level"],
-            unlike=self._unlike(recording, distance),
+            unlike=[*self._otherwise(looked), *self._unlike(recording, distance)],
             warnings=recording.warnings.tolist(),
             duration_s=round(recording.duration_s, 3),
             coverage=round(recording.coverage, 4),
@@ -253,6 +262,14 @@ class Head:
 
     def _computed(self, run: Callable[[], Any], rows: int) -> NDArray[np.float32]:
         return self.model.runtime.computed(GRAPH, run, rows, width=len(self.targets))
+
+    def _otherwise(self, looked: Mapping[str, Any]) -> list[str]:
+        """In which ways it was looked at otherwise than the study's interviews."""
+        return [
+            f"{name}: {value} here, {self.looked[name]} in the study"
+            for name, value in looked.items()
+            if value is not None and self.looked.get(name) not in (None, value)
+        ]
 
     def _unlike(self, recording: SeenInterview, distance: float) -> list[str]:
         """In which ways an interview lies outside what the study had."""
@@ -298,6 +315,13 @@ def _read_info(info: Fields, package: Package) -> list[Target]:
     info.text("takes", ("clips", "frames"))
     info.text("estimator")
     info.number("level", 0, 1)
+    if info.has("looked"):
+        looked = info.inner("looked")
+        for key, choices in (("faces", ("largest", "all", "full")), ("detector", ("yunet", "haar"))):
+            if looked.has(key):
+                looked.text(key, choices)
+        if looked.has("fps"):
+            looked.number("fps", 0.01, 1e4)
     cohort = info.inner("cohort")
     if len(cohort.numbers("duration_s", 0, 1e9)) != 2:
         raise ValueError("symptoms.cohort.duration_s must be the shortest and the longest")

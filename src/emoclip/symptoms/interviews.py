@@ -4,7 +4,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig, WindowConfig, check_fps
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError, few
+from emoclip.faces import used
 from emoclip.files import atomic_path
 from emoclip.model import covering_windows
 from emoclip.prompts import resolve
@@ -88,6 +89,18 @@ def frames_note(sources: Sequence[str], fps: float) -> list[str]:
     ]
 
 
+def looked_at(sources: Iterable[str], faces: FaceConfig, fps: float) -> dict[str, Any]:
+    """How interviews are looked at, as a score depends on it: `faces`, `detector`; of folders of pictures `fps`.
+
+    A recording was looked at as it says itself.
+    """
+    parts = [part for part in parts_of(list(sources)) if not is_recording(part)]
+    if not parts:
+        return {}
+    folders = any(Path(part).is_dir() for part in parts)
+    return {"faces": faces.mode, "detector": used(faces)} | ({"fps": fps} if folders else {})
+
+
 def read_interview(
     model: EmoCLIP,
     sources: Sequence[str],
@@ -126,7 +139,8 @@ def read_interview(
         where = f"part {number}, {Path(source).name}: " if len(watched) > 1 else ""
         warnings += [where + line for line in met]
     if not drafts:
-        raise InputError(f"{sources[0]}: no clip in it shows a readable face")
+        hint = "" if faces.mode == "full" else "; pass --faces full if its frames are face crops already"
+        raise InputError(f"{sources[0]}: no clip in it shows a readable face{hint}")
     return recording(
         model,
         [draft.embeddings for draft in drafts],

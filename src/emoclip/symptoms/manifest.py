@@ -3,8 +3,9 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +54,16 @@ class Excluded:
 
 @dataclass
 class Cohort:
-    """Interviews in the manifest's order.  notes: what a reader of the results should know."""
+    """Interviews in the manifest's order.
+
+    notes: what a reader of the results should know.  looked: how they were looked at, see `looked_at`.
+    """
 
     targets: tuple[Target, ...]
     interviews: list[Interview]
     excluded: list[Excluded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    looked: dict[str, Any] = field(default_factory=dict)
 
     @property
     def subjects(self) -> list[str]:
@@ -82,7 +87,7 @@ class Cohort:
                 path = ", ".join(item.sources)
                 gone.append(Excluded(item.subject, item.session, path, reasons[at].removeprefix(f"{path}: ")))
         kept = [item for at, item in enumerate(self.interviews) if at not in reasons]
-        return Cohort(self.targets, kept, self.excluded + gone, self.notes)
+        return replace(self, interviews=kept, excluded=self.excluded + gone)
 
 
 def read_manifest(

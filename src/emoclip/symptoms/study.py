@@ -83,6 +83,7 @@ class Study:
             "hours": round(sum(item.duration_s for item in self.recordings) / 3600, 4),
             "folds": int(self.folds.max()) + 1,
             "seed": self.validation.seed,
+            "looked": cohort.looked,
             "estimators": {name: {"targets": result.targets} for name, result in self.estimators.items()},
             "baselines": {
                 name: {"what": BASELINES[name], "targets": result.targets}
