@@ -111,21 +111,18 @@ def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: floa
     for frame, faces in (
         follower.follow(frames) if follower else ((frame, [_whole(frame)]) for frame in frames)
     ):
-        sampled = due.popleft()
-        yield _Followed(frame.index, frame.time_s, faces, frame if sampled and faces else None)
+        wanted = due.popleft() and bool(faces)
+        if not wanted:  # not sooner: until a frame is given out, faces may be sought in it
+            frame.drop()
+        yield _Followed(frame.index, frame.time_s, faces, frame if wanted else None)
 
 
 def _sampled(frames: Iterable[Frame], rate: float, sampled: deque[bool]) -> Iterator[Frame]:
-    """Pass frames on, saying of each in `sampled` if it is to be embedded; the others are dropped soon."""
+    """Pass frames on, saying of each in `sampled` if it is to be embedded."""
     sampler = Sampler(rate)
-    before = None
     for frame in frames:
         sampled.append(sampler.takes(frame.time_s))
-        spare = None if sampled[-1] else frame
         yield frame
-        if before is not None:  # whoever follows may still search the last frame, but none before it
-            before.drop()
-        before = spare
 
 
 def _weight(item: _Followed) -> int:
