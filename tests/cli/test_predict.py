@@ -60,7 +60,9 @@ def test_one_input_gives_one_object_and_nothing_else_on_stdout(tiny, frame):
 def test_the_most_faces_that_are_read_can_be_set_and_a_line_says_where_that_cuts(tiny, media):
     done = predict(tiny, "--faces", "all", "--max-faces", 1, "--json", "-", media / "multi_face.jpg")
     assert len(json.loads(done.stdout)["faces"]) == 1
-    assert "more faces than 1, the 1 largest are read; raise --max-faces" in done.stderr
+    assert "more faces than 1, the largest is read; raise --max-faces" in done.stderr
+    done = predict(tiny, "--faces", "full", "--max-faces", 1, "--json", "-", media / "multi_face.jpg")
+    assert "--max-faces: of no effect with --faces full, which looks for no face" in done.stderr
 
 
 def test_scores_of_each_label_alone_where_asked(tiny, frame):

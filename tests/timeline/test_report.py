@@ -174,6 +174,15 @@ def test_the_axis_goes_on_to_the_end_of_what_was_read(browse):
     assert browse(page, "return document.querySelector('.range').textContent;") == "0:00.0 – 0:16.9"
 
 
+def test_a_page_says_what_was_read_where_that_is_not_all():
+    whole = replace(timeline(), duration_s=17.0, read_s=(0.0, 16.98))
+    assert "0:17.0 long, " in report(whole)
+    assert "0:17.0 long (read from 0:00.0 to 0:03.8), " in report(replace(whole, read_s=(0.0, 3.8)))
+    noted = report(replace(whole, warnings=["at 3.79 s: cut off?", "1 picture is left out"]))
+    assert "cut off?." not in noted
+    assert "1 picture is left out." in noted
+
+
 def test_the_page_fits_a_phone_and_loads_nothing(browse):
     page = report(timeline())
     found = browse(

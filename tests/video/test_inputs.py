@@ -438,7 +438,14 @@ class Readable:
         ({1}, r"a set is nothing.*, or an iterator of arrays"),
         (iter([]), "iterator of frames: is empty; give at least one picture"),
         (iter(["a.png"]), r"iterator of frames\[0\]: a name; give a list of names"),
-        (iter([None]), r"iterator of frames\[0\]: NoneType is no picture; give arrays"),
+        (
+            iter([None]),
+            r"iterator of frames\[0\]: NoneType is no picture; give arrays or Pillow images, or tuples",
+        ),
+        (
+            iter([[0.0, np.zeros((8, 9), np.uint8)]]),
+            r"frames\[0\]: list is no picture; .* or tuples \(time_s",
+        ),
         (
             iter([np.zeros((2, 8, 9, 3), np.uint8)]),
             r"iterator of frames\[0\]: shape \(2, 8, 9, 3\) is no picture",

@@ -68,6 +68,13 @@ def names_in(given: Sequence[str], option: str) -> list[str]:
     return names
 
 
+def unused(faces: str, max_faces: int, min_face: int) -> list[str]:
+    """Say which options play no part where no face is looked for, in a line if there are any."""
+    given = {"--max-faces": max_faces != MAX_FACES, "--min-face": min_face != MIN_FACE}
+    names = [name for name, other in given.items() if other and faces == "full"]
+    return [f"{', '.join(names)}: of no effect with --faces full, which looks for no face"] if names else []
+
+
 Detector = Annotated[
     str,
     typer.Option("--detector", help="auto: YuNet, or Haar cascades where it is not installed; yunet; haar."),

@@ -33,6 +33,7 @@ from emoclip.cli.options import (
     Scores,
     Start,
     Strict,
+    unused,
 )
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ def predict(
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}", code=2)
     rest = Baseline.of(baseline) if baseline is not None else None
+    for line in unused(faces, max_faces, min_face):
+        warn(line)
     config = FaceConfig.of(faces, detector=detector, min_face_px=min_face, max_faces=max_faces)
     prompts = resolve(labels)
     sources = expand_inputs(inputs, each=each, say=warn)

@@ -27,6 +27,7 @@ from emoclip.cli.options import (
     Start,
     Strict,
     ThreadsPerVideo,
+    unused,
 )
 from emoclip.errors import counted
 
@@ -194,6 +195,8 @@ def timeline(
         warn("--blur: no overlay is among --formats; only the page is without faces")
     if leave > enter:
         fail(f"--leave {leave:g} must not be above --enter {enter:g}", code=2)
+    for line in unused(faces, max_faces, min_face):
+        warn(line)
     cutoffs = {"min_size": min_size, "max_yaw": max_yaw, "min_exposure": min_exposure}
     cutoffs |= {} if min_sharpness is None else {"min_sharpness": min_sharpness}
     settings = Settings(

@@ -22,6 +22,7 @@ from emoclip.cli.options import (
     RunPrecision,
     Start,
     ThreadsPerVideo,
+    unused,
 )
 
 
@@ -66,6 +67,8 @@ def watch(
 
     if end is not None and end <= start:
         fail(f"--end {end:g} must be after --start {start:g}", code=2)
+    for line in unused(faces, max_faces, min_face):
+        warn(line)
     settings = Settings(
         out=out,
         model=model,

@@ -25,7 +25,7 @@ HOLD_S = 0.7  # a face not found where it should be, leaving or though all looks
 ITSELF = 0.7  # likeness from which all looks as before
 PAST_EDGE = 4  # times as long as any other face, one that is partly past the edge keeps its number
 SHAPE = 0.85  # width of a face in its heights, at least, where the edge cuts it off
-MORE = "more faces than {0}, the {0} largest are read; raise --max-faces (from Python, FaceConfig(max_faces=...))"
+MORE = "more faces than {}, the {} read; raise --max-faces (from Python, FaceConfig(max_faces=...))"
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
 SCENE = 640  # longer side of the picture in which it is seen whether a cut was elsewhere, as in a video call
 SWEPT = 0.3  # response of phase correlation from which the whole picture moved
@@ -227,7 +227,7 @@ class FaceFollower:
         if self.config.mode == "largest":
             return shown[: min(PROMINENT, most)]
         if self._note and len(shown) > most:
-            self._note(MORE.format(most), frame.time_s)
+            self._note(MORE.format(most, "largest is" if most == 1 else f"{most} largest are"), frame.time_s)
         return shown[:most]
 
 

@@ -36,11 +36,20 @@ def report(timeline: Timeline) -> str:
         "timeline.html",
         name=Path(timeline.input).name or timeline.input,
         timeline=timeline,
+        part=_part(timeline),
         faces=[_face(timeline, track) for track in charted],
         data=_data(timeline, charted) if charted else None,
         notes=_notes(timeline, charted),
         version=__version__,
     )
+
+
+def _part(timeline: Timeline) -> str:
+    """Say what of the input was read, where that is not all."""
+    start_s, end_s = timeline.read_s or (0.0, math.inf)
+    if start_s < 0.05 and end_s > (timeline.duration_s or 0.0) - 0.05:
+        return ""
+    return f" (read from {clock(start_s)} to {clock(end_s)})"
 
 
 def _face(timeline: Timeline, track: Track) -> dict[str, Any]:
@@ -92,7 +101,9 @@ def _notes(timeline: Timeline, charted: list[Track]) -> list[str]:
     if others:
         named = [f"{track.track_id} ({clock(track.start_s)} – {clock(track.end_s)})" for track in others]
         lines.append(f"Faces without a chart, seen too briefly or too poorly: {few(named, 50)}.")
-    return lines + [f"The video, {warning}." for warning in timeline.warnings]
+    return lines + [
+        f"The video, {warning}{'' if warning.endswith('?') else '.'}" for warning in timeline.warnings
+    ]
 
 
 def _data(timeline: Timeline, charted: list[Track]) -> dict[str, Any]:

@@ -99,6 +99,8 @@ def load_frame(item: Any, index: int, fps: float, last_s: float, say: Say) -> tu
         if len(item) != 2:
             raise InputError(f"{name}: a tuple of {len(item)}; give an array, or a pair (time_s, array)")
         time_s, item = item
+        if isinstance(time_s, np.ndarray) and time_s.ndim == 0:
+            time_s = time_s.item()
     real = isinstance(time_s, numbers.Real) and not isinstance(time_s, bool)
     if not real or not 0 <= time_s < math.inf:
         raise InputError(f"{name}: its time {shown(time_s)} is no number of seconds from 0 on")
@@ -108,9 +110,17 @@ def load_frame(item: Any, index: int, fps: float, last_s: float, say: Say) -> tu
         )
     if isinstance(item, (str, os.PathLike)):
         raise InputError(f"{name}: a name; give a list of names, or all to `classify_many`")
-    return float(time_s), load(
-        item, name, say
-    ).copy()  # who gives frames may write the next into the same array
+    if not (
+        _is_pillow(item)
+        or hasattr(item, "__array__")
+        or isinstance(item, (bytes, bytearray))
+        or is_file(item)
+    ):
+        raise InputError(
+            f"{name}: {type(item).__name__} is no picture; give arrays or Pillow images, or tuples (time_s, picture)"
+        )
+    picture = load(item, name, say)
+    return float(time_s), picture.copy()  # who gives frames may write the next into the same array
 
 
 def _read_file(name: str, say: Say) -> Pixels:
