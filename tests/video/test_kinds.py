@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from commands import emoclip
 from packages import tiny_package
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from emoclip.errors import ConfigError, InputError
 from emoclip.files import shorten, told
@@ -790,6 +790,7 @@ def test_frames_of_a_gif_without_control_blocks_are_frames(tmp_path, left):
 
 def test_what_pillow_warns_of_damaged_notes_stays_out(tmp_path, recwarn):
     warnings.simplefilter("always")
+    refused = 0  # Pillow 12 refuses what 13 reads with a warning
     for at, pages in enumerate((1, 1, 3)):
         first, *others = [
             Image.fromarray(np.full((20, 30, 3), 50 * page + at, np.uint8)) for page in range(pages)
@@ -798,10 +799,19 @@ def test_what_pillow_warns_of_damaged_notes_stays_out(tmp_path, recwarn):
         first.save(path, save_all=True, append_images=others, description="a note " * 9)
         note = struct.pack("<HHI", 270, 2, len("a note " * 9) + 1)  # ImageDescription, longer than the file
         path.write_bytes(path.read_bytes().replace(note, struct.pack("<HHI", 270, 2, 1 << 27)))
-        with Image.open(path) as picture:
-            picture.load()
-    assert len(recwarn) > 1  # Pillow's own
+        try:
+            with Image.open(path) as picture:
+                picture.load()
+        except UnidentifiedImageError:
+            refused += 1
+    assert refused == 3 or len(recwarn) > 1  # Pillow's own
     recwarn.clear()
-    assert len(expand_inputs([str(tmp_path)])) == 1
-    assert [sum(1 for _ in open_video(path)) for path in sorted(tmp_path.iterdir())] == [1, 1, 3]
+    sources = expand_inputs([str(tmp_path)])
+    if refused:
+        for path in tmp_path.iterdir():
+            with pytest.raises(InputError, match=path.name):
+                open_video(path)
+    else:
+        assert len(sources) == 1
+        assert [sum(1 for _ in open_video(path)) for path in sorted(tmp_path.iterdir())] == [1, 1, 3]
     assert not [str(each.message) for each in recwarn]
