@@ -45,9 +45,8 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
             temporary.unlink()
             yield temporary
             interrupt.check()
-            if (
-                temporary.stat().st_mode != mode
-            ):  # some libraries write a private file of their own, and rename it
+            # Some libraries write a private file of their own, and rename it.
+            if temporary.stat().st_mode != mode:
                 temporary.chmod(mode)
             if through:
                 with temporary.open("rb") as whole, open(_opened(target), "wb") as stream:

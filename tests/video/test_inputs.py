@@ -468,6 +468,22 @@ def test_arrays_that_are_no_pictures_are_refused(array, words):
         open_video(array)
 
 
+def test_an_iterator_gives_whatever_a_list_holds_but_names():
+    array = np.arange(216, dtype=np.uint8).reshape(8, 9, 3)
+    Image.fromarray(array).save(file := io.BytesIO(), "PNG")
+    encoded = file.getvalue()
+    kinds = [
+        array,
+        Image.fromarray(array),
+        encoded,
+        bytearray(encoded),
+        memoryview(encoded),
+        io.BytesIO(encoded),
+    ]
+    with open_video(iter(kinds)) as video:
+        assert [np.array_equal(frame.image, array) for frame in video] == [True] * len(kinds)
+
+
 def test_an_iterator_gives_frames_one_at_a_time_at_its_own_times_or_at_fps():
     given = []
     buffer = np.zeros((8, 9, 3), np.uint8)  # written into again and again, as by a camera's library

@@ -174,9 +174,8 @@ def score(
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
     from emoclip.errors import InputError
-    from emoclip.faces import settled, used
+    from emoclip.faces import settled
     from emoclip.files import check_writable, write_text
-    from emoclip.recording import is_recording
     from emoclip.symptoms import NOTE, Head, frames_note, looked_at, read_interview
     from emoclip.video import called
 
@@ -222,10 +221,11 @@ def score(
                 bars.remove_task(task)
             for line in seen.warnings:
                 warn(f"{name}: {line}")
-            estimate = head.score(name, seen, looked_at([video], config, fps))
+            looked = looked_at([video], config, fps)
+            estimate = head.score(name, seen, looked)
             record = {"status": "ok", **estimate.record()}
-            if not is_recording(video):  # it tells itself what it was made with
-                record |= {"detector": used(config), "warnings": [*notes, *seen.warnings.tolist()]}
+            if looked:
+                record |= {"detector": looked["detector"], "warnings": [*notes, *estimate.warnings]}
             records.append(record)
             if not to_stdout:
                 _print_estimate(estimate, clips)

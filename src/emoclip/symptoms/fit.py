@@ -214,8 +214,9 @@ def score(
     loaded = heads.Head(model)
     faces, notes = settled(faces)
     seen = read_interview(model, [source], faces, fps=fps, progress=progress)
-    found = loaded.score(source, seen, looked_at([source], faces, fps))
-    return replace(found, warnings=[*notes, *found.warnings])
+    looked = looked_at([source], faces, fps)
+    found = loaded.score(source, seen, looked)
+    return replace(found, warnings=[*notes, *found.warnings]) if looked else found
 
 
 def _folds(cohort: Cohort, settings: ValidationConfig) -> Ints:

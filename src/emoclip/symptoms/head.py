@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.config import DETECTORS, FACE_MODES
 from emoclip.engine import EmoCLIP
 from emoclip.errors import PackageError, counted, reason, shown
 from emoclip.model import FLOAT, Fields, Package, Value, check_values, new_package, seal
@@ -317,7 +318,7 @@ def _read_info(info: Fields, package: Package) -> list[Target]:
     info.number("level", 0, 1)
     if info.has("looked"):
         looked = info.inner("looked")
-        for key, choices in (("faces", ("largest", "all", "full")), ("detector", ("yunet", "haar"))):
+        for key, choices in (("faces", FACE_MODES), ("detector", DETECTORS)):
             if looked.has(key):
                 looked.text(key, choices)
         if looked.has("fps"):

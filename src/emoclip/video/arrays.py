@@ -69,8 +69,13 @@ def called(source: Any) -> str:
     return name_of(source, "stream" if is_stream else type(source).__name__)
 
 
-def load(picture: Any, name: str, say: Say) -> Pixels:
-    """One picture of a list, (H, W, 3) uint8 RGB.  say: as in `read_picture`.  Raises InputError."""
+def load(
+    picture: Any, name: str, say: Say, known: str = "arrays, Pillow images or names of picture files"
+) -> Pixels:
+    """One picture of a list, (H, W, 3) uint8 RGB.  say: as in `read_picture`.  known: what can be given instead.
+
+    Raises InputError.
+    """
     if isinstance(picture, (str, os.PathLike)):
         return _read_file(os.fspath(picture), say)
     if isinstance(picture, (bytes, bytearray, memoryview)):
@@ -82,9 +87,7 @@ def load(picture: Any, name: str, say: Say) -> Pixels:
     if is_file(picture):
         picture = _binary(picture)
         return read_picture(picture if picture.seekable() else io.BytesIO(picture.read()), say=say)
-    raise InputError(
-        f"{name}: {type(picture).__name__} is no picture; give arrays, Pillow images or names of picture files"
-    )
+    raise InputError(f"{name}: {type(picture).__name__} is no picture; give {known}")
 
 
 def load_frame(item: Any, index: int, fps: float, last_s: float, say: Say) -> tuple[float, Pixels]:
@@ -110,16 +113,7 @@ def load_frame(item: Any, index: int, fps: float, last_s: float, say: Say) -> tu
         )
     if isinstance(item, (str, os.PathLike)):
         raise InputError(f"{name}: a name; give a list of names, or all to `classify_many`")
-    if not (
-        _is_pillow(item)
-        or hasattr(item, "__array__")
-        or isinstance(item, (bytes, bytearray))
-        or is_file(item)
-    ):
-        raise InputError(
-            f"{name}: {type(item).__name__} is no picture; give arrays or Pillow images, or tuples (time_s, picture)"
-        )
-    picture = load(item, name, say)
+    picture = load(item, name, say, "arrays or Pillow images, or tuples (time_s, picture)")
     return float(time_s), picture.copy()  # who gives frames may write the next into the same array
 
 
