@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,21 @@ def test_a_failed_rewrite_keeps_the_old(tmp_path):
     with pytest.raises(RuntimeError):
         write_half(target)
     assert target.read_text() == "old"
+
+
+def test_threads_that_write_the_same_file_do_not_meet(tmp_path):
+    target = tmp_path / "out.json"
+    with atomic_path(target, force=True) as one, atomic_path(target, force=True) as other:
+        other.write_text("other")
+        one.write_text("one")
+    assert target.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_threads_that_write_in_one_folder_leave_nothing_else(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: write_text(tmp_path / f"{n % 16}", "text", force=True), range(800)))
+    assert {path.name for path in tmp_path.iterdir()} == {str(n) for n in range(16)}
 
 
 def test_nothing_is_replaced_without_force(tmp_path):

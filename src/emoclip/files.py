@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -38,7 +39,7 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
     through = _is_stream(target)
     with tempfile.TemporaryDirectory() if through else nullcontext(place.parent) as folder:
         # Not longer than the system allows, as the target's own name may be just that.
-        temporary = Path(folder, f".{shorten(place.stem)}.{os.getpid()}.part{place.suffix}")
+        temporary = Path(folder, f".{shorten(place.stem)}.{_own()}.part{place.suffix}")
         try:
             temporary.touch()
             mode = temporary.stat().st_mode
@@ -60,6 +61,11 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _own() -> str:
+    """A part of a temporary name that no other thread has, nor a process of another machine or container."""
+    return secrets.token_hex(4)
 
 
 def _is_stream(target: Path) -> bool:
@@ -95,8 +101,9 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
     target = Path(target)
     check_folder(target, force=force)
     target = _named(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
+    own = _own()
+    temporary = target.with_name(f".{target.name}.{own}.part")
+    replaced = target.with_name(f".{target.name}.{own}.old")
     with new_folders([target.parent]):
         try:
             temporary.mkdir()
@@ -152,7 +159,7 @@ def check_room(folder: Path, output: Path | None = None) -> None:
     output: what is to be made there, which the error then names.
     """
     try:
-        with new_folders([folder / f".{os.getpid()}.part"]):
+        with new_folders([folder / f".{_own()}.part"]):
             pass
     except OutputError as error:
         why = error.__context__.strerror if isinstance(error.__context__, OSError) else "no folder"
