@@ -46,6 +46,11 @@ def test_a_face_that_is_held_goes_on_as_it_was_seen_to_move():
     assert track.seen_s == 0.0
 
 
+def test_a_face_of_the_first_frame_is_there_though_its_clock_begins_below_zero():
+    track = Tracklet(0, Detection(FACE, 0.9), -3.3e-7, look_of(data.astronaut(), FACE), True)
+    assert track.at(-3.3e-7, -3.3e-7, -3.3e-7)
+
+
 @pytest.mark.parametrize(("after_s", "given"), [(0.5, 1), (2.0, 0)])
 def test_who_comes_where_somebody_else_left_long_ago_is_somebody_new(after_s, given):
     astronaut, cat = data.astronaut(), data.chelsea()

@@ -204,6 +204,25 @@ def test_transport_stream_starts_at_zero(tmp_path):
     assert later[0].time_s == pytest.approx(2.0, abs=0.001)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("first", [6000, 7500, 123456, 129000])
+def test_the_first_frame_of_a_transport_stream_is_at_exactly_zero(tmp_path, first, count):
+    """FFmpeg tells where it starts in microseconds, which a clock of 90 kHz does not fit."""
+    path, tick = tmp_path / "a.ts", Fraction(1, 90_000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"bf": "0"})
+        stream.height, stream.width, stream.codec_context.time_base = 120, 160, tick
+        for i, picture in enumerate(noise(count)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = first + 3000 * i, tick
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert own_times(path)[0] > 0
+    frames, _ = read(path)
+    assert [frame.time_s for frame in frames] == pytest.approx([i / 30 for i in range(count)], abs=1e-12)
+    assert frames[0].time_s == 0.0
+
+
 @pytest.mark.parametrize(
     ("ending", "codec"),
     [

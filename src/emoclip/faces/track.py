@@ -40,7 +40,7 @@ class Tracklet:
     before_s: float = -1.0
     speed: tuple[float, float] = (0.0, 0.0)
     swept: tuple[float, float] = (0.0, 0.0)  # pixels by which the whole picture moved since `now`
-    edge_s: float = 0.0  # where only one of two looks found it, when it came or went between them
+    edge_s: float = -math.inf  # where only one of two looks found it, when it came or went between them
     finds: int = 1
     score: float = field(init=False)  # mean over its finds
     seen_s: float = field(init=False)  # when the detector last found it

@@ -46,7 +46,7 @@ class Container:
         self._open()
         rate = self.stream.average_rate or self.stream.guessed_rate
         self.fps = float(rate) if rate and 0.01 <= rate <= 1000 else 25.0
-        self.zero_s = max(0.0, (self.file.start_time or 0) / 1_000_000)
+        self.zero_s = self._zero()
         self.duration_s = self._duration()
         if self.file.format.name == "gif" and _is_rereadable(source):
             self._count()
@@ -107,6 +107,17 @@ class Container:
         if not isinstance(self._source, str):
             self._source.seek(0)
         self._open()
+
+    def _zero(self) -> float:
+        """Where a player shows zero; exactly the first frame's time if FFmpeg, to the microsecond, says the same."""
+        zero_s = max(0.0, (self.file.start_time or 0) / 1_000_000)
+        first_s = self._first_s()
+        return first_s if abs(first_s - zero_s) < 1e-6 else zero_s
+
+    def _first_s(self) -> float:
+        """The stream's first time on its own clock, 0 where it is not told."""
+        base = self.stream.time_base
+        return float((self.stream.start_time or 0) * base) if base else 0.0
 
     def _count(self) -> None:
         """Take a GIF's rate and length from its frames: the header leaves out those that say no delay."""
@@ -184,7 +195,7 @@ class Container:
     def _duration(self) -> float | None:
         start_s, length_s = self.zero_s, (self.file.duration or 0) / 1_000_000
         if self.stream.duration and self.stream.time_base:
-            start_s = float((self.stream.start_time or 0) * self.stream.time_base)
+            start_s = self._first_s()
             length_s = float(self.stream.duration * self.stream.time_base)
         if length_s <= 0:
             return None
