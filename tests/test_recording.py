@@ -19,7 +19,7 @@ from emoclip.codings.samples import windows as coded_windows
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.faces import yunet
-from emoclip.recording import Key, Recording, Shelf, followed, input_digest
+from emoclip.recording import Content, Key, Recording, Shelf, followed
 from emoclip.symptoms import read_interview
 from emoclip.timeline import Baseline, Rest, recorded
 from emoclip.video import open_video
@@ -254,7 +254,7 @@ def test_boxes_and_key_come_back(model, kept, media):
     recording = Recording.read(kept[1])
     look = next(looks[0] for _, looks in recording.frames if looks)
     assert look.quality.size == min(look.box[2] - look.box[0], look.box[3] - look.box[1])
-    assert recording.key.input == input_digest(media / "face_noface.mov")
+    assert recording.key.input == Content.of(media / "face_noface.mov").digest
     assert (recording.key.start_s, recording.key.end_s) == (0.0, None)
 
 
@@ -312,7 +312,7 @@ def test_a_shelf_finds_its_own_and_replaces_nothing_unasked(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_has_no_digest_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
-    assert input_digest(tmp_path / "pipe.mp4") is None
+    assert Content.of(tmp_path / "pipe.mp4").digest is None
 
 
 def test_what_may_not_be_read_is_one_line(tmp_path, monkeypatch):
@@ -323,7 +323,7 @@ def test_what_may_not_be_read_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(
         InputError, match=r"x\.mp4: cannot be opened \(Permission denied\); check name and rights"
     ):
-        input_digest(tmp_path / "x.mp4")
+        Content.of(tmp_path / "x.mp4")
     monkeypatch.setattr("builtins.open", lambda path, *_: stat(path))
     with pytest.raises(InputError, match=r"x\.npz: cannot be opened \(Permission denied\); check its rights"):
         Recording.read(tmp_path / "x.npz")

@@ -5,12 +5,39 @@ import threading
 
 import numpy as np
 import pytest
+from packages import tiny_package
+from PIL import Image
 
+from emoclip import EmoCLIP, FaceConfig
+from emoclip.datasets import Clip
 from emoclip.errors import OutputError
 from emoclip.evaluation import embeddings
-from emoclip.evaluation.embeddings import Store
+from emoclip.evaluation.embeddings import Store, embed
+from emoclip.evaluation.sampling import Sampling
 
 ROW = np.arange(4, dtype=np.float32)
+
+
+def test_a_clip_that_changes_while_it_is_read_is_not_kept_under_what_it_was(tmp_path, monkeypatch):
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    picture, rng = tmp_path / "a.png", np.random.default_rng(0)
+    clips, store = [Clip("a.png", picture)], Store(None)
+    read = embeddings.read_clip
+
+    def replace():
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(picture)
+
+    def slow(*arguments):
+        sampled = read(*arguments)
+        replace()
+        return sampled
+
+    replace()
+    with monkeypatch.context() as patched:
+        patched.setattr(embeddings, "read_clip", slow)
+        found = embed(model, clips, Sampling("even", 4), FaceConfig(mode="full"), store)
+    assert found.missing == {0: "a.png: changed while it was read; run this again when it is whole"}
+    assert not embed(model, clips, Sampling("even", 4), FaceConfig(mode="full"), store).missing
 
 
 def test_two_stores_write_one_file_at_once(tmp_path, monkeypatch):

@@ -1,3 +1,7 @@
+import os
+import shutil
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -49,6 +53,16 @@ def test_an_interview_is_watched_once_and_again_where_what_was_kept_is_damaged(m
     kept.write_bytes(kept.read_bytes()[:100])
     assert np.array_equal(store.get(sources, told.append).clips, first.clips)
     assert told
+
+
+def test_an_interview_that_changes_while_it_is_watched_is_not_kept(media, tmp_path):
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    video = Path(shutil.copy(media / "single_face.mp4", tmp_path))
+    store = InterviewStore(tmp_path / "kept", model, FaceConfig())
+    for change in (lambda _: os.utime(video, (0, 0)), lambda _: video.unlink(missing_ok=True)):
+        with pytest.raises(InputError, match=r"single_face\.mp4: changed while it was read; run this again"):
+            store.get([str(video)], change)
+        assert not (tmp_path / "kept").exists()
 
 
 def test_pictures_in_a_folder_are_frames_however_unlike_at_the_rate_that_is_told(tmp_path):

@@ -18,6 +18,7 @@ from hypothesis import settings as settings_
 from hypothesis import strategies as st
 from packages import tiny_package
 from PIL import Image
+from videos import noise, write
 
 from emoclip import EmoCLIP, recording
 from emoclip.config import FaceConfig, WindowConfig
@@ -263,6 +264,37 @@ def test_an_input_is_hashed_once(folders, settings, tmp_path, monkeypatch):
     assert states(folders[:1], settings(recordings=tmp_path / "kept")) == ["done"]
     assert hashed
     assert len(hashed) == len(set(hashed))
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"watch_only": True}, {"formats": ("npz",)}, {"recordings": Path("kept")}]
+)
+@pytest.mark.parametrize("kind", ["video", "folder"])
+def test_of_what_changes_while_it_is_read_nothing_is_kept(
+    folders, settings, tmp_path, monkeypatch, change, kind
+):
+    monkeypatch.chdir(tmp_path)
+    source = write(tmp_path / "a.mkv", noise(60)) if kind == "video" else Path(folders[0])
+    part = source if kind == "video" else source / "2.png"
+    whole, chosen = part.read_bytes(), settings(**change)
+    tasks = plan([str(source)], chosen)
+    (outcome,) = run(tasks, chosen, progress=lambda _: part.write_bytes(whole + b"\0"))
+    assert outcome.state == "failed"
+    assert outcome.message == f"{source}: changed while it was read; run this again when it is whole"
+    assert [
+        path for folder in (chosen.out, Path("kept")) for path in folder.glob("**/*") if path.is_file()
+    ] == []
+    assert states([str(source)], chosen) == ["done"]
+
+
+def test_an_input_whose_copy_takes_its_place_while_it_is_read_has_not_changed(settings, tmp_path):
+    source = write(tmp_path / "a.mkv", noise(60))
+
+    def replace(_):
+        shutil.copy(source, tmp_path / "copy")
+        (tmp_path / "copy").replace(source)
+
+    assert states([str(source)], settings(), progress=replace) == ["done"]
 
 
 def test_a_process_that_dies_takes_only_its_own_video_with_it(folders, settings, monkeypatch):

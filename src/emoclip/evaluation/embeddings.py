@@ -27,7 +27,7 @@ from emoclip.errors import InputError, OutputError
 from emoclip.evaluation.sampling import Sampling, read_clip
 from emoclip.files import told
 from emoclip.model import Package, cache_folder, prepare
-from emoclip.recording import Key, following
+from emoclip.recording import Key, changed, following
 from emoclip.video import is_picture, natural_order, one_opencv_thread
 
 DECODERS = 2
@@ -321,6 +321,8 @@ def _fetch(
             return _Fetched(name, kept[0], np.empty(0, np.float32), np.empty(0, np.int64), kept[1])
         spec = model.package.pixels
         sampled = read_clip(clip, sampling, content, faces, spec)
+        if store.content(clip) != content:
+            raise changed(clip.id)
         return _Fetched(name, None, prepare(sampled.crops, spec), sampled.order, sampled.warnings)
     except InputError as error:
         return error

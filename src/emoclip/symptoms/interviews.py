@@ -20,7 +20,7 @@ from emoclip.faces import used
 from emoclip.files import atomic_path
 from emoclip.model import covering_windows
 from emoclip.prompts import resolve
-from emoclip.recording import Key, Looks, Recording, following, is_recording
+from emoclip.recording import Key, Looks, Recording, changed, following, is_recording
 from emoclip.symptoms.manifest import parts_of
 from emoclip.timeline import cut, looks
 from emoclip.video import is_picture, open_video
@@ -176,9 +176,8 @@ class InterviewStore:
 
     def get(self, sources: Sequence[str], progress: Callable[[float], None]) -> SeenInterview:
         """Return an interview, watching it if need be.  Raises InputError, OutputError."""
-        stamps: list[Any] = [
-            (str(path), state.st_size, state.st_mtime_ns) for path, state in _states(sources)
-        ]
+        looked = {source: _stamps(source) for source in sources}
+        stamps: list[Any] = [stamp for each in looked.values() for stamp in each]
         if any(Path(part).is_dir() or is_picture(Path(part)) for part in parts_of(sources)):
             stamps.append(self.fps)
         # Hours of video are told apart by what they look like from outside, not by their bytes.
@@ -188,6 +187,11 @@ class InterviewStore:
         with suppress(*DAMAGE), np.load(small, allow_pickle=False) as kept:
             return SeenInterview(np.load(large, mmap_mode="r", allow_pickle=False), **kept)
         made = read_interview(self.model, sources, self.faces, fps=self.fps, progress=progress)
+        for source, before in looked.items():
+            with suppress(OSError):  # it is gone
+                if _stamps(source) == before:
+                    continue
+            raise changed(source)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(large, force=True) as temporary:
             np.save(temporary, made.frames)
@@ -225,9 +229,8 @@ def _lasted(times: Sequence[float], clip_s: float) -> float:
     return float(times[-1] - times[0] - (steps[empty] - np.median(steps)).sum())
 
 
-def _states(sources: Sequence[str]) -> Iterator[tuple[Path, Any]]:
-    """Every file of an interview and what it looks like from outside."""
-    for source in sources:
-        path = Path(source).resolve()
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            yield file, file.stat()
+def _stamps(source: str) -> list[tuple[str, int, int]]:
+    """Every file of a part of an interview, with its size and time of change."""
+    path = Path(source).resolve()
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [(str(file), state.st_size, state.st_mtime_ns) for file in files for state in [file.stat()]]

@@ -13,7 +13,7 @@ from emoclip import interrupt
 from emoclip.config import Progress
 from emoclip.errors import OutputError, in_one_line
 from emoclip.files import atomic_path, check_writable, json_text, sha256, write_text
-from emoclip.recording import Recording, Shelf, input_digest, is_recording
+from emoclip.recording import Content, Recording, Shelf, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
 from emoclip.timeline.formats import WRITERS, write_csv
@@ -77,8 +77,8 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
     began_s = time.monotonic()
     record_file, *made = targets(item, settings)
     choices = settings.choices(item.source)
-    content = input_digest(item.source)
-    hashes = sidecar.identity(content, model.package, settings.prompts, choices)
+    content = Content.of(item.source)
+    hashes = sidecar.identity(content.digest, model.package, settings.prompts, choices)
     force = settings.force
     for target in (record_file, *made):
         if target.exists() and not target.is_file():  # what cannot be read again has no hash for the record
@@ -108,6 +108,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
                     kind = target.name.removeprefix(Path(item.name).name)
                     _write(kind, temporary, timeline, item, settings)
             outputs[target.name] = sha256(target)
+        content.check()
         write_text(record_file, json_text(record | {"complete": True, "outputs": outputs}), force=True)
     except BaseException:  # a full disk, say: all of an input's results, or none
         for written in outputs:
@@ -127,7 +128,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
 
 
 def _timeline(
-    model: Model, item: Input, settings: Settings, content: str | None, progress: Progress | None
+    model: Model, item: Input, settings: Settings, content: Content, progress: Progress | None
 ) -> tuple[Timeline, Recording | None, dict[str, Any]]:
     """Return what was read, what was seen if it is kept, and the settings that a recording had in place of ours."""
 

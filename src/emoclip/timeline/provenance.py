@@ -29,7 +29,7 @@ def identity(
 ) -> dict[str, str | None]:
     """Return the hashes that decide whether results are of this input and of these settings.
 
-    content: the input's `input_digest`.
+    content: the input's `Content.digest`.
     """
     asked = {key: value for key, value in asdict(prompts).items() if key != "file"}  # may be renamed
     told = [__version__, package.digest, asked, choices]

@@ -23,7 +23,7 @@ from emoclip.config import (
 from emoclip.errors import ConfigError, InputError, shown
 from emoclip.faces import settled, used
 from emoclip.prompts import PromptSet
-from emoclip.recording import Key, Looks, Recording, input_digest, is_recording
+from emoclip.recording import Content, Key, Looks, Recording, is_recording
 from emoclip.results import Peak, Timeline, Window
 from emoclip.timeline import watching
 from emoclip.timeline.baseline import Baseline, Moment, Rest
@@ -93,7 +93,7 @@ class TimelineStream:
         self.duration_s: float | None = None
         self.ended_s: float | None = None  # of what was cut off before that
         self.live = False  # of a stream or camera: known once it is read
-        self.content: str | None = None  # `input_digest` of the source, if somebody has it already
+        self.content: Content | None = None  # of the source, if somebody asked for it
         self._met: list[str] = []  # what the recording carries as its warnings
         self._recording: Recording | None = None
         self.seen_as: Key | None = None  # of the recording that is asked, if one is
@@ -149,6 +149,8 @@ class TimelineStream:
                 self._met[:], self.ended_s = [*notes, *video.warnings], video.ended_s
                 if self._recording:
                     self._recording.ended_s = self.ended_s
+        if self.content:  # by which what was seen will be found again
+            self.content.check()
 
     def record(self) -> Recording:
         """Keep what will be seen, without pictures; ask before iterating, it is whole when the stream is read."""
@@ -168,9 +170,11 @@ class TimelineStream:
     @cached_property
     def key(self) -> Key:
         """What is asked to be seen."""
-        content = input_digest(self.source) if self.content is None else self.content
+        self.content = self.content or Content.of(self.source)
         window_s = self.windows.length_s
-        return asked(self.model, content, self._settled[0], window_s, self.start_s, self.end_s, self.fps)
+        return asked(
+            self.model, self.content.digest, self._settled[0], window_s, self.start_s, self.end_s, self.fps
+        )
 
     def read(self) -> Timeline:
         """Read to the end: windows (smoothed if asked), segments, tracks, summary and peaks."""

@@ -13,6 +13,7 @@ from emoclip.faces import settled
 from emoclip.model import Package, Runtime, sampling_rate
 from emoclip.prompts import Doubts, PromptSet
 from emoclip.recording import (
+    Content,
     Key,
     Looks,
     Recording,
@@ -20,7 +21,6 @@ from emoclip.recording import (
     Shelf,
     followed,
     following,
-    input_digest,
     look,
 )
 from emoclip.video import Video, open_video
@@ -69,21 +69,23 @@ def record(
     allow_urls: bool = True,
     one_clip: bool = True,
     progress: Callable[[float, float | None], None] | None = None,
-    key: Key | None = None,
+    content: Content | None = None,
 ) -> Recording:
     """Watch an input from start_s to end_s seconds and keep what was seen of its faces, no picture.
 
     window_s: the shortest window that will be asked for, in seconds; shorter ones need more frames a second.
     fps, one_clip: as in `open_video`.
     progress: called with the seconds of video done, and with how many there are, None for a stream.
-    key: what `asked` says of all this, where it is known already.  Raises InputError, ConfigError.
+    content: of the source, where it is known already.
+    Raises InputError, also for what changes while it is read, ConfigError.
     """
     window_s = check_length("window_s", window_s)
     start_s, end_s = check_span(start_s, end_s)
     fps = check_fps(fps)
     check_progress(progress)
     faces, notes = settled(faces)
-    key = key or asked(model, input_digest(source), faces, window_s, start_s, end_s, fps)
+    content = content or Content.of(source)
+    key = asked(model, content.digest, faces, window_s, start_s, end_s, fps)
     with open_video(
         source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls, one_clip=one_clip
     ) as video:
@@ -92,6 +94,7 @@ def record(
         told = (lambda time_s: progress(time_s - start_s, span_s)) if progress else None
         recording.frames += looks(model, video, watched(faces), key.rate, progress=told)
         recording.warnings[:], recording.ended_s = [*notes, *video.warnings], video.ended_s
+    content.check()
     return recording
 
 
@@ -112,7 +115,8 @@ def recorded(
 
     The rest as in `record`.  Raises InputError, OutputError.
     """
-    key = asked(model, input_digest(source), faces, window_s, start_s, end_s, fps)
+    content = Content.of(source)
+    key = asked(model, content.digest, faces, window_s, start_s, end_s, fps)
     if kept := shelf.find(name, key):
         return kept, False
     made = record(
@@ -124,7 +128,7 @@ def recorded(
         end_s=end_s,
         fps=fps,
         progress=progress,
-        key=key,
+        content=content,
     )
     shelf.put(name, made)
     return made, True
@@ -160,7 +164,7 @@ def asked(
 ) -> Key:
     """Return the key of what windows of `window_s` seconds need to have seen of an input, read at `fps`.
 
-    content: the input's `input_digest`.
+    content: the input's `Content.digest`.
     """
     return Key(
         model=model.package.seen_by,
