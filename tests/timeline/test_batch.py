@@ -308,19 +308,21 @@ def test_a_process_that_dies_takes_only_its_own_video_with_it(folders, settings,
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of Unix")
+@pytest.mark.parametrize("to", [os.kill, os.killpg], ids=["alone", "all"])  # as a terminal that closes does
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_the_processes_of_a_run_end_with_it(media, model, tmp_path, number):
+def test_the_processes_of_a_run_end_with_it(media, model, tmp_path, number, to):
     if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
         pytest.skip("this session goes on when its terminal is closed (nohup), and so does what it starts")
     for at in range(60):
         (tmp_path / f"{at}.mp4").symlink_to(media / "single_face.mp4")
     out = tmp_path / "out"
     command = [sys.executable, "-m", "emoclip", "timeline", tmp_path, "-m", model, "-o", out, "-j", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, **piped, start_new_session=True)
     while not list(out.glob("*.html")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(number)
+    to(process.pid, number)
     said = process.communicate(timeout=120)[1]  # returns when nobody holds the streams any more
     killed = number is signal.SIGKILL
     assert process.returncode == (-number if killed else 128 + number)

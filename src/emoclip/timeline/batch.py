@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process, resource_tracker
 from typing import Any
 
 from emoclip import interrupt
@@ -125,12 +125,13 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _interrupts_kept_from_children() -> Iterator[None]:
-    """Start processes that do not see Ctrl-C, which a terminal sends to all, before they turn it off themselves."""
+def _kept_from_children(*names: str) -> Iterator[None]:
+    """Start processes that do not see signals, which a terminal sends to all of us."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a started process inherits it
+    blocked = {getattr(signal, name) for name in names}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)  # a started process inherits it
     try:
         yield
     finally:
@@ -147,8 +148,11 @@ def _pool(
 ) -> Iterator[InputOutcome]:
     """Work through `left` in `jobs` processes, taking out what is done; stops early if one of them dies."""
     arguments = (settings, load, jobs, shares)
+    if os.name == "posix":
+        with _kept_from_children("SIGHUP"):  # or it dies before what it keeps the books of, and prints tracebacks
+            resource_tracker.ensure_running()
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin, initargs=arguments) as pool:
-        with _interrupts_kept_from_children():
+        with _kept_from_children("SIGINT"):  # before they turn it off themselves
             places: dict[Future[InputOutcome], int] = {
                 pool.submit(_work, place, item): place for place, item in left.items()
             }
