@@ -3,6 +3,7 @@
 import gc
 import io
 import os
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -612,6 +613,41 @@ def test_missing_camera_and_address_are_one_line():
         open_video(97)
     with pytest.raises(InputError, match="cannot be opened"):
         open_video("http://127.0.0.1:9/none.mp4")
+
+
+PROGRAM = """
+from emoclip.errors import InputError
+from emoclip.video import expand_inputs, open_video
+for name in expand_inputs([{!r}], say=print):
+    try:
+        print(name, open_video(name).width)
+    except InputError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of Unix")
+@pytest.mark.parametrize("rights", [0o000, 0o444], ids=["closed", "names alone"])
+def test_a_folder_in_a_folder_that_may_not_be_read_is_an_input_that_fails(tmp_path, rights):
+    as_others = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        pytest.skip("root may read everything")
+    closed = tmp_path / "in" / "closed"
+    closed.mkdir(parents=True)
+    for folder in (closed, closed.parent):
+        write(folder / "a.mkv", noise(3))
+    program = [sys.executable, "-c", PROGRAM.format(str(closed.parent))]
+    closed.chmod(rights)
+    try:
+        done = subprocess.run(
+            (as_others if os.geteuid() == 0 else []) + program, capture_output=True, text=True, check=True
+        )
+    finally:
+        closed.chmod(0o755)
+    assert done.stdout.splitlines() == [
+        f"{closed.parent}/a.mkv 160",
+        f"{closed}: this folder cannot be read (Permission denied); check its rights",
+    ]
 
 
 def test_expand_inputs(tmp_path):

@@ -41,16 +41,19 @@ def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
     A lone picture beside other inputs, in its folder or in one inside, is an input by itself if none shares its name.
     Where there is neither, the recordings that `emoclip watch` made are meant, one each.
     each: settles that, True for one each.  say: called with a line for what was guessed, and for what is left out.
-    Hidden files and folders are not meant.
+    Hidden files and folders are not meant.  A folder that cannot be read is an input: whoever reads it says so.
     """
     found: list[Path] = []
     others: list[Path] = []
     lone: dict[Path, Path] = {}  # of a folder, its only picture
 
-    def unreadable(error: OSError) -> None:
-        say(f"{told(error.filename)}: left out, this folder cannot be read ({error.strerror})")
+    closed: list[Path] = []
 
-    for place, folders, files in os.walk(folder, onerror=unreadable):
+    for place, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+        if not os.access(place, os.X_OK):  # its names can be listed, and nothing in it be opened
+            closed.append(Path(place))
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         others += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
         paths = [Path(place, name) for name in files if not name.startswith(".")]
@@ -78,7 +81,7 @@ def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
         others = [path for path in others if path not in set(found)]
     if others and found:
         say(f"{told(folder)}: {left_out(others)}")
-    return [str(path) for path in natural_order(found)] or [str(folder)]
+    return [str(path) for path in natural_order([*found, *closed])] or [str(folder)]
 
 
 def _stem(path: Path) -> str:
@@ -88,6 +91,7 @@ def _stem(path: Path) -> str:
 def list_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     """The pictures of a folder in natural order, and what else is in it.  Raises InputError."""
     try:
+        os.stat(os.path.join(folder, os.curdir))  # noqa: PTH116, PTH118 (`Path` leaves the dot out; it may be listed alone)
         entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
         pictures = natural_order(entry for entry in entries if is_picture(entry) and entry.is_file())
     except OSError as error:
