@@ -290,6 +290,16 @@ def test_marks_of_one_coder_in_two_files_are_put_together(tmp_path: Path):
     assert not wrong
 
 
+def test_a_folder_in_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "closed").mkdir()
+    for folder in (tmp_path, tmp_path / "closed"):
+        (folder / "a.csv").write_text("start,end,label\n0,1,smile\n")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed")
+    codings, wrong = read_all(tmp_path)
+    assert [coding.file for coding in codings] == [tmp_path / "a.csv"]
+    assert wrong == [f"{tmp_path / 'closed'}: this folder cannot be read; check its rights"]
+
+
 def test_one_bad_file_in_a_folder_is_told_and_the_rest_are_read(tmp_path: Path):
     write(tmp_path, "good.csv", "onset,offset,label\n1,2,smile\n")
     write(tmp_path, "bad.csv", "onset,offset,label\n2,1,smile\n")

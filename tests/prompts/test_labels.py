@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from emoclip.errors import InputError
+from emoclip.errors import InputError, LabelError
 from emoclip.prompts import NONE, affirmed, canonical, class_prompts, description, label_sets, resolve
 
 
@@ -185,6 +185,15 @@ def test_labels_of_any_iterable_and_those_of_a_set_in_one_order():
     for given in ({"sad", 1}, np.array([["sad", "bored"]]), np.arange(3)):
         with pytest.raises(InputError, match="every label must be text"):
             resolve(given)
+
+
+def test_an_iterator_of_labels_that_is_used_up_is_called_that():
+    words = iter(["sad", "bored"])
+    assert resolve(words).labels == ["sad", "bored"]
+    with pytest.raises(LabelError, match="the iterator is empty; one can be read only once, so give a list"):
+        resolve(words)
+    with pytest.raises(LabelError, match="1 given, at least 2"):
+        resolve(iter(["sad"]))
 
 
 def test_a_comma_too_many_is_no_label():

@@ -1,6 +1,8 @@
 """A person's resting face: what may be typed, and that taking it out moves a frown to neutral."""
 
+import os
 from types import SimpleNamespace
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from emoclip.model import unit
 from emoclip.recording import Key, Look, Recording
 from emoclip.results import Quality
 from emoclip.timeline import Baseline, Rest
+from emoclip.timeline.stream import TimelineStream
 
 
 @pytest.mark.parametrize(
@@ -50,6 +53,8 @@ def test_a_program_may_give_a_path_or_a_baseline_and_nothing_else(tmp_path):
     given = Baseline(start_s=1.0)
     assert Baseline.of(given) is given
     assert Baseline.of(tmp_path) == Baseline(source=str(tmp_path))
+    for ask in (EmoCLIP.classify, EmoCLIP.timeline, TimelineStream.__init__):  # and so type checkers are told
+        assert os.PathLike[str] in get_args(get_type_hints(ask)["baseline"])
     with pytest.raises(ConfigError, match="baseline=3: give 'auto'"):
         Baseline.of(3)
     with pytest.raises(ConfigError, match="start_s='a' must be a number"):

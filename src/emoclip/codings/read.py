@@ -70,13 +70,14 @@ def read_all(
         for file in named
         if not file.is_file()
     ]
+    wrong += [f"{inside}: this folder cannot be read; check its rights" for inside in _closed(path)]
     for file in _candidates(named):
         try:
             codings += read(file, tiers=tiers, fps=fps)
         except EmoclipError as error:
             wrong.append(str(error))
     if not codings:
-        if not os.access(path, os.R_OK | os.X_OK):
+        if not _is_open(path):
             raise InputError(f"{path}: this folder cannot be read; check its rights")
         raise InputError(wrong[0] if wrong else f"{path}: holds no coding ({', '.join(SUFFIXES)})")
     return merged(_apart(codings, path)), wrong
@@ -132,8 +133,21 @@ def _named(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.casefold() in SUFFIXES and not file.name.startswith(".") and not file.is_dir()
+        if file.suffix.casefold() in SUFFIXES
+        and not file.name.startswith(".")
+        and _is_open(file.parent)
+        and not file.is_dir()
     )
+
+
+def _closed(folder: Path) -> list[Path]:
+    """The folders in a folder that may not be read."""
+    inside = (Path(place, name) for place, names, _ in os.walk(folder) for name in names)
+    return [each for each in inside if not each.name.startswith(".") and not _is_open(each)]
+
+
+def _is_open(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _candidates(named: Sequence[Path]) -> list[Path]:

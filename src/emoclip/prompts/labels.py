@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -181,8 +181,11 @@ def resolve(labels: Labels) -> PromptSet:
         labels = [part for part in labels.split(",") if part.strip()]  # a comma too many is no label
     if not isinstance(labels, Iterable):
         raise InputError(f"labels: a {type(labels).__name__} is none; give a list of words, or a set's name")
+    once = isinstance(labels, Iterator)
     # A set's own order changes from run to run.
     labels = sorted(labels, key=str) if isinstance(labels, (set, frozenset)) else list(labels)
+    if once and not labels:
+        raise LabelError("labels: the iterator is empty; one can be read only once, so give a list")
     if not all(isinstance(label, str) for label in labels):
         raise InputError("labels: every label must be text; quote numbers and yes/no in a prompt file")
     stripped = [label.strip() for label in labels]

@@ -1,6 +1,7 @@
 """Sliding windows over everybody in a video, given out while it runs; memory holds one window's length of video."""
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -55,7 +56,7 @@ class TimelineStream:
         windows: WindowConfig,
         segments: SegmentConfig,
         scores: bool,
-        baseline: Baseline | str | None,
+        baseline: Baseline | str | os.PathLike[str] | None,
         keep_pictures: bool,
         fps: float,
         allow_urls: bool,
