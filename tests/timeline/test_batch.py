@@ -184,6 +184,36 @@ def test_a_second_run_skips_what_is_done_and_redoes_what_was_cut_off_or_taken_aw
     assert states(folders, chosen) == ["skipped"] * 3
 
 
+@pytest.mark.parametrize(
+    ("change", "complete", "outcome"),
+    [
+        ({}, True, ("skipped", "done already")),
+        ({}, False, ("failed", "another run is writing these results; run this again when it is done")),
+        (
+            {"scores": True},
+            True,
+            ("failed", "holds results of other settings; pass --force, or another --out"),
+        ),
+        ({"force": True}, True, ("done", "")),
+    ],
+)
+def test_results_that_another_run_makes_meanwhile_are_skipped_if_they_are_the_same(
+    folders, settings, change, complete, outcome
+):
+    sidecar = settings().out / "one.json"
+
+    def meanwhile(_):
+        if not sidecar.exists():
+            states(folders[:1], settings())
+            record = json.loads(sidecar.read_text())
+            sidecar.write_text(json.dumps(record | {"complete": complete}))
+
+    chosen = settings(**change)
+    (made,) = run(plan(folders[:1], chosen), chosen, progress=meanwhile)
+    assert (made.state, made.message.removeprefix(f"{sidecar}: ")) == outcome
+    assert states(folders[:1], settings()) == ["skipped" if complete else "done"]
+
+
 def test_what_a_person_changed_in_a_result_is_not_replaced(folders, settings):
     chosen = settings()
     states(folders, chosen)

@@ -149,7 +149,9 @@ def _pool(
     """Work through `left` in `jobs` processes, taking out what is done; stops early if one of them dies."""
     arguments = (settings, load, jobs, shares)
     if os.name == "posix":
-        with _kept_from_children("SIGHUP"):  # or it dies before what it keeps the books of, and prints tracebacks
+        with _kept_from_children(
+            "SIGHUP"
+        ):  # or it dies before what it keeps the books of, and prints tracebacks
             resource_tracker.ensure_running()
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin, initargs=arguments) as pool:
         with _kept_from_children("SIGINT"):  # before they turn it off themselves

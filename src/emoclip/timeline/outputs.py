@@ -90,9 +90,15 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
     for target in (record_file, *made):
         check_writable(target, force=force)
         for leftover in target.parent.glob(f".{glob.escape(target.stem)}.*.part*"):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
 
     timeline, recording, seen = _timeline(model, item, settings, content, progress)
+    if record_file.exists() and not force:  # it came while we read
+        if sidecar.is_done(record_file, hashes):
+            return InputOutcome(item.source, "skipped", "done already")
+        raise OutputError(
+            f"{record_file}: another run is writing these results; run this again when it is done"
+        )
     home = None if settings.absolute_paths else record_file.parent
     record = sidecar.record(
         timeline, model.package, settings.prompts, choices | seen, hashes, settings.command, home
