@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoclip.characters import cell, is_encodable, visible, visible_json
+from emoclip.characters import cell, in_a_line, is_encodable, visible, visible_json
 
 ANY = st.text(st.characters())  # all of Unicode, halves of surrogate pairs too
 
@@ -27,6 +27,10 @@ ANY = st.text(st.characters())  # all of Unicode, halves of surrogate pairs too
 )
 def test_what_steers_a_terminal_is_written_out(text, shown):
     assert visible(text) == shown
+
+
+def test_a_line_stays_one():
+    assert in_a_line("new\nli\tne\x1b.mp4") == r"new\nli\tne\x1b.mp4"
 
 
 @given(ANY)

@@ -15,6 +15,11 @@ def visible(text: str) -> str:
     return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def in_a_line(text: str) -> str:
+    r"""Return `text` as `visible` does, its tabs and line ends written out too: `\n`."""
+    return visible(text).replace("\n", r"\n").replace("\t", r"\t")
+
+
 def visible_json(text: str) -> str:
     r"""Return JSON in which the same characters are `\u` escapes: it says the same, and can be encoded and shown."""
     return _HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -311,7 +311,7 @@ def test_a_folder_named_like_a_bundled_model_is_not_taken_for_it(crop, tmp_path)
 @pytest.mark.skipif(os.name == "nt", reason="Windows allows no such names")
 def test_escapes_in_labels_files_and_packages_are_made_visible(tmp_path):
     evil = str(tiny_package(tmp_path / "evil", name="model [red]x[/] [/y]"))
-    face = tmp_path / f"fa{ESCAPE}ce [b]z.png"
+    face = tmp_path / f"fa{ESCAPE}ce [b]\n\tz.png"
     Image.new("RGB", (64, 64)).save(face)
     labels = f"smi{ESCAPE}ling [/i], sad"
     out, kept = tmp_path / f"o{ESCAPE}", tmp_path / "set.yaml"
@@ -333,6 +333,9 @@ def test_escapes_in_labels_files_and_packages_are_made_visible(tmp_path):
     for done in runs:
         said = done.stdout + done.stderr
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", said), said
+        assert "\t" not in said
+    assert runs[3].stdout.startswith(f"{tmp_path}/fa\\x1b")
+    assert len(runs[3].stdout.splitlines()) == 2
     assert all("[/i]" in done.stdout for done in (*runs[:2], runs[7]))
     assert next(iter(json.loads(runs[1].stdout)["faces"][0]["probs"])) == labels.split(",")[0]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from emoclip.characters import visible, visible_json
+from emoclip.characters import in_a_line, visible, visible_json
 from emoclip.errors import OutputError
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def warn(message: str) -> None:
             print(f"emoclip: {visible(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
-def say(text: str) -> None:
-    """Print text for people on stdout, with whatever would steer a terminal made visible."""
-    typer.echo(visible(text))
+def say(*cells: str) -> None:
+    """Print a line on stdout, of cells with tabs between; whatever in them would steer a terminal is made visible."""
+    typer.echo("\t".join(map(in_a_line, cells)))
 
 
 def stdout_console() -> "Console":
@@ -63,7 +63,7 @@ def shown(text: object, style: str = "") -> "Text":
     """Return text from outside (a label, a file's name) as it can stand in a table: nothing in it is markup."""
     from rich.text import Text
 
-    return Text(_printed(str(text)).replace("\n", r"\n").replace("\t", r"\t"), style=style)
+    return Text(_printed(in_a_line(str(text))), style=style)
 
 
 def table(*names: str, figures: Sequence[str] = (), title: str = "", gap: int = 2) -> "Table":

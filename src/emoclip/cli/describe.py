@@ -52,5 +52,5 @@ def describe(
         write_text(csv_file, table_text.getvalue(), force=force)
     else:
         for name, text in captions:
-            say(f"{name}\t{text}")
+            say(name, text)
     return 0

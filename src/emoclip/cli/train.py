@@ -138,7 +138,8 @@ def _leave_out(
     record = {"leave_one_class_out": records, "summary": summary, "recipe": recipe.as_table()}
     write_text(out / "metrics.json", json_text(record), force=True)
     write_text(out / "table.md", loco.table(rows) + "\n", force=True)
-    say(loco.table(rows))
+    for line in loco.table(rows).splitlines():
+        say(line)
 
 
 def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress") -> dict[str, Any] | None:
