@@ -8,7 +8,6 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from math import inf, nan
@@ -22,8 +21,7 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.faces import Face, quality_of, settled
-from emoclip.files import atomic_path, make_folder, missing, told
-from emoclip.files import sha256 as file_sha256
+from emoclip.files import atomic_path, make_folder, missing
 from emoclip.results import Quality
 from emoclip.video import none_between
 
@@ -404,65 +402,6 @@ def _detected(key: Key, yaws: NDArray[np.float64]) -> Key:
         return key
     found = "haar" if np.isnan(yaws).all() else "yunet"
     return replace(key, following=_following(replace(faces, detector=found)))
-
-
-@dataclass(frozen=True)
-class Content:
-    """What an input holds, so that what is kept of it is of that.
-
-    digest: the SHA-256 of a file, or of a folder's files; None for what has none (camera, pipe, stream, array).
-    stamps: what the files looked like from outside before that.
-    """
-
-    source: Any
-    digest: str | None
-    stamps: tuple[Any, ...] = ()
-
-    @classmethod
-    def of(cls, source: Any) -> "Content":
-        """Hash an input.  Raises InputError for what cannot be opened."""
-        if not isinstance(source, (str, Path)) or not str(source):
-            return cls(source, None)
-        path = Path(source)
-        try:
-            files = _files(path)
-            stamps = _stamps(files)
-            if not path.is_dir():
-                return cls(source, file_sha256(path) if files else None, stamps)
-            inside = [(file.name, file_sha256(file)) for file in files]
-        except OSError as error:
-            raise InputError(
-                f"{told(source)}: cannot be opened ({error.strerror}); check name and rights"
-            ) from None
-        return cls(source, sha256(json.dumps(inside).encode()).hexdigest(), stamps)
-
-    def check(self) -> None:
-        """Raise InputError if it holds something else by now: whoever read it meanwhile may have read either."""
-        if self.digest is None:
-            return
-        with suppress(OSError, InputError):  # it is gone
-            # Some file systems number their files anew: what looks different may be the same.
-            if (
-                _stamps(_files(Path(self.source))) == self.stamps
-                or Content.of(self.source).digest == self.digest
-            ):
-                return
-        raise changed(self.source)
-
-
-def changed(source: str | Path) -> InputError:
-    """The error of an input that was written or replaced while it was read."""
-    return InputError(f"{told(source)}: changed while it was read; run this again when it is whole")
-
-
-def _files(path: Path) -> list[Path]:
-    """A file, or those in a folder, in order; none for what is neither."""
-    return [each for each in (sorted(path.iterdir()) if path.is_dir() else [path]) if each.is_file()]
-
-
-def _stamps(files: Iterable[Path]) -> tuple[Any, ...]:
-    states = ((file.name, file.stat()) for file in files)
-    return tuple((name, at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns) for name, at in states)
 
 
 def is_recording(source: object) -> bool:

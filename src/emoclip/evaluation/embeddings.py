@@ -27,8 +27,8 @@ from emoclip.errors import InputError, OutputError
 from emoclip.evaluation.sampling import Sampling, read_clip
 from emoclip.files import told
 from emoclip.model import Package, cache_folder, prepare
-from emoclip.recording import Key, changed, following
-from emoclip.video import is_picture, natural_order, one_opencv_thread
+from emoclip.recording import Key, following
+from emoclip.video import changed, is_picture, natural_order, one_opencv_thread
 
 DECODERS = 2
 AHEAD_BYTES = 256 << 20  # of pixels decoded ahead of the image tower: 13 clips of 32 frames of 224 px

@@ -20,10 +20,10 @@ from emoclip.faces import used
 from emoclip.files import atomic_path
 from emoclip.model import covering_windows
 from emoclip.prompts import resolve
-from emoclip.recording import Key, Looks, Recording, changed, following, is_recording
+from emoclip.recording import Key, Looks, Recording, following, is_recording
 from emoclip.symptoms.manifest import parts_of
 from emoclip.timeline import cut, looks
-from emoclip.video import is_picture, open_video
+from emoclip.video import changed, is_picture, open_video
 
 FORMAT = 2  # 1 had no warnings, and counted stretches without a frame as video
 LABELS = "seven"  # what the expression summary is made of

@@ -13,7 +13,7 @@ from emoclip import interrupt
 from emoclip.config import Progress
 from emoclip.errors import OutputError, in_one_line
 from emoclip.files import atomic_path, check_writable, json_text, sha256, write_text
-from emoclip.recording import Content, Recording, Shelf, is_recording
+from emoclip.recording import Recording, Shelf, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
 from emoclip.timeline.formats import WRITERS, write_csv
@@ -21,7 +21,7 @@ from emoclip.timeline.plan import Input, Settings, targets
 from emoclip.timeline.report import write_report
 from emoclip.timeline.stream import TimelineStream
 from emoclip.timeline.watching import Model, recorded
-from emoclip.video import called
+from emoclip.video import Content, called
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ from emoclip.config import (
 from emoclip.errors import ConfigError, InputError, shown
 from emoclip.faces import settled, used
 from emoclip.prompts import PromptSet
-from emoclip.recording import Content, Key, Looks, Recording, is_recording
+from emoclip.recording import Key, Looks, Recording, is_recording
 from emoclip.results import Peak, Timeline, Window
 from emoclip.timeline import watching
 from emoclip.timeline.baseline import Baseline, Moment, Rest
 from emoclip.timeline.segments import find_segments, smooth, summarise
 from emoclip.timeline.watching import Model, as_recorded, asked, embedding_rate, too_sparse, watched
 from emoclip.timeline.windows import Draft, cut, unknown
-from emoclip.video import open_video
+from emoclip.video import Content, open_video
 
 WINDOW_BATCH = 32  # windows that wait for one run of the temporal part
 

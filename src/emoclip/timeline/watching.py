@@ -13,7 +13,6 @@ from emoclip.faces import settled
 from emoclip.model import Package, Runtime, sampling_rate
 from emoclip.prompts import Doubts, PromptSet
 from emoclip.recording import (
-    Content,
     Key,
     Looks,
     Recording,
@@ -23,7 +22,7 @@ from emoclip.recording import (
     following,
     look,
 )
-from emoclip.video import Video, open_video
+from emoclip.video import Content, Video, open_video
 
 LIVE_BATCH = 4  # crops embedded at once where somebody waits for them
 

@@ -3,6 +3,7 @@
 from emoclip.video.ahead import Ahead, one_opencv_thread
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import called
+from emoclip.video.content import Content, changed
 from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
 from emoclip.video.frames import Frame, none_between
 from emoclip.video.inputs import AHEAD_BYTES, Found, Video, expand_inputs, find_inputs, open_video
@@ -14,11 +15,13 @@ __all__ = [
     "OVERLAY",
     "VIDEO_SUFFIXES",
     "Ahead",
+    "Content",
     "Found",
     "Frame",
     "Pixels",
     "Video",
     "called",
+    "changed",
     "expand_inputs",
     "find_inputs",
     "for_ffmpeg",
