@@ -19,6 +19,7 @@ _RAISE_AGAIN_S = 0.05
 
 _seen = 0  # the number of the signal that came while work was done
 _status = INTERRUPTED
+_once = False
 _again: "Timer | None" = None
 
 
@@ -34,14 +35,15 @@ def exit_at_once() -> None:
 
 
 @contextmanager
-def raised_in_work() -> Iterator[None]:
+def raised_in_work(*, once: bool = False) -> Iterator[None]:
     """Within this, Ctrl-C raises KeyboardInterrupt in the main thread, so that half-written outputs are taken away.
 
     Where something on the way swallowed it (FFmpeg's errors do), `check` and the end of this raise it again.
+    once: a second one does not get in the way of that.
     """
-    global _seen, _status
+    global _seen, _status, _once
     handlers, hook = {number: signal.getsignal(number) for number in SIGNALS}, sys.unraisablehook
-    _seen, _status = 0, INTERRUPTED
+    _seen, _status, _once = 0, INTERRUPTED, once
     for number, handler in handlers.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, _raise)
@@ -84,6 +86,8 @@ def _exit(number: int, frame: FrameType | None) -> None:
 
 def _raise(number: int, frame: FrameType | None) -> None:
     global _seen, _status
+    if _seen and _once:
+        return
     _seen, _status = number, 128 + number
     raise KeyboardInterrupt
 

@@ -108,7 +108,8 @@ def _show(message: Warning | str, *_: object, **__: object) -> None:
 def _work(place: int, item: Input) -> InputOutcome:
     model, settings, shares = _worker
     try:
-        with interrupt.raised_in_work():
+        # A terminal that closes tells all of us, and then our parent does.
+        with interrupt.raised_in_work(once=True):
             return attempt(model, item, settings, lambda share: shares.__setitem__(place, share))
     except KeyboardInterrupt:  # half-written outputs are taken away; the pool would hand out more work
         os._exit(interrupt.status())

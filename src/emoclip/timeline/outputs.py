@@ -107,6 +107,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
     try:
         write_text(record_file, json_text(record | {"complete": False}), force=force)
         for target in made:
+            outputs[target.name] = ""  # begun
             if recording and target.suffix == ".npz":
                 recording.write(target, force=force)
             else:
@@ -118,7 +119,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
         write_text(record_file, json_text(record | {"complete": True, "outputs": outputs}), force=True)
     except BaseException:  # a full disk, say: all of an input's results, or none
         for written in outputs:
-            (record_file.parent / written).unlink()
+            (record_file.parent / written).unlink(missing_ok=True)
         if not any(target.exists() for target in made):  # else it says that those are not whole, and ours
             record_file.unlink(missing_ok=True)
         raise
