@@ -78,6 +78,9 @@ def test_bad_tasks_are_named(tmp_path):
         InputError, match=r"no label for c; give each clip one, or take its row out of the test2 split"
     ):
         make_task(data, "test2")
+    captions = datasets.read("manifest", trees.write(tmp_path / "c.csv", "path,caption\na,one smile\n"))
+    with pytest.raises(InputError, match=r"c\.csv: has no labels to score against; give each clip one"):
+        make_task(captions)
     two = datasets.read("manifest", trees.write(tmp_path / "n.csv", "path,label,fold\na,x,1\na,y,2\n"))
     with pytest.raises(InputError, match=r"a is x in fold 1 .* and y in fold 2"):
         make_task(two)

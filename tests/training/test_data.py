@@ -119,6 +119,16 @@ def test_clips_without_a_caption_are_left_out_and_named(tmp_path):
     assert len(mixed.train) + len(mixed.held) == 24
 
 
+def test_rows_of_one_clip_give_it_several_captions(tmp_path):
+    manifest = make_clips(tmp_path, count=24)
+    with manifest.open("a") as file:
+        file.write("clip003,anger,another thing seen,train\n")
+    samples = choose_samples(tiny(), manifest)
+    captions = {s.clip.id: s.captions for s in (*samples.train, *samples.held)}
+    assert len(captions) == 24
+    assert captions["clip003"][1:] == ("another thing seen",)
+
+
 def test_no_captions_at_all_is_an_error_with_a_way_out(tmp_path):
     manifest = make_clips(tmp_path, captions=False)
     with pytest.raises(InputError, match=r"no clip has a caption; pass --set data\.text=classes"):

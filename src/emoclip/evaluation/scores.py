@@ -129,6 +129,10 @@ def make_task(dataset: Dataset, split: str | None = None, fold: int | None = Non
         )
     rows = dataset.select(chosen, fold)
     unlabelled = [clip.id for clip in rows if clip.label is None]
+    if not dataset.classes:
+        raise InputError(
+            f"{dataset.root}: has no labels to score against; give each clip one, in a column label"
+        )
     if unlabelled:
         place = f" of the {chosen} split" if chosen else ""
         raise InputError(
