@@ -380,6 +380,19 @@ def test_missing_clips_are_left_out_and_also_counted_as_wrong():
     assert scores(made([0, 1], [[0.9, 0.1], [0.1, 0.9]]), "")["complete"]
 
 
+def test_resamples_count_the_clips_that_could_be_read():
+    shares = random_shares(np.random.default_rng(0), 12, 3)
+    truth = np.arange(12) % 3
+
+    def told(missing, folds=None):
+        return made(truth, shares.copy(), folds, missing=missing).resampling
+
+    assert told([]).endswith(" resamples of 12 clips")
+    assert told([4]).endswith(" resamples of 11 clips")
+    assert told(range(4, 12)).endswith(" of 4 clips; 4 are few, so that intervals are too narrow")
+    assert " of 11 clips, each fold by itself" in told([0], [1] * 6 + [2] * 6)
+
+
 def test_models_are_compared_on_the_clips_both_could_read():
     rng = np.random.default_rng(0)
     truth = rng.integers(2, size=400)
