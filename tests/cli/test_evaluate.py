@@ -493,6 +493,18 @@ def test_what_would_spoil_scores_is_a_problem(tmp_path, how, said):
     assert [line for line in report.problems if re.search(said, line)], report.problems
 
 
+def test_classes_that_are_absent_from_several_folds_are_told_once(tmp_path):
+    dataset = datasets.read("mafw", trees.mafw_emoclip(tmp_path))
+    same = [replace(clip, split=split) for clip in dataset.select("train") for split in ("train", "test")]
+    lists = [replace(clip, fold=fold) for clip in same for fold in (1, 2, 3)]
+    problems = checking.check(replace(dataset, clips=tuple(lists))).problems
+    (told,) = [line for line in problems if line.startswith("no clip of")]
+    assert told.endswith(
+        " contempt, anxiety, helplessness in folds 1, 2, 3 train and folds 1, 2, 3 test: "
+        "UAR would be a mean over the other classes"
+    )
+
+
 def test_thorough_check_finds_what_lies_between(tmp_path):
     root = trees.dfew_lists(tmp_path)
     (root / "DFEW_Frame_Face/00003/00003.jpg").write_bytes(b"broken")

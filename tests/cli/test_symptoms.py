@@ -201,6 +201,13 @@ def test_what_cannot_be_fitted_is_said_in_one_line(lab, fitted, tmp_path, argume
     assert not (tmp_path / "out").exists()
 
 
+def test_a_seed_beyond_a_generators_bits_is_a_usage_error(tmp_path):
+    shown = run("fit", tmp_path / "c.csv", "--targets", "PANSS_N1", "--out", tmp_path, "--seed", 10**20)
+    assert shown.returncode == 2
+    assert "--seed" in shown.stderr
+    assert "4294967295" in shown.stderr
+
+
 def test_nothing_is_overwritten_unasked(lab, fitted):
     shown = run("fit", lab / "cohort.csv", "--targets", "PANSS_N1", "--out", lab / "out")
     assert (shown.returncode, "--force" in shown.stderr) == (1, True)

@@ -63,8 +63,16 @@ def test_bad_rows_are_named(tmp_path, line, match):
     ("text", "match"),
     [
         ("file,label\na,b\n", "has no column path, only file, label"),
-        ("", "has no column path and label, only an empty line"),
+        ("", "has no column path, only an empty line"),
+        ("path,split\na,train\n", "has neither a column label nor caption, only path, split"),
         ("path,label\n", "has no rows"),
+        (
+            "path,label,caption\na,x,one\nb,x,\n./a,y,two\n",
+            r"m.csv:4: a is there twice, first in .*m.csv:2; remove",
+        ),
+        ("path,caption,subject\na,one,s1\na,two,s2\n", "m.csv:3: a is there twice, first in .*m.csv:2"),
+        ("path,caption\na,one\na,one\n", "m.csv:3: a is there twice, first in .*m.csv:2"),
+        ("path,label,caption\na,x,one\na,x,\n", "m.csv:3: a is there twice, first in .*m.csv:2"),
         ("path,label,fold\na,b,two\n", "fold 'two' is no number"),
         ("path,label,fold\na,b,0\n", "m.csv:2: fold '0' is no number; folds are 1, 2"),
         ("path,label,fold\na,b,1\nc,b,2\nd,b,\ne,b,1\n", "m.csv:4: has no fold, while other rows have one"),
@@ -119,6 +127,30 @@ def test_no_parquet_and_no_file(tmp_path):
 def test_the_same_clip_may_be_in_several_folds_but_not_twice_in_one(tmp_path):
     rows = "path,label,fold,split\na,x,1,test\na,x,2,train\n"
     assert datasets.read("manifest", trees.write(tmp_path / "m.csv", rows)).folds == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_rows_that_differ_in_the_caption_alone_are_one_clip_with_several(tmp_path, name):
+    text = "path,label,caption,split\na,x,one,train\nb,,two,train\na,x,three,train\na,x,four,test\n"
+    source = datasets.read("manifest", trees.write(tmp_path / "source.csv", text))
+    manifest.write(source.clips, tmp_path / name)
+    for dataset in (source, datasets.read("manifest", tmp_path / name)):
+        assert [(clip.id, clip.split, clip.caption, *clip.further) for clip in dataset.clips] == [
+            ("a", "train", "one", "three"),
+            ("b", "train", "two"),
+            ("a", "test", "four"),
+        ]
+
+
+def test_captions_without_labels_are_no_problem_but_neither_is_one(tmp_path):
+    for name in "ab":
+        trees.frame_folder(tmp_path / name)
+    columns, rows = "path,label,caption", "a,,a broad smile\n"
+    report = check(datasets.read("manifest", trees.write(tmp_path / "m.csv", f"{columns}\n{rows}b,,\n")))
+    assert report.problems == ["1 clip (b) without a label or a caption"]
+    assert "1 clip (a) with a caption alone: can be trained on, not scored" in report.remarks
+    captions = trees.write(tmp_path / "c.csv", "path,caption\na,a broad smile\nb,wide eyes\n")
+    assert check(datasets.read("manifest", captions)).problems == []
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])

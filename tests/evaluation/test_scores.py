@@ -78,6 +78,9 @@ def test_bad_tasks_are_named(tmp_path):
         InputError, match=r"no label for c; give each clip one, or take its row out of the test2 split"
     ):
         make_task(data, "test2")
+    captions = datasets.read("manifest", trees.write(tmp_path / "c.csv", "path,caption\na,one smile\n"))
+    with pytest.raises(InputError, match=r"c\.csv: has no labels to score against; give each clip one"):
+        make_task(captions)
     two = datasets.read("manifest", trees.write(tmp_path / "n.csv", "path,label,fold\na,x,1\na,y,2\n"))
     with pytest.raises(InputError, match=r"a is x in fold 1 .* and y in fold 2"):
         make_task(two)
@@ -375,6 +378,19 @@ def test_missing_clips_are_left_out_and_also_counted_as_wrong():
     assert found["missing"] == [{"path": "3", "label": "b", "reason": "broken"}]
     assert not found["complete"]
     assert scores(made([0, 1], [[0.9, 0.1], [0.1, 0.9]]), "")["complete"]
+
+
+def test_resamples_count_the_clips_that_could_be_read():
+    shares = random_shares(np.random.default_rng(0), 12, 3)
+    truth = np.arange(12) % 3
+
+    def told(missing, folds=None):
+        return made(truth, shares.copy(), folds, missing=missing).resampling
+
+    assert told([]).endswith(" resamples of 12 clips")
+    assert told([4]).endswith(" resamples of 11 clips")
+    assert told(range(4, 12)).endswith(" of 4 clips; 4 are few, so that intervals are too narrow")
+    assert " of 11 clips, each fold by itself" in told([0], [1] * 6 + [2] * 6)
 
 
 def test_models_are_compared_on_the_clips_both_could_read():

@@ -1,6 +1,7 @@
 """From clips to batches: what is kept, what is said, what is seen; the same whoever asks."""
 
 import csv
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,14 @@ from emoclip.training.crops import (  # noqa: E402
     read_crops,
     turned,
 )
-from emoclip.training.data import Draw, EpochBatches, TrainingClips, batches, view_pixels  # noqa: E402
+from emoclip.training.data import (  # noqa: E402
+    Draw,
+    EpochBatches,
+    TrainingClips,
+    batches,
+    view_pixels,
+    workers_of,
+)
 from emoclip.training.recipe import load_recipe  # noqa: E402
 from emoclip.training.samples import choose_samples, class_counts  # noqa: E402
 
@@ -119,6 +127,16 @@ def test_clips_without_a_caption_are_left_out_and_named(tmp_path):
     assert len(mixed.train) + len(mixed.held) == 24
 
 
+def test_rows_of_one_clip_give_it_several_captions(tmp_path):
+    manifest = make_clips(tmp_path, count=24)
+    with manifest.open("a") as file:
+        file.write("clip003,anger,another thing seen,train\n")
+    samples = choose_samples(tiny(), manifest)
+    captions = {s.clip.id: s.captions for s in (*samples.train, *samples.held)}
+    assert len(captions) == 24
+    assert captions["clip003"][1:] == ("another thing seen",)
+
+
 def test_no_captions_at_all_is_an_error_with_a_way_out(tmp_path):
     manifest = make_clips(tmp_path, captions=False)
     with pytest.raises(InputError, match=r"no clip has a caption; pass --set data\.text=classes"):
@@ -215,6 +233,16 @@ def test_a_batch_does_not_depend_on_workers_or_on_what_came_before(tmp_path):
     other, _ = clips_of(tmp_path / "w", "loop.workers=2")
     with_workers = list(batches(other, EpochBatches(labels(samples), other.recipe, 1)))
     torch.testing.assert_close(with_workers[0].video, alone[0].video, rtol=0, atol=0)
+
+
+def test_more_workers_than_cores_are_not_started(tmp_path, monkeypatch):
+    monkeypatch.setattr("emoclip.training.data.cores", lambda: 3)
+    assert [workers_of(tiny(f"loop.workers={count}")) for count in (0, 2, 3, 200)] == [0, 2, 3, 3]
+    monkeypatch.undo()
+    clips, samples = clips_of(tmp_path, "loop.workers=200")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert next(iter(batches(clips, EpochBatches(labels(samples), clips.recipe, 0))))
 
 
 def test_two_processes_share_the_batch_of_one(tmp_path):

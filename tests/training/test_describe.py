@@ -79,6 +79,11 @@ def test_same_seed_same_sentences_other_seed_others(population):
     assert describe(measures, population, 5, seed=3) != describe(measures, population, 5, seed=4)
 
 
+def test_the_jaw_is_not_told_beside_an_open_mouth(population):
+    assert "jaw" in parts(face(jaw_drop=3), population)
+    assert "jaw" not in parts(face(jaw_drop=3, mouth_open=3), population)
+
+
 def test_nothing_measured_gives_no_sentence(population):
     assert describe(np.full(len(MEASURES), np.nan, np.float32), population, 3) == []
 

@@ -44,9 +44,38 @@ def test_a_table_is_described_row_by_row_and_gaps_give_nothing(tmp_path):
         writer.writerow(["a.png", *[0.3] * len(MEASURES)])
         writer.writerow(["b.png", "", *[0.3] * (len(MEASURES) - 1)])
     first, second = describe_table(table, count=2)
-    assert first[0] == "a.png"
-    assert len(first[1]) == 2
-    assert second == ("b.png", [])
+    assert first[:2] == (f"{table}:2", "a.png")
+    assert len(first[2]) == 2
+    assert second == (f"{table}:3", "b.png", [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("b.png", "n/a", r"faces\.csv:3: its mouth_open is 'n/a', no number; leave"),
+        (" ", "0.3", r"faces\.csv:3: has no path"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named(tmp_path, name, value, told):
+    table = tmp_path / "faces.csv"
+    rest = ",".join(["0.3"] * (len(MEASURES) - 1))
+    table.write_text(f"path,{','.join(MEASURES)}\na.png,0.3,{rest}\n{name},{value},{rest}\n")
+    with pytest.raises(InputError, match=told):
+        describe_table(table)
+
+
+def test_what_is_infinite_says_nothing_of_the_others(tmp_path):
+    table, odd = tmp_path / "faces.csv", "1e999"
+    random = np.random.default_rng(0)
+    rows = [f"{n}.png,{','.join(map(str, random.normal(size=len(MEASURES))))}" for n in range(250)]
+    infinite = [f"i{n}.png,{','.join([odd] * len(MEASURES))}" for n in range(100)]
+    header = f"path,{','.join(MEASURES)}"
+    table.write_text("\n".join([header, *rows]))
+    alone = describe_table(table)
+    table.write_text("\n".join([header, *rows, *infinite]))
+    together = describe_table(table)
+    assert together[:250] == alone
+    assert not any(texts for *_, texts in together[250:])
 
 
 def test_a_table_without_a_measure_names_it(tmp_path):

@@ -1,11 +1,14 @@
 """Recipes: TOML onto dataclasses, typos named, other versions refused."""
 
+import dataclasses
+import importlib
 import tomllib
+import typing
 
 import pytest
 
 from emoclip.errors import ConfigError
-from emoclip.training.recipe import SHIPPED, Recipe, load_recipe, recipe_from, shipped_names
+from emoclip.training.recipe import SHIPPED, Recipe, idle_settings, load_recipe, recipe_from, shipped_names
 
 
 def written(tmp_path, text):
@@ -100,6 +103,69 @@ def test_a_faulty_recipe_is_told_in_one_line_with_its_file(tmp_path, text, named
 def test_a_faulty_setting_names_the_key(setting):
     with pytest.raises(ConfigError, match=r"loop\.epochs"):
         load_recipe("smoke", [setting])
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("loop.seed=-1", "loop.seed=-1 must be in [0, 4194303]"),
+        ("loop.seed=99999999999", "loop.seed=99999999999 must be in [0, 4194303]"),
+        ("model.channels=[0, 0, 0, 0]", "model.channels=0 must be in [1, 8192]"),
+        ("optimiser.warmup_epochs=inf", "optimiser.warmup_epochs=inf must be in [0, 100000]"),
+        ("optimiser.warmup_epochs=nan", "optimiser.warmup_epochs=nan must be in [0, 100000]"),
+        ("optimiser.warmup_epochs=-3", "optimiser.warmup_epochs=-3.0 must be in [0, 100000]"),
+        ("optimiser.decay=-5", "optimiser.decay=-5.0 must be in [0, 1]"),
+        ("optimiser.decay=nan", "optimiser.decay=nan must be in [0, 1]"),
+        ("optimiser.milestones=[-1]", "optimiser.milestones=-1 must be in [0, 100000]"),
+        ("data.labels=['happy']", "data.labels=['happy'] is one class, which leaves nothing to tell apart"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(setting, told):
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("smoke", [setting])
+    assert str(caught.value).startswith(f"--set {setting}: {told}")
+
+
+def numbers_of(kind, prefix=""):
+    """Each number of a recipe, as (key, whether it has a range)."""
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if dataclasses.is_dataclass(hint):
+            yield from numbers_of(hint, f"{prefix}{name}.")
+            continue
+        while typing.get_origin(hint) is tuple:
+            hint = typing.get_args(hint)[0]
+        yield prefix + name, hint not in (int, float)
+
+
+@pytest.mark.parametrize(
+    ("module", "kind"), [("recipe", "Recipe"), ("labelfree", "LabelFreeRecipe"), ("mini.steps", "MiniRecipe")]
+)
+def test_every_number_of_a_recipe_has_a_range(module, kind):
+    pytest.importorskip("torch")
+    found = dict(numbers_of(getattr(importlib.import_module(f"emoclip.training.{module}"), kind)))
+    assert [key for key, ranged in found.items() if not ranged] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["optimiser.schedule=cosine", "optimiser.decay=0.5"], ["optimiser.decay: has no effect with "
+                                                                "optimiser.schedule=cosine"]),
+        (["optimiser.milestones=[1]"], ["optimiser.milestones: has no effect with optimiser.schedule=cosine"]),
+        (["optimiser.momentum=0.5"], ["optimiser.momentum: has no effect with optimiser.kind=adamw"]),
+        (["model.depth=3"], ["model.depth: has no effect with model.temporal=mean"]),
+        (["data.text=captions", "data.caption_share=0.5"], ["data.caption_share: has no effect with "
+                                                            "data.text=captions"]),
+        (["selection.select=last", "selection.patience=3"], ["selection.patience: has no effect with "
+                                                             "selection.select=last"]),
+        (["clips.views=3"], ["clips.views: has no effect with model.train_image=true"]),
+        (["loco.classes=['happy']"], ["loco.classes: has no effect with loco.texts=[]"]),
+        (["data.caption_share=0.5", "selection.patience=3", "model.channels=[4, 8]", "loop.epochs=3"], []),
+        (["optimiser.schedule=steps", "optimiser.decay=0.5", "loco.texts=['mixed']", "data.caption_share=1"], []),
+    ],
+)  # fmt: skip
+def test_settings_without_effect_are_told(settings, told):
+    assert idle_settings(load_recipe("smoke", settings), settings) == [f"--set {line}" for line in told]
 
 
 def test_an_unknown_recipe_names_the_nearest():

@@ -1,6 +1,7 @@
 """What commands that read a data set share: its options, what they mean, and what is said of it."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from emoclip.datasets import Dataset
     from emoclip.engine import EmoCLIP
     from emoclip.evaluation import Embeddings, Sampling, Task
+    from emoclip.evaluation.scores import Evaluation
 
 DatasetName = Annotated[
     str, typer.Argument(metavar="DATASET", help="mafw, dfew, ferv39k, afew, or manifest.", show_default=False)
@@ -207,10 +209,15 @@ def say_dataset(task: "Task", faces: "FaceConfig") -> None:
     )
     for note in data.notes:
         warn(note)
-    if task.subjects > 1 or task.fold.any():
-        warn(task.resampling)
     if faces.mode == "full":
         warn("frames are taken as face crops (--faces full); for whole scenes pass --faces largest")
+
+
+def say_resampling(evaluations: "Sequence[Evaluation]") -> None:
+    """Say on stderr what was resampled, where that is not simply the clips."""
+    told = [each.resampling for each in evaluations if each.task.subjects > 1 or each.task.fold.any()]
+    for line in dict.fromkeys(told):
+        warn(line)
 
 
 def score_cells(row: dict[str, Any]) -> list[str]:

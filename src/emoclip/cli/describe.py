@@ -30,27 +30,45 @@ def describe(
     import io
 
     from emoclip.cli.console import say, warn
+    from emoclip.datasets.manifest import listed_path, path_in
+    from emoclip.errors import InputError
     from emoclip.files import check_writable, write_text
+
+    def tell_bare(found: list[tuple[str, str, list[str]]], why: str) -> None:
+        if bare := sum(not texts for *_, texts in found):
+            warn(f"{bare} of {counted(len(found), 'face')} without a description: {why}")
 
     mesh = training_module("mesh")
     if csv_file:
         check_writable(csv_file, force=force, inputs=inputs)
     tables = [path for path in inputs if path.suffix.lower() in {".parquet", ".csv"}]
     pictures = [path for path in inputs if path not in tables]
-    rows: list[tuple[str, list[str]]] = []
+    names = {path: path_in(csv_file, path) if csv_file else str(path) for path in pictures}
+    rows: list[tuple[str, str, list[str]]] = []
     for table in tables:
-        rows += mesh.describe_table(table, count, seed)
+        for place, name, texts in mesh.describe_table(table, count, seed):
+            if csv_file:
+                away = Path(name).is_absolute()
+                name = path_in(csv_file, Path(name)) if away else listed_path(place, name)
+            rows.append((place, name, texts))
+    tell_bare(rows, "a measure is missing or not finite")
     if pictures:
-        rows += [(str(path), texts) for path, texts in mesh.describe_pictures(pictures, count, seed).items()]
-    bare = sum(not texts for _, texts in rows)
-    if bare:
-        warn(f"{bare} of {counted(len(rows), 'face')} without a description: no face mesh was found in them")
-    captions = [(name, text) for name, texts in rows for text in texts]
+        seen = mesh.describe_pictures(pictures, count, seed).items()
+        rows += (found := [(str(path), names[path], texts) for path, texts in seen])
+        tell_bare(found, "no face mesh was found")
+    first: dict[Path, str] = {}
+    for place, name, _ in rows:
+        if first.setdefault(Path(name), place) != place:
+            raise InputError(
+                f"{place}: {name} is there twice, first in {first[Path(name)]}; remove one of them"
+            )
     if csv_file:
+        captions = [(name, text) for _, name, texts in rows for text in dict.fromkeys(texts)]
         table_text = io.StringIO()
         csv.writer(table_text).writerows([("path", "caption"), *captions])
         write_text(csv_file, table_text.getvalue(), force=force)
     else:
-        for name, text in captions:
-            say(name, text)
+        for _, name, texts in rows:
+            for text in texts:
+                say(name, text)
     return 0

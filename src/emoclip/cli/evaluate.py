@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emoclip.cli.console import print_table, say, table, warn
-from emoclip.cli.dataset import DatasetName, Root, Scoring, say_dataset, score_cells
+from emoclip.cli.dataset import DatasetName, Root, Scoring, say_dataset, say_resampling, score_cells
 from emoclip.cli.options import RawCells, RunPrecision, Strict, names_in, spread
 from emoclip.errors import counted
 
@@ -72,6 +72,7 @@ def evaluate(
     for loaded, rules, name in zip(models, rules_of, called, strict=True):
         embeddings = given.embed(loaded, task, rules, faces, name)
         evaluations.append(classify(loaded, task, rules, faces, embeddings, prompts, wording, name))
+    say_resampling(evaluations)
     with atomic_folder(out, force=force, whole=True) as folder:
         found = scorecard.write(
             evaluations,

@@ -7,7 +7,7 @@ import typer
 
 from emoclip.characters import visible
 from emoclip.cli.console import emit, needs_stdout, print_table, say, table, warn
-from emoclip.cli.dataset import DatasetName, Root, Scoring, say_dataset, score_cells
+from emoclip.cli.dataset import DatasetName, Root, Scoring, say_dataset, say_resampling, score_cells
 from emoclip.cli.options import Strict, spread
 
 app = typer.Typer(help="Show what labels become; compare wordings on a data set.", no_args_is_help=True)
@@ -102,12 +102,12 @@ def compare(
     rules = given.samplings(loaded)
     say_dataset(task, faces)
     embeddings = given.embed(loaded, task, rules, faces)
-    found = compare_wordings(
-        [
-            classify(loaded, task, rules, faces, embeddings, wording, prompt_set)
-            for wording, prompt_set in zip(wordings, prompt_sets, strict=True)
-        ]
-    )
+    evaluations = [
+        classify(loaded, task, rules, faces, embeddings, wording, prompt_set)
+        for wording, prompt_set in zip(wordings, prompt_sets, strict=True)
+    ]
+    say_resampling(evaluations)
+    found = compare_wordings(evaluations)
     text = json_text(found, 1)
     if to_stdout:
         emit(text)

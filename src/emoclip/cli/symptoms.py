@@ -79,7 +79,9 @@ def fit(
     faces: Faces = "largest",
     fps: PictureFps = 25.0,
     detector: Detector = DETECTOR,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, training and resampling.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of folds, training and resampling.")
+    ] = 0,
     force: Force = False,
     threads: Threads = None,
 ) -> None:

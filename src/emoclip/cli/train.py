@@ -70,6 +70,8 @@ def train(
     from emoclip.cli.importing import training_module
 
     chosen: Recipe = training_module("recipe").load_recipe(recipe, settings or [])
+    for line in training_module("recipe").idle_settings(chosen, settings or []):
+        warn(line)
     training_module("folder").check_folder(out, going_on=resume, force=force)
     with _reports() as report:
         if chosen.loco.texts:

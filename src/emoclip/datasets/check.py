@@ -78,22 +78,33 @@ def _check_counts(dataset: Dataset, report: Report) -> None:
     for split in dict.fromkeys([*dataset.splits, *filter(None, [dataset.test_split])]):
         if folds := dataset.empty(split):
             report.problems.append(absent(folds, split))
+    without: dict[str, dict[str, list[int]]] = defaultdict(
+        lambda: defaultdict(list)
+    )  # classes -> split -> folds
     for (fold, named), counter in report.counts.items():
         lacking = [name for name in dataset.classes if not counter[name]]
         if lacking and not dataset.compound:
-            where = " ".join(filter(None, [f"fold {fold}" if fold else "", named or ""])) or "the manifest"
-            line = f"no clip of {', '.join(lacking)} in {where}: UAR would be a mean over the other classes"
-            (report.remarks if dataset.name == "manifest" else report.problems).append(line)
+            without[", ".join(lacking)][named or ""] += [fold] if fold else []
+    for lost, places in without.items():
+        where = " and ".join(f"{_folds(at)} {part}".strip() or "the manifest" for part, at in places.items())
+        line = f"no clip of {lost} in {where}: UAR would be a mean over the other classes"
+        (report.remarks if dataset.name == "manifest" else report.problems).append(line)
     if dataset.unscorable:
         report.problems.append(f"{dataset.root.name} {dataset.unscorable}")
-    if unlabelled := [clip.id for clip in dataset.clips if clip.label is None]:
-        report.problems.append(f"{_some(unlabelled)} without a label")
+    unlabelled = [clip for clip in dataset.clips if clip.label is None]
+    if bare := [clip.id for clip in unlabelled if not clip.caption]:
+        report.problems.append(f"{_some(bare)} without a label or a caption")
+    if described := [clip.id for clip in unlabelled if clip.caption]:
+        report.remarks.append(f"{_some(described)} with a caption alone: can be trained on, not scored")
 
 
 def absent(folds: Sequence[int], split: str) -> str:
     """Say which folds have no clip in a split."""
-    some = f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
-    return f"no {split} clip in {some}: the list is empty, or not there"
+    return f"no {split} clip in {_folds(folds)}: the list is empty, or not there"
+
+
+def _folds(folds: Sequence[int]) -> str:
+    return f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}" if folds else ""
 
 
 def _check_splits(dataset: Dataset, report: Report) -> None:

@@ -14,7 +14,8 @@ class Clip:
 
     id: its path relative to the data set's root, in forward slashes; what predictions.csv calls `path`.
     path: a video, a folder of frames or a picture; it need not exist.
-    label: one of the data set's classes.  caption: English.  fold: 1 to 5.  split: train, val or test.
+    label: one of the data set's classes.  caption: English.  further: other captions of the same clip.
+    fold: 1 to 5.  split: train, val or test.
     frames: how many frames the list says the clip has.  image: an encoded picture that stands for the file.
     """
 
@@ -27,6 +28,7 @@ class Clip:
     subject: str | None = None
     frames: int | None = None
     image: bytes | None = field(default=None, repr=False)
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

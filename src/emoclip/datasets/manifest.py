@@ -1,12 +1,14 @@
-"""The neutral manifest, CSV or Parquet: `path,label[,caption][,fold][,split][,subject]`, paths relative to the file.
+"""The neutral manifest, CSV or Parquet: `path[,label][,caption][,fold][,split][,subject]`, paths relative to the file.
 
-A path names a video, a folder of frames or a picture.  A Parquet manifest may carry the pictures themselves, encoded,
+A path names a video, a folder of frames or a picture; it has a label, a caption or both.  Rows of one clip that differ
+in the caption alone are its captions.  A Parquet manifest may carry the pictures themselves, encoded,
 in a column `image` (bytes, or the {bytes, path} of Hugging Face data sets).
 """
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,33 +21,40 @@ from emoclip.tables import check_columns, read_rows
 _ODD = re.compile(r"(^|/)\.(/|$)|//|/$")  # parts that say nothing: ./a, a//b, a/
 
 COLUMNS = ("path", "label", "caption", "fold", "split", "subject")
-USUAL = "a manifest's first line is path,label[,caption][,fold][,split][,subject]"
+USUAL = "a manifest's first line is path,label[,caption][,fold][,split][,subject], or path,caption and so on"
 
 
 def read(path: Path) -> Dataset:
     """Read a manifest.  Its classes are the labels that occur in the whole file, sorted, under their own names.
 
-    Raises InputError that names the line: for a duplicate within one split, a path that is absolute or leaves the
-    manifest's folder, a missing column or one that is there twice, or a fold that is no number.
+    Raises InputError that names the line: for a clip that is twice in one split and no other caption, a path that is
+    absolute or leaves the manifest's folder, a missing column or one that is there twice, or a fold that is no number.
     """
     if not path.is_file():
         raise InputError(
             missing(path, "no such manifest; name a .csv or .parquet file with columns path,label")
         )
     parquet = path.suffix.lower() == ".parquet"
-    found = _parquet_rows(path) if parquet else read_rows(path, COLUMNS[:2], USUAL, COLUMNS)
+    found = _parquet_rows(path) if parquet else _csv_rows(path)
     clips: list[Clip] = []
     folder = str(path.parent)
-    seen: dict[tuple[str, str | None, int | None], str] = {}
+    seen: dict[tuple[str, str | None, int | None], tuple[int, str]] = {}  # where the clip is, and its row
     for place, row in found:
         clip = _clip(folder, place, row)
         key = (clip.id, clip.split, clip.fold)
         if key in seen:
-            raise InputError(f"{place}: {clip.id} is there twice, first in {seen[key]}; remove one of them")
+            number, first = seen[key]
+            if not (told := _told_further(clips[number], clip)):
+                raise InputError(
+                    f"{place}: {clip.id} is there twice, first in {first}; remove one of them, "
+                    "or let them differ in the caption alone"
+                )
+            clips[number] = told
+            continue
         if clips and (clip.fold is None) != (clips[0].fold is None):
-            empty = place if clip.fold is None else seen[clips[0].id, clips[0].split, clips[0].fold]
+            empty = place if clip.fold is None else seen[clips[0].id, clips[0].split, clips[0].fold][1]
             raise InputError(f"{empty}: has no fold, while other rows have one; number every row, or none")
-        seen[key] = place
+        seen[key] = len(clips), place
         clips.append(clip)
     if not clips:
         raise InputError(f"{path}: the manifest has no rows; list at least one clip")
@@ -73,19 +82,13 @@ def write(clips: Iterable[Clip], target: Path, *, force: bool = False) -> None:
 
     Paths are relative to the target's folder, so the target must lie in or above the folder of the clips.
     """
-    folder = target.parent.resolve()
-    records = []
+    records: list[dict[str, Any]] = []
     for clip in clips:
         if clip.image is not None:
             raise InputError(f"{clip.id}: is a picture inside a Parquet manifest, it has no file to list")
-        if not clip.path.resolve().is_relative_to(folder):
-            raise InputError(
-                f"{target}: must lie in or above the folder of the clips; {clip.path} is elsewhere"
-            )
-        record = {"path": clip.path.resolve().relative_to(folder).as_posix()}
-        for name in COLUMNS[1:]:
-            record[name] = getattr(clip, name)
-        records.append(record)
+        record = {name: getattr(clip, name) for name in COLUMNS[1:]}
+        record = {"path": path_in(target, clip.path), **record}
+        records += [{**record, "caption": caption} for caption in (clip.caption, *clip.further)]
     with atomic_path(target, force=force) as temporary:
         if target.suffix.lower() == ".parquet":
             pyarrow = _pyarrow(target)
@@ -98,13 +101,59 @@ def write(clips: Iterable[Clip], target: Path, *, force: bool = False) -> None:
             writer.writerows(records)
 
 
+def path_in(target: Path, path: Path) -> str:
+    """Return the path of a clip as a manifest `target` has it.  Raises InputError for one that is elsewhere."""
+    folder, path = target.parent.resolve(), path.resolve()
+    if not path.is_relative_to(folder):
+        raise InputError(f"{target}: must lie in or above the folder of the clips; {path} is elsewhere")
+    return path.relative_to(folder).as_posix()
+
+
+def listed_path(place: str, written: str) -> str:
+    """Return a path of a table in its plain form.  Raises InputError, from `place` on, for one that leads away."""
+    written = written.replace("\\", "/")
+    if not written:
+        raise InputError(f"{place}: has no path; name a video, a folder of frames or a picture")
+    if written.startswith("/") or re.match(r"[A-Za-z]:", written):
+        raise InputError(f"{place}: the path {written} is absolute; write it relative to the manifest")
+    if _ODD.search(written):
+        written = PurePosixPath(written).as_posix()
+    if written == ".." or written.startswith("../") or "/../" in written or written.endswith("/.."):
+        raise InputError(
+            f"{place}: the path {written} leaves the manifest's folder; move the manifest above the clips"
+        )
+    return written
+
+
+def _told_further(first: Clip, again: Clip) -> Clip | None:
+    """Return a clip with the caption of a second row of it; None where that row is no other caption."""
+    known = (first.caption, *first.further)
+    alike = replace(again, caption=first.caption, further=first.further) == first
+    if not alike or not first.caption or not again.caption or again.caption in known:
+        return None
+    return replace(first, further=(*first.further, again.caption))
+
+
+def _check_names(path: Path, names: Collection[str]) -> None:
+    if "path" in names and not {"label", "caption"} & {*names}:
+        raise InputError(f"{path}: has neither a column label nor caption, only {', '.join(names)}; {USUAL}")
+
+
+def _csv_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
+    rows = read_rows(path, COLUMNS[:1], USUAL, COLUMNS)
+    if rows:
+        _check_names(path, rows[0][1])
+    return rows
+
+
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     pyarrow = _pyarrow(path)
     try:
         # Not read_table(), which imports pandas where it is installed.
         with path.open("rb") as content, pyarrow.parquet.ParquetFile(content) as file:
             names = file.schema_arrow.names
-            check_columns(path, names, COLUMNS[:2], USUAL)
+            check_columns(path, names, COLUMNS[:1], USUAL)
+            _check_names(path, names)
             table = file.read(columns=[name for name in (*COLUMNS, "image") if name in names])
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: is no readable Parquet file ({reason(error)})") from None
@@ -119,17 +168,7 @@ def _clip(folder: str, place: str, row: Mapping[str, Any]) -> Clip:
             raise InputError(
                 f"{place}: its {name} has a line break or zero byte in it; is a quote not closed?"
             )
-    written = (values["path"] or "").replace("\\", "/")
-    if not written:
-        raise InputError(f"{place}: has no path; name a video, a folder of frames or a picture")
-    if written.startswith("/") or re.match(r"[A-Za-z]:", written):
-        raise InputError(f"{place}: the path {written} is absolute; write it relative to the manifest")
-    if _ODD.search(written):
-        written = PurePosixPath(written).as_posix()
-    if written == ".." or written.startswith("../") or "/../" in written or written.endswith("/.."):
-        raise InputError(
-            f"{place}: the path {written} leaves the manifest's folder; move the manifest above the clips"
-        )
+    written = listed_path(place, values["path"] or "")
     fold = values["fold"]
     if fold is not None and not re.fullmatch(r"0*[1-9]\d*(\.0)?", fold):
         raise InputError(f"{place}: fold {fold!r} is no number; folds are 1, 2, ...")

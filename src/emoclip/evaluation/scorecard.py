@@ -152,7 +152,7 @@ def _report(
             *dataset.notes,
             *(f"sampling: {rule}" for rule in first["sampling"]),
             f"faces: {first['faces']}{f', found by {found_by}' if (found_by := first['detector']) else ''}",
-            evaluations[0].task.resampling,
+            *dict.fromkeys(evaluation.resampling for evaluation in evaluations),
             f"versions: {versions}",
         ],
         command=command,

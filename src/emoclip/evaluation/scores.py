@@ -59,19 +59,6 @@ class Task:
         order = sorted(names, key=lambda name: (name.casefold(), name))
         return np.array([order.index(name) for name in names])[self.truth]
 
-    @property
-    def resampling(self) -> str:
-        """What intervals and p values of its scores resample, in words."""
-        what, count = "subjects" if self.subjects > 1 else "clips", len(np.unique(self.units))
-        few = f"; {count} are few, so that intervals are too narrow" if count < FEW else ""
-        places = set(zip(self.units[self.member].tolist(), self.fold.tolist(), strict=True))
-        each = ", each with all of its clips" if what == "subjects" else ""
-        if len(places) > count:  # all units are drawn together
-            each = each or ", each with its place in every fold"
-        elif len(set(self.fold.tolist())) > 1:
-            each += ", each fold by itself"
-        return f"intervals and p values are from {metrics.DRAWS:,} resamples of {count} {what}{each}{few}"
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -116,6 +103,20 @@ class Evaluation:
         """(N,) share of the seeds for which a clip was classified right; 0 for one that could not be read."""
         return np.asarray((self.predicted == self.task.truth).mean(axis=0), np.float64)
 
+    @property
+    def resampling(self) -> str:
+        """What intervals and p values of its scores resample, in words: of the clips that could be read."""
+        task, read = self.task, self.read[self.task.member]
+        units, folds = task.units[task.member[read]].tolist(), task.fold[read].tolist()
+        what, count = "subjects" if task.subjects > 1 else "clips", len(set(units))
+        few = f"; {count} are few, so that intervals are too narrow" if count < FEW else ""
+        each = ", each with all of its clips" if what == "subjects" else ""
+        if len(set(zip(units, folds, strict=True))) > count:  # all units are drawn together
+            each = each or ", each with its place in every fold"
+        elif len(set(folds)) > 1:
+            each += ", each fold by itself"
+        return f"intervals and p values are from {metrics.DRAWS:,} resamples of {count} {what}{each}{few}"
+
 
 def make_task(dataset: Dataset, split: str | None = None, fold: int | None = None) -> Task:
     """Choose what is scored.  split: None is the set's own test split, `all` every clip.  fold: None is all folds.
@@ -129,6 +130,10 @@ def make_task(dataset: Dataset, split: str | None = None, fold: int | None = Non
         )
     rows = dataset.select(chosen, fold)
     unlabelled = [clip.id for clip in rows if clip.label is None]
+    if not dataset.classes:
+        raise InputError(
+            f"{dataset.root}: has no labels to score against; give each clip one, in a column label"
+        )
     if unlabelled:
         place = f" of the {chosen} split" if chosen else ""
         raise InputError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from typing import Annotated
 
 import av
 import numpy as np
@@ -15,25 +16,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from emoclip.training.tables import Share, Within
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
     """Strengths; every `p_` is the share of crops that meet the effect."""
 
-    rotation_deg: float = 18.0
-    scale: float = 0.22  # zoom from 1/(1+scale) to 1+scale
-    shift: float = 0.10  # of the crop's side
-    aspect: float = 0.08
-    p_flip: float = 0.5
-    p_light: float = 0.4
-    p_dim: float = 0.0
-    p_blur: float = 0.2
-    p_small: float = 0.15
-    p_sharp: float = 0.15
-    p_blocks: float = 0.15
-    p_codec: float = 0.0
-    p_noise: float = 0.2
-    p_occlude: float = 0.3
+    rotation_deg: Annotated[float, Within(0, 180)] = 18.0
+    scale: Share = 0.22  # zoom from 1/(1+scale) to 1+scale
+    shift: Share = 0.10  # of the crop's side
+    aspect: Share = 0.08
+    p_flip: Share = 0.5
+    p_light: Share = 0.4
+    p_dim: Share = 0.0
+    p_blur: Share = 0.2
+    p_small: Share = 0.15
+    p_sharp: Share = 0.15
+    p_blocks: Share = 0.15
+    p_codec: Share = 0.0
+    p_noise: Share = 0.2
+    p_occlude: Share = 0.3
 
     def calmer(self) -> AugmentConfig:
         """Return the same with everything but mirroring half as strong or half as often."""

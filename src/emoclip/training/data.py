@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from emoclip.datasets import Clip
 from emoclip.errors import EmoclipError, InputError
 from emoclip.model import PixelSpec, paper_window, prepare
+from emoclip.model.cpu import cores
 from emoclip.training.cache import EmbeddingCache
 from emoclip.training.crops import PLAIN, View, as_clip, draw_view, read_crops, turned
 from emoclip.training.mini.captions import mirrored_text
@@ -205,12 +206,17 @@ class EpochBatches(Sampler[list[tuple[int, int, int]]]):
             yield [(self.epoch, place, int(self.order[place])) for place in range(begin, begin + share)]
 
 
+def workers_of(recipe: Recipe) -> int:
+    """Return how many processes read clips, no more than there are cores for them."""
+    return min(recipe.loop.workers, cores())
+
+
 def batches(clips: TrainingClips, order: EpochBatches) -> Iterator[Batch]:
     """Yield the batches of an epoch; worker processes read clips unless their frames are cached.
 
     Raises what a clip raised, as if it had been read here.
     """
-    workers = 0 if clips.frames is not None else clips.recipe.loop.workers
+    workers = 0 if clips.frames is not None else workers_of(clips.recipe)
     loader = DataLoader(clips, batch_sampler=order, num_workers=workers, collate_fn=collate)
     for batch in loader:
         if isinstance(batch, EmoclipError):

@@ -236,6 +236,8 @@ def cues(measures: NDArray[np.float32], population: Population) -> list[Cue]:
             words = _PHRASES[part][1 if strength > 1.4 else 0]
             other = "right" if side == "left" else "left"
             graded.append(Cue(part, strength, tuple(w.format(side=side, other=other) for w in words)))
+    if any(cue.part == "mouth open" for cue in graded):  # which says it of the jaw too
+        graded = [cue for cue in graded if cue.part != "jaw"]
     return sorted(graded, key=lambda cue: -cue.strength * (0.6 if cue.part in _LESSER else 1.0))
 
 

@@ -21,7 +21,7 @@ from emoclip.faces import settled
 from emoclip.model import PixelSpec
 from emoclip.training.assembly import Assembly
 from emoclip.training.cache import EmbeddingCache, fingerprint, stamp
-from emoclip.training.data import cached_view, said, view_key, view_pixels
+from emoclip.training.data import cached_view, said, view_key, view_pixels, workers_of
 from emoclip.training.nets.model import VideoTextModel
 from emoclip.training.nets.tokenizer import token_ids
 from emoclip.training.recipe import Recipe
@@ -61,7 +61,7 @@ def embed_views(
     """
     model.eval()
     device = model.logit_scale.device
-    loader = DataLoader(_Views(jobs, recipe, pixels), batch_size=None, num_workers=recipe.loop.workers)
+    loader = DataLoader(_Views(jobs, recipe, pixels), batch_size=None, num_workers=workers_of(recipe))
     waiting: list[tuple[Job, Tensor]] = []
     unread: dict[str, InputError] = {}
 

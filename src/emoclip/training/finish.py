@@ -114,22 +114,29 @@ def table(figures: Mapping[str, Any]) -> str:
 def draw_curves(history: Sequence[Mapping[str, Any]], selection: SelectionRecipe, path: Path) -> None:
     """Write a picture of loss and recalls over the epochs.  Raises OutputError."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    keys = history[0] if history else {}
+    parts = {
+        "contrastive loss (nats)": [key for key in keys if key.endswith("loss")],
+        "recall": [key for key in keys if key.endswith(("war", "uar"))],
+    }
+    drawn = {what: curves for what, curves in parts.items() if curves}  # without labels there is no recall
+    figure = Figure(figsize=(4.5 * max(1, len(drawn)), 3.6), layout="constrained")
     epochs = [row["epoch"] for row in history]
-    for axes, endings in ((left, ("loss",)), (right, ("war", "uar"))):
-        for key in history[0] if history else ():
-            if key.endswith(endings):
-                curve, name = [row[key] for row in history], key.replace("_", " ")
-                axes.plot(epochs, curve, marker="o", markersize=3, label=name)
+    for number, (what, curves) in enumerate(drawn.items(), start=1):
+        axes = figure.add_subplot(1, len(drawn), number)
+        for key in curves:
+            axes.plot(
+                epochs, [row[key] for row in history], marker="o", markersize=3, label=key.replace("_", " ")
+            )
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_ylabel(what)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
-    left.set_ylabel("contrastive loss (nats)")
-    right.set_ylabel("recall")
-    right.set_ylim(0, 1)
+        if what == "recall":
+            axes.set_ylim(0, 1)
     if selection.leaky:
         figure.suptitle("leaky selection: the test part chose the epoch", color="#D55E00")
     with atomic_path(path, force=True) as temporary:

@@ -47,6 +47,7 @@ from emoclip.training.nets.tokenizer import token_ids, whole_words
 from emoclip.training.recipe import SHIPPED
 from emoclip.training.resume import Trained
 from emoclip.training.stepping import Plan, falling, take_steps
+from emoclip.training.tables import Count, Decay, Rate, Seed, Share
 
 STEPS = ("actions", "features", "towers", "prompts", "package")
 WIDTH, LENGTH, PAD, UNKNOWN = 64, 48, 0, 1
@@ -66,16 +67,16 @@ DESCRIPTION = Description(
 class LabelFreeRecipe:
     """One run: less than four minutes of one core, after the geometry tower."""
 
-    steps: int = 1200
-    batch: int = 512
-    sentences: int = 4  # per crop
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.02
-    dropout: float = 0.3
-    whitening: float = 0.5  # 0 leaves the joint space as it is, 1 makes faces vary alike along all of it
-    held_out: float = 0.1
-    threads: int = 1
-    seed: int = 0
+    steps: Count = 1200
+    batch: Count = 512
+    sentences: Count = 4  # per crop
+    learning_rate: Rate = 2e-3
+    weight_decay: Decay = 0.02
+    dropout: Share = 0.3
+    whitening: Share = 0.5  # 0 leaves the joint space as it is, 1 makes faces vary alike along all of it
+    held_out: Share = 0.1
+    threads: Count = 1
+    seed: Seed = 0
 
 
 class SentenceTower(nn.Module):

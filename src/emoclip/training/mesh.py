@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError, reason
+from emoclip.errors import InputError, reason, shown
 from emoclip.tables import read_rows
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import MEASURES
@@ -112,25 +112,45 @@ def describe_pictures(paths: Sequence[Path], count: int = 1, seed: int = 0) -> d
     return described
 
 
-def describe_table(path: Path, count: int = 1, seed: int = 0) -> list[tuple[str, list[str]]]:
+def describe_table(path: Path, count: int = 1, seed: int = 0) -> list[tuple[str, str, list[str]]]:
     """Describe every row of a table of measures: Parquet or CSV with a column `path` and the 22 of `faces.MEASURES`.
 
-    Returns (path, sentences) per row; no sentence where a measure is missing.  A population of 200 rows or more is
-    compared with itself, a smaller one with web faces.  Raises InputError.
+    Returns (`file:line`, path, sentences) per row; no sentence where a measure is missing or not finite.  A population
+    of 200 rows or more is compared with itself, a smaller one with web faces.  Raises InputError, for a row without a
+    path and a measure that is no number with its line.
     """
-    columns = _read_columns(path)
+    places, columns = _read_columns(path)
     missing = [name for name in ("path", *MEASURES) if name not in columns]
     if missing:
         raise InputError(f"{path}: has no column {missing[0]!r}; it needs path and {', '.join(MEASURES)}")
-    measures = np.stack([np.asarray(columns[name], np.float32) for name in MEASURES], axis=1)
+    names = [str(name or "").strip() for name in columns["path"]]
+    if "" in names:
+        raise InputError(f"{places[names.index('')]}: has no path; name the face's picture or clip")
+    with np.errstate(over="ignore"):  # what no float holds is infinite
+        measures = np.array(
+            [[_number(place, name, value) for place, value in zip(places, columns[name], strict=True)]
+             for name in MEASURES], np.float64,
+        ).T.astype(np.float32)  # fmt: skip
     whole = np.isfinite(measures).all(axis=1)
-    population = Population.of(measures) if whole.sum() >= 200 else WEB_FACES
-    rows = enumerate(zip(columns["path"], measures, strict=True))
-    return [(str(name), describe(row, population, count, seed + number)) for number, (name, row) in rows]
+    population = Population.of(measures[whole]) if whole.sum() >= 200 else WEB_FACES
+    rows = enumerate(zip(places, names, measures, strict=True))
+    return [
+        (place, name, describe(row, population, count, seed + number)) for number, (place, name, row) in rows
+    ]
 
 
-def _read_columns(path: Path) -> dict[str, list[Any]]:
-    """The columns `path` and the measures, as far as the table has them; a missing number is NaN."""
+def _number(place: str, name: str, value: Any) -> float:
+    """Return a cell of a table; NaN for an empty one."""
+    try:
+        return float("nan" if value in (None, "") else value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{place}: its {name} is {shown(value)}, no number; leave what was not measured empty"
+        ) from None
+
+
+def _read_columns(path: Path) -> tuple[list[str], dict[str, list[Any]]]:
+    """Where each row is, and the columns `path` and the measures, as far as the table has them."""
     if not path.is_file():
         raise InputError(f"{path}: no such table of measures; check the path")
     wanted = {"path", *MEASURES}
@@ -139,15 +159,12 @@ def _read_columns(path: Path) -> dict[str, list[Any]]:
             import pyarrow.parquet as pq
 
             with path.open("rb") as content:
-                columns: dict[str, list[Any]] = pq.read_table(content).to_pydict()
-        else:
-            rows = [row for _, row in read_rows(path, known=wanted)]
-            columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-        return {
-            name: values if name == "path" else [float("nan" if v in (None, "") else v) for v in values]
-            for name, values in columns.items()
-            if name in wanted
-        }
+                table = pq.read_table(content)
+            columns = {name: table[name].to_pylist() for name in table.column_names if name in wanted}
+            return [f"{path}, row {number}" for number in range(1, len(table) + 1)], columns
+        rows = read_rows(path, known=wanted)
+        names = [name for name in (rows[0][1] if rows else ()) if name in wanted]
+        return [place for place, _ in rows], {name: [row[name] for _, row in rows] for name in names}
     except ImportError:
         raise InputError(f"{path}: Parquet needs pyarrow: pip install 'emoclip[eval]', or use CSV") from None
     except (ValueError, OSError) as error:  # pyarrow's own errors are ValueErrors

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from emoclip.errors import ConfigError, nearest
-from emoclip.training.tables import Within, fill, read_toml
+from emoclip.training.tables import Channels, Decay, Epochs, Rate, Seed, Share, Within, fill, read_toml
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "recipes"
 
+Milestone = Annotated[int, Within(0, 100_000)]
 Text = Literal["captions", "classes", "mixed"]
 Select = Literal["held-out-war", "held-out-uar", "held-out-loss", "last", "test-war"]
 
@@ -30,14 +32,21 @@ class DataRecipe:
     file: str = ""  # a manifest under --root; "" if --root is the manifest itself
     measures: str = ""  # face-mesh measures under --root, to make captions from
     text: Text = "captions"
-    caption_share: Annotated[float, Within(0, 1)] = 0.5  # of the draws in `mixed` that show the caption
+    caption_share: Share = 0.5  # of the draws in `mixed` that show the caption
     fold: Annotated[int, Within(1, 100)] = 1  # of a five-fold set
     split: Literal["train", "all"] = "train"  # all: the test part too, for zero-shot use on other sets
     leave_out: str = ""  # a class that is not trained on
     labels: tuple[str, ...] = ()  # classes to score and to take sentences of; () is the data set's own
     faces: Literal["auto", "full", "largest"] = "auto"  # full: frames are crops; auto: as the set says
     limit: Annotated[int, Within(0, 10**9)] = 0  # train on so many clips, drawn by seed; 0: all
-    balance: Annotated[float, Within(0, 1)] = 0.0
+    balance: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.labels) == 1:
+            raise ConfigError(
+                f"data.labels={list(self.labels)} is one class, which leaves nothing to tell apart; "
+                "name two or more, or none for the data set's own"
+            )
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class ModelRecipe:
     depth: Annotated[int, Within(1, 48)] = 2  # layers of the temporal part
     train_image: bool = False
     train_text: bool = False
-    channels: tuple[int, ...] = (16, 32, 64, 128)  # compact: per stage of the image tower
+    channels: tuple[Channels, ...] = (16, 32, 64, 128)  # compact: per stage of the image tower
     width: Annotated[int, Within(8, 4096)] = 128  # compact: of the embeddings
 
 
@@ -97,14 +106,14 @@ class OptimiserRecipe:
     """Step sizes.  tower_lr: factor on lr for towers that learn (the official fine-tuning)."""
 
     kind: Literal["sgd", "adamw"] = "sgd"
-    lr: Annotated[float, Within(0, 100)] = 1e-3
-    momentum: Annotated[float, Within(0, 1)] = 0.9
-    weight_decay: Annotated[float, Within(0, 10)] = 5e-4
-    tower_lr: Annotated[float, Within(0, 100)] = 1e-3
+    lr: Rate = 1e-3
+    momentum: Share = 0.9
+    weight_decay: Decay = 5e-4
+    tower_lr: Rate = 1e-3
     schedule: Literal["steps", "cosine"] = "steps"
-    milestones: tuple[int, ...] = (15, 35, 50)  # epochs after which lr is multiplied by decay
-    decay: float = 0.1
-    warmup_epochs: float = 0.0
+    milestones: tuple[Milestone, ...] = (15, 35, 50)  # epochs after which lr is multiplied by decay
+    decay: Share = 0.1
+    warmup_epochs: Epochs = 0.0
     clip_norm: Annotated[float, Within(0, 1e9)] = 0.0  # of the gradient; 0: not clipped
 
 
@@ -116,7 +125,7 @@ class LoopRecipe:
     batch: Annotated[int, Within(2, 1_000_000)] = 128
     accumulate: Annotated[int, Within(1, 10_000)] = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    seed: int = 0
+    seed: Seed = 0
     workers: Annotated[int, Within(0, 256)] = 2  # processes that read clips; 0: this one
     wandb: bool = False  # log to Weights & Biases, which sends the numbers to its servers
     checkpoint_steps: Annotated[int, Within(0, 10**9)] = 0  # save every so many steps too; 0: no
@@ -207,6 +216,43 @@ def recipe_from(
 ) -> Recipe:
     """Make a recipe of nested tables and `key=value` settings.  Raises ConfigError, starting with `place`."""
     return fill(Recipe, table, place, settings, name=name)
+
+
+# What a key does nothing under: another key, and its values.
+_IDLE: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("data.file", "data.dataset", lambda name: name != "manifest"),
+    ("data.caption_share", "data.text", lambda text: text != "mixed"),
+    ("model.depth", "model.temporal", lambda temporal: temporal == "mean"),
+    ("model.channels", "model.backbone", lambda backbone: backbone != "compact"),
+    ("model.width", "model.backbone", lambda backbone: backbone != "compact"),
+    ("model.sizes", "model.start", lambda start: not start),
+    ("clips.views", "model.train_image", lambda learns: learns),
+    ("optimiser.momentum", "optimiser.kind", lambda kind: kind != "sgd"),
+    ("optimiser.milestones", "optimiser.schedule", lambda schedule: schedule != "steps"),
+    ("optimiser.decay", "optimiser.schedule", lambda schedule: schedule != "steps"),
+    ("selection.patience", "selection.select", lambda select: select == "last"),
+    ("selection.held_out", "selection.select", lambda select: not select.startswith("held-out")),
+    ("data.text", "loco.texts", lambda texts: texts),
+    ("data.leave_out", "loco.texts", lambda texts: texts),
+    ("loco.classes", "loco.texts", lambda texts: not texts),
+)
+
+
+def idle_settings(recipe: Recipe, settings: Sequence[str]) -> list[str]:
+    """Say which `key=value` settings do nothing as the recipe stands, a line each."""
+    given = {setting.partition("=")[0].strip() for setting in settings}
+    table = recipe.as_table()
+    if recipe.loco.texts:  # in turn; one that needs a key is enough
+        table["data"]["text"] = "mixed" if "mixed" in recipe.loco.texts else recipe.loco.texts[0]
+
+    lines = []
+    for key, other, idle in _IDLE:
+        section, _, name = other.partition(".")
+        value = table[section][name]
+        if key in given and idle(value):
+            told = value if isinstance(value, str) else json.dumps(value)
+            lines.append(f"--set {key}: has no effect with {other}={told}")
+    return lines
 
 
 def _check_format(path: Path, version: Any) -> None:

@@ -143,7 +143,7 @@ def _limited(clips: list[Clip], recipe: Recipe) -> list[Clip]:
 
 def _sample(clip: Clip, numbers: Mapping[str, int], captions: Mapping[str, tuple[str, ...]]) -> Sample:
     label = numbers.get(canonical(clip.label)) if clip.label else None
-    own = (clip.caption.strip(),) if clip.caption and clip.caption.strip() else ()
+    own = tuple(text.strip() for text in (clip.caption, *clip.further) if text and text.strip())
     return Sample(clip, label, own or captions.get(clip.id, ()))
 
 

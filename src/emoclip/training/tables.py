@@ -57,6 +57,16 @@ class Within:
     high: float
 
 
+Count = Annotated[int, Within(1, 10**9)]
+Share = Annotated[float, Within(0, 1)]
+Weight = Annotated[float, Within(0, 1000)]  # of a loss
+Rate = Annotated[float, Within(0, 100)]
+Decay = Annotated[float, Within(0, 10)]  # of weights
+Epochs = Annotated[float, Within(0, 100_000)]
+Channels = Annotated[int, Within(1, 8192)]
+Seed = Annotated[int, Within(0, 2**22 - 1)]  # a generator's 64 bits hold the step and the process too
+
+
 def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
     for name, inner in typing.get_type_hints(kind).items():
         yield prefix + name

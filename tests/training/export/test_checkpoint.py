@@ -292,6 +292,11 @@ def test_truncated_file_says_so(parity, tmp_path, share):
     refused(tmp_path / "cut.pth", "cut short")
 
 
+def test_a_file_of_zeros_passes_on_no_advice_to_trust_it(tmp_path):
+    (tmp_path / "zeros.pth").write_bytes(bytes(3000))
+    refused(tmp_path / "zeros.pth", r"zeros\.pth: is damaged or cut short; download it again")
+
+
 def test_truncated_safetensors_says_so(plain_clip, tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(plain_clip.read_bytes()[:100_000])
     refused(tmp_path / "cut.safetensors", "cut short")

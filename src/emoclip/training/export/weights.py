@@ -117,7 +117,9 @@ def _read_pytorch(path: Path) -> Mapping[str, Any]:
             f"{path}: is no PyTorch checkpoint; name a .pth, .pt or .safetensors file"
         ) from None
     except Exception as error:  # a damaged file fails in many ways
-        raise PackageError(f"{path}: is damaged or cut short ({reason(error)}); download it again") from None
+        # torch's advice to let a file run its code is none of ours
+        why = "" if "weights_only" in str(error) else f" ({reason(error)})"
+        raise PackageError(f"{path}: is damaged or cut short{why}; download it again") from None
     if not isinstance(content, Mapping):
         raise PackageError(
             f"{path}: holds a {type(content).__name__}, not named weights; save the model's state_dict"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,33 +15,36 @@ from emoclip.training.augmentation import AugmentConfig, augment
 from emoclip.training.mini.faces import Faces, mirrored_measures, mirrored_order
 from emoclip.training.mini.votes import Votes
 from emoclip.training.nets.compact import ImageTowerConfig
+from emoclip.training.tables import Count, Decay, Epochs, Rate, Seed, Share, Weight, Within
 
 SENTENCE_WIDTH = 768  # of the sentence encoder
+
+Side = Annotated[int, Within(16, 1024)]
 
 
 @dataclass(frozen=True)
 class ImageRecipe:
     """One run of the image tower.  A weight of 0 leaves that loss out, with all it would have seen."""
 
-    epochs: int = 40
-    batch: int = 128
-    learning_rate: float = 2e-3  # of AdamW
-    weight_decay: float = 0.05
-    momentum_rate: float = 0.0  # over 0: of SGD for the tower, AdamW is for the heads only
-    warmup_epochs: float = 1.0
-    average: float = 0.998  # decay of the running average of weights, per step
-    calm: int = 0  # the last epochs, in which crops are changed half as much and none are mixed
-    small: tuple[tuple[int, int], ...] = ()  # epochs and pixels: first on small crops
-    geometry: float = 1.0
-    descriptions: float = 0.0
-    classes: float = 0.0
-    words: float = 0.0  # lexicon words against class sentences, states against their cues
-    kept: float = 0.0  # a changed crop against what the first weights made of the crop as it is
-    taught: float = 0.0  # share of the targets that teachers read in the same changed crop, the rest is votes
-    mixup: float = 0.0  # share of batches that are mixed
-    balance: float = 0.5  # crops are drawn by how often people say their classes, to the power of minus this
-    prior: float = 0.5  # share of that imbalance which predictions get back; at 1 they are as people say
-    seed: int = 0
+    epochs: Count = 40
+    batch: Count = 128
+    learning_rate: Rate = 2e-3  # of AdamW
+    weight_decay: Decay = 0.05
+    momentum_rate: Rate = 0.0  # over 0: of SGD for the tower, AdamW is for the heads only
+    warmup_epochs: Epochs = 1.0
+    average: Share = 0.998  # decay of the running average of weights, per step
+    calm: Annotated[int, Within(0, 10**9)] = 0  # last epochs: crops change half as much, none are mixed
+    small: tuple[tuple[Count, Side], ...] = ()  # epochs and pixels: first on small crops
+    geometry: Weight = 1.0
+    descriptions: Weight = 0.0
+    classes: Weight = 0.0
+    words: Weight = 0.0  # lexicon words against class sentences, states against their cues
+    kept: Weight = 0.0  # a changed crop against what the first weights made of the crop as it is
+    taught: Share = 0.0  # share of the targets that teachers read in the same changed crop, the rest is votes
+    mixup: Share = 0.0  # share of batches that are mixed
+    balance: Share = 0.5  # crops are drawn by how often people say their classes, to the power of minus this
+    prior: Share = 0.5  # share of that imbalance which predictions get back; at 1 they are as people say
+    seed: Seed = 0
     tower: ImageTowerConfig = field(default_factory=ImageTowerConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 

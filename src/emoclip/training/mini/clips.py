@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from emoclip.training.nets.state import save_weights
 from emoclip.training.nets.temporal import TemporalConfig, TemporalTransformer
 from emoclip.training.resume import LAST, Checkpoint, Progress, Trained
 from emoclip.training.stepping import Plan, falling, take_steps
+from emoclip.training.tables import Count, Decay, Rate, Seed, Share, Weight, Within
 
 CLEAN = AugmentConfig(
     rotation_deg=6, scale=0.08, shift=0.03, aspect=0.02, p_flip=0.0, p_light=0.3, p_blur=0.2, p_small=0.1,
@@ -42,18 +44,18 @@ NEUTRAL = CLASSES_WITH_CONTEMPT.index("neutral")
 class PseudoClipRecipe:
     """One run of the temporal part."""
 
-    steps: int = 3000
-    batch: int = 64
-    frames: int = 64  # at most; the positions beyond stay zero, so longer clips lose nothing but their order
-    depth: int = 2
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.05
-    views: int = 4
-    evenness: float = 1.0  # 0 draws classes as often as they are among the crops, 1 all alike
-    others: float = 0.5  # share of clips in which any crop is shown around the expression, not a neutral one
-    weight: float = 3.0  # of a second of expression against one of a neutral face
-    trust: float = 1.0  # share of the learned correction that is kept; all of it suits crops the tower knows
-    seed: int = 0
+    steps: Count = 3000
+    batch: Count = 64
+    frames: Annotated[int, Within(1, 1023)] = 64  # positions beyond stay zero, so only order is lost
+    depth: Annotated[int, Within(1, 48)] = 2
+    learning_rate: Rate = 5e-4
+    weight_decay: Decay = 0.05
+    views: Count = 4
+    evenness: Share = 1.0  # 0 draws classes as often as they are among the crops, 1 all alike
+    others: Share = 0.5  # share of clips in which any crop is shown around the expression, not a neutral one
+    weight: Weight = 3.0  # of a second of expression against one of a neutral face
+    trust: Share = 1.0  # share of the learned correction that is kept; all of it suits crops the tower knows
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ from emoclip.training.mini.words import (
 from emoclip.training.nets.compact import BothWays, TextTower
 from emoclip.training.nets.state import load_weights, save_weights
 from emoclip.training.nets.tokenizer import token_ids
+from emoclip.training.tables import Count, Share
 
 STEPS = ("captions", "images", "sturdy", "distil", "text", "clips", "package")
 
@@ -69,12 +70,12 @@ STEPS = ("captions", "images", "sturdy", "distil", "text", "clips", "package")
 class MiniRecipe:
     """All steps of the bundled model."""
 
-    held_out: float = 0.1  # share of train that the step geometry does not see
-    unseen: float = 0.04  # share of train that no step sees, among those: for selection and calibration
-    descriptions_per_crop: int = 1
-    threads: int = 2
-    rare: float = 0.06  # classes with a smaller share of votes are said as if they had this one; 0 lifts none
-    bank_crops: int = 9000  # crops whose frame embeddings pseudo-clips are made of
+    held_out: Share = 0.1  # share of train that the step geometry does not see
+    unseen: Share = 0.04  # share of train that no step sees, among those: for selection and calibration
+    descriptions_per_crop: Count = 1
+    threads: Count = 2
+    rare: Share = 0.06  # classes with a smaller share of votes are said as if they had this one; 0 lifts none
+    bank_crops: Count = 9000  # crops whose frame embeddings pseudo-clips are made of
     geometry: ImageRecipe = field(default_factory=ImageRecipe)
     images: ImageRecipe = field(default_factory=ImageRecipe)
     sturdy: ImageRecipe = field(default_factory=ImageRecipe)  # its tower is that of `images`

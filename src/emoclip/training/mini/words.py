@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from emoclip.training.nets.state import load_weights, save_weights
 from emoclip.training.nets.tokenizer import token_ids
 from emoclip.training.resume import LAST, Checkpoint, Trained
 from emoclip.training.stepping import Plan, averaged, falling, take_steps
+from emoclip.training.tables import Channels, Count, Rate, Seed, Within
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
@@ -37,15 +38,15 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 class TextRecipe:
     """One distillation run of the text tower."""
 
-    vocabulary: int = 12000  # word pieces kept
-    embedding: int = 128
-    layers: tuple[int, ...] = (0, 2, 5)  # of the encoder's six, to start from
-    length: int = 48
-    texts: int = 36_000
-    epochs: int = 3
-    batch: int = 128
-    learning_rate: float = 4e-4
-    seed: int = 0
+    vocabulary: Count = 12000  # word pieces kept
+    embedding: Channels = 128
+    layers: tuple[Annotated[int, Within(0, 5)], ...] = (0, 2, 5)  # of the encoder's six, to start from
+    length: Annotated[int, Within(4, 512)] = 48
+    texts: Count = 36_000
+    epochs: Count = 3
+    batch: Count = 128
+    learning_rate: Rate = 4e-4
+    seed: Seed = 0
 
     def tower(self, vocabulary: int) -> TextTower:
         """Return a text tower of this size, untrained."""

@@ -7,21 +7,36 @@ The towers are what training makes and the exporter writes; nothing here is need
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from emoclip.errors import ConfigError
+from emoclip.training.tables import Channels, Share, Within
 
 
 @dataclass(frozen=True)
 class ImageTowerConfig:
     """Channels per stage at 24, 12, 6 and 3 pixels (as many as given), and residual blocks per stage."""
 
-    size: int = 48
-    channels: tuple[int, ...] = (32, 64, 128, 256)
-    blocks: tuple[int, ...] = (1, 2, 2, 1)
-    width: int = 256  # of the joint space
-    dropout: float = 0.2
+    size: Annotated[int, Within(8, 1024)] = 48
+    channels: tuple[Channels, ...] = (32, 64, 128, 256)
+    blocks: tuple[Annotated[int, Within(1, 64)], ...] = (1, 2, 2, 1)
+    width: Channels = 256  # of the joint space
+    dropout: Share = 0.2
+
+    def __post_init__(self) -> None:
+        if self.size % 2 or not 0 < len(self.channels) < self.size.bit_length():
+            raise ConfigError(
+                f"channels={list(self.channels)}: an image tower of an even size ({self.size} pixels) has a "
+                f"stage per number, 1 to {self.size.bit_length() - 1} of them"
+            )
+        if len(self.blocks) != len(self.channels):
+            raise ConfigError(
+                f"blocks={list(self.blocks)}: are to be as many as channels={list(self.channels)}"
+            )
 
     @property
     def cells(self) -> int:

@@ -1,0 +1,39 @@
+"""The picture of a run's curves: panels for what there is, and no library's warning."""
+
+import warnings
+
+import pytest
+
+pytest.importorskip("lightning")
+figures = pytest.importorskip("matplotlib.figure")
+
+from emoclip.training.finish import draw_curves  # noqa: E402
+from emoclip.training.recipe import SelectionRecipe  # noqa: E402
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 30])
+@pytest.mark.parametrize(
+    ("figures_of_an_epoch", "panels"),
+    [
+        ({"loss": 2.0}, ["contrastive loss (nats)"]),
+        ({"loss": 2.0, "held_out_loss": 2.1}, ["contrastive loss (nats)"]),
+        ({"loss": 2.0, "held_out_war": 0.5, "held_out_uar": 0.4}, ["contrastive loss (nats)", "recall"]),
+    ],
+)
+def test_curves_have_the_panels_that_have_curves(tmp_path, monkeypatch, epochs, figures_of_an_epoch, panels):
+    drawn = []
+    save = figures.Figure.savefig
+    monkeypatch.setattr(
+        figures.Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))
+    )
+    history = [{"epoch": epoch, "logit_scale": 14.0, **figures_of_an_epoch} for epoch in range(1, epochs + 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_curves(history, SelectionRecipe(), tmp_path / "curves.png")
+    (figure,) = drawn
+    assert [axes.get_ylabel() for axes in figure.axes] == panels
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks
+        assert all(tick == int(tick) for tick in ticks)
