@@ -83,3 +83,17 @@ def test_measures_that_are_not_finite_are_told_as_that(tmp_path):
     told = emoclip("describe", measured(tmp_path / "m.csv", "a.png", value="inf"))
     assert told.returncode == 0
     assert "1 of 1 face without a description: a measure is missing or not finite" in told.stderr
+
+
+def test_a_table_that_is_named_twice_is_read_once(tmp_path):
+    measured(tmp_path / "m.csv", "a.png")
+    out = tmp_path / "captions.csv"
+    table = tmp_path / "m.csv"
+    assert emoclip("describe", table, tmp_path / "." / "m.csv", "--csv", out).returncode == 0
+    assert len(list(csv.DictReader(out.open()))) == 1
+
+
+def test_a_path_that_no_manifest_can_hold_is_told(tmp_path):
+    measured(tmp_path / "m.csv", '"new\nline.png"')
+    fails(emoclip("describe", tmp_path / "m.csv", "--csv", tmp_path / "c.csv"), r"m\.csv:2: the path .* has a line break")
+    assert not (tmp_path / "c.csv").exists()

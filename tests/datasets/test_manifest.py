@@ -77,7 +77,7 @@ def test_bad_rows_are_named(tmp_path, line, match):
         ("path,label,fold\na,b,0\n", "m.csv:2: fold '0' is no number; folds are 1, 2"),
         ("path,label,fold\na,b,1\nc,b,2\nd,b,\ne,b,1\n", "m.csv:4: has no fold, while other rows have one"),
         ("path,label,fold\na,b,\nc,b,2\n", "m.csv:2: has no fold, while other rows have one"),
-        ('path,label\n"a\nb",sad\n', "m.csv:2: its path has a line break or zero byte in it"),
+        ('path,label\n"a\nb",sad\n', r"m.csv:2: the path .* has a line break or zero byte in it"),
     ],
 )
 def test_bad_manifests_are_named(tmp_path, text, match):
@@ -151,6 +151,15 @@ def test_captions_without_labels_are_no_problem_but_neither_is_one(tmp_path):
     assert "1 clip (a) with a caption alone: can be trained on, not scored" in report.remarks
     captions = trees.write(tmp_path / "c.csv", "path,caption\na,a broad smile\nb,wide eyes\n")
     assert check(datasets.read("manifest", captions)).problems == []
+
+
+def test_a_test_split_that_cannot_be_scored_is_a_problem(tmp_path):
+    for name in "abc":
+        trees.frame_folder(tmp_path / name)
+    rows = "a,sad,,train\nb,happy,,test\nc,,a broad smile,test\n"
+    text = f"path,label,caption,split\n{rows}"
+    report = check(datasets.read("manifest", trees.write(tmp_path / "m.csv", text)))
+    assert "1 clip (c) of the test split without a label to score against" in report.problems
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])

@@ -75,3 +75,12 @@ def test_a_folder_changes_with_its_pictures(tmp_path):
     (folder / "2.png").write_bytes(b"two")
     with pytest.raises(InputError, match="frames: changed while it was read"):
         content.check()
+
+
+def test_what_is_written_beside_pictures_is_no_change(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"one")
+    content = Content.of(tmp_path)
+    for name in ("notes.txt", ".DS_Store", ".2.png"):
+        (tmp_path / name).write_bytes(b"by the way")
+    content.check()
+    assert Content.of(tmp_path).digest == content.digest

@@ -41,6 +41,7 @@ def describe(
     mesh = training_module("mesh")
     if csv_file:
         check_writable(csv_file, force=force, inputs=inputs)
+    inputs = list({path.resolve(): path for path in inputs}.values())
     tables = [path for path in inputs if path.suffix.lower() in {".parquet", ".csv"}]
     pictures = [path for path in inputs if path not in tables]
     names = {path: path_in(csv_file, path) if csv_file else str(path) for path in pictures}

@@ -96,6 +96,13 @@ def _check_counts(dataset: Dataset, report: Report) -> None:
         report.problems.append(f"{_some(bare)} without a label or a caption")
     if described := [clip.id for clip in unlabelled if clip.caption]:
         report.remarks.append(f"{_some(described)} with a caption alone: can be trained on, not scored")
+    tested = [
+        clip.id for clip in unlabelled if clip.caption and clip.split and clip.split == dataset.test_split
+    ]
+    if tested and dataset.classes:
+        report.problems.append(
+            f"{_some(tested)} of the {dataset.test_split} split without a label to score against"
+        )
 
 
 def absent(folds: Sequence[int], split: str) -> str:

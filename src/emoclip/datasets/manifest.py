@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emoclip.datasets.clips import Clip, Dataset, differing_in_case
-from emoclip.errors import ConfigError, InputError, reason
+from emoclip.errors import ConfigError, InputError, reason, shown
 from emoclip.files import atomic_path, missing
 from emoclip.prompts import canonical
 from emoclip.tables import check_columns, read_rows
@@ -106,12 +106,12 @@ def path_in(target: Path, path: Path) -> str:
     folder, path = target.parent.resolve(), path.resolve()
     if not path.is_relative_to(folder):
         raise InputError(f"{target}: must lie in or above the folder of the clips; {path} is elsewhere")
-    return path.relative_to(folder).as_posix()
+    return _one_line(str(target), "path", path.relative_to(folder).as_posix())
 
 
 def listed_path(place: str, written: str) -> str:
     """Return a path of a table in its plain form.  Raises InputError, from `place` on, for one that leads away."""
-    written = written.replace("\\", "/")
+    written = _one_line(place, "path", written.replace("\\", "/"))
     if not written:
         raise InputError(f"{place}: has no path; name a video, a folder of frames or a picture")
     if written.startswith("/") or re.match(r"[A-Za-z]:", written):
@@ -123,6 +123,14 @@ def listed_path(place: str, written: str) -> str:
             f"{place}: the path {written} leaves the manifest's folder; move the manifest above the clips"
         )
     return written
+
+
+def _one_line(place: str, name: str, value: str) -> str:
+    if re.search(r"[\x00\r\n]", value):
+        raise InputError(
+            f"{place}: the {name} {shown(value)} has a line break or zero byte in it; is a quote not closed?"
+        )
+    return value
 
 
 def _told_further(first: Clip, again: Clip) -> Clip | None:
@@ -164,10 +172,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _clip(folder: str, place: str, row: Mapping[str, Any]) -> Clip:
     values = {name: _text(row.get(name)) for name in COLUMNS}
     for name, value in values.items():
-        if name != "caption" and re.search(r"[\x00\r\n]", value or ""):
-            raise InputError(
-                f"{place}: its {name} has a line break or zero byte in it; is a quote not closed?"
-            )
+        if name not in ("path", "caption"):
+            _one_line(place, name, value or "")
     written = listed_path(place, values["path"] or "")
     fold = values["fold"]
     if fold is not None and not re.fullmatch(r"0*[1-9]\d*(\.0)?", fold):

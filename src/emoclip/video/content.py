@@ -11,13 +11,14 @@ from typing import Any
 from emoclip.errors import InputError
 from emoclip.files import sha256 as file_sha256
 from emoclip.files import told
+from emoclip.video.pictures import is_picture
 
 
 @dataclass(frozen=True)
 class Content:
     """What an input holds, so that what is kept of it is of that.
 
-    digest: the SHA-256 of a file, or of a folder's files; None for what has none (camera, pipe, stream, array).
+    digest: the SHA-256 of a file, or of a folder's pictures; None for what has none (camera, pipe, stream, array).
     stamps: what the files looked like from outside before that.
     """
 
@@ -63,8 +64,12 @@ def changed(source: str | Path) -> InputError:
 
 
 def _files(path: Path) -> list[Path]:
-    """A file, or those in a folder, in order; none for what is neither."""
-    return [each for each in (sorted(path.iterdir()) if path.is_dir() else [path]) if each.is_file()]
+    """A file, or the pictures in a folder, in order, beside which anything may be written; none for what is neither."""
+    return [
+        each
+        for each in (sorted(filter(is_picture, path.iterdir())) if path.is_dir() else [path])
+        if each.is_file()
+    ]
 
 
 def _stamps(files: Iterable[Path]) -> tuple[Any, ...]:
