@@ -131,8 +131,8 @@ def _kept_from_children(*names: str) -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    blocked = {getattr(signal, name) for name in names}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)  # a started process inherits it
+    # A started process inherits it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {getattr(signal, name) for name in names})
     try:
         yield
     finally:
@@ -150,9 +150,8 @@ def _pool(
     """Work through `left` in `jobs` processes, taking out what is done; stops early if one of them dies."""
     arguments = (settings, load, jobs, shares)
     if os.name == "posix":
-        with _kept_from_children(
-            "SIGHUP"
-        ):  # or it dies before what it keeps the books of, and prints tracebacks
+        # A terminal that closes would end it before what it keeps the books of, and it prints tracebacks then.
+        with _kept_from_children("SIGHUP"):
             resource_tracker.ensure_running()
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin, initargs=arguments) as pool:
         with _kept_from_children("SIGINT"):  # before they turn it off themselves
