@@ -78,9 +78,8 @@ def _check_counts(dataset: Dataset, report: Report) -> None:
     for split in dict.fromkeys([*dataset.splits, *filter(None, [dataset.test_split])]):
         if folds := dataset.empty(split):
             report.problems.append(absent(folds, split))
-    without: dict[str, dict[str, list[int]]] = defaultdict(
-        lambda: defaultdict(list)
-    )  # classes -> split -> folds
+    # Of classes, the splits that lack them, and in which folds.
+    without: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for (fold, named), counter in report.counts.items():
         lacking = [name for name in dataset.classes if not counter[name]]
         if lacking and not dataset.compound:
@@ -94,11 +93,11 @@ def _check_counts(dataset: Dataset, report: Report) -> None:
     unlabelled = [clip for clip in dataset.clips if clip.label is None]
     if bare := [clip.id for clip in unlabelled if not clip.caption]:
         report.problems.append(f"{_some(bare)} without a label or a caption")
-    if described := [clip.id for clip in unlabelled if clip.caption]:
-        report.remarks.append(f"{_some(described)} with a caption alone: can be trained on, not scored")
-    tested = [
-        clip.id for clip in unlabelled if clip.caption and clip.split and clip.split == dataset.test_split
-    ]
+    described = [clip for clip in unlabelled if clip.caption]
+    if described:
+        ids = [clip.id for clip in described]
+        report.remarks.append(f"{_some(ids)} with a caption alone: can be trained on, not scored")
+    tested = [clip.id for clip in described if clip.split and clip.split == dataset.test_split]
     if tested and dataset.classes:
         report.problems.append(
             f"{_some(tested)} of the {dataset.test_split} split without a label to score against"

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emoclip.datasets.clips import Clip, Dataset, differing_in_case
-from emoclip.errors import ConfigError, InputError, reason, shown
+from emoclip.errors import ConfigError, InputError, reason
 from emoclip.files import atomic_path, missing
 from emoclip.prompts import canonical
 from emoclip.tables import check_columns, read_rows
@@ -86,8 +86,7 @@ def write(clips: Iterable[Clip], target: Path, *, force: bool = False) -> None:
     for clip in clips:
         if clip.image is not None:
             raise InputError(f"{clip.id}: is a picture inside a Parquet manifest, it has no file to list")
-        record = {name: getattr(clip, name) for name in COLUMNS[1:]}
-        record = {"path": path_in(target, clip.path), **record}
+        record = {"path": path_in(target, clip.path)} | {name: getattr(clip, name) for name in COLUMNS[1:]}
         records += [{**record, "caption": caption} for caption in (clip.caption, *clip.further)]
     with atomic_path(target, force=force) as temporary:
         if target.suffix.lower() == ".parquet":
@@ -106,7 +105,7 @@ def path_in(target: Path, path: Path) -> str:
     folder, path = target.parent.resolve(), path.resolve()
     if not path.is_relative_to(folder):
         raise InputError(f"{target}: must lie in or above the folder of the clips; {path} is elsewhere")
-    return _one_line(str(target), "path", path.relative_to(folder).as_posix())
+    return _one_line(str(path), "path", path.relative_to(folder).as_posix())
 
 
 def listed_path(place: str, written: str) -> str:
@@ -127,9 +126,7 @@ def listed_path(place: str, written: str) -> str:
 
 def _one_line(place: str, name: str, value: str) -> str:
     if re.search(r"[\x00\r\n]", value):
-        raise InputError(
-            f"{place}: the {name} {shown(value)} has a line break or zero byte in it; is a quote not closed?"
-        )
+        raise InputError(f"{place}: its {name} has a line break or zero byte in it; is a quote not closed?")
     return value
 
 

@@ -126,11 +126,12 @@ def describe_table(path: Path, count: int = 1, seed: int = 0) -> list[tuple[str,
     names = [str(name or "").strip() for name in columns["path"]]
     if "" in names:
         raise InputError(f"{places[names.index('')]}: has no path; name the face's picture or clip")
+    numbers = [
+        [_number(place, name, value) for place, value in zip(places, columns[name], strict=True)]
+        for name in MEASURES
+    ]
     with np.errstate(over="ignore"):  # what no float holds is infinite
-        measures = np.array(
-            [[_number(place, name, value) for place, value in zip(places, columns[name], strict=True)]
-             for name in MEASURES], np.float64,
-        ).T.astype(np.float32)  # fmt: skip
+        measures = np.array(numbers, np.float64).T.astype(np.float32)
     whole = np.isfinite(measures).all(axis=1)
     population = Population.of(measures[whole]) if whole.sum() >= 200 else WEB_FACES
     rows = enumerate(zip(places, names, measures, strict=True))
