@@ -15,7 +15,8 @@ half in one and match no face, are left out.  Boxes are paired one to one there 
 the same as long as anything of them can be seen, however little is asked for, and when they are back within
 `FaceConfig.bridge_s`; later they are somebody new, as MOT has it of those who left the view, and as the product says.
 
-`passed` counts track ids that were on one person and later on another; `bridged` is the share of hidden stretches after
+`passed` counts track ids that were on one person and at another time on another, each where no other face overlaps
+theirs: while two do, one box may lie on both.  `bridged` is the share of hidden stretches after
 which the person is found under the same id within half a second.
 """
 
@@ -266,13 +267,15 @@ def on_people(scene: Scene, found: list[dict]) -> list[dict[int, int]]:
     return told
 
 
-def passed(told: list[dict[int, int]]) -> int:
-    """Track ids that lie on two people, on each for five frames or more."""
+def passed(scene: Scene, told: list[dict[int, int]]) -> int:
+    """Track ids that lie on two people, on each for five frames or more in which no other face overlaps theirs."""
     counts: dict[int, dict[int, int]] = {}
-    for here in told:
+    for people, ignored, here in zip(scene.people, scene.ignored, told, strict=True):
         for number, track in here.items():
-            counts.setdefault(track, {}).setdefault(number, 0)
-            counts[track][number] += 1
+            others = [*(box for other, box in people.items() if other != number), *ignored]
+            if not any(overlap(people[number], other) for other in others):
+                counts.setdefault(track, {}).setdefault(number, 0)
+                counts[track][number] += 1
     return sum(sum(frames >= 5 for frames in people.values()) > 1 for people in counts.values())
 
 
@@ -320,7 +323,7 @@ def main() -> None:
                     scene = scene.add(group(rng, options.folder, two, hide=False))
             found = follow(scene, options.detector)
             told = on_people(scene, found)
-            ids += passed(told)
+            ids += passed(scene, told)
             held += bridged(scene, told)
             videos[f"{kind} {at}"] = judged(identities(scene), found)
         gaps = f"  bridged {np.mean(held):.2f} of {len(held)}" if held else ""
