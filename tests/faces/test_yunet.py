@@ -13,9 +13,9 @@ from skimage import data
 
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
-from emoclip.faces import FaceFollower, settled, used, yunet
-from emoclip.faces.boxes import overlap
-from emoclip.faces.detectors import EveryWay, HaarDetector, open_detector
+from emoclip.faces import FaceFollower, detectors, settled, used, yunet
+from emoclip.faces.boxes import Detection, moved, overlap
+from emoclip.faces.detectors import AGAIN, DOUBTS, EveryWay, HaarDetector, Twice, open_detector
 from emoclip.video import Frame, read_picture
 
 
@@ -175,3 +175,49 @@ def test_faces_that_lie_on_their_side_are_found_where_they_are(media):
             there.points, np.column_stack([one.points[:, 1], width - one.points[:, 0]]), atol=2
         )
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+
+
+class Told:
+    """Says of a whole picture what it was told to, and of what is seen by itself again and again the same."""
+
+    def __init__(self, scores, alone):
+        self.scores, self.alone, self.looks = scores, alone, 0
+
+    def find(self, picture, least):
+        if picture.shape != (AGAIN, AGAIN, 3):
+            boxes = [(50.0 * at, 0.0, 50.0 * at + 30, 40.0) for at in range(len(self.scores))]
+            return [Detection(box, score) for box, score in zip(boxes, self.scores, strict=True)]
+        self.looks += 1
+        middle, sides = AGAIN / 2, np.array([30, 40]) * AGAIN / 104  # 40 pixels and 0.8 of that on each side
+        there = (*(middle - sides / 2), *(middle + sides / 2))
+        return [Detection(moved(there, 60, 0), 0.99), Detection(there, self.alone)]
+
+
+def test_a_doubtful_find_has_the_mean_of_two_looks():
+    detector = Told([0.9, 0.65, 0.6, 0.45, 0.3], alone=0.5)
+    found = Twice(detector).find(np.zeros((100, 300, 3), np.uint8), 0.3)
+    assert [one.score for one in found] == pytest.approx([0.9, 0.65, 0.55, 0.475, 0.3])
+    assert detector.looks == 2
+    found = Twice(Told([0.45, 0.6], alone=0.0)).find(np.zeros((100, 300, 3), np.uint8), 0.25)
+    assert [(one.score, one.box[0]) for one in found] == [(0.3, 50.0)]
+
+
+def test_only_the_most_doubtful_of_many_are_looked_at_again():
+    detector = Told([0.31 + 0.003 * at for at in range(100)], alone=1.0)
+    found = Twice(detector).find(np.zeros((100, 5000, 3), np.uint8), 0.25)
+    assert detector.looks == DOUBTS
+    assert sorted(one.score for one in found)[-DOUBTS:] == pytest.approx(
+        [(1 + 0.31 + 0.003 * at) / 2 for at in range(60, 60 + DOUBTS)]
+    )
+
+
+def test_a_face_is_seen_by_itself_wherever_it_is_in_the_picture(monkeypatch):
+    monkeypatch.setattr(detectors, "DOUBTFUL", (0.0, 1.0))
+    face = data.astronaut()[30:180, 150:300]
+    for at in ((0, 0), (0, 170), (150, 0), (150, 170), (80, 90)):
+        picture = np.full((300, 320, 3), 128, np.uint8)
+        picture[at[0] : at[0] + 150, at[1] : at[1] + 150] = face
+        once, *_ = open_detector("yunet").find(picture, 0.5)
+        twice, *_ = Twice(open_detector("yunet")).find(picture, 0.3)
+        assert twice.score > (once.score + 0.8) / 2
+        assert twice.box == once.box

@@ -1,6 +1,6 @@
-"""Boxes, and what a detector says of one face."""
+"""Boxes, and what is known of one face in one picture."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,23 @@ class Detection:
     box: Box
     score: float
     points: Points | None = None
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in one frame.
+
+    track_id: the same for one person as long as they are followed, from 0.
+    box: x0, y0, x1, y1 in pixels of the frame, may reach beyond its border.
+    score: in [0, 1], how face-like the detector found it.
+    points: (5, 2) x, y in pixels: right eye, left eye, nose, right and left mouth corner, the subject's right; None
+    where the detector tells none.
+    """
+
+    track_id: int
+    box: Box
+    score: float
+    points: Points | None = field(default=None, compare=False)
 
 
 def side(box: Box) -> float:

@@ -5,8 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from emoclip.faces.boxes import Box, Points, side
-from emoclip.faces.following import Face
+from emoclip.faces.boxes import Box, Face, Points, side
 from emoclip.model import PixelSpec
 from emoclip.video import Pixels
 

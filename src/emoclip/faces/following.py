@@ -1,7 +1,7 @@
 """Faces through a video: found every few frames, told who is who, and placed in the frames between."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -9,8 +9,8 @@ import numpy as np
 
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
-from emoclip.faces.boxes import Box, Detection, Points, covered, moved, scaled, side
-from emoclip.faces.detectors import CLOSE, QUICK, Detector, EveryWay, looked_at, open_detector
+from emoclip.faces.boxes import Box, Detection, Face, covered, moved, scaled, side
+from emoclip.faces.detectors import CLOSE, QUICK, Detector, EveryWay, Twice, looked_at, open_detector
 from emoclip.faces.track import UNMOVED, Tracklet, assign, likeness, look_of, sought
 from emoclip.video import Frame, Pixels
 
@@ -31,23 +31,6 @@ SCENE = 640  # longer side of the picture in which it is seen whether a cut was 
 SWEPT = 0.3  # response of phase correlation from which the whole picture moved
 ALONG = 0.8  # correlation from which the middle of a picture is seen again elsewhere in the next
 FLASH_S = 0.3  # a scene that is back after no longer was never left
-
-
-@dataclass(frozen=True)
-class Face:
-    """A face in one frame.
-
-    track_id: the same for one person as long as they are followed, from 0.
-    box: x0, y0, x1, y1 in pixels of the frame, may reach beyond its border.
-    score: in [0, 1], how face-like the detector found it.
-    points: (5, 2) x, y in pixels: right eye, left eye, nose, right and left mouth corner, the subject's right; None
-    where the detector tells none.
-    """
-
-    track_id: int
-    box: Box
-    score: float
-    points: Points | None = field(default=None, compare=False)
 
 
 Followed = tuple[Frame, list[Face]]
@@ -73,6 +56,7 @@ class FaceFollower:
         self.config, self._note = config, note
         detector = open_detector(config.detector)
         self._detector: Detector = EveryWay(detector) if every_way else detector
+        self._closely: Detector = self._detector if every_way else Twice(detector)
         self._tracks: list[Tracklet] = []
         self._next_id = 0
         self._waiting: list[Frame] = []
@@ -157,7 +141,7 @@ class FaceFollower:
         close = self._new_scene and frame.still
         picture = looked_at(frame, self._smallest(frame), CLOSE if close else QUICK)
         scale = frame.width / picture.shape[1]
-        finds = self._detector.find(picture, least * FAINT)
+        finds = (self._closely if close else self._detector).find(picture, least * FAINT)
         if not self._new_scene:  # where nothing moves yet, nothing seems to shrink
             finds = [whole(one, *picture.shape[1::-1]) for one in finds]
         looks = [look_of(picture, one.box) for one in finds]

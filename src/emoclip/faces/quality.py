@@ -5,8 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from emoclip.faces.boxes import Points
-from emoclip.faces.following import Face
+from emoclip.faces.boxes import Face, Points
 from emoclip.results import Quality
 from emoclip.video import Pixels
 
