@@ -324,11 +324,9 @@ def _print_estimate(estimate: "Estimate", clips: int) -> None:
             else f"{estimate.level:.0%} interval {item.low:.2f} to {item.high:.2f}"
         )
         say(f"  {item.target} ({item.title}): {item.score:.2f}{limits}, {interval}")
-        ranked = sorted(estimate.clips, key=lambda clip: -abs(clip.moves[item.target]))[:clips]
-        if ranked:
-            moves = ", ".join(
-                f"{clip.start_s:.1f}-{clip.end_s:.1f} s {clip.moves[item.target]:+z.3f}" for clip in ranked
-            )
-            say(f"    moved most by {moves}")
+        moves = [(clip, move) for clip in estimate.clips if (move := clip.moves[item.target]) is not None]
+        if ranked := sorted(moves, key=lambda pair: -abs(pair[1]))[:clips]:
+            told = (f"{clip.start_s:.1f}-{clip.end_s:.1f} s {move:+z.3f}" for clip, move in ranked)
+            say(f"    moved most by {', '.join(told)}")
     for line in estimate.unlike:
         say(f"  unlike the study: {line}")
