@@ -19,7 +19,13 @@ from emoclip.faces import settled
 from emoclip.symptoms import head as heads
 from emoclip.symptoms import regression
 from emoclip.symptoms import statistics as validation
-from emoclip.symptoms.interviews import InterviewStore, SeenInterview, looked_at, read_interview
+from emoclip.symptoms.interviews import (
+    InterviewStore,
+    SeenInterview,
+    looked_at,
+    read_interview,
+    recordings_note,
+)
 from emoclip.symptoms.manifest import Cohort, check_targets
 from emoclip.symptoms.study import Floats, Ints, Result, Study, ValidationConfig
 
@@ -214,11 +220,12 @@ def score(
     source: a video, a folder of frames (`fps` per second) or of videos.  Raises PackageError, InputError.
     """
     loaded = heads.Head(model)
+    idle = recordings_note([source], faces, fps)
     faces, notes = settled(faces)
     seen = read_interview(model, [source], faces, fps=fps, progress=progress)
     looked = looked_at([source], faces, fps)
     found = loaded.score(source, seen, looked)
-    return replace(found, warnings=[*notes, *found.warnings]) if looked else found
+    return replace(found, warnings=[*idle, *(notes if looked else []), *found.warnings])
 
 
 def _folds(cohort: Cohort, settings: ValidationConfig) -> Ints:

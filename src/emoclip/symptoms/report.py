@@ -84,7 +84,7 @@ def _of_chance(figures: dict[str, Any]) -> str:
         return f"not tested against chance (folds of one subject, no refits); {refit}"
     if least > MOST_P:
         why = "in folds this small the test finds nothing" if by_fold else "too few refits or subjects"
-        more = "refit it more often, or add subjects (those with as many interviews and the same scores there are exchanged)"
+        more = "refit it more often, or add subjects (those with as many interviews and scores are exchanged)"
         return f"not tested against chance: {why}, p is {least:.2g} at least; {refit if by_fold else more}"
     return f"not told from chance (permutation p {chance(figures)})" if p > MOST_P else ""
 

@@ -28,7 +28,8 @@ BASELINES = {
 class ValidationConfig(Numbers):
     """How a study is validated.
 
-    folds: None leaves one subject out at a time.  draws: bootstrap resamples.
+    folds: None leaves one subject out at a time; where the manifest names folds, those are taken.
+    draws: bootstrap resamples.
     """
 
     folds: int | None = 5
