@@ -10,7 +10,9 @@ import pytest
 from commands import emoclip, fails
 from packages import tiny_package
 
+from emoclip import EmoCLIP, FaceConfig
 from emoclip.faces import yunet
+from emoclip.symptoms import fit as symptoms
 
 SUBJECTS = 8
 
@@ -125,6 +127,65 @@ def test_a_recording_of_the_model_that_was_fitted_on_is_scored_as_its_video(lab,
     assert first["scores"] == second["scores"]
     assert (first["detector"], first["warnings"]) == (None, [])
     assert "detector" not in second
+
+
+def test_options_that_cannot_act_on_a_recording_are_told(lab, fitted, tmp_path):
+    kept = tmp_path / "v3.npz"
+    assert (
+        emoclip("watch", lab / "v3", "--model", lab / "model", "--faces", "full", "-o", tmp_path).returncode
+        == 0
+    )
+    idle = "cannot act on a recording; ask the video, or record it again so"
+    given = ("--fps", 10, "--faces", "largest")
+    shown = run("score", lab / "out/package", kept, *given, "--json", "-")
+    record = json.loads(shown.stdout)
+    assert record["warnings"] == [f"{kept}: --faces largest, --fps 10: {idle}"]
+    assert shown.stderr.count(record["warnings"][0]) == 1
+    asked = symptoms.score(EmoCLIP.load(str(lab / "out/package")), str(kept), FaceConfig("largest"), fps=10)
+    assert asked.warnings == [f"{kept}: mode=largest, fps=10: {idle}"]
+    plain = run("score", lab / "out/package", kept, "--json", "-")
+    assert (plain.stderr, json.loads(plain.stdout)["warnings"]) == ("", [])
+    assert json.loads(plain.stdout)["scores"] == record["scores"]
+
+    table = tmp_path / "cohort.csv"
+    rows = (lab / "cohort.csv").read_text().replace("v3,", f"{kept},").splitlines()[: SUBJECTS + 1]
+    table.write_text("\n".join([rows[0], *(row if str(kept) in row else f"{lab}/{row}" for row in rows[1:])]))
+    fit = ("fit", table, "-t", "PANSS_N1", "--model", lab / "model", "--folds", 4, "--permutations", 19)
+    shown = run(*fit, "--faces", "full", "--fps", 10, "-o", tmp_path / "out")
+    assert shown.stderr.count(f"{kept}: --fps 10: {idle}") == 1
+    assert f"{kept}: --fps 10: {idle}" in json.loads((tmp_path / "out/metrics.json").read_text())["notes"]
+
+
+def test_options_that_cannot_act_on_a_study_are_usage_errors(lab, tmp_path):
+    table = tmp_path / "cohort.csv"
+    rows = (lab / "cohort.csv").read_text().splitlines()[: SUBJECTS + 1]
+    own = [f"{lab}/{row},{at % 4}" for at, row in enumerate(rows[1:])]
+    fit = (
+        "fit",
+        table,
+        "-t",
+        "PANSS_N1",
+        "--model",
+        lab / "model",
+        "--faces",
+        "full",
+        "-o",
+        tmp_path / "out",
+    )
+    table.write_text("\n".join([f"{rows[0]},fold", *own]))
+    fails(
+        run(*fit, "--folds", 4),
+        f"--folds 4: cannot act, as {table} has folds of its own; leave it out",
+        code=2,
+    )
+    fails(run(*fit, "--folds", "loso"), "--folds loso: cannot act", code=2)
+    shown = run(*fit, "--paper-permutations", 19)
+    fails(shown, "--paper-permutations 19: cannot act with --estimator probe", code=2)
+    shown = run(*fit, "--permutations", 19, "--estimator", "paper")
+    fails(shown, "--permutations 19: cannot act with --estimator paper", code=2)
+    table.write_text("\n".join([f"{rows[0]},fold", *(row[: row.rindex(",") + 1] for row in own)]))
+    assert run(*fit, "--folds", 4, "--permutations", 19).returncode == 0  # an empty column names none
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["folds"] == 4
 
 
 def test_score_looks_as_the_study_did_and_says_where_it_was_told_otherwise(lab, fitted):

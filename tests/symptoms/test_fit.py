@@ -154,6 +154,43 @@ def test_the_test_by_folds_finds_what_is_there_and_needs_folds_of_people():
     assert validation.foldwise_test(truth, truth + 0.5 * rng.normal(size=60), subjects, folds)["p"] < 0.01
     assert validation.foldwise_test(truth, -truth, subjects, folds)["p"] == 1
     assert validation.foldwise_test(truth, truth, subjects, np.arange(60))["p"] is None
+    assert validation.foldwise_test(truth, truth, subjects, np.arange(60))["p_least"] is None
+
+
+def test_the_least_p_by_folds_is_that_of_estimates_that_are_the_scores():
+    """By hand: in a fold of n people one of n! orders is the right one, of n! / 2 where two of them score the same."""
+    subjects, folds = [str(at) for at in range(14)], np.arange(14) % 5
+    truth = np.random.default_rng(0).normal(size=14)
+    found = validation.foldwise_test(truth, truth, subjects, folds)
+    assert found["p"] == found["p_least"] == pytest.approx(2 * (4 / 6 + 1 / 2) / 5, abs=0.01)
+    tied = np.array([1.0, 1.0, 2.0, 5.0, 6.0, 7.0, 8.0])
+    rest = validation.foldwise_test(tied, -tied, list("abcdefg"), np.array([0, 0, 0, 1, 1, 1, 1]))
+    assert (rest["p"], rest["p_least"]) == (1, pytest.approx(1 / 3 + 1 / 24, abs=0.02))
+
+
+def test_a_test_that_could_find_nothing_says_so_and_what_to_do(tiny, tmp_path):
+    def told(estimator, cohort, recordings, **settings):
+        study = symptoms.fit(tiny, cohort, recordings, [estimator], replace(QUICK, **settings))
+        (line,) = (line for line in symptom_report.warnings(study) if "RATED:" in line and "chance" in line)
+        return study, line
+
+    refit = "refit it 19 times (--paper-permutations 19; from Python, permutations=19)"
+    few = made_up(tiny, subjects=14)
+    study, line = told(Probe(permutations=0), *few, folds=5)
+    assert study.estimators["probe"].targets["RATED"]["permutation"]["p_least"] == pytest.approx(
+        0.47, abs=0.01
+    )
+    assert line == (
+        "probe, RATED: not tested against chance: in folds this small the test finds nothing, p is 0.47 at least; "
+        + refit
+    )
+    assert "in folds this small" in symptom_report.html(study, symptom_report._pictures(study))
+    _, line = told(Probe(permutations=0), *few, folds=None)
+    assert line == f"probe, RATED: not tested against chance (folds of one subject, no refits); {refit}"
+    study, line = told(Probe(permutations=199), *made_up(tiny, subjects=3), folds=3)
+    least = study.estimators["probe"].targets["RATED"]["permutation"]["p_least"]
+    assert least == pytest.approx(1 / 6, abs=0.06)
+    assert f"too few refits or subjects, p is {least:.2g} at least; refit it more often, or add" in line
 
 
 # Regression
@@ -273,6 +310,35 @@ def test_influence_is_what_changes_without_the_clip(tiny, study):
     without = fitted(probe.pool(np.delete(clips, 2, axis=0))[None])[0]
     expected = fitted(probe.pool(clips)[None])[0] - without
     assert study.estimators["probe"].influence[0][2, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_only_clip_has_no_influence_and_others_have_theirs(tiny, tmp_path):
+    """Without it there is no estimate: no number in files, no picture, no line, also of a package made before."""
+    cohort, recordings = made_up(tiny, subjects=12, clips=1)
+    alone = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+    assert {row["probe"] for row in alone.windows()} == {None}
+    symptom_report.write(alone, tmp_path / "out", [PROBE])
+    assert {line.rsplit(",", 1)[1] for line in _lines(tmp_path / "out/windows.csv")[1:]} == {""}
+    assert not list((tmp_path / "out").glob("influence_*"))
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Every interview is one clip" in page
+    assert "what drove" not in page.casefold()
+    head = heads.Head(EmoCLIP.load(str(tmp_path / "out/package"), threads=1))
+    (clip,) = head.score("one", recordings[0]).record()["clips"]
+    assert clip["moves"] == {"RATED": None, "OTHER": None}
+
+    longer = made_up(tiny, subjects=1, clips=5)[1]
+    mixed = symptoms.fit(tiny, cohort, [*longer, *recordings[1:]], [PROBE], QUICK)
+    rows = mixed.windows()
+    assert [row["probe"] is None for row in rows] == [row["subject"] != "s00" for row in rows]
+    assert {row[0] for row in symptom_report._strongest(mixed)} == {"s00/0"}
+    page = symptom_report.html(mixed, symptom_report._pictures(mixed))
+    assert page.count("What drove each interview") == 2
+    assert "Up to 3 clips of each interview and target (probe); windows.csv has all\n16 clips" in page
+
+
+def _lines(path):
+    return path.read_text().splitlines()
 
 
 def test_missing_scores_are_left_out_of_their_target_only(tiny, study):

@@ -10,7 +10,7 @@ from videos import noise, write
 
 from emoclip import EmoCLIP, FaceConfig, InputError
 from emoclip.recording import Key, Recording, look
-from emoclip.symptoms import InterviewStore, frames_note, read_interview
+from emoclip.symptoms import InterviewStore, frames_note, read_interview, recordings_note
 from emoclip.video import open_video
 
 
@@ -36,6 +36,29 @@ def test_another_models_recording_is_refused(media, tmp_path):
     first.record(media / "single_face.mp4").write(tmp_path / "kept.npz")
     with pytest.raises(InputError, match="kept with another model"):
         read_interview(other, [str(tmp_path / "kept.npz")], FaceConfig())
+
+
+def test_a_recording_is_read_as_it_was_made_and_what_cannot_act_on_it_is_said(media, tmp_path):
+    """`full` on a recording of whole frames took everybody in them for the one interviewed."""
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    scene = cv2.cvtColor(cv2.imread(str(media / "multi_face.jpg")), cv2.COLOR_BGR2RGB)
+    people = model.record([scene] * 10, faces="all")
+    assert len({look.track_id for _, looks in people.frames for look in looks}) > 1
+    people.write(tmp_path / "all.npz")
+    model.record([scene[:32, :32].copy()] * 10, faces="full").write(tmp_path / "full.npz")
+    full, largest = FaceConfig("full"), FaceConfig("largest")
+    for name in ("all.npz", "full.npz"):
+        first, second = (read_interview(model, [str(tmp_path / name)], faces) for faces in (full, largest))
+        np.testing.assert_array_equal(first.clips, second.clips)
+        assert len(first.clips) == 1
+    names = [str(tmp_path / name) for name in ("all.npz", "full.npz")]
+    idle = "cannot act on a recording; ask the video, or record it again so"
+    assert recordings_note(names, FaceConfig("all"), 25.0) == []
+    assert recordings_note(names, largest, 25.0) == [f"{names[1]}: mode=largest: {idle}"]
+    assert recordings_note(names, full, 5.0, "auto") == [
+        f"{names[0]}: --faces full, --fps 5: {idle}",
+        f"{names[1]}: --fps 5: {idle}",
+    ]
 
 
 @pytest.mark.parametrize("ending", [".npz", ".frames.npy"])

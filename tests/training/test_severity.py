@@ -1,5 +1,7 @@
 """The paper's severity model: the official forward pass, training on what is there, and the saved graph."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from interviews import made_up
@@ -140,10 +142,15 @@ def test_the_saved_head_scores_as_torch_does_and_again_the_same(tiny, cohort, tm
         info,
         "",
     )
-    estimate = heads.Head(EmoCLIP.load(str(folder), threads=1)).score("x", recordings[3])
+    head = heads.Head(EmoCLIP.load(str(folder), threads=1))
+    estimate = head.score("x", recordings[3])
     assert [item.score for item in estimate.scores] == pytest.approx(expected.mean(axis=0).tolist(), abs=1e-3)
     moved = (expected[0] - expected.mean(axis=0)) / 5
     assert list(estimate.clips[0].moves.values()) == pytest.approx(moved.tolist(), abs=1e-3)
+    each = ("frames", "clips", "probs", "parts", "starts_s", "ends_s")
+    first_alone = replace(recordings[3], **{name: getattr(recordings[3], name)[:1] for name in each})
+    (only,) = head.score("x", first_alone).clips
+    assert only.moves == {"RATED": None, "OTHER": None}
 
 
 def rehash(folder):

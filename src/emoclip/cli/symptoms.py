@@ -10,6 +10,7 @@ from emoclip.cli.options import DETECTOR, Detector, Model, PictureFps, Threads, 
 from emoclip.files import check_apart, check_folder, check_room, json_text
 
 if TYPE_CHECKING:
+    from emoclip.config import FaceMode
     from emoclip.model import Package
     from emoclip.symptoms import Estimate, Estimator, Study
 
@@ -19,12 +20,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Faces = Annotated[
-    Literal["largest", "full"],
-    typer.Option(
-        "--faces", help="largest: the most prominent person; full: the frames are face crops already."
-    ),
-]
+FACES = typer.Option(
+    "--faces",
+    help="largest: the most prominent person; full: the frames are face crops already.",
+    show_default="largest",
+)
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
 
 
@@ -54,11 +54,22 @@ def fit(
     ] = "probe",
     model: Model = "mini",
     folds: Annotated[
-        str, typer.Option("--folds", help="Folds by subject, or loso: leave one subject out.")
-    ] = "5",
+        str | None,
+        typer.Option(
+            "--folds",
+            help="Folds by subject, or loso: leave one subject out.",
+            show_default="5, or the manifest's own",
+        ),
+    ] = None,
     permutations: Annotated[
-        int, typer.Option("--permutations", min=19, help="Refits of the probe for its permutation test.")
-    ] = 199,
+        int | None,
+        typer.Option(
+            "--permutations",
+            min=19,
+            help="Refits of the probe for its permutation test.",
+            show_default="199",
+        ),
+    ] = None,
     paper_permutations: Annotated[
         int | None,
         typer.Option(
@@ -76,7 +87,7 @@ def fit(
         Path | None,
         typer.Option("--cache", help="Folder for embeddings of the videos.", show_default="OUT.cache"),
     ] = None,
-    faces: Faces = "largest",
+    faces: Annotated[Literal["largest", "full"] | None, FACES] = None,
     fps: PictureFps = 25.0,
     detector: Detector = DETECTOR,
     seed: Annotated[
@@ -104,15 +115,32 @@ def fit(
     check_room(kept)
     if 0 < (paper_permutations or 0) < 19:
         fail(f"--paper-permutations {paper_permutations}: must be 0, or at least 19 for a p of 0.05", code=2)
-    settings = ValidationConfig(folds=_folds(folds), seed=seed)
+    for option, given, kind in (
+        ("--permutations", permutations, "probe"),
+        ("--paper-permutations", paper_permutations, "paper"),
+    ):
+        if given is not None and estimator not in (kind, "both"):
+            fail(
+                f"{option} {given}: cannot act with --estimator {estimator}; leave it out, or pass --estimator both",
+                code=2,
+            )
+    settings = ValidationConfig(folds=_folds(folds or "5"), seed=seed)
     check_installed()
     cohort = read_manifest(manifest, names, clinical.scales(scales), group=group)
-    for line in frames_note([source for item in cohort.interviews for source in item.sources], fps):
+    if folds and any(item.fold for item in cohort.interviews):
+        fail(
+            f"--folds {folds}: cannot act, as {manifest} has folds of its own; leave it out, or empty the column fold",
+            code=2,
+        )
+    sources = [source for item in cohort.interviews for source in item.sources]
+    for line in frames_note(sources, fps):
         warn(line)
     loaded = EmoCLIP.load(model, threads=threads)
-    estimators = _estimators(estimator, loaded.package, seed, (permutations, paper_permutations), threads)
-    looked, notes = settled(FaceConfig(mode=faces, detector=detector))
-    cohort.notes += notes
+    estimators = _estimators(
+        estimator, loaded.package, seed, (permutations or 199, paper_permutations), threads
+    )
+    looked, notes = settled(FaceConfig(mode=faces or "largest", detector=detector))
+    cohort.notes += notes + _idle(sources, faces, fps, detector)
     store = InterviewStore(kept, loaded, looked, fps)
     with progress_bars() as bars:
         task = bars.add_task("watching", total=len(cohort.interviews))
@@ -173,6 +201,8 @@ def score(
 
     A research estimate, not a diagnosis.
     """
+    from dataclasses import replace
+
     from emoclip.config import FaceConfig
     from emoclip.engine import EmoCLIP
     from emoclip.errors import InputError
@@ -187,6 +217,7 @@ def score(
         check_writable(json_file, force=force, inputs=videos)
     model = EmoCLIP.load(package, threads=threads)
     head = Head(model)
+    asked = (faces, fps, detector)
     fps = fps or head.looked.get("fps", 25.0)
     for line in frames_note(videos, fps):
         warn(line)
@@ -221,13 +252,15 @@ def score(
                 continue
             finally:
                 bars.remove_task(task)
-            for line in seen.warnings:
-                warn(f"{name}: {line}")
+            idle = _idle([video], *asked)
+            for line in [*idle, *(f"{name}: {line}" for line in seen.warnings)]:
+                warn(line)
             looked = looked_at([video], config, fps)
             estimate = head.score(name, seen, looked)
+            estimate = replace(estimate, warnings=[*idle, *(notes if looked else []), *estimate.warnings])
             record = {"status": "ok", **estimate.record()}
             if looked:
-                record |= {"detector": looked["detector"], "warnings": [*notes, *estimate.warnings]}
+                record["detector"] = looked["detector"]
             records.append(record)
             if not to_stdout:
                 _print_estimate(estimate, clips)
@@ -258,6 +291,17 @@ def scales_(
                 item.name, item.title, f"{item.low:g} to {item.high:g}", scale.title, ", ".join(item.also)
             )
     print_table(listed)
+
+
+def _idle(sources: list[str], faces: "FaceMode | None", fps: float | None, detector: str | None) -> list[str]:
+    """Say which of the options that were given cannot act on the recordings among the sources."""
+    from emoclip.config import FaceConfig
+    from emoclip.symptoms import recordings_note
+
+    if faces is None and fps in (None, 25) and detector in (None, DETECTOR):
+        return []  # recordings are not read for it
+    asked = FaceConfig(mode=faces or "all", detector=detector or DETECTOR)
+    return recordings_note(sources, asked, fps or 25.0, "auto")
 
 
 def _folds(text: str) -> int | None:
@@ -324,11 +368,9 @@ def _print_estimate(estimate: "Estimate", clips: int) -> None:
             else f"{estimate.level:.0%} interval {item.low:.2f} to {item.high:.2f}"
         )
         say(f"  {item.target} ({item.title}): {item.score:.2f}{limits}, {interval}")
-        ranked = sorted(estimate.clips, key=lambda clip: -abs(clip.moves[item.target]))[:clips]
-        if ranked:
-            moves = ", ".join(
-                f"{clip.start_s:.1f}-{clip.end_s:.1f} s {clip.moves[item.target]:+z.3f}" for clip in ranked
-            )
-            say(f"    moved most by {moves}")
+        moves = [(clip, move) for clip in estimate.clips if (move := clip.moves[item.target]) is not None]
+        if ranked := sorted(moves, key=lambda pair: -abs(pair[1]))[:clips]:
+            told = (f"{clip.start_s:.1f}-{clip.end_s:.1f} s {move:+z.3f}" for clip, move in ranked)
+            say(f"    moved most by {', '.join(told)}")
     for line in estimate.unlike:
         say(f"  unlike the study: {line}")

@@ -2,7 +2,13 @@
 
 from emoclip.symptoms.fit import Estimator
 from emoclip.symptoms.head import NOTE, Estimate, Head
-from emoclip.symptoms.interviews import InterviewStore, frames_note, looked_at, read_interview
+from emoclip.symptoms.interviews import (
+    InterviewStore,
+    frames_note,
+    looked_at,
+    read_interview,
+    recordings_note,
+)
 from emoclip.symptoms.manifest import read_manifest
 from emoclip.symptoms.probe import Probe, check_installed
 from emoclip.symptoms.report import chance
@@ -23,4 +29,5 @@ __all__ = [
     "looked_at",
     "read_interview",
     "read_manifest",
+    "recordings_note",
 ]

@@ -19,7 +19,13 @@ from emoclip.faces import settled
 from emoclip.symptoms import head as heads
 from emoclip.symptoms import regression
 from emoclip.symptoms import statistics as validation
-from emoclip.symptoms.interviews import InterviewStore, SeenInterview, looked_at, read_interview
+from emoclip.symptoms.interviews import (
+    InterviewStore,
+    SeenInterview,
+    looked_at,
+    read_interview,
+    recordings_note,
+)
 from emoclip.symptoms.manifest import Cohort, check_targets
 from emoclip.symptoms.study import Floats, Ints, Result, Study, ValidationConfig
 
@@ -134,22 +140,24 @@ def fit(
             study.folds,
             lambda share, name=name: progress(name, share),  # type: ignore[misc]
         )
-        nulls = None
+        orders = nulls = None
         if refits := estimator.refits(inputs):
+            orders = validation.permutations(
+                cohort.subjects, ~np.isnan(cohort.scores), refits, seed=settings.seed + 1
+            )
             nulls = estimator.permuted(
                 inputs,
                 cohort.scores,
                 cohort.subjects,
                 study.folds,
-                validation.permutations(
-                    cohort.subjects, ~np.isnan(cohort.scores), refits, seed=settings.seed + 1
-                ),
+                orders,
                 lambda share, name=name: progress(f"{name}: what chance gives", share),  # type: ignore[misc]
             )
-        study.estimators[name] = Result(heads.within(cohort.targets, predicted), {}, influence)
+        predicted = heads.within(cohort.targets, predicted)
+        study.estimators[name] = Result(predicted, {}, [heads.moved(item) for item in influence])
         for column, target in enumerate(cohort.targets):
             found = _figures(study, study.estimators[name], column)
-            found |= _permutation(study, study.estimators[name], column, nulls)
+            found |= _permutation(study, study.estimators[name], column, orders, nulls)
             found |= _gains(study, study.estimators[name], column)
             study.estimators[name].targets[target.name] = _plain(found)
     return study
@@ -212,11 +220,12 @@ def score(
     source: a video, a folder of frames (`fps` per second) or of videos.  Raises PackageError, InputError.
     """
     loaded = heads.Head(model)
+    idle = recordings_note([source], faces, fps)
     faces, notes = settled(faces)
     seen = read_interview(model, [source], faces, fps=fps, progress=progress)
     looked = looked_at([source], faces, fps)
     found = loaded.score(source, seen, looked)
-    return replace(found, warnings=[*notes, *found.warnings]) if looked else found
+    return replace(found, warnings=[*idle, *(notes if looked else []), *found.warnings])
 
 
 def _folds(cohort: Cohort, settings: ValidationConfig) -> Ints:
@@ -289,11 +298,13 @@ def _figures(study: Study, result: Result, column: int) -> dict[str, Any]:
     return agreement | {"interviews": len(rows), "subjects": len(set(subjects))}
 
 
-def _permutation(study: Study, result: Result, column: int, nulls: Floats | None) -> dict[str, Any]:
-    """The permutation test of a target: from refits, (B, n, targets), or fold by fold."""
+def _permutation(
+    study: Study, result: Result, column: int, orders: Ints | None, nulls: Floats | None
+) -> dict[str, Any]:
+    """The permutation test of a target: from refits, (B, n, targets), videos exchanged as (B, n) says, or by folds."""
     rows, truth, subjects = _rated(study, column)
     predicted = result.predicted[rows, column]
-    if nulls is None:
+    if orders is None or nulls is None:
         kind = "by fold: videos exchanged between the subjects of a fold, model kept; twice the mean p of the folds"
         test = validation.foldwise_test(
             truth, predicted, subjects, study.folds[rows], seed=study.validation.seed
@@ -302,6 +313,7 @@ def _permutation(study: Study, result: Result, column: int, nulls: Floats | None
         kind = "refit: the whole procedure repeated with videos exchanged between subjects"
         within = heads.clip_to(study.cohort.targets[column], nulls[:, rows, column])
         test = validation.permutation_test(truth, predicted, validation.correlations(truth, within))
+        test["p_least"] = validation.least_p((orders == np.arange(orders.shape[1])).all(axis=1))
     return {"permutation_p": test.pop("p"), "permutation": {"kind": kind, **test}}
 
 

@@ -53,12 +53,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Influence:
-    """How one clip moved the scores: by how much they would be other without it.  part: the source it is from."""
+    """How one clip moved the scores: by how much they would be other without it.  part: the source it is from.
+
+    moves: by target; None of an interview's only clip.
+    """
 
     part: int
     start_s: float
     end_s: float
-    moves: dict[str, float]
+    moves: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,11 @@ def centre_of(inputs: NDArray[Any]) -> Floats:
     """Where an interview lies: the mean (D,) of its clips (N, D) or frames (N, T, D)."""
     mean: Floats = inputs.reshape(-1, inputs.shape[-1]).mean(axis=0, dtype=np.float64)
     return mean
+
+
+def moved(influence: NDArray[Any]) -> NDArray[Any]:
+    """The influence of an interview's clips (N, targets); NaN of a single one, without which there is no estimate."""
+    return influence if len(influence) > 1 else np.full_like(influence, np.nan)
 
 
 def whitening(rows: Floats) -> tuple[Floats, Floats]:
@@ -211,10 +219,13 @@ class Head:
                 int(part),
                 round(float(start_s), 3),
                 round(float(end_s), 3),
-                dict(zip(names, (round(float(move), 5) for move in moves), strict=True)),
+                {
+                    name: None if np.isnan(move) else round(float(move), 5)
+                    for name, move in zip(names, moves, strict=True)
+                },
             )
             for part, start_s, end_s, moves in zip(
-                recording.parts, recording.starts_s, recording.ends_s, influence, strict=True
+                recording.parts, recording.starts_s, recording.ends_s, moved(influence), strict=True
             )
         ]
         return Estimate(

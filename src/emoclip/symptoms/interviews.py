@@ -22,7 +22,7 @@ from emoclip.model import covering_windows
 from emoclip.prompts import resolve
 from emoclip.recording import Key, Looks, Recording, following, is_recording
 from emoclip.symptoms.manifest import parts_of
-from emoclip.timeline import cut, looks
+from emoclip.timeline import as_recorded, cut, looks
 from emoclip.video import changed, is_picture, open_video
 
 FORMAT = 2  # 1 had no warnings, and counted stretches without a frame as video
@@ -89,6 +89,19 @@ def frames_note(sources: Sequence[str], fps: float) -> list[str]:
     ]
 
 
+def recordings_note(
+    sources: Sequence[str], faces: FaceConfig, fps: float, precision: str | None = None
+) -> list[str]:
+    """Say what was asked for and cannot act on the recordings among the sources; the rest as in `as_recorded`."""
+    told: dict[str, list[str]] = {}
+    for part in parts_of(sources):
+        if is_recording(part):
+            with suppress(InputError):  # told where it is read
+                for line in as_recorded(Recording.read(part).key, faces, fps, precision)[1]:
+                    told.setdefault(line, []).append(part)
+    return [f"{few(found)}: {line}" for line, found in told.items()]
+
+
 def looked_at(sources: Iterable[str], faces: FaceConfig, fps: float) -> dict[str, Any]:
     """How interviews are looked at, as a score depends on it: `faces`, `detector`; of folders of pictures `fps`.
 
@@ -128,7 +141,7 @@ def read_interview(
             times.append(time_s)
             progress(before_s + time_s)
 
-        for draft in cut(_looks(model, source, faces, fps, met, told), faces, windows):
+        for draft in cut(*_looks(model, source, faces, fps, met, told), windows):
             cut_out += 1
             if draft.status == "ok":
                 drafts.append(draft)
@@ -139,7 +152,8 @@ def read_interview(
         where = f"part {number}, {Path(source).name}: " if len(watched) > 1 else ""
         warnings += [where + line for line in met]
     if not drafts:
-        hint = "" if faces.mode == "full" else "; pass --faces full if its frames are face crops already"
+        fixed = faces.mode == "full" or is_recording(sources[0])
+        hint = "" if fixed else "; pass --faces full if its frames are face crops already"
         raise InputError(f"{sources[0]}: no clip in it shows a readable face{hint}")
     return recording(
         model,
@@ -208,18 +222,27 @@ def _looks(
     fps: float,
     met: list[str],
     progress: Callable[[float], None],
-) -> Iterator[Looks]:
-    """Yield the frames of a part.  met: gets its warnings.  progress: gets each frame's time."""
-    if is_recording(source):
-        kept = Recording.read(Path(source), model=model.package.seen_by)
-        met += kept.warnings
-        for frame in kept.between(0.0, None, model.package.sample_fps):
+) -> tuple[Iterator[Looks], FaceConfig]:
+    """The frames of a part, and how its faces are read.  met: gets its warnings.  progress: gets each frame's time."""
+    rate = model.package.sample_fps
+
+    def watched() -> Iterator[Looks]:
+        with open_video(source, fps=fps) as video:
+            yield from looks(model, video, faces, rate, progress=progress)
+            met.extend(video.warnings)
+
+    def recorded() -> Iterator[Looks]:
+        for frame in kept.between(0.0, None, rate):
             progress(frame[0])
             yield frame
-        return
-    with open_video(source, fps=fps) as video:
-        yield from looks(model, video, faces, model.package.sample_fps, progress=progress)
-        met += video.warnings
+
+    if not is_recording(source):
+        return watched(), faces
+    kept = Recording.read(Path(source), model=model.package.seen_by)
+    met += kept.warnings
+    # Where all that were seen are kept, whole frames are no faces, and the most prominent one is the interview's.
+    mode = "largest" if faces.mode == "full" else faces.mode
+    return recorded(), as_recorded(kept.key, replace(faces, mode=mode), fps)[0]
 
 
 def _lasted(times: Sequence[float], clip_s: float) -> float:

@@ -21,6 +21,7 @@ METRICS = {"pcc": "PCC", "ccc": "CCC", "icc": "ICC(2,1)", "mae": "MAE", "rmse": 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's: told apart by colour-blind readers
 STRONGEST = 3  # clips listed per interview
 FEW_SUBJECTS, SHORT_S, MOST_PAIRS = 30, 60, 5
+MOST_P = 0.05  # what is called told from chance
 ALIKE = 0.1  # of the median distance between subjects: closer is a copy, in another encoding for instance
 ROWS = 200  # interviews in the picture of what drove a score
 
@@ -60,11 +61,8 @@ def warnings(study: Study) -> list[str]:
     found = [*study.cohort.notes, *_of_cohort(study)]
     for name, result in study.estimators.items():
         for target, figures in result.targets.items():
-            p = figures["permutation_p"]
-            if p is None:
-                found.append(f"{name}, {target}: not tested against chance (folds of one subject, no refits)")
-            elif p > 0.05:
-                found.append(f"{name}, {target}: not told from chance (permutation p {chance(figures)})")
+            if line := _of_chance(figures):
+                found.append(f"{name}, {target}: {line}")
             for baseline, gain in figures["gain_in_mae"].items():
                 low, high = gain["ci95"]
                 if low is None or low <= 0:
@@ -75,6 +73,20 @@ def warnings(study: Study) -> list[str]:
     if study.cohort.excluded:
         found.append(f"left out: {counted(len(study.cohort.excluded), 'row')} of the manifest, see the list")
     return found
+
+
+def _of_chance(figures: dict[str, Any]) -> str:
+    """Say that a figure is not told from chance, or that it could not be however good it were, and what to do then."""
+    p, least = figures["permutation_p"], figures["permutation"]["p_least"]
+    by_fold = figures["permutation"]["kind"].startswith("by fold")
+    refit = "refit it 19 times (--paper-permutations 19; from Python, permutations=19)"
+    if p is None:
+        return f"not tested against chance (folds of one subject, no refits); {refit}"
+    if least > MOST_P:
+        why = "in folds this small the test finds nothing" if by_fold else "too few refits or subjects"
+        more = "refit it more often, or add subjects (those with as many interviews and scores are exchanged)"
+        return f"not tested against chance: {why}, p is {least:.2g} at least; {refit if by_fold else more}"
+    return f"not told from chance (permutation p {chance(figures)})" if p > MOST_P else ""
 
 
 def _of_cohort(study: Study) -> list[str]:
@@ -141,6 +153,7 @@ def html(study: Study, pictures: dict[str, bytes]) -> str:
         estimators=list(study.estimators),
         pictures=pictures,
         strongest=_strongest(study),
+        most=STRONGEST,
         excluded=[[item.subject, item.session, item.path, item.reason] for item in study.cohort.excluded],
     )
 
@@ -178,11 +191,14 @@ def _by(gain: dict[str, Any]) -> str:
 
 
 def _strongest(study: Study) -> list[list[str]]:
+    """The clips that moved each interview's estimates most; none where it has but one."""
     result = next(iter(study.estimators.values()))
     rows = []
     for row, (interview, kept) in enumerate(zip(study.cohort.interviews, study.recordings, strict=True)):
         for column, target in enumerate(study.cohort.targets):
             influence = result.influence[row][:, column]
+            if np.isnan(influence).any():
+                continue
             for clip in np.argsort(-np.abs(influence), kind="stable")[:STRONGEST].tolist():
                 source = Path(interview.sources[0]).name + (
                     f" [{kept.parts[clip]}]" if kept.parts.max() else ""
@@ -211,7 +227,8 @@ def _pictures(study: Study) -> dict[str, bytes]:
             found[f"bland_altman_{column}_{name}.png"] = _bland_altman(
                 truth[known], estimate, f"{about}: Bland-Altman"
             )
-            found[f"influence_{column}_{name}.png"] = _influence(study, result, column, target.name, name)
+            if not all(np.isnan(item).all() for item in result.influence):
+                found[f"influence_{column}_{name}.png"] = _influence(study, result, column, target.name, name)
     return found
 
 
@@ -245,11 +262,15 @@ def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
 
 @own_style()
 def _influence(study: Study, result: Result, column: int, target: str, estimator: str) -> bytes:
-    """Interviews from the lowest rating to the highest, their clips along time; grey where no face was readable."""
+    """Interviews from the lowest rating to the highest, their clips along time; grey where no face was readable.
+
+    Those of one clip are left out.
+    """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    order = np.argsort(study.cohort.scores[:, column], kind="stable")[-ROWS:].tolist()
+    ranked = np.argsort(study.cohort.scores[:, column], kind="stable").tolist()
+    order = [row for row in ranked if not np.isnan(result.influence[row]).any()][-ROWS:]
     spans = [_spans(study.recordings[row]) for row in order]
     end_s = max(float(span.sum(axis=1).max()) for span in spans)
     unit, seconds = ("minutes", 60) if end_s >= 120 else ("seconds", 1)

@@ -159,6 +159,11 @@ def correlations(truth: Floats, predicted: Floats) -> Floats:
     return np.asarray(np.divide(product, spread, out=np.zeros_like(product), where=spread > 1e-12))
 
 
+def least_p(same: NDArray[np.bool_]) -> float:
+    """The least p that exchanges can give.  same: (B,), which of them leave everything as it was."""
+    return (1 + int(same.sum())) / (1 + len(same))
+
+
 def permutation_test(truth: Floats, predicted: Floats, null: Floats) -> dict[str, Any]:
     """Say how often chance correlates as highly as `predicted` does.
 
@@ -189,7 +194,8 @@ def foldwise_test(
     Within one fold nothing was learnt from its scores, so exchanging them between its subjects, with the predictions
     kept, gives a valid p.  Folds depend on each other; twice the mean of their p is valid whatever the dependence
     (Rueschendorf 1982; Vovk and Wang 2020), and at most twice as large as need be.
-    Returns `p`; None where no fold has two subjects to exchange, as in leave-one-subject-out.
+    Returns `p` and `p_least`, the least it could be in such folds; both None where no fold has two subjects to
+    exchange, as in leave-one-subject-out.
     """
     found, most = [], 1
     for fold in np.unique(folds):
@@ -198,8 +204,10 @@ def foldwise_test(
         most = max(most, len(set(names)))
         orders = permutations(names, np.ones((len(rows), 1), bool), draws, seed=seed)
         null = correlations(truth[rows][orders], predicted[rows])
-        found.append(permutation_test(truth[rows], predicted[rows], null)["p"])
-    return {"p": min(1.0, 2 * float(np.mean(found))) if most > 1 else None, "draws": draws}
+        least = least_p((truth[rows][orders] == truth[rows]).all(axis=1))
+        found.append((permutation_test(truth[rows], predicted[rows], null)["p"], least))
+    p, p_least = (min(1.0, 2 * float(mean)) if most > 1 else None for mean in np.mean(found, axis=0))
+    return {"p": p, "p_least": p_least, "draws": draws}
 
 
 def _levels(member: Ints, scores: Floats) -> Floats:

@@ -28,7 +28,8 @@ BASELINES = {
 class ValidationConfig(Numbers):
     """How a study is validated.
 
-    folds: None leaves one subject out at a time.  draws: bootstrap resamples.
+    folds: None leaves one subject out at a time; where the manifest names folds, those are taken.
+    draws: bootstrap resamples.
     """
 
     folds: int | None = 5
@@ -45,7 +46,7 @@ class ValidationConfig(Numbers):
 class Result:
     """Out-of-fold predictions of one estimator or baseline, (n, targets), and their figures per target.
 
-    influence: per interview, of its clips (N, targets); empty for a baseline.
+    influence: per interview, of its clips (N, targets), NaN where it has but one; empty for a baseline.
     """
 
     predicted: Floats
@@ -110,7 +111,14 @@ class Study:
         ]
 
     def windows(self) -> list[dict[str, Any]]:
-        """Return the rows of windows.csv: by how much each clip moved its interview's out-of-fold estimates."""
+        """Return the rows of windows.csv: by how much each clip moved its interview's out-of-fold estimates.
+
+        None of an interview's only clip.
+        """
+
+        def shown(move: float) -> float | None:
+            return None if np.isnan(move) else round(float(move), 6)
+
         return [
             {
                 "subject": interview.subject,
@@ -120,7 +128,7 @@ class Study:
                 "end_s": round(float(kept.ends_s[clip]), 3),
                 "target": item.name,
                 **{
-                    name: round(float(result.influence[row][clip, column]), 6)
+                    name: shown(result.influence[row][clip, column])
                     for name, result in self.estimators.items()
                 },
             }

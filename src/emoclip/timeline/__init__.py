@@ -7,7 +7,15 @@ from emoclip.timeline.outputs import InputOutcome, on_shelf, open_stream
 from emoclip.timeline.plan import DEFAULT_FORMATS, Input, Settings, plan
 from emoclip.timeline.segments import find_segments
 from emoclip.timeline.stream import TimelineStream
-from emoclip.timeline.watching import clip_rate, embedding_rate, looks, record, recorded, too_sparse
+from emoclip.timeline.watching import (
+    as_recorded,
+    clip_rate,
+    embedding_rate,
+    looks,
+    record,
+    recorded,
+    too_sparse,
+)
 from emoclip.timeline.windows import cut
 
 __all__ = [
@@ -18,6 +26,7 @@ __all__ = [
     "Rest",
     "Settings",
     "TimelineStream",
+    "as_recorded",
     "clip_rate",
     "cut",
     "embedding_rate",
