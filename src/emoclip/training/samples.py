@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emoclip import datasets
 from emoclip.datasets import Clip, Dataset
 from emoclip.errors import ConfigError, InputError, few
-from emoclip.prompts import canonical, class_prompts
+from emoclip.prompts import canonical, class_prompts, one_class_twice
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import held_out, near_duplicates, read_geometry
 from emoclip.training.recipe import Recipe
@@ -53,13 +53,15 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     """Read the recipe's data set and split it.
 
     Raises InputError where the fold is not there, nothing is left to train on, one class only is left for class
-    sentences, or the same clip is in the training and the test part.
+    sentences, a class has two names, or the same clip is in the training and the test part.
     """
     root = Path(root).expanduser()
     place = root / recipe.data.file if recipe.data.dataset == "manifest" and recipe.data.file else root
     dataset = datasets.read(recipe.data.dataset, place)
     notes: list[str] = []
     labels = recipe.data.labels or dataset.classes
+    if alike := one_class_twice(labels):
+        raise InputError(f"{place}: {alike}; give a class one name")
     classes = tuple(dataset.classes[class_index(label, dataset.classes)] for label in labels)
     train_clips, test_clips = _parts(recipe, dataset)
     train_clips = _limited(_present(train_clips, place, notes), recipe)
