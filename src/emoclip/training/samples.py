@@ -85,7 +85,12 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
         )
     kept = _kept(recipe, classes, samples(train_clips), place, notes)
     held = _held_mask(recipe, kept)
-    tested = [sample for sample in samples(_present(test_clips, place, notes)) if sample.label is not None]
+    test = samples(_present(test_clips, place, notes))
+    tested = [sample for sample in test if sample.label is not None]
+    if len(tested) < len(test):
+        notes.append(
+            f"{len(test) - len(tested)} of {len(test)} test clips have no known label and are not scored"
+        )
     return Samples(
         dataset=dataset,
         train=tuple(sample for sample, out in zip(kept, held, strict=True) if not out),
