@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -100,6 +102,26 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
         sentences=class_sentences(classes),
         notes=tuple(notes),
     )
+
+
+def data_hash(samples: Samples, *, on_test: bool) -> str:
+    """Return a hash of what a run learns from and is chosen by: clips in order, their classes and captions.
+
+    Clips are known by their ids, pictures inside a manifest by their bytes, so that data may move as a whole.
+    on_test: whether the test part chooses the epoch, and so counts too.
+    """
+
+    def told(sample: Sample) -> tuple[str, int | None, tuple[str, ...], str]:
+        return (
+            sample.clip.id,
+            sample.label,
+            sample.captions,
+            hashlib.sha256(sample.clip.image or b"").hexdigest(),
+        )
+
+    parts = (samples.train, samples.held, samples.test if on_test else ())
+    content = [samples.classes, *([told(sample) for sample in part] for part in parts)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def with_faces(recipe: Recipe, dataset: Dataset) -> Recipe:
