@@ -9,9 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
-from clips import TINY, make_clips  # noqa: E402
+from clips import CLASSES, TINY, make_clips  # noqa: E402
 
 from emoclip.cli import main  # noqa: E402
+from emoclip.training.recipe import SHIPPED  # noqa: E402
 
 torch.set_num_threads(1)
 SET = [part for setting in (*TINY, "data.file=''", "data.measures=''") for part in ("--set", setting)]
@@ -113,6 +114,26 @@ def test_the_card_tells_of_the_run(run):
     assert str(out.parent) not in card
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert len(json.loads((out / "history.json").read_text())) == 3
+
+
+def test_the_card_names_the_recipes_file_and_leaves_out_what_is_empty(monkeypatch, tmp_path, capsys):
+    manifest = make_clips(tmp_path / "data", test=3)
+    rows = manifest.read_text()
+    for name in CLASSES:
+        rows = rows.replace(f",{name},", ",,")
+    manifest.write_text(rows)
+    own = tmp_path / "recipes" / "mine.toml"
+    own.parent.mkdir()
+    shutil.copy(SHIPPED / "smoke.toml", own)
+    args = ["train", own, "--root", manifest, "--out", tmp_path / "out", *SET, "--set", "loop.epochs=1"]
+    assert emoclip(monkeypatch, *args) == 0
+    card = (tmp_path / "out" / "package" / "README.md").read_text()
+    assert "`emoclip train mine.toml --root DATA --out DIR --set " in card
+    assert str(tmp_path) not in card
+    assert "Clips: 18 trained on, 6 held out of the training part.\n" in card
+    unscored = "3 of 3 test clips have no known label and are not scored"
+    assert f"- {unscored}\n" in card
+    assert unscored in capsys.readouterr().err
 
 
 def test_without_a_test_part_what_was_held_out_is_scored(run):

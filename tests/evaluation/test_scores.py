@@ -108,9 +108,9 @@ def test_prompts_follow_the_sets_classes_names_and_order(tmp_path):
     ("text", "match"),
     [
         ("sad: a\nangry: b\n", "p.yaml: lacks Bored"),
-        ("sad: a\nangry: b\nBored: c\nfear: d\n", "has fear, which manifest does not"),
-        ("sad: a\nangry: b\nfear: d\n", "lacks Bored and has fear"),
-        ("sad: a\nangry: b\nanger: c\nBored: d\n", "two names of one class"),
+        ("sad: a\nangry: b\nBored: c\nafraid: d\n", r"has afraid, which m\.csv does not"),
+        ("sad: a\nBored: b\nfear: d\n", "lacks angry and has fear"),
+        ("sad: a\nangry: b\nanger: c\nBored: d\n", "'angry' and 'anger' are names of one class; remove one"),
     ],
 )
 def test_prompts_that_do_not_fit_the_classes_are_named(tmp_path, text, match):

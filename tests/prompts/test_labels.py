@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from emoclip.errors import InputError, LabelError
-from emoclip.prompts import NONE, affirmed, canonical, class_prompts, description, label_sets, resolve
+from emoclip.prompts import (
+    NONE,
+    affirmed,
+    canonical,
+    class_prompts,
+    description,
+    label_sets,
+    one_class_twice,
+    resolve,
+)
 
 
 def test_sets_have_the_orders_their_data_sets_document():
@@ -114,6 +123,12 @@ def test_data_set_names_find_their_class():
     assert canonical("Angry") == "anger"
     assert canonical("happy") == "happiness"
     assert canonical("bored") == "bored"
+
+
+def test_two_names_of_one_class_are_both_said():
+    assert one_class_twice(["sad", "Happy", "bored", "joy"]) == "'Happy' and 'joy' are names of one class"
+    assert one_class_twice(["bored", "".join("bored")]) == "'bored' is given twice"
+    assert one_class_twice(["sad", "happy", "bored"]) is None
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])

@@ -175,6 +175,25 @@ def test_a_class_left_out_is_not_trained_on_but_tested(tmp_path):
         choose_samples(tiny("data.leave_out=bored"), make_clips(tmp_path / "b"))
 
 
+def test_a_manifest_with_two_names_of_one_class_is_refused_unless_labels_name_one(tmp_path):
+    manifest = rewritten(
+        make_clips(tmp_path), lambda row: row | ({"label": "joy"} if row["path"] == "clip001" else {})
+    )
+    with pytest.raises(InputError, match=r"clips\.csv: 'happiness' and 'joy' are names of one class; give a"):
+        choose_samples(tiny(), manifest)
+    chosen = choose_samples(tiny("data.labels=['anger', 'happiness', 'surprise']"), manifest)
+    assert {sample.label for sample in chosen.train if sample.clip.label == "joy"} <= {1}
+
+
+def test_test_clips_without_a_label_are_told(tmp_path):
+    manifest = rewritten(
+        make_clips(tmp_path, test=3), lambda row: row | ({"label": ""} if row["path"] == "clip024" else {})
+    )
+    chosen = choose_samples(tiny(), manifest)
+    assert len(chosen.test) == 2
+    assert "1 of 3 test clips have no known label and are not scored" in chosen.notes
+
+
 def test_a_fold_that_is_not_there_is_refused(tmp_path):
     manifest = make_clips(tmp_path)
     assert choose_samples(tiny("data.fold=1"), manifest).train

@@ -242,6 +242,74 @@ def test_resuming_with_another_recipe_is_refused_by_key(tmp_path):
         train(tiny(*FROZEN), manifest, tmp_path / "run")
 
 
+def rewritten(manifest, change):
+    """Rewrite the rows of a manifest and return it."""
+    first, *rows = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([first, *change(rows)]) + "\n")
+    return manifest
+
+
+OTHER_DATA = {
+    "labels": lambda rows: [row.replace("surprise", "happiness") for row in rows],  # two classes are left
+    "captions": lambda rows: [row.replace("pulled down", "drawn in") for row in rows],
+    "order": lambda rows: rows[::-1],
+    "split": lambda rows: [rows[0].replace("train", "test"), *rows[1:]],
+    "fewer": lambda rows: rows[3:],
+}
+
+
+@pytest.mark.parametrize("change", OTHER_DATA.values(), ids=OTHER_DATA)
+def test_resuming_on_other_data_is_refused_and_leaves_the_run(tmp_path, change):
+    manifest = make_clips(tmp_path / "data", test=3)
+    train(tiny(*FROZEN), manifest, tmp_path / "run")
+    before = (tmp_path / "run" / resume.LAST).read_bytes()
+    with pytest.raises(
+        InputError, match=r"run: its run was begun on other clips, labels or captions"
+    ) as caught:
+        train(tiny(*FROZEN), rewritten(manifest, change), tmp_path / "run", going_on=True)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "run" / resume.LAST).read_bytes() == before
+
+
+def test_data_that_moved_and_other_test_clips_resume(tmp_path):
+    manifest = make_clips(tmp_path / "data", test=3)
+    first = train(tiny(*FROZEN), manifest, tmp_path / "run")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    moved = rewritten(tmp_path / "moved" / manifest.name, lambda rows: rows[:-1])
+    again = train(tiny(*FROZEN), moved, tmp_path / "run", going_on=True)
+    assert len(again.samples.test) == 2
+    assert again.progress == first.progress
+    leaky = tiny(*FROZEN, "selection.select=test-war")
+    train(leaky, moved, tmp_path / "leaky")
+    with pytest.raises(InputError, match="other clips, labels or captions"):
+        train(leaky, rewritten(moved, lambda rows: rows[:-1]), tmp_path / "leaky", going_on=True)
+
+
+def test_pictures_inside_a_manifest_are_part_of_the_data():
+    from emoclip.datasets import Clip, Dataset
+    from emoclip.training.samples import Sample, Samples, data_hash
+
+    def hashed(image):
+        clip = Clip("a", Path("/somewhere/a"), image=image)
+        data = Dataset("manifest", Path("m"), "", ("x",), (clip,))
+        return data_hash(Samples(data, (Sample(clip, 0),), (), (), ("x",), (("x",),)), on_test=False)
+
+    assert hashed(b"1") == hashed(b"1") != hashed(b"2")
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_mark_of_its_data_and_resumes(tmp_path):
+    from emoclip.training.nets.state import save_weights
+
+    manifest = make_clips(tmp_path / "data")
+    first = train(tiny(*FROZEN), manifest, tmp_path / "run")
+    last = tmp_path / "run" / resume.LAST
+    tensors, metadata = load_with_metadata(last)
+    facts = json.loads(metadata["run"])
+    del facts["data"]
+    save_weights(last, tensors, {"run": json.dumps(facts)})
+    assert train(tiny(*FROZEN), manifest, tmp_path / "run", going_on=True).progress == first.progress
+
+
 def test_resuming_what_never_got_to_a_checkpoint_begins_at_the_beginning(tmp_path):
     manifest, notes = make_clips(tmp_path / "data"), []
     outcome = train(tiny(*FROZEN), manifest, tmp_path / "new", going_on=True, note=notes.append)

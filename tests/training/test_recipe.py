@@ -118,6 +118,9 @@ def test_a_faulty_setting_names_the_key(setting):
         ("optimiser.decay=nan", "optimiser.decay=nan must be in [0, 1]"),
         ("optimiser.milestones=[-1]", "optimiser.milestones=-1 must be in [0, 100000]"),
         ("data.labels=['happy']", "data.labels=['happy'] is one class, which leaves nothing to tell apart"),
+        ("data.labels=['happy', 'joy']", "data.labels: 'happy' and 'joy' are names of one class; remove one"),
+        ("data.labels=['bored', 'bored']", "data.labels: 'bored' is given twice; remove one"),
+        ("loco.classes=['sad', 'sadness']", "loco.classes: 'sad' and 'sadness' are names of one class"),
     ],
 )
 def test_what_is_out_of_range_is_refused(setting, told):

@@ -90,7 +90,7 @@ def train(
         )
         if not outcome.is_main:
             return
-        told = shlex.join(["emoclip", "train", chosen.name, *_without_folders(settings or [])])
+        told = shlex.join(["emoclip", "train", Path(recipe).name, *_without_folders(settings or [])])
         package = training_module("finish").finish(
             outcome, out, told, lambda share: report("writing the package", round(100 * share), 100)
         )

@@ -54,6 +54,11 @@ class Dataset:
     published_folds: tuple[int, ...] = ()
 
     @property
+    def called(self) -> str:
+        """What people call it: a manifest is its file's name."""
+        return self.root.name if self.name == "manifest" else self.name
+
+    @property
     def splits(self) -> list[str]:
         """The splits that occur, in order of appearance."""
         return list(dict.fromkeys(clip.split for clip in self.clips if clip.split is not None))

@@ -10,7 +10,15 @@ import numpy as np
 from emoclip.datasets import Dataset
 from emoclip.errors import ConfigError, InputError
 from emoclip.evaluation.scores import Evaluation, absences, compare, rounded, scores
-from emoclip.prompts import Prompt, PromptSet, canonical, description, read_prompt_file, templated
+from emoclip.prompts import (
+    Prompt,
+    PromptSet,
+    canonical,
+    description,
+    one_class_twice,
+    read_prompt_file,
+    templated,
+)
 
 PROMPT_KINDS = ("sentences", "names", "templates")
 
@@ -33,17 +41,18 @@ def class_prompts(dataset: Dataset, wording: str) -> PromptSet:
         raise ConfigError(
             f"{wording}: --prompts is one of {', '.join(PROMPT_KINDS)}, or a .yaml or .json file"
         )
-    read = read_prompt_file(path).prompts
-    given = {canonical(prompt.label): prompt.parts[0] for prompt in read}
-    if len(given) < len(read):
-        raise InputError(f"{path}: has two names of one class, such as angry and anger; remove one")
-    needed = {canonical(part) for name in dataset.classes for part in _parts(dataset, name)}
-    lacking, foreign = sorted(needed - given.keys()), sorted(given.keys() - needed)
+    read = read_prompt_file(path)
+    if alike := one_class_twice(read.labels):
+        raise InputError(f"{path}: {alike}; remove one")
+    given = {canonical(prompt.label): prompt for prompt in read.prompts}
+    needed = {canonical(part): part for name in dataset.classes for part in _parts(dataset, name)}
+    lacking = sorted(part for name, part in needed.items() if name not in given)
+    foreign = sorted(prompt.label for name, prompt in given.items() if name not in needed)
     if lacking or foreign:
         problems = [f"lacks {', '.join(lacking)}"] if lacking else []
-        problems += [f"has {', '.join(foreign)}, which {dataset.name} does not"] if foreign else []
+        problems += [f"has {', '.join(foreign)}, which {dataset.called} does not"] if foreign else []
         raise InputError(f"{path}: {' and '.join(problems)}; a prompt file names each class once")
-    return _prompts(dataset, lambda name: given[canonical(name)])
+    return _prompts(dataset, lambda name: given[canonical(name)].parts[0])
 
 
 def _prompts(dataset: Dataset, sentences: Callable[[str], tuple[str, ...]]) -> PromptSet:

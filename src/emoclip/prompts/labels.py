@@ -133,6 +133,21 @@ def canonical(label: str) -> str:
     return str(_assets()["aliases"].get(key, key if key in _assets()["descriptions"] else label.strip()))
 
 
+def one_class_twice(labels: Sequence[str]) -> str | None:
+    """Say which label is given twice, or which two are names of one class (`angry` and `anger`); None if none."""
+    first: dict[str, str] = {}
+    for label in labels:
+        if (name := canonical(label)) in first:
+            same = first[name] == label
+            return (
+                f"{label!r} is given twice"
+                if same
+                else f"{first[name]!r} and {label!r} are names of one class"
+            )
+        first[name] = label
+    return None
+
+
 def description(label: str) -> tuple[str, ...] | None:
     """Return our sentences for a class of the label sets (aliases allowed), or None for any other label."""
     sentences = _assets()["descriptions"].get(canonical(label))

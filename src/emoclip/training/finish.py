@@ -75,6 +75,14 @@ def card_notes(outcome: Outcome, command: str) -> str:
     chosen = next((row for row in progress.history if row["epoch"] == progress.best_epoch), {})
     figures = {key: value for key, value in chosen.items() if key != "epoch"}
     counts = class_counts(samples.train, samples.classes)
+    parts = {
+        "trained on": len(samples.train),
+        "held out of the training part": len(samples.held),
+        "with a label in the test part": len(samples.test),
+    }
+    clips = "Clips: " + ", ".join(f"{count} {part}" for part, count in parts.items() if count) + "."
+    if any(counts.values()):
+        clips += " Trained on per class: " + ", ".join(f"{name} {n}" for name, n in counts.items()) + "."
     table_of_recipe = recipe.as_table()
     for key in ("weights", "start", "sizes"):  # a card is made to be shared: no folder of this machine
         table_of_recipe["model"][key] = Path(table_of_recipe["model"][key]).name
@@ -87,10 +95,7 @@ def card_notes(outcome: Outcome, command: str) -> str:
         f"seed {recipe.loop.seed}; commit {commit() or 'unknown'}; first weights: {outcome.assembly.origin}.",
         "",
         *([f"**{LEAK}**", ""] if recipe.selection.leaky else []),
-        f"Clips: {len(samples.train)} trained on, {len(samples.held)} held out of the training part, "
-        f"{len(samples.test)} in the test part. Trained on per class: "
-        + ", ".join(f"{name} {count}" for name, count in counts.items())
-        + ".",
+        clips,
         "",
         *([*(f"- {note}" for note in samples.notes), ""] if samples.notes else []),
         table(figures),

@@ -35,7 +35,7 @@ from emoclip.files import atomic_path
 from emoclip.model import Description, new_package, seal
 from emoclip.training.export.graphs import save_graph
 from emoclip.training.mini.actions import PHRASES, actions, readings, say
-from emoclip.training.mini.command import FaceRun, run_steps
+from emoclip.training.mini.command import FaceRun, check_same, run_steps
 from emoclip.training.mini.faces import CLASSES, held_out
 from emoclip.training.mini.fitting import fit_scale, rejection_threshold
 from emoclip.training.mini.images import ImageModel, read_model
@@ -229,7 +229,9 @@ class LabelFreeRun(FaceRun):
             save_weights(self.out / "actions.safetensors", {"actions": torch.from_numpy(found)})
 
     def _geometry(self) -> GeometryFeatures:
-        return GeometryFeatures(read_model(self.run / "geometry")).eval()
+        model = read_model(self.run / "geometry")
+        check_same(self.out / "geometry.sha256", (self.run / "geometry" / "model.safetensors").read_bytes())
+        return GeometryFeatures(model).eval()
 
     @torch.no_grad()
     def features(self) -> None:

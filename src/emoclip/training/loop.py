@@ -74,16 +74,21 @@ def lr_factor(recipe: OptimiserRecipe, at: float, epochs: int) -> float:
 
 @dataclass(frozen=True)
 class Run:
-    """One training run, everything prepared.  folder: where checkpoints go.  note: takes a line per epoch."""
+    """One training run, everything prepared.  note: takes a line per epoch."""
 
     recipe: Recipe
     samples: Samples
     clips: TrainingClips
     scorer: Scorer
     fabric: Fabric
-    folder: Path
+    checkpoint: resume.Checkpoint
     report: Report
     note: Callable[[str], None]
+
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoint lies, and the weights of the best epoch."""
+        return self.checkpoint.path.parent
 
 
 def fit(run: Run) -> resume.Progress:
@@ -121,7 +126,7 @@ def fit(run: Run) -> resume.Progress:
         Plan(epochs * per_epoch, per_epoch, rate, checkpoint_steps=recipe.loop.checkpoint_steps),
         resume.Trained(model, [optimizer], scaler=fabric.strategy.precision),
         losses,
-        checkpoint=resume.Checkpoint(run.folder / resume.LAST, recipe.as_table(), fabric.is_global_zero),
+        checkpoint=run.checkpoint,
         told=partial(_select, run),
         over=partial(_patience_over, recipe),
         report=report,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from emoclip.errors import ConfigError, nearest
+from emoclip.prompts import one_class_twice
 from emoclip.training.tables import Channels, Decay, Epochs, Rate, Seed, Share, Within, fill, read_toml
 
 FORMAT = 1
@@ -47,6 +48,8 @@ class DataRecipe:
                 f"data.labels={list(self.labels)} is one class, which leaves nothing to tell apart; "
                 "name two or more, or none for the data set's own"
             )
+        if alike := one_class_twice(self.labels):
+            raise ConfigError(f"data.labels: {alike}; remove one")
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,10 @@ class LocoRecipe:
 
     texts: tuple[Text, ...] = ()
     classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if alike := one_class_twice(self.classes):
+            raise ConfigError(f"loco.classes: {alike}; remove one")
 
 
 @dataclass(frozen=True)

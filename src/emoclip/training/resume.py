@@ -55,11 +55,15 @@ class Trained:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run is kept, and by which recipe it goes (nested tables).  writes: False for all processes but one."""
+    """Where a run is kept, and by which recipe it goes (nested tables).  writes: False for all processes but one.
+
+    data: a hash of what it learns from and is chosen by; "" where the folder knows that itself.
+    """
 
     path: Path
     recipe: Mapping[str, Any]
     writes: bool = True
+    data: str = ""
 
     def save(self, trained: Trained, progress: Progress) -> None:
         """Write the run.  Raises OutputError; the file before stays."""
@@ -73,20 +77,26 @@ class Checkpoint:
         facts = {
             "format": FORMAT,
             "recipe": self.recipe,
+            "data": self.data,
             "progress": asdict(progress),
             "scaler": trained.scaler.state_dict() if trained.scaler is not None else None,
         }
         _save(self.path, tensors, {"run": json.dumps(facts)})
 
+    def check(self) -> None:
+        """Raise the InputError of `load`, if anything was saved, before there is a model to put it into."""
+        if self.path.is_file():
+            self._check(self._read()[1])
+
     def load(self, trained: Trained) -> Progress:
         """Put back what was saved, if anything was, and return how far it is.
 
-        Raises InputError for a damaged file, and for a recipe that differs where it changes weights.
+        Raises InputError for a damaged file, for a recipe that differs where it changes weights, and for other data.
         """
         if not self.path.is_file():
             return Progress()
         tensors, facts = self._read()
-        _check_same(self.path.parent, facts["recipe"], self.recipe)
+        self._check(facts)
         restore(trained.model, under(tensors, "model."), self.path)
         if trained.average is not None:
             trained.average.load_state_dict(under(tensors, "average."))
@@ -100,6 +110,14 @@ class Checkpoint:
         if facts["scaler"]:
             trained.scaler.load_state_dict(facts["scaler"])
         return Progress(**facts["progress"])
+
+    def _check(self, facts: Mapping[str, Any]) -> None:
+        _check_same(self.path.parent, facts["recipe"], self.recipe)
+        if facts.get("data", self.data) != self.data:  # earlier versions kept none
+            raise InputError(
+                f"{self.path.parent}: its run was begun on other clips, labels or captions than there are now; "
+                "resume with the data as they were, or name another --out"
+            )
 
     def _read(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         try:
@@ -144,7 +162,7 @@ def restore(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None
     if expected.keys() != weights.keys() or any(
         expected[name].shape != weights[name].shape for name in expected
     ):
-        raise InputError(f"{path}: holds another model than this recipe's; name another --out")
+        raise InputError(f"{path}: holds another model than this recipe and data make; name another --out")
     model.load_state_dict(weights, strict=False)
 
 

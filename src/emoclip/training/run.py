@@ -22,7 +22,7 @@ from emoclip.training.embedding import Progress, cache_frames, cache_sentences
 from emoclip.training.folder import check_folder
 from emoclip.training.loop import Run, fit
 from emoclip.training.recipe import Recipe
-from emoclip.training.samples import Samples, choose_samples, with_faces
+from emoclip.training.samples import Samples, choose_samples, data_hash, with_faces
 from emoclip.training.selection import Scorer, usable_rule
 
 
@@ -66,6 +66,14 @@ def train(
         note(f"{out}: no checkpoint yet, so the run begins at the beginning")
     samples = choose_samples(recipe, root)
     recipe = with_faces(recipe, samples.dataset)
+    checkpoint = resume.Checkpoint(
+        out / resume.LAST,
+        recipe.as_table(),
+        fabric.is_global_zero,
+        data_hash(samples, on_test=recipe.selection.leaky),
+    )
+    if going_on:  # before the caches, which are of the same recipe and data
+        checkpoint.check()
     rule = usable_rule(recipe, samples)
     for line in samples.notes:
         note(line)
@@ -99,7 +107,7 @@ def train(
     clips = TrainingClips(
         samples.train, samples.sentences, recipe, assembly.pixels, assembly.tokenizer, frames, texts
     )
-    progress = fit(Run(recipe, samples, clips, scorer, fabric, out, report, note))
+    progress = fit(Run(recipe, samples, clips, scorer, fabric, checkpoint, report, note))
     assembly.model.cpu().eval()
     return Outcome(recipe, samples, assembly, scorer, progress, fabric.is_global_zero)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from emoclip import datasets
 from emoclip.datasets import Clip, Dataset
 from emoclip.errors import ConfigError, InputError, few
-from emoclip.prompts import canonical, class_prompts
+from emoclip.prompts import canonical, class_prompts, one_class_twice
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import held_out, near_duplicates, read_geometry
 from emoclip.training.recipe import Recipe
@@ -53,13 +55,15 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     """Read the recipe's data set and split it.
 
     Raises InputError where the fold is not there, nothing is left to train on, one class only is left for class
-    sentences, or the same clip is in the training and the test part.
+    sentences, a class has two names, or the same clip is in the training and the test part.
     """
     root = Path(root).expanduser()
     place = root / recipe.data.file if recipe.data.dataset == "manifest" and recipe.data.file else root
     dataset = datasets.read(recipe.data.dataset, place)
     notes: list[str] = []
     labels = recipe.data.labels or dataset.classes
+    if alike := one_class_twice(labels):
+        raise InputError(f"{place}: {alike}; give a class one name")
     classes = tuple(dataset.classes[class_index(label, dataset.classes)] for label in labels)
     train_clips, test_clips = _parts(recipe, dataset)
     train_clips = _limited(_present(train_clips, place, notes), recipe)
@@ -83,7 +87,12 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
         )
     kept = _kept(recipe, classes, samples(train_clips), place, notes)
     held = _held_mask(recipe, kept)
-    tested = [sample for sample in samples(_present(test_clips, place, notes)) if sample.label is not None]
+    test = samples(_present(test_clips, place, notes))
+    tested = [sample for sample in test if sample.label is not None]
+    if len(tested) < len(test):
+        notes.append(
+            f"{len(test) - len(tested)} of {len(test)} test clips have no known label and are not scored"
+        )
     return Samples(
         dataset=dataset,
         train=tuple(sample for sample, out in zip(kept, held, strict=True) if not out),
@@ -93,6 +102,26 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
         sentences=class_sentences(classes),
         notes=tuple(notes),
     )
+
+
+def data_hash(samples: Samples, *, on_test: bool) -> str:
+    """Return a hash of what a run learns from and is chosen by: clips in order, their classes and captions.
+
+    Clips are known by their ids, pictures inside a manifest by their bytes, so that data may move as a whole.
+    on_test: whether the test part chooses the epoch, and so counts too.
+    """
+
+    def told(sample: Sample) -> tuple[str, int | None, tuple[str, ...], str]:
+        return (
+            sample.clip.id,
+            sample.label,
+            sample.captions,
+            hashlib.sha256(sample.clip.image or b"").hexdigest(),
+        )
+
+    parts = (samples.train, samples.held, samples.test if on_test else ())
+    content = [samples.classes, *([told(sample) for sample in part] for part in parts)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def with_faces(recipe: Recipe, dataset: Dataset) -> Recipe:

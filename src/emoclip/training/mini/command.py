@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emoclip.errors import ConfigError, EmoclipError
-from emoclip.files import make_folder
+from emoclip.errors import ConfigError, EmoclipError, InputError
+from emoclip.files import make_folder, write_text
 from emoclip.training.mini.faces import Faces, near_duplicates, read_faces
 from emoclip.training.recipe import SHIPPED
 from emoclip.training.tables import read_as
@@ -38,11 +40,31 @@ class FaceRun:
         torch.set_num_threads(threads)
         self.faces: Faces = read_faces(root, "train")
         make_folder(out)
+        faces = self.faces
+        marks = (faces.labels, faces.measures, faces.points)
+        check_same(
+            out / "crops.sha256", json.dumps(faces.paths).encode(), *(mark.tobytes() for mark in marks)
+        )
         self.usable: NDArray[np.bool_] = self.faces.images.std(axis=(1, 2)) > 4
         kept = out / "groups.npy"
         if not kept.is_file():
             np.save(kept, near_duplicates(self.faces.images))
         self.groups: NDArray[np.int64] = np.load(kept)
+
+
+def check_same(kept: Path, *parts: bytes) -> None:
+    """Refuse a run's folder that was begun on other data than these, by their hash in a file `kept`.
+
+    Where there is none, as in a folder of an earlier version, it is written.  Raises InputError, OutputError.
+    """
+    found = hashlib.sha256(b"".join(parts)).hexdigest()
+    if not kept.is_file():
+        write_text(kept, found + "\n")
+    elif kept.read_text(encoding="utf-8", errors="replace").strip() != found:
+        raise InputError(
+            f"{kept.parent}: its run was begun on other {kept.stem} than are given now; "
+            "give the same, or name another --out"
+        )
 
 
 def run_steps(kind: Any, doc: str | None, arguments: Sequence[str] | None) -> int:

@@ -33,7 +33,7 @@ from emoclip.errors import InputError
 from emoclip.training.mini.batches import Captions, ImageRecipe
 from emoclip.training.mini.captions import make_captions, read_captions
 from emoclip.training.mini.clips import ClipModel, FrameBank, PseudoClipRecipe, frame_bank, train_clips
-from emoclip.training.mini.command import FaceRun, run_steps
+from emoclip.training.mini.command import FaceRun, check_same, run_steps
 from emoclip.training.mini.faces import held_out
 from emoclip.training.mini.fitting import (
     Fitted,
@@ -109,7 +109,9 @@ class MiniRun(FaceRun):
         self.recipe, self.teacher, self.text_from = recipe, teacher, text_from
         self.encoder, self.layers = encoder, layers
         self.votes = read_votes(root, self.faces.paths)
+        check_same(out / "votes.sha256", self.votes.counts.tobytes())
         leaks = read_leaks(root)
+        check_same(out / "leaks.sha256", json.dumps(sorted(leaks)).encode())
         usable = self.usable & np.array([path not in leaks for path in self.faces.paths])
         seen_as = self.votes.shares.argmax(1)
         self.held = held_out(seen_as, self.groups, recipe.held_out) & usable
