@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip import __version__
+from emoclip.characters import markdown
 from emoclip.drawing import own_style
 from emoclip.files import atomic_path, json_text, write_text
 from emoclip.model import Description
@@ -89,10 +90,10 @@ def card_notes(outcome: Outcome, command: str) -> str:
         *([f"**{LEAK}**", ""] if recipe.selection.leaky else []),
         f"Clips: {len(samples.train)} trained on, {len(samples.held)} held out of the training part, "
         f"{len(samples.test)} in the test part. Trained on per class: "
-        + ", ".join(f"{name} {count}" for name, count in counts.items())
+        + ", ".join(f"{markdown(name)} {count}" for name, count in counts.items())
         + ".",
         "",
-        *([*(f"- {note}" for note in samples.notes), ""] if samples.notes else []),
+        *([*(f"- {markdown(note)}" for note in samples.notes), ""] if samples.notes else []),
         table(figures),
         "",
         "## Recipe",
@@ -106,7 +107,11 @@ def card_notes(outcome: Outcome, command: str) -> str:
 
 def table(figures: Mapping[str, Any]) -> str:
     """Return figures as a Markdown table of two columns."""
-    rows = (f"| {name} | {value:.4g} |" for name, value in figures.items() if isinstance(value, int | float))
+    rows = (
+        f"| {markdown(name)} | {value:.4g} |"
+        for name, value in figures.items()
+        if isinstance(value, int | float)
+    )
     return "\n".join(["| of the chosen epoch | |", "|---|---|", *rows])
 
 
