@@ -3,13 +3,15 @@
 import csv
 import io
 import json
+import os
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from emoclip.characters import cell, in_a_line, is_encodable, visible, visible_json
+from emoclip.characters import cell, in_a_line, is_encodable, markdown, percent, visible, visible_json
 
 ANY = st.text(st.characters())  # all of Unicode, halves of surrogate pairs too
 
@@ -31,6 +33,38 @@ def test_what_steers_a_terminal_is_written_out(text, shown):
 
 def test_a_line_stays_one():
     assert in_a_line("new\nli\tne\x1b.mp4") == r"new\nli\tne\x1b.mp4"
+
+
+def test_bytes_of_a_name_that_are_no_text_are_written_as_in_an_address():
+    assert percent(os.fsdecode(b"caf\xe9 \xc3\xa9.pth")) == "caf%E9 é.pth"
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("MIT | BSD <x@y>", r"MIT \| BSD \<x@y>"),
+        ("a_b_c.pth", "a_b_c.pth"),
+        (r"\|", r"\\\|"),
+        ("a\nb", r"a\\nb"),
+    ],
+)
+def test_what_is_special_to_markdown_is_escaped(text, written):
+    assert markdown(text) == written
+
+
+@given(st.text(st.sampled_from("ab |<>&;*~`[]()!\\\n#\"'-")))
+def test_a_cell_of_a_table_is_shown_as_it_is(text):
+    tokens = (
+        MarkdownIt("commonmark")
+        .enable(["table", "strikethrough"])
+        .parse(f"| | |\n|---|---|\n| x{markdown(text)}x | next |\n")
+    )
+    inner = [token.children for token in tokens if token.type == "inline"][2:]
+    assert ["".join(child.content for child in children) for children in inner] == [
+        f"x{in_a_line(text)}x",
+        "next",
+    ]
+    assert {child.type for children in inner for child in children} <= {"text", "text_special"}
 
 
 @given(ANY)

@@ -157,6 +157,17 @@ def write_half_folder(target):
         raise RuntimeError
 
 
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_an_error_within_names_the_folder_that_was_asked_for(tmp_path, through_a_link):
+    target = tmp_path / "out"
+    if through_a_link:
+        target.symlink_to(tmp_path / "elsewhere" / "named")
+    with pytest.raises(OutputError) as caught, atomic_folder(target) as part:
+        write_text(part / "none" / "a.txt", "")
+    assert str(caught.value) == f"{target}/none/a.txt: the folder {target}/none does not exist; make it first"
+    assert [path for path in tmp_path.rglob("*") if path != target] == []
+
+
 def test_folders_made_in_vain_are_taken_away_and_others_stay(tmp_path):
     there = tmp_path / "there"
     there.mkdir()

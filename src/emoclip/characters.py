@@ -6,6 +6,9 @@ import re
 _HARMFUL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+_HALVES = re.compile("[\ud800-\udfff]")
+# What ends a cell of a table or begins HTML, an entity, a link, emphasis, code or an escape; `_` within words is none.
+_MARKS = re.compile(r"[\\|<&\[*~`]")
 # What makes a spreadsheet take a cell for a formula (OWASP, CSV injection), in both widths.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -20,6 +23,16 @@ def in_a_line(text: str) -> str:
     return visible(text).replace("\n", r"\n").replace("\t", r"\t")
 
 
+def percent(name: str) -> str:
+    """Return a file's name with the bytes in it that are no UTF-8 written as in an address: `%E9`."""
+    return _HALVES.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", name)
+
+
+def markdown(text: str) -> str:
+    r"""Return `text` in one line as Markdown shows it as it is, also in a table: `|` becomes `\|`."""
+    return _MARKS.sub(r"\\\g<0>", in_a_line(text))
+
+
 def visible_json(text: str) -> str:
     r"""Return JSON in which the same characters are `\u` escapes: it says the same, and can be encoded and shown."""
     return _HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -27,7 +40,7 @@ def visible_json(text: str) -> str:
 
 def is_encodable(text: str) -> bool:
     """Say whether `text` can be written at all: half of a surrogate pair cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return not _HALVES.search(text)
 
 
 def cell(value: object) -> object:

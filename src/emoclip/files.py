@@ -16,7 +16,7 @@ from typing import Any
 
 from emoclip import interrupt
 from emoclip.addresses import without_secrets
-from emoclip.errors import ConfigError, OutputError
+from emoclip.errors import ConfigError, EmoclipError, OutputError
 
 MAX_STEM_BYTES = 200
 DANGLING = "a link to a file that is not there or out of reach"
@@ -97,10 +97,11 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
     A link stays, and the folder that it names is made, or replaced.
     force: what is written replaces what has the same name in a folder that is there; what else lies in it stays,
     unless `whole`.  Raises OutputError for what `check_folder` refuses, and if it cannot be written (a full disk, say).
+    Errors raised within, which know the temporary folder alone, name `target` in its place.
     """
-    target = Path(target)
-    check_folder(target, force=force)
-    target = _named(target)
+    asked = Path(target)
+    check_folder(asked, force=force)
+    target = _named(asked)
     own = _own()
     temporary = target.with_name(f".{target.name}.{own}.part")
     replaced = target.with_name(f".{target.name}.{own}.old")
@@ -122,8 +123,12 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
                 replaced.rename(target)
             why = error.strerror or error
             raise OutputError(
-                f"{target}: cannot be written ({why}); make room there, or name another folder"
+                f"{asked}: cannot be written ({why}); make room there, or name another folder"
             ) from error
+        except EmoclipError as error:
+            if str(temporary) not in str(error):
+                raise
+            raise type(error)(str(error).replace(str(temporary), str(asked))) from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 
 import pytest
@@ -137,6 +138,32 @@ def test_int8_and_its_crops_belong_together(home, tmp_path):
         run(home, "import", weights, *to, "--precision", "int8", "--calibration", tmp_path),
         "has 0 face crops that can be read, calibration needs at least 64",
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "text"), [("--name", "a\nb"), ("--licence", "\x1b[31mMIT"), ("--name", os.fsdecode(b"\xe9"))]
+)
+def test_a_text_that_no_package_holds_is_told_before_the_work(home, tmp_path, option, text):
+    done = run(home, "import", tmp_path / "none.pth", "--to", tmp_path / "emo", option, text)
+    fails(done, re.escape(f"{option}={text!a} must be a text without control characters"), code=2)
+
+
+def test_names_of_files_and_folders_that_are_no_plain_text_are_written_out(tmp_path, monkeypatch):
+    from emoclip.model import package
+    from emoclip.training.export import importing
+    from emoclip.training.export.checkpoint import Imported
+    from emoclip.training.nets.model import ClipSizes, VideoTextModel
+
+    towers = ClipSizes(32, 32, 1, 64, 8, 77, 49408, 32, 2, 1, 1).build()
+    made = Imported(VideoTextModel(towers).eval(), "clip", ["Text tower is from a|b.pt"])
+    monkeypatch.setattr(importing, "import_checkpoint", lambda path, **options: made)
+    folder = tmp_path / os.fsdecode(b"new\nfolder\xe9")
+    importing.import_package(os.fsdecode(b"my\nweights\xe9.pth"), folder)
+    config = package.read(folder).config
+    assert (config["name"], config["source"]) == (r"new\nfolder%E9", r"my\nweights%E9.pth")
+    card = (folder / "README.md").read_text()
+    assert card.startswith("# new\\\\nfolder%E9\n")
+    assert "\nText tower is from a\\|b.pt\n" in card
 
 
 def test_import_of_a_web_page_leaves_nothing(home, tmp_path):

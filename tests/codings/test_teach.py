@@ -446,9 +446,9 @@ def test_dashes_of_a_card_are_explained_under_its_tables(model: EmoCLIP):
     _, _, card = teach_labels(prepare_lesson(model, recordings, codings), quiet)
     assert "–" not in card_text("a", card)
     card["curve"][0]["kappa"] = None
-    card["per_label"]["smirk"] = {"kappa": None, "f1": {"value": None, "ci95": None}, "lag_s": None}
+    card["per_label"]["smirk | <i>"] = {"kappa": None, "f1": {"value": None, "ci95": None}, "lag_s": None}
     table, curve = card_text("a", card).split("## Learning curve")
-    assert "| smirk | – | – | – |" in table
+    assert r"| smirk \| \<i> | – | – | – |" in table
     assert "–: not defined. Kappa needs time" in table
     assert curve.splitlines()[4].endswith("| – |")
     assert CURVE_DASH in curve

@@ -140,3 +140,11 @@ def test_a_cohort_that_lies_about_its_size_is_refused(whole, changed):
         archive.writestr("centre.npy", header + told.ljust(117).encode() + b"\n")
         archive.writestr("matrix.npy", b"")
     assert "cannot be read" in tried(damage(changed(), heads.COHORT, content.getvalue()), whole[1])
+
+
+def test_a_target_of_any_name_is_one_row_of_the_card():
+    figure = {"value": 0.5, "ci95": [0.25, 0.75]}
+    found = dict.fromkeys(("pcc", "ccc", "icc", "mae", "rmse"), figure) | {"permutation_p": 0.5}
+    cohort = {"subjects": 9, "interviews": 9, "duration_s": [1, 2]}
+    text = heads.card({"estimator": "ridge", "interval": "by subject", "cohort": cohort}, {"PANSS|N1": found})
+    assert r"| PANSS\|N1 | 0.50 (0.25 to 0.75) |" in text

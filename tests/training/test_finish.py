@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("lightning")
 figures = pytest.importorskip("matplotlib.figure")
 
-from emoclip.training.finish import draw_curves  # noqa: E402
+from emoclip.training.finish import draw_curves, table  # noqa: E402
 from emoclip.training.recipe import SelectionRecipe  # noqa: E402
 
 
@@ -37,3 +37,7 @@ def test_curves_have_the_panels_that_have_curves(tmp_path, monkeypatch, epochs, 
         ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
         assert ticks
         assert all(tick == int(tick) for tick in ticks)
+
+
+def test_a_figure_of_any_name_is_one_row_of_the_card():
+    assert table({"recall_a|b": 0.5, "text": "none"}).splitlines()[2:] == [r"| recall_a\|b | 0.5 |"]

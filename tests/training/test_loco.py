@@ -88,6 +88,7 @@ def test_the_table_has_a_line_per_class_and_a_column_per_text():
     assert lines[2].startswith("| a | 2 | 100.0 (")
     assert lines[4].startswith("| **mean** | | 75.0 (")
     assert lines[-1].startswith("captions minus classes: 50.0 (")
+    assert table(rows({"a|b": [1, 1]}, {"a|b": [0, 1]})).splitlines()[2].startswith(r"| a\|b | 2 | ")
 
 
 def test_every_class_is_left_out_in_turn_with_each_text(tmp_path):

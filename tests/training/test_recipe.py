@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import os
 import tomllib
 import typing
 
@@ -187,3 +188,9 @@ def test_selection_on_test_is_leaky_and_held_out_needs_a_part():
 def test_shipped_recipes_are_plain_toml():
     for name in shipped_names():
         assert tomllib.loads((SHIPPED / f"{name}.toml").read_text())["format"] == 1
+
+
+def test_a_recipe_is_named_by_its_file_in_plain_text(tmp_path):
+    path = tmp_path / os.fsdecode(b"my\nown\xe9.toml")
+    path.write_bytes((SHIPPED / "own.toml").read_bytes())
+    assert load_recipe(path).name == r"my\nown%E9"

@@ -372,6 +372,18 @@ def test_header_cut_off_and_sound_only_are_refused(tmp_path):
         open_video(sound_only(tmp_path / "sound.m4a"))
 
 
+def test_subtitles_alone_are_no_pictures(tmp_path):
+    (tmp_path / "a.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
+    with av.open(str(tmp_path / "a.srt")) as source, av.open(str(tmp_path / "a.mkv"), "w") as made:
+        stream = made.add_stream_from_template(source.streams.subtitles[0])
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+    with pytest.raises(InputError, match="there are no pictures in it"):
+        open_video(tmp_path / "a.mkv")
+
+
 def test_folder_of_frames_in_natural_order_without_what_is_no_picture(tmp_path):
     for i in (1, 2, 10):
         Image.fromarray(shade(i)).save(tmp_path / f"frame{i}.png")

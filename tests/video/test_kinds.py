@@ -151,6 +151,25 @@ def test_damaged_exif_does_not_make_a_picture_unreadable(tmp_path):
     assert read_picture(path).shape == (48, 80, 3)
 
 
+@pytest.mark.parametrize(("transfer", "kind"), [(16, "PQ"), (18, "HLG"), (14, None), (1, None)])
+def test_high_dynamic_range_is_told_once(tmp_path, transfer, kind):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    Image.fromarray(corners()).save(tmp_path / "a.heic", transfer_characteristics=transfer)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "1"})
+        stream.height, stream.width, stream.pix_fmt = 48, 80, "yuv420p10le"
+        stream.codec_context.color_trc = transfer
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(corners(), format="rgb24")))
+        container.mux(stream.encode())
+    for name in ("a.mp4", "a.heic"):
+        told = read(tmp_path / name)[1].warnings
+        assert len(told) == bool(kind)
+        assert all(line.startswith(f"at 0.00 s: high dynamic range ({kind}) read as if") for line in told)
+
+
 @pytest.mark.parametrize("turns_itself", [True, False])
 def test_heic_is_turned_once_by_itself_or_by_its_exif(tmp_path, turns_itself):
     import pillow_heif

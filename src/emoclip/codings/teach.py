@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from emoclip import __version__
+from emoclip.characters import markdown
 from emoclip.codings.coding import Coding
 from emoclip.codings.learn import from_words
 from emoclip.codings.methods import figure
@@ -165,14 +166,14 @@ def write(
 def card_text(name: str, card: Mapping[str, Any]) -> str:
     """Return a card as Markdown."""
     lines = [
-        f"# {name}: labels taught from codings",
+        f"# {markdown(name)}: labels taught from codings",
         "",
         "Says how an expression reads to the coders it was taught by, not what a person feels.",
         "",
-        f"- Labels: {', '.join(card['labels'])}",
+        f"- Labels: {', '.join(map(markdown, card['labels']))}",
         f"- Taught on {card['minutes']:.1f} minutes coded in {card['groups']} {card['left_out']} "
         f"({card['coders']} coder{'s' * (card['coders'] != 1)}), windows of {card['window_s']:g} s",
-        f"- Model: {card['model']['name']} (SHA-256 {card['model']['sha256'][:16]}...)",
+        f"- Model: {markdown(card['model']['name'])} (SHA-256 {card['model']['sha256'][:16]}...)",
         "",
         f"## On {card['left_out']} left out",
         "",
@@ -191,9 +192,8 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
     ]
     for label, found in card["per_label"].items():
         lag = "–" if found["lag_s"] is None else f"{found['lag_s']:+z.2f} s"
-        lines.append(
-            f"| {label} | {figure(found['kappa']) if found['kappa'] else '–'} | {figure(found['f1'])} | {lag} |"
-        )
+        kappa = figure(found["kappa"]) if found["kappa"] else "–"
+        lines.append(f"| {markdown(label)} | {kappa} | {figure(found['f1'])} | {lag} |")
     lines += ["", CARD_DASH] * any("| – |" in line for line in lines)
     lines += ["", "## Learning curve", "", "| videos | minutes coded | kappa |", "|---|---|---|"]
     lines += [f"| {p['videos']} | {p['minutes']:.1f} | {_score(p['kappa'])} |" for p in card["curve"]]
@@ -218,7 +218,7 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
             f"({people['probe_chance']:.0%} by always naming the commonest)."
         )
     if card["warnings"]:
-        lines += ["", "## Mind", "", *(f"- {line}" for line in card["warnings"])]
+        lines += ["", "## Mind", "", *(f"- {markdown(line)}" for line in card["warnings"])]
     return "\n".join([*lines, "", f"emoclip {card['emoclip']}", ""])
 
 

@@ -78,8 +78,7 @@ def new_package(folder: Path, *, force: bool = False) -> Iterator[Path]:
         try:
             packages.read(part)
         except PackageError as error:
-            told = str(error).replace(str(part), str(folder))
-            raise PackageError(f"{told} (nothing was written)") from None
+            raise PackageError(f"{error} (nothing was written)") from None
 
 
 def seal(folder: Path, config: Mapping[str, Any] | None = None, card: str | None = None) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.characters import markdown
 from emoclip.config import DETECTORS, FACE_MODES
 from emoclip.engine import EmoCLIP
 from emoclip.errors import PackageError, counted, reason, shown
@@ -408,7 +409,7 @@ def card(head: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) -> s
     for name, found in figures.items():
         cells = [_cell(found[metric]) for metric in ("pcc", "ccc", "icc", "mae", "rmse")]
         p = found["permutation_p"]
-        rows.append(f"| {name} | {' | '.join(cells)} | {'–' if p is None else f'{p:.3g}'} |")
+        rows.append(f"| {markdown(name)} | {' | '.join(cells)} | {'–' if p is None else f'{p:.3g}'} |")
     template = files("emoclip").joinpath("assets/severity_card.md").read_text(encoding="utf-8")
     return template.format(facts="\n".join(f"- {fact}" for fact in facts), figures="\n".join(rows))
 

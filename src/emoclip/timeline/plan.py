@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emoclip.addresses import is_address
+from emoclip.characters import percent
 from emoclip.config import FaceConfig, Numbers, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
 from emoclip.faces import settled
@@ -153,4 +154,4 @@ def _name(source: str | int, inside: str | None) -> str:
 
 
 def _writable(name: str) -> str:
-    return shorten(re.sub("[\ud800-\udfff]", lambda match: f"%{ord(match[0]) & 0xFF:02X}", name))
+    return shorten(percent(name))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip import __version__
+from emoclip.characters import markdown
 from emoclip.drawing import own_style
 from emoclip.files import atomic_path, json_text, write_text
 from emoclip.model import Description
@@ -82,7 +83,9 @@ def card_notes(outcome: Outcome, command: str) -> str:
     }
     clips = "Clips: " + ", ".join(f"{count} {part}" for part, count in parts.items() if count) + "."
     if any(counts.values()):
-        clips += " Trained on per class: " + ", ".join(f"{name} {n}" for name, n in counts.items()) + "."
+        clips += (
+            " Trained on per class: " + ", ".join(f"{markdown(name)} {n}" for name, n in counts.items()) + "."
+        )
     table_of_recipe = recipe.as_table()
     for key in ("weights", "start", "sizes"):  # a card is made to be shared: no folder of this machine
         table_of_recipe["model"][key] = Path(table_of_recipe["model"][key]).name
@@ -97,7 +100,7 @@ def card_notes(outcome: Outcome, command: str) -> str:
         *([f"**{LEAK}**", ""] if recipe.selection.leaky else []),
         clips,
         "",
-        *([*(f"- {note}" for note in samples.notes), ""] if samples.notes else []),
+        *([*(f"- {markdown(note)}" for note in samples.notes), ""] if samples.notes else []),
         table(figures),
         "",
         "## Recipe",
@@ -111,7 +114,11 @@ def card_notes(outcome: Outcome, command: str) -> str:
 
 def table(figures: Mapping[str, Any]) -> str:
     """Return figures as a Markdown table of two columns."""
-    rows = (f"| {name} | {value:.4g} |" for name, value in figures.items() if isinstance(value, int | float))
+    rows = (
+        f"| {markdown(name)} | {value:.4g} |"
+        for name, value in figures.items()
+        if isinstance(value, int | float)
+    )
     return "\n".join(["| of the chosen epoch | |", "|---|---|", *rows])
 
 

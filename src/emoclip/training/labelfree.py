@@ -31,7 +31,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from emoclip import metrics
-from emoclip.files import atomic_path
+from emoclip.files import atomic_path, write_text
 from emoclip.model import Description, new_package, seal
 from emoclip.training.export.graphs import save_graph
 from emoclip.training.mini.actions import PHRASES, actions, readings, say
@@ -340,7 +340,7 @@ class LabelFreeRun(FaceRun):
         with new_package(self.out / "package", force=True) as part:
             save_graph(images, pixels, part / "image.onnx", {0: (1, None)}, "fp32")
             save_graph(text, tokens, part / "text.onnx", {0: (1, None)}, "fp32")
-            self.tokenizer.save(str(part / "tokenizer.json"), pretty=False)
+            write_text(part / "tokenizer.json", self.tokenizer.to_str(pretty=False))
             shutil.copy(self.out / "prompts.yaml", part / "prompts.yaml")
             seal(part, config, "# labelfree\n")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.characters import markdown
 from emoclip.errors import InputError
 from emoclip.training import resume
 from emoclip.training.embedding import Progress
@@ -113,7 +114,9 @@ def table(rows: Sequence[Row]) -> str:
     for name in dict.fromkeys(row.left_out for row in rows):
         same = {row.text: row for row in rows if row.left_out == name}
         cells = [_cell(row.recall, row.ci95) for row in same.values()]
-        lines.append(f"| {name} | {len(next(iter(same.values())).right)} | " + " | ".join(cells) + " |")
+        lines.append(
+            f"| {markdown(name)} | {len(next(iter(same.values())).right)} | " + " | ".join(cells) + " |"
+        )
     means = summary(rows)
     cells = [_cell(means[text]["mean_recall"], means[text]["ci95"]) for text in texts]
     lines.append("| **mean** | | " + " | ".join(cells) + " |")

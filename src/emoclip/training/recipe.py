@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from emoclip.characters import in_a_line, percent
 from emoclip.errors import ConfigError, nearest
 from emoclip.prompts import one_class_twice
 from emoclip.training.tables import Channels, Decay, Epochs, Rate, Seed, Share, Within, fill, read_toml
@@ -201,7 +202,7 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
     path = find_recipe(name)
     table = read_toml(path)
     _check_format(path, table.pop("format", None))
-    return recipe_from(table, path.stem, str(path), settings)
+    return recipe_from(table, in_a_line(percent(path.stem)), str(path), settings)
 
 
 def find_recipe(name: str | Path) -> Path:

@@ -12,7 +12,7 @@ from emoclip.errors import InputError
 from emoclip.files import is_pipe
 from emoclip.video.animations import count_pages
 from emoclip.video.frames import Converter, Decoded, Frame, Notes, none_between, orientation_of, past_end
-from emoclip.video.pictures import Orientation
+from emoclip.video.pictures import Orientation, high_range
 from emoclip.video.sources import for_ffmpeg, limits, refuse_others
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ class Container:
             if raw.is_corrupt:
                 self.notes.add("damaged frame, shown as far as it could be decoded", time_s)
             # Asking makes PyAV's frame refer to itself, and its pixels wait for the collector: so once a picture group.
+            if orientation is None and (line := high_range(self.stream.codec_context.color_trc)):
+                self.notes.add(line, time_s)
             if raw.key_frame or orientation is None:
                 # PyAV frees the name of a PNG's colour profile twice, and crashes, if it is asked for more.
                 turns_only = self.stream.codec_context.name in ("png", "apng")
@@ -284,8 +286,8 @@ def _best_video_stream(file: "InputContainer", name: str) -> "VideoStream":
 
     moving = [stream for stream in file.streams.video if not stream.disposition & Disposition.attached_pic]
     if not moving:
-        holds = "only sound" if file.streams.audio else "no pictures"
-        raise InputError(f"{name}: there is {holds} in it; name a file with a video stream")
+        holds = "is only sound" if file.streams.audio else "are no pictures"
+        raise InputError(f"{name}: there {holds} in it; name a file with a video stream")
     decodable = [stream for stream in moving if stream.codec_context is not None]
     if not decodable:
         raise InputError(

@@ -90,7 +90,7 @@ def read_picture(path: str | Path | IO[bytes], *, say: Say = lambda line: None) 
     """Read one picture upright (EXIF orientation applied), transparency laid over white.
 
     path: a file, or an open one.  Of an animated picture or one with pages, the first.
-    say: called with a line where the picture is read at a reduced size, as it is above 50 megapixels.
+    say: called with a line where the picture is read at a reduced size, as it is above 50 megapixels, or is HDR.
     Returns (H, W, 3) uint8 RGB.  Raises InputError if the file is missing, no picture, damaged or above `Limits`.
     """
     with opened(path) as picture:
@@ -149,6 +149,10 @@ def pixels_of(picture: "Image.Image", name: str, say: Say = lambda line: None) -
     if (width, height) != before:
         sizes = "{}x{} instead of {}x{}".format(width, height, *before)
         say(f"larger than {WHOLE_PIXELS / 1e6:g} megapixels, read at {sizes}")
+    if line := high_range(
+        (picture.info.get("nclx_profile") or {}).get("transfer_characteristics")
+    ):  # of a HEIF
+        say(line)
     if picture.mode[0] in "IF":
         top = _highest(np.asarray(picture), name)
     pixels = np.empty((height, width, 3), np.uint8)
@@ -179,6 +183,18 @@ def to_rgb(array: NDArray[Any], name: str = "array") -> Pixels:
     if channels == 1:
         return np.repeat(eight, 3, axis=2)
     return over_white(eight) if channels == 4 else eight
+
+
+def high_range(transfer: int | None) -> str | None:
+    """A line on pictures of high dynamic range, whose light is not brought down to that of others; None for others.
+
+    transfer: characteristics as ITU-T H.273 numbers them (Table 3).
+    """
+    kind = {16: "PQ", 18: "HLG"}.get(transfer or 0)
+    return kind and (
+        f"high dynamic range ({kind}) read as if it were SDR: exposure, sharpness and yaw are off, and with them what "
+        "cut-offs leave out; convert it to SDR for those"
+    )
 
 
 def over_white(rgba: Pixels) -> Pixels:

@@ -223,6 +223,12 @@ def test_openai_name_of_a_downstream_checkpoint(tmp_path):
         openai_name(saved(tmp_path, state))
 
 
+def test_a_checkpoint_with_a_text_tower_of_its_own_needs_no_openai(parity, plain_clip):
+    for path in (parity / "official_vclip_ddp.pth", plain_clip):
+        with pytest.raises(ConfigError, match="has a text tower of its own; leave out --clip"):
+            openai_name(path)
+
+
 # Bad input
 
 
@@ -230,7 +236,9 @@ def test_renamed_key_is_named_with_its_stranger(parity, video, tmp_path):
     state = dict(video)
     state["module.temporal.cls"] = state.pop("module.temporal.cls_token")
     refused(
-        saved(tmp_path, state), "misses temporal.cls_token, but temporal.cls;", config=parity / "config.json"
+        saved(tmp_path, state),
+        "misses temporal.cls_token, but has temporal.cls;",
+        config=parity / "config.json",
     )
     state = dict(video)
     state["module.backbone.ln_last.weight"] = state.pop("module.backbone.ln_final.weight")

@@ -1,6 +1,7 @@
 """Export to a package: agreement with torch, storage, the tokenizer, and what is left when it fails."""
 
 import json
+import os
 import random
 import resource
 import shutil
@@ -23,6 +24,7 @@ from emoclip.model import (  # noqa: E402
 )
 from emoclip.training.export import export  # noqa: E402
 from emoclip.training.export.export import Towers, export_package  # noqa: E402
+from emoclip.training.export.graphs import save_graph  # noqa: E402
 from emoclip.training.nets.model import ClipSizes, VideoTextModel, image_settings  # noqa: E402
 from emoclip.training.nets.temporal import TemporalConfig  # noqa: E402
 from emoclip.training.nets.tokenizer import clip_tokenizer  # noqa: E402
@@ -51,9 +53,9 @@ def baseline():
     return random_model()
 
 
-def write(folder, model, **options):
+def write(folder, model, licence="MIT", **options):
     pixels = image_settings(model.backbone)
-    description = Description("tiny", "MIT", "tests", "none", pixels, frames_per_clip=8)
+    description = Description("tiny", licence, "tests", "none", pixels, frames_per_clip=8)
     return export_package(folder, Towers.of(model), clip_tokenizer(), description, **options)
 
 
@@ -156,6 +158,13 @@ def test_mean_of_frames_package_has_no_temporal_graph(baseline, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mean"]
 
 
+def test_any_folder_s_name_and_any_licence_will_do(baseline, tmp_path):
+    folder = tmp_path / os.fsdecode(b"k\xe9")
+    write(folder, baseline, licence="MIT | <mine>")
+    assert hub.load(str(folder)).config["licence"] == "MIT | <mine>"
+    assert r"| Licence | MIT \| \<mine> |" in (folder / "README.md").read_text()
+
+
 # What fails leaves nothing
 
 
@@ -181,9 +190,38 @@ def test_disk_that_fills_up_during_export_leaves_nothing(baseline, tmp_path):
 def test_disk_too_small_is_said_before_the_work(baseline, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
-    with pytest.raises(OutputError, match=r"needs [67] MB, the disk has 1 MB left"):
+    with pytest.raises(OutputError, match=r"needs 8\.\d MB, the disk has 1\.0 MB left"):
         write(tmp_path / "full", baseline)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_disk_that_fills_up_at_the_tokenizer_is_one_line_too(baseline, tmp_path, monkeypatch):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def then_full(tower, example, path, *rest):
+        save_graph(tower, example, path, *rest)
+        if path.name == "text.onnx":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))  # the tokenizer has 1.7 MB
+
+    monkeypatch.setattr(export, "save_graph", then_full)
+    try:
+        with pytest.raises(OutputError) as caught:
+            write(tmp_path / "full", baseline)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(caught.value).startswith(f"{tmp_path}/full/tokenizer.json: cannot be written (File too large)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_room_that_is_asked_for_is_what_a_package_takes(exported, model, monkeypatch):
+    precision, folder, _ = exported
+    taken = sum(path.stat().st_size for path in folder.iterdir())
+    usage, words = namedtuple("usage", "total used free"), (folder / "tokenizer.json").stat().st_size
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, taken))
+    with pytest.raises(OutputError, match="make room or export elsewhere"):
+        export._check_room(folder, Towers.of(model), words, precision)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, taken + 0.05 * taken))
+    export._check_room(folder, Towers.of(model), words, precision)
 
 
 def test_folder_that_holds_anything_else_is_never_replaced(baseline, tmp_path):

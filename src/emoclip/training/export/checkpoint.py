@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from emoclip.characters import in_a_line, percent
 from emoclip.errors import ConfigError, PackageError, few, nearest
 from emoclip.training.export.weights import is_torchscript, read_weights
 from emoclip.training.nets.model import HEAD_WIDTH, ClipSizes, VideoTextModel, build_backbone
@@ -64,8 +65,8 @@ def import_checkpoint(
     sizes = read_sizes(config) if config else Sizes()
     weights = read_weights(path)
     form = _form(path, weights)
-    if clip and form != "downstream":
-        raise ConfigError(f"{path}: has a text tower of its own; leave out --clip")
+    if clip:
+        _need_downstream(path, form)
     if backbone and form != "clip":
         raise ConfigError(
             f"{path}: is a checkpoint of the official code, whose sizes its weights tell; leave out --backbone"
@@ -128,9 +129,13 @@ def read_sizes(path: str | Path) -> Sizes:
 
 
 def openai_name(path: str | Path) -> str:
-    """Return the catalogue's name of the OpenAI CLIP that a downstream checkpoint was trained from."""
-    weights = read_weights(path)
-    width, _, patch, _ = _need(Path(path), weights, "backbone.conv1.weight", dims=4)
+    """Return the catalogue's name of the OpenAI CLIP that a downstream checkpoint was trained from.
+
+    Raises PackageError; ConfigError for a checkpoint of another form.
+    """
+    path, weights = Path(path), read_weights(path)
+    _need_downstream(path, _form(path, weights))
+    width, _, patch, _ = _need(path, weights, "backbone.conv1.weight", dims=4)
     names = {(768, 32): "clip-vit-b-32", (768, 16): "clip-vit-b-16", (1024, 14): "clip-vit-l-14"}
     if (width, patch) not in names:
         raise PackageError(
@@ -156,6 +161,11 @@ def _form(path: Path, weights: Weights) -> Form:
     )
 
 
+def _need_downstream(path: Path, form: Form) -> None:
+    if form != "downstream":
+        raise ConfigError(f"{path}: has a text tower of its own; leave out --clip")
+
+
 def _complete(path: Path, weights: Weights, clip: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Give a downstream checkpoint the text tower and logit scale of the CLIP it was trained from."""
     head = [name for name in weights if name in _DOWNSTREAM_HEAD]
@@ -174,12 +184,13 @@ def _complete(path: Path, weights: Weights, clip: Path) -> tuple[dict[str, Tenso
         raise PackageError(
             f"{path}: its image tower is not that of {clip.name}: {differences}; give the CLIP it was trained from"
         )
-    notes = [f"Text tower and logit scale are from {clip.name}, since the checkpoint has none."]
+    name = in_a_line(percent(clip.name))
+    notes = [f"Text tower and logit scale are from {name}, since the checkpoint has none."]
     if head:
         notes.append(f"Left out the head of the downstream task ({few(head)}).")
     if not all(torch.allclose(own[name], theirs[name], atol=1e-3) for name in own):
         notes.append(
-            f"Its image tower is not {clip.name}'s: either it was fine-tuned, or this is not the CLIP it belongs to."
+            f"Its image tower is not {name}'s: either it was fine-tuned, or this is not the CLIP it belongs to."
         )
     towers = under({**whole, **own}, "", "backbone.")
     return {**towers, **under(weights, "temporal.", "temporal."), "logit_scale": whole["logit_scale"]}, notes
@@ -231,7 +242,7 @@ def _shape(shape: torch.Size) -> str:
 def _need(path: Path, weights: Weights, name: str, *, dims: int) -> tuple[int, ...]:
     if name not in weights:
         near = nearest(name, weights)
-        hint = f", but {near[0]}" if near else ""
+        hint = f", but has {near[0]}" if near else ""
         raise PackageError(f"{path}: misses {name}{hint}; only weights that fit name by name are taken")
     if weights[name].dim() != dims:
         raise PackageError(

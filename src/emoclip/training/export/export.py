@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from emoclip.characters import markdown
 from emoclip.errors import ConfigError, OutputError, PackageError
-from emoclip.files import sha256
+from emoclip.files import sha256, write_text
 from emoclip.model import Description, PixelSpec, Runtime, check_target, new_package, prepare, seal, unit
 from emoclip.model import package as packages
 from emoclip.training.export.calibration import Calibration
@@ -33,6 +34,8 @@ StoredPrecision = Literal["fp32", "fp16", "int8"]
 Storage = Literal["fp32", "fp16"]
 AGREEMENT = {"fp32": 0.99999, "fp16": 0.999}  # least cosine between runtime and torch
 INT8_GRAPH = "image.int8.onnx"
+# What graphs hold beside their matrices, as a share of them, and in bytes, with config.json and the card.
+_BESIDE_WEIGHTS, _BESIDE = 0.01, 100_000
 _SENTENCES = (
     "a face",
     "the brows are drawn together and the lips pressed tight, as if something is about to go wrong.",
@@ -98,7 +101,8 @@ def export_package(
     storage: Storage = "fp32" if precision == "fp32" else "fp16"
     folder = Path(folder)
     check_target(folder, force=force)
-    _check_room(folder, towers, precision)
+    words = tokenizer.to_str(pretty=False)
+    _check_room(folder, towers, len(words.encode()), precision)
     examples = _examples(towers, tokenizer, description, seed=0, clips=2, frames=description.frames_per_clip)
     config = partial(
         description.config,
@@ -121,7 +125,7 @@ def export_package(
         whole(0.55)
         save_graph(towers.text, examples["tokens"], part / "text.onnx", {0: (1, None)}, storage)
         whole(0.85)
-        tokenizer.save(str(part / "tokenizer.json"), pretty=False)
+        write_text(part / "tokenizer.json", words)
         seal(part, config())
         figures = _check(part, towers, tokenizer, description, storage)
         facts: dict[str, Any] = {"cosine_to_torch": figures}
@@ -148,16 +152,15 @@ class _Method(nn.Module):
         return output
 
 
-def _check_room(folder: Path, towers: Towers, precision: StoredPrecision) -> None:
+def _check_room(folder: Path, towers: Towers, words: int, precision: StoredPrecision) -> None:
     whole = nn.ModuleList(tower for tower in (towers.image, towers.temporal, towers.text) if tower)
-    need = (
-        sum(parameter.numel() for parameter in whole.parameters())
-        * {"fp32": 4, "fp16": 2, "int8": 3}[precision]
-    )
+    weights = sum(parameter.numel() for parameter in whole.parameters())
+    weights *= {"fp32": 4, "fp16": 2, "int8": 3}[precision]
+    need = (1 + _BESIDE_WEIGHTS) * weights + words + _BESIDE
     home = next(parent for parent in folder.absolute().parents if parent.is_dir())
     if (free := shutil.disk_usage(home).free) < need:
         raise OutputError(
-            f"{folder}: needs {need / 1e6:.0f} MB, the disk has {free / 1e6:.0f} MB left; make room or export elsewhere"
+            f"{folder}: needs {need / 1e6:.1f} MB, the disk has {free / 1e6:.1f} MB left; make room or export elsewhere"
         )
 
 
@@ -229,7 +232,7 @@ def _check(
         cosine = float((unit(run(examples[given].numpy())) * unit(expected)).sum(axis=-1).min())
         if not cosine >= AGREEMENT[storage]:  # NaN fails too
             raise PackageError(
-                f"{part.name}: the {name} tower on ONNX Runtime differs from torch (cosine {cosine:.6f}, at least "
+                f"{part}: the {name} tower on ONNX Runtime differs from torch (cosine {cosine:.6f}, at least "
                 f"{AGREEMENT[storage]} is asked for); nothing was written, try --precision fp32"
             )
         figures[name] = round(min(cosine, 1.0), 7)
@@ -240,15 +243,15 @@ def _card(description: Description, config: dict[str, Any]) -> str:
     kind = "mean of unit frame embeddings" if config["temporal"] == "mean" else "temporal transformer"
     pixels = description.pixels
     agreement = ", ".join(f"{name} {cosine:.6f}" for name, cosine in config["cosine_to_torch"].items())
-    return f"""# {description.name}
+    return f"""# {markdown(description.name)}
 
 A model package for emoclip: `emoclip predict VIDEO --model FOLDER`.
 
 | | |
 |---|---|
-| Licence | {description.licence} |
-| Source | {description.source} |
-| Training data | {description.training_data} |
+| Licence | {markdown(description.licence)} |
+| Source | {markdown(description.source)} |
+| Training data | {markdown(description.training_data)} |
 | Input | {pixels.size} x {pixels.size} pixels, {pixels.colour}, {pixels.resize} |
 | Clips | {description.frames_per_clip} frames at {description.sample_fps:g} per second, {kind} |
 | Embeddings | {config["width"]} numbers, logit scale {config["logit_scale"]:.4g} |

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from emoclip.characters import in_a_line, markdown, percent
 from emoclip.errors import ConfigError, PackageError
-from emoclip.model import Description, check_target
+from emoclip.model import Description, Fields, check_target
 from emoclip.model import hub as catalogue
 from emoclip.model import package as packages
 from emoclip.training.export.calibration import Calibration, read_calibration
@@ -48,6 +49,8 @@ def import_package(
     Raises PackageError, ConfigError, OutputError; nothing is left behind then.
     """
     folder = Path(folder)
+    for option, said in {"--name": name, "--licence": licence, "source": source}.items():
+        _check_text(option, said)
     check_target(folder, force=force)
     crops = _calibration(precision, calibration)
     if clip == "openai":
@@ -63,14 +66,14 @@ def import_package(
         )
     usual_licence, training_data = _CLIP if imported.form == "clip" else _OFFICIAL
     description = Description(
-        name=name or folder.resolve().name,
+        name=name or in_a_line(percent(folder.resolve().name)),
         licence=licence or usual_licence,
-        source=source or Path(checkpoint).name,
+        source=source or in_a_line(percent(Path(checkpoint).name)),
         training_data=training_data,
         pixels=image_settings(
             imported.model.backbone, resize="bicubic-antialias" if imported.form == "clip" else "bicubic"
         ),
-        notes="\n\n".join(imported.notes),
+        notes="\n\n".join(map(markdown, imported.notes)),
     )
     figures = export_package(
         folder,
@@ -114,6 +117,15 @@ def make_known(
         progress=progress,
     )
     return folder
+
+
+def _check_text(option: str, text: str | None) -> None:
+    """Raise ConfigError now for what config.json could not hold after the work is done."""
+    try:
+        if text is not None:
+            Fields({option: text}).text(option)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _calibration(precision: StoredPrecision, source: str | Path | None) -> Calibration | None:

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from emoclip.errors import PackageError
+from emoclip.files import write_text
 from emoclip.model import Description, PixelSpec, new_package, seal
 from emoclip.model import package as packages
 from emoclip.training.export.exact import ExactGraph
@@ -78,7 +79,7 @@ def write_package(
         store_int8(part / "text.onnx")
         for stray in part.glob("*.data"):  # large weights lay outside the graph before they were packed
             stray.unlink()
-        towers.tokenizer.save(str(part / "tokenizer.json"), pretty=False)
+        write_text(part / "tokenizer.json", towers.tokenizer.to_str(pretty=False))
         figures = {
             "image": _cosine(part / "image.onnx", "pixels", pixels, BothWays(towers.image)),
             "temporal": _cosine(part / "temporal.onnx", "frames", frames, towers.temporal),

@@ -30,6 +30,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from emoclip.errors import InputError
+from emoclip.files import write_text
 from emoclip.training.mini.batches import Captions, ImageRecipe
 from emoclip.training.mini.captions import make_captions, read_captions
 from emoclip.training.mini.clips import ClipModel, FrameBank, PseudoClipRecipe, frame_bank, train_clips
@@ -181,7 +182,7 @@ class MiniRun(FaceRun):
         texts, feelings = self._texts(), feeling_texts()
         sentences, felt = self._encoded("sentences", texts), self._encoded("feelings", feelings)
         tokenizer, kept = small_tokenizer(texts + feelings, recipe, self.layers)
-        tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+        write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=False), force=True)
         distil_text(
             recipe,
             start_tower(kept, recipe, self.layers),
