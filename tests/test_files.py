@@ -25,6 +25,7 @@ from emoclip.files import (
     make_folder,
     missing,
     new_folders,
+    remove_leftovers,
     sha256,
     write_text,
 )
@@ -73,6 +74,19 @@ def test_threads_that_write_in_one_folder_leave_nothing_else(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: write_text(tmp_path / f"{n % 16}", "text", force=True), range(800)))
     assert {path.name for path in tmp_path.iterdir()} == {str(n) for n in range(16)}
+
+
+@pytest.mark.parametrize("name", ["talk.csv", "talk [1].csv", "n" * 240 + ".csv", "none"])
+def test_leftovers_of_a_target_are_those_of_no_other(tmp_path, name):
+    target = tmp_path / name
+    others = [target.with_name(f"{target.stem}.b{target.suffix}"), target.with_suffix(".json")]
+    begun = [atomic_path(each) for each in (target, *others)]
+    mine, *theirs = [each.__enter__() for each in begun]
+    for each in (mine, *theirs):
+        each.write_text("half")
+    remove_leftovers(target)
+    assert not mine.exists()
+    assert all(each.exists() for each in theirs)
 
 
 def test_nothing_is_replaced_without_force(tmp_path):

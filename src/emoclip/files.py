@@ -1,5 +1,6 @@
 """Files written whole or not at all."""
 
+import glob
 import hashlib
 import json
 import math
@@ -61,6 +62,14 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what a run that was killed left of `atomic_path`: for `talk.csv`, and nothing for `talk.b.csv`."""
+    own = "[0-9a-f]" * len(_own())
+    stem, suffix = glob.escape(shorten(target.stem)), glob.escape(target.suffix)
+    for leftover in target.parent.glob(f".{stem}.{own}.part{suffix}"):
+        leftover.unlink(missing_ok=True)
 
 
 def _own() -> str:

@@ -277,7 +277,9 @@ class Scripted:
 
 def test_a_face_is_reported_while_its_mean_score_is_high_enough(room):
     follower = FaceFollower(FaceConfig(mode="all", detect_every=1))
-    follower._detector = follower._closely = Scripted([0.55, 0.35, 0.4, 0.9, 0.3])  # means 0.55, 0.45, 0.43, 0.55, 0.5
+    follower._detector = follower._closely = Scripted(
+        [0.55, 0.35, 0.4, 0.9, 0.3]
+    )  # means 0.55, 0.45, 0.43, 0.55, 0.5
     seen = [faces for _, faces in follower.follow(Frame(i, i / 25, room) for i in range(5))]
     assert [len(faces) for faces in seen] == [1, 0, 0, 1, 1]
 

@@ -400,9 +400,10 @@ def test_a_pipe_in_the_place_of_a_result_is_neither_waited_for_nor_replaced(fold
 def test_leftovers_of_a_killed_run_are_swept(folders, settings):
     out = settings().out
     out.mkdir()
-    (out / ".one.csv.123.part.csv").write_text("half")
+    (out / ".one.0123abcd.part.csv").write_text("half")
+    (out / ".one.b.0123abcd.part.csv").write_text("that of another input, which may be written right now")
     states(folders, settings())
-    assert not list(out.glob(".*"))
+    assert [path.name for path in out.glob(".*")] == [".one.b.0123abcd.part.csv"]
 
 
 def test_where_no_processes_can_be_made_it_is_said(folders, settings, monkeypatch):

@@ -1,6 +1,5 @@
 """One input to its files: watched, or its recording read, windows, and everything asked for written whole."""
 
-import glob
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from emoclip import interrupt
 from emoclip.config import Progress
 from emoclip.errors import OutputError, in_one_line
-from emoclip.files import atomic_path, check_writable, json_text, sha256, write_text
+from emoclip.files import atomic_path, check_writable, json_text, remove_leftovers, sha256, write_text
 from emoclip.recording import Recording, Shelf, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
@@ -89,8 +88,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
         force = True  # ours: cut off while they were written, or one was taken away
     for target in (record_file, *made):
         check_writable(target, force=force)
-        for leftover in target.parent.glob(f".{glob.escape(target.stem)}.*.part*"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(target)
 
     timeline, recording, seen = _timeline(model, item, settings, content, progress)
     if record_file.exists() and not force:  # it came while we read
