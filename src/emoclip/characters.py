@@ -8,7 +8,8 @@ _HARMFUL = re.compile(
 )
 _HALVES = re.compile("[\ud800-\udfff]")
 # What ends a cell of a table or begins HTML, an entity, a link, emphasis, code or an escape; `_` within words is none.
-_MARKS = re.compile(r"[\\|<&\[*~`]")
+# A web address (the group) is a link as it is, and would be another one with escapes in it.
+_MARKS = re.compile(r"((?:https?://|www\.)[^\s\\|<>\[\]*`]+)|[\\|<&\[*~`]|(?<![^\W_])_|_(?![^\W_])")
 # What makes a spreadsheet take a cell for a formula (OWASP, CSV injection), in both widths.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -30,7 +31,7 @@ def percent(name: str) -> str:
 
 def markdown(text: str) -> str:
     r"""Return `text` in one line as Markdown shows it as it is, also in a table: `|` becomes `\|`."""
-    return _MARKS.sub(r"\\\g<0>", in_a_line(text))
+    return _MARKS.sub(lambda found: found[1] or f"\\{found[0]}", in_a_line(text))
 
 
 def visible_json(text: str) -> str:

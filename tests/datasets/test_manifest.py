@@ -113,7 +113,7 @@ def test_what_cannot_be_scored_is_a_problem_of_the_check_too(tmp_path, labels, w
 def test_two_names_of_one_class_are_pointed_at(tmp_path):
     path = trees.write(tmp_path / "m.csv", "path,label\na,happy\nb,Happiness\nc,sad\n")
     assert datasets.read("manifest", path).notes == (
-        "Happiness, happy are read as different classes; give a class one name",
+        "Happiness, happy are read as different classes, and `train` refuses them; give a class one name",
     )
 
 

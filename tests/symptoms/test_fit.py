@@ -192,6 +192,16 @@ def test_a_test_that_could_find_nothing_says_so_and_what_to_do(tiny, tmp_path):
     assert least == pytest.approx(1 / 6, abs=0.06)
     assert f"too few refits or subjects, p is {least:.2g} at least; refit it more often, or add" in line
 
+    cohort, recordings = made_up(tiny, subjects=8)
+    rows = cohort.interviews  # three of eight have a score of OTHER, so it has six orders of people
+    rows[:] = [
+        row if at < 3 else replace(row, scores=(row.scores[0], float("nan"))) for at, row in enumerate(rows)
+    ]
+    study = symptoms.fit(tiny, cohort, recordings, [Probe(permutations=199)], replace(QUICK, folds=None))
+    told_of = {name: target["permutation"] for name, target in study.estimators["probe"].targets.items()}
+    assert told_of["OTHER"]["p_least"] == pytest.approx(1 / 6, abs=0.06)
+    assert told_of["RATED"]["p_least"] < 0.02
+
 
 # Regression
 

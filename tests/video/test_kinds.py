@@ -17,6 +17,7 @@ import pytest
 from commands import emoclip
 from packages import tiny_package
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from emoclip.errors import ConfigError, InputError
 from emoclip.files import shorten, told
@@ -149,6 +150,13 @@ def test_damaged_exif_does_not_make_a_picture_unreadable(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(corners()).save(path, exif=b"Exif\x00\x00rubbish", quality=95)
     assert read_picture(path).shape == (48, 80, 3)
+
+
+def test_a_text_of_a_png_is_no_profile(tmp_path):
+    note = PngInfo()
+    note.add_text("nclx_profile", "transfer_characteristics")
+    Image.fromarray(corners()).save(tmp_path / "a.png", pnginfo=note)
+    assert (read_picture(tmp_path / "a.png") == corners()).all()
 
 
 @pytest.mark.parametrize(("transfer", "kind"), [(16, "PQ"), (18, "HLG"), (14, None), (1, None)])

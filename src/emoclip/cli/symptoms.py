@@ -253,8 +253,8 @@ def score(
             finally:
                 bars.remove_task(task)
             idle = _idle([video], *asked)
-            for line in [*idle, *(f"{name}: {line}" for line in seen.warnings)]:
-                warn(line)
+            for line in [*idle, *seen.warnings]:
+                warn(f"{name}: {line}")
             looked = looked_at([video], config, fps)
             estimate = head.score(name, seen, looked)
             estimate = replace(estimate, warnings=[*idle, *(notes if looked else []), *estimate.warnings])

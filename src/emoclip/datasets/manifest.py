@@ -63,7 +63,9 @@ def read(path: Path) -> Dataset:
     notes = ["pictures are read from the manifest's image column"] if clips[0].image is not None else []
     alike = [name for name in classes if [canonical(other) for other in classes].count(canonical(name)) > 1]
     if alike:
-        notes.append(f"{', '.join(alike)} are read as different classes; give a class one name")
+        notes.append(
+            f"{', '.join(alike)} are read as different classes, and `train` refuses them; give a class one name"
+        )
     if same := differing_in_case(sorted(splits)):
         notes.append(f"{', '.join(same)} are read as different splits; give a split one name")
     return Dataset(

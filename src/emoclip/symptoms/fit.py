@@ -313,7 +313,10 @@ def _permutation(
         kind = "refit: the whole procedure repeated with videos exchanged between subjects"
         within = heads.clip_to(study.cohort.targets[column], nulls[:, rows, column])
         test = validation.permutation_test(truth, predicted, validation.correlations(truth, within))
-        test["p_least"] = validation.least_p((orders == np.arange(orders.shape[1])).all(axis=1))
+        stays = (orders == np.arange(orders.shape[1]))[
+            :, rows
+        ]  # who has no score may move: nothing changes by it
+        test["p_least"] = validation.least_p(stays.all(axis=1))
     return {"permutation_p": test.pop("p"), "permutation": {"kind": kind, **test}}
 
 

@@ -94,12 +94,13 @@ def recordings_note(
 ) -> list[str]:
     """Say what was asked for and cannot act on the recordings among the sources; the rest as in `as_recorded`."""
     told: dict[str, list[str]] = {}
-    for part in parts_of(sources):
+    parts = list(parts_of(sources))
+    for part in parts:
         if is_recording(part):
             with suppress(InputError):  # told where it is read
                 for line in as_recorded(Recording.read(part).key, faces, fps, precision)[1]:
                     told.setdefault(line, []).append(part)
-    return [f"{few(found)}: {line}" for line, found in told.items()]
+    return [line if len(parts) == 1 else f"{few(found)}: {line}" for line, found in told.items()]
 
 
 def looked_at(sources: Iterable[str], faces: FaceConfig, fps: float) -> dict[str, Any]:
@@ -194,6 +195,8 @@ class InterviewStore:
         stamps: list[Any] = [stamp for each in looked.values() for stamp in each]
         if any(Path(part).is_dir() or is_picture(Path(part)) for part in parts_of(sources)):
             stamps.append(self.fps)
+        if self.faces.mode == "full" and any(map(is_recording, parts_of(sources))):
+            stamps.append("as recorded")  # once, everybody in it was read
         # Hours of video are told apart by what they look like from outside, not by their bytes.
         key = replace(self._key, input=hashlib.sha256(json.dumps(stamps).encode()).hexdigest()).digest[:32]
         small, large = self.folder / f"{key}.npz", self.folder / f"{key}.frames.npy"

@@ -149,9 +149,8 @@ def pixels_of(picture: "Image.Image", name: str, say: Say = lambda line: None) -
     if (width, height) != before:
         sizes = "{}x{} instead of {}x{}".format(width, height, *before)
         say(f"larger than {WHOLE_PIXELS / 1e6:g} megapixels, read at {sizes}")
-    if line := high_range(
-        (picture.info.get("nclx_profile") or {}).get("transfer_characteristics")
-    ):  # of a HEIF
+    profile = picture.info.get("nclx_profile")  # of a HEIF; a PNG may have a text of that name
+    if isinstance(profile, dict) and (line := high_range(profile.get("transfer_characteristics"))):
         say(line)
     if picture.mode[0] in "IF":
         top = _highest(np.asarray(picture), name)
