@@ -187,6 +187,14 @@ def test_points_are_short_events(model: EmoCLIP):
     assert (shown == near).mean() > 0.95
 
 
+def test_a_models_timelines_beside_codings_are_told_and_left_out(model: EmoCLIP):
+    recordings, codings = films(model)
+    made = replace(codings[0], coder="model tiny", file=Path("v0.eaf"), machine=True)
+    lesson = prepare_lesson(model, recordings, [*codings, made])
+    assert lesson.notes == ["v0.eaf: a model's timeline, which teaches nothing; left out"]
+    assert lesson.codings == prepare_lesson(model, recordings, codings).codings
+
+
 BAD = {
     "no coded video": (
         lambda r, c: (r, [replace(x, video="other") for x in c]),

@@ -79,14 +79,16 @@ def prepare(
             raise InputError(
                 f"{recording.name}: was recorded with another model than {model.package.name}; name that with --model"
             )
-    about = [coding for coding in codings if coding.video in videos and not coding.machine]
-    if codings and all(coding.machine for coding in codings):
+    people = [coding for coding in codings if not coding.machine]
+    about = [coding for coding in people if coding.video in videos]
+    if codings and not people:
         raise InputError("the codings are timelines of a model's; name what people coded")
     if codings and not about:
         told = ", ".join(sorted({coding.video for coding in codings})[:5])
         raise InputError(f"no coding is of a video given (codings of {told}; videos {', '.join(videos[:5])})")
     subjects, notes = match_subjects(subjects or {}, videos)
-    people = (coding for coding in codings if not coding.machine)
+    if made := {str(coding.file) for coding in codings if coding.machine}:
+        notes.append(f"{few(sorted(made), 5)}: a model's timeline, which teaches nothing; left out")
     if astray := {f"{coding.video} ({coding.file})" for coding in people if coding.video not in videos}:
         bare = [video for video in videos if all(coding.video != video for coding in about)]
         notes.append(
