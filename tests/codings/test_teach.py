@@ -452,6 +452,8 @@ def test_videos_and_codings_of_one_name_are_told_apart_by_their_folders(model: E
 def test_dashes_of_a_card_are_explained_under_its_tables(model: EmoCLIP):
     recordings, codings = films(model)
     _, _, card = teach_labels(prepare_lesson(model, recordings, codings), quiet)
+    assert "the words alone on all" in card_text("a", card)
+    assert "a little" not in card_text("a", card)
     assert "–" not in card_text("a", card)
     card["curve"][0]["kappa"] = None
     card["per_label"]["smirk | <i>"] = {"kappa": None, "f1": {"value": None, "ci95": None}, "lag_s": None}

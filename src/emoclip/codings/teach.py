@@ -201,8 +201,10 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
     lines += [f"| {p['videos']} | {p['minutes']:.1f} | {_score(p['kappa'])} |" for p in card["curve"]]
     lines += [
         "",
-        "Taken window by window, on all videos that were not learnt from: at 0 videos it is the words alone, and may "
-        "differ a little from the kappa above, which is taken along time.",
+        "The mean of several draws of so many videos, on the videos not drawn; at 0 videos, the words alone on all. It is "
+        "of windows, each read as its likeliest label and coded as the one marked for most of it; the kappa above is of "
+        "the marks of a timeline, which leaves unsure time unmarked and holds a label until another leads, moment by "
+        "moment. So the two differ, with few videos by much: compare the rows with each other.",
     ]
     if any(p["kappa"] is None for p in card["curve"]):
         lines += ["", CURVE_DASH]
