@@ -25,6 +25,7 @@ from emoclip.files import finite, sha256, write_text
 from emoclip.prompts import NONE, PromptSet, Taught, resolve, templated
 from emoclip.prompts.taught import to_json
 from emoclip.recording import Recording
+from emoclip.results import ByContent
 from emoclip.timeline import too_sparse
 
 CARD_DASH = (
@@ -36,8 +37,8 @@ CURVE_DASH = (
 )
 
 
-@dataclass(frozen=True)
-class Lesson:
+@dataclass(frozen=True, eq=False)
+class Lesson(ByContent):
     """What is to be learnt, and from what.
 
     words: the rows that read by the words alone.  notes: what was given and is not used, one line each.
@@ -201,10 +202,10 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
     lines += [f"| {p['videos']} | {p['minutes']:.1f} | {_score(p['kappa'])} |" for p in card["curve"]]
     lines += [
         "",
-        "The mean of several draws of so many videos, on the videos not drawn; at 0 videos, the words alone on all. It is "
-        "of windows, each read as its likeliest label and coded as the one marked for most of it; the kappa above is of "
-        "the marks of a timeline, which leaves unsure time unmarked and holds a label until another leads, moment by "
-        "moment. So the two differ, with few videos by much: compare the rows with each other.",
+        "The mean of several draws of so many videos, on the videos not drawn; at 0 videos, the words alone on all. It "
+        "is of windows, each read as its likeliest label and coded as the one marked for most of it; the kappa above "
+        "is of the marks of a timeline, which leaves unsure time unmarked and holds a label until another leads, at "
+        "every moment. So the two differ, with few videos by much: compare the rows with each other.",
     ]
     if any(p["kappa"] is None for p in card["curve"]):
         lines += ["", CURVE_DASH]
