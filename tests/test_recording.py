@@ -515,3 +515,15 @@ def test_it_is_written_only_under_the_ending_by_which_it_is_known(tmp_path, name
 def test_windows_that_cannot_be_are_not_recorded_for(model, media, window_s):
     with pytest.raises(ConfigError, match="window_s="):
         model.record(media / "face_noface.mov", window_s=window_s)
+
+
+def test_a_recording_is_equal_to_one_of_the_same_content(model, tmp_path):
+    source = write(tmp_path / "v.mp4", noise(8))
+    recorded(model, source, Shelf(tmp_path), "v", faces=FaceConfig(mode="full"), window_s=1.0)
+    one, same = (Recording.read(tmp_path / "v.npz") for _ in range(2))
+    assert one == same
+    looks = same.frames[0][1]
+    assert looks
+    looks[0] = replace(looks[0], embedding=looks[0].embedding + 1)
+    assert one != same
+    assert list(one.seen(0.0, None, 9.0)) == list(one.seen(0.0, None, 9.0))

@@ -1,11 +1,14 @@
 """Results convert in one call, and what a notebook shows of them is safe."""
 
+import importlib
 import json
 import math
 import pickle
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from emoclip import Classification, ConfigError, FaceResult, LabelSummary, Peak, Timeline, Window
@@ -117,3 +120,33 @@ def test_a_notebook_sees_the_words_and_no_markup_of_theirs():
 def test_results_go_to_other_processes():
     for result in (READ, TIMELINE):
         assert repr(pickle.loads(pickle.dumps(result))) == repr(result)
+
+
+def holders() -> list[type]:
+    """The public dataclasses that hold arrays."""
+    homes = [
+        importlib.import_module(f"emoclip{room}") for room in ("", ".codings", ".evaluation", ".symptoms")
+    ]
+    public = {getattr(home, name) for home in homes for name in home.__all__}
+    found = (each for each in public if isinstance(each, type) and is_dataclass(each))
+    arrays = ("NDArray", "Floats", "Ints", "Indices", "Look", "ndarray")
+    return sorted(
+        (each for each in found if any(word in str(part.type) for part in fields(each) for word in arrays)),
+        key=lambda each: each.__name__,
+    )
+
+
+def test_the_holders_of_arrays_are_found():
+    assert {"Agreement", "Embeddings", "Recording", "SeenFace"} <= {each.__name__ for each in holders()}
+
+
+@pytest.mark.parametrize("kind", holders(), ids=lambda kind: kind.__name__)
+def test_what_holds_arrays_is_equal_to_its_copy_and_to_nothing_else(kind: type):
+    one = kind.__new__(kind)
+    for part in fields(kind):
+        object.__setattr__(one, part.name, [(0.5, {"a": np.array([1.0, np.nan])}), np.nan])
+    same, other = deepcopy(one), deepcopy(one)
+    getattr(other, fields(kind)[-1].name)[0][1]["a"][0] = 2.0
+    assert one == same
+    assert one != other
+    assert one != "another thing"

@@ -22,7 +22,7 @@ from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.faces import Face, quality_of, settled
 from emoclip.files import atomic_path, make_folder, missing
-from emoclip.results import Quality
+from emoclip.results import ByContent, Quality
 from emoclip.video import none_between
 
 FORMAT = 3  # 2, still read, had no exposure and angles; 1, too, neither boxes nor all of the key
@@ -31,8 +31,8 @@ PICTURE_SIDE = 96  # of a kept picture, in pixels
 QUALITIES = {part.name: part.name for part in fields(Quality)} | {"size": "side"}
 
 
-@dataclass(frozen=True)
-class SeenFace:
+@dataclass(frozen=True, eq=False)
+class SeenFace(ByContent):
     """A face in one frame.
 
     embedding: (D,), not normalised.  crop: (h, w, 3) uint8 RGB, what was embedded.  Both are None in frames that
@@ -53,8 +53,8 @@ class SeenFrame:
     faces: list[SeenFace]
 
 
-@dataclass(slots=True)
-class Look:
+@dataclass(slots=True, eq=False)
+class Look(ByContent):
     """What a window needs to know of one face in one frame.
 
     embedding: (D,), not normalised; it and picture are None in frames that are not embedded, and quality tells no
@@ -139,8 +139,8 @@ class Sampler:
         return taken
 
 
-@dataclass
-class Recording:
+@dataclass(eq=False)
+class Recording(ByContent):
     """The looks of one input, frame by frame, and the key that says of what.
 
     ended_s: where the input ended, in seconds, if it was cut off before `duration_s`; else None.

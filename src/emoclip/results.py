@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,33 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "no_face", "error"]
 NO_TRACK = -1  # track_id of a row in which nobody was seen
+
+
+class ByContent:
+    """A dataclass that holds arrays, equal to another of what it holds; made with `eq=False`, and has no hash."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return _same(self, other) if type(self) is type(other) else NotImplemented
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Say if two are equal all the way down; what is not known, NaN, is equal to itself."""
+    import numpy as np
+
+    if type(one) is not type(other) and not (np.isscalar(one) and np.isscalar(other)):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+    if is_dataclass(one) and not isinstance(one, type):
+        return all(_same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one) if f.compare)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(part, other[key]) for key, part in one.items())
+    return bool(one == other or (one != one and other != other))
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,12 @@ def test_seconds_of_several_faces_are_called_that():
     assert "per label and video, ICC" in plain
 
 
+def test_what_a_models_labels_say_is_told_of_a_model_and_not_of_a_coder_called_so():
+    told = "A model's labels say how an expression reads"
+    assert told in methods_paragraph(compare([coding("a", A)], [coding("x.boris", B, machine=True)]))
+    assert told not in methods_paragraph(compare([coding("a", A)], [coding("model_anna", B)]))
+
+
 def test_overlapping_labels_are_a_category_together():
     overlapping = [*A, (5, 8, "brow raise")]
     found = compare([coding("a", overlapping)], [coding("b", overlapping)])

@@ -492,6 +492,46 @@ def test_a_timelines_file_tells_the_stretch_that_was_read(
     assert (coding.coded, coding.duration_s) == (coded, duration_s)
 
 
+@pytest.mark.parametrize("kind", ["eaf", "boris", "bids"])
+def test_a_timelines_file_is_a_models_until_somebody_corrects_or_signs_it(tmp_path: Path, kind: str):
+    if kind == "eaf":
+        pytest.importorskip("pympi")
+    marked = {0: ("smiling", 4.0, 5.25), 1: ("with  a\x0bbreak", 6.0, 8.5)}
+    segments = [Segment(at, label, a, b, a, 0.9, 0.8) for at, (label, a, b) in marked.items()]
+    tracks = [Track(at, 4.0, 8.96, 1, 1, 1.0, {"ok": 1}) for at in marked]
+    timeline = Timeline("clip.mp4", "a model", ["smiling"], 12.0, [], segments, tracks, [], read_s=(4.0, 9.0))
+    for suffix, writer in WRITERS[kind].items():
+        writer(timeline, tmp_path / f"clip{suffix}")
+    file = tmp_path / f"clip{next(iter(WRITERS[kind]))}"
+    coding = only(file)
+    assert (coding.coder, coding.machine, len(coding.marks)) == ("model a model", True, 2)
+    if kind == "eaf":
+        (part,) = read(file, tiers=["track 1"])
+        assert (part.machine, len(part.marks)) == (True, 1)
+    written = file.read_text("utf-8")
+    signed = {
+        "eaf": ('TIER_ID="track ', 'ANNOTATOR="anna" TIER_ID="track '),
+        "boris": ("clip\t", "clip_anna\t"),
+        "bids": ("trial_type\t", "trial_type\tcoder\t"),
+    }[kind]
+    edits = {
+        "a label": ("smiling", "frowning"),
+        "a time": ("5250", "5260") if kind == "eaf" else ("4.000", "4.100"),
+        "a name": signed,
+    }
+    for what, (old, new) in edits.items():
+        assert old in written
+        text = written.replace(old, new)
+        if (what, kind) == ("a name", "bids"):
+            text = text.replace("smiling\t", "smiling\tanna\t").replace("break\t", "break\tanna\t")
+        file.write_text(text, "utf-8")
+        coding = only(file)
+        assert (coding.machine, coding.coder) == (False, "anna" if what == "a name" else ""), what
+    if kind == "eaf":
+        file.write_text(written.replace('AUTHOR="emoclip"', 'AUTHOR="anna"'), "utf-8")
+        assert not only(file).machine
+
+
 def test_of_a_recording_of_a_part_the_stretch_is_what_was_read(tmp_path: Path):
     coding = only(write(tmp_path, "v1.json", json.dumps(SIDECAR | {"read_s": [10.0, 20.0]})))
     assert coding.coded == ((10.0, 20.0),)

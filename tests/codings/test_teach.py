@@ -187,6 +187,14 @@ def test_points_are_short_events(model: EmoCLIP):
     assert (shown == near).mean() > 0.95
 
 
+def test_a_models_timelines_beside_codings_are_told_and_left_out(model: EmoCLIP):
+    recordings, codings = films(model)
+    made = replace(codings[0], coder="model tiny", file=Path("v0.eaf"), machine=True)
+    lesson = prepare_lesson(model, recordings, [*codings, made])
+    assert lesson.notes == ["v0.eaf: a model's timeline, which teaches nothing; left out"]
+    assert lesson.codings == prepare_lesson(model, recordings, codings).codings
+
+
 BAD = {
     "no coded video": (
         lambda r, c: (r, [replace(x, video="other") for x in c]),
@@ -444,6 +452,8 @@ def test_videos_and_codings_of_one_name_are_told_apart_by_their_folders(model: E
 def test_dashes_of_a_card_are_explained_under_its_tables(model: EmoCLIP):
     recordings, codings = films(model)
     _, _, card = teach_labels(prepare_lesson(model, recordings, codings), quiet)
+    assert "the words alone on all" in card_text("a", card)
+    assert "a little" not in card_text("a", card)
     assert "–" not in card_text("a", card)
     card["curve"][0]["kappa"] = None
     card["per_label"]["smirk | <i>"] = {"kappa": None, "f1": {"value": None, "ci95": None}, "lag_s": None}

@@ -41,6 +41,13 @@ def test_limits_are_of_the_greatest_difference_of_logits():
     assert judge(0, apart(SAME * 0.95), 2, scale=100.0) == Doubts()
 
 
+def test_what_has_a_fault_is_no_synonym():
+    step = apart(CLOSE * 0.9)
+    vectors = np.stack([at(angle) for angle in (0, 0, step, 2 * step, 2, 2 + step)])
+    found = doubts("abcdef", vectors, 10.0, [*NEVER, False, True, False], 2 * NEVER, 2 * NEVER)
+    assert (found.same, found.close) == ((("a", "b"),), (("c", "d"),))
+
+
 def test_a_chain_names_every_label():
     step = apart(SAME * 0.9)
     assert judge(0, step, 2 * step, 3).same == (("l0", "l1", "l2"),)
@@ -104,6 +111,8 @@ LONG = "the " * 90
         ("улыбка, грусть", "same", (("улыбка", "грусть"),)),
         ("улыбка, грусть", "unknown", ("улыбка", "грусть")),
         ("笑顔, 悲しい, happy", "same", (("笑顔", "悲しい"),)),
+        ("קורא בספר, 微笑み, گريه, smiling", "unknown", ("קורא בספר", "微笑み", "گريه")),
+        ("קורא בספר, 微笑み, گريه, smiling", "close", ()),
         ("笑顔, 悲しい, 無表情, happy", "unknown", ("笑顔", "悲しい", "無表情")),
         ("😀, 😢, sad", "same", (("😀", "😢"),)),
         ("smiling, 😢", "unknown", ("😢",)),

@@ -241,11 +241,14 @@ def test_the_stretch_that_was_read_stands_where_each_program_has_a_place(written
     assert set(boris["Coding duration"]) == {9.5}
     assert set(boris["Observation duration by subject by observation"]) == {9.5}
     assert set(boris["Media duration (s)"]) == {10.0}
-    assert set(boris["Description"]) == {"read from 0.250 to 9.750 s by emoclip"}
     properties = dict(Eaf(written("eaf", timeline)).get_properties())
     assert (properties["emoclip start_s"], properties["emoclip end_s"]) == ("0.250", "9.750")
+    model, marks = properties["emoclip model"], properties["emoclip marks"]
+    assert model == timeline.model
+    told = f"read from 0.250 to 9.750 s by emoclip, marks {marks}, model {model}"
+    assert set(boris["Description"]) == {told}
     described = json.loads(written("bids", timeline, "_events.json").read_text("utf-8"))
-    assert (described["StretchRead"]["Start"], described["StretchRead"]["End"]) == (0.25, 9.75)
+    assert list(described["StretchRead"].values())[2:] == [0.25, 9.75, 10.0, model, marks]
 
 
 def test_onset_and_duration_give_the_same_rounded_offset_in_every_format(written):

@@ -15,6 +15,7 @@ from emoclip.codings.statistics import FEW, Floats, Resamples, by_group, estimat
 from emoclip.config import Numbers
 from emoclip.errors import ConfigError, InputError
 from emoclip.metrics import DRAWS
+from emoclip.results import ByContent
 
 UNMARKED = "(no label)"
 EDGE_S = 0.1  # the last frame of a stretch begins that much before its end, at most
@@ -54,8 +55,8 @@ class Disagreement:
     said: tuple[str, ...]
 
 
-@dataclass
-class Agreement:
+@dataclass(eq=False)
+class Agreement(ByContent):
     """What `measure` found.
 
     seconds: that at least two coded, of all faces together; full_s: those of them that all coded.

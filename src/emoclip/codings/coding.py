@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip.errors import InputError
+from emoclip.timeline.formats import fingerprint
 
 ANYONE = "anyone"  # the track of a mark that does not say whose face it is about
 SLACK_S = 0.5  # coders stop the clock a little after the last frame
@@ -74,6 +75,21 @@ class Coding:
         return replace(self, marks=tuple(marks))
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a file that `timeline` wrote says of itself, whatever stands there.
+
+    start_s, end_s: the stretch that was read.  duration_s: the video's length, None where it is not said.
+    model: whose marks these are.  marks: their `fingerprint` as they were written.
+    """
+
+    start_s: Any
+    end_s: Any
+    duration_s: Any = None
+    model: Any = None
+    marks: Any = None
+
+
 def checked(coding: Coding) -> Coding:
     """Return it with marks in order of time, to the millisecond, which every format keeps.
 
@@ -114,24 +130,36 @@ def checked(coding: Coding) -> Coding:
     return replace(coding, marks=tuple(kept), coded=tuple(coded))
 
 
-def of_stretch(coding: Coding, start_s: Any, end_s: Any, duration_s: Any = None) -> Coding:
-    """Return it as a coding of the stretch that its file says was read, in a video of `duration_s` seconds if known.
+def traced(coding: Coding, origin: Origin, marks: Iterable[Mark] | None = None) -> Coding:
+    """Return it as a coding of the stretch that its file says was read, and as a model's if nobody touched it since.
 
-    Who marked beyond that stretch has looked at more, so that it says nothing then.  Raises InputError.
+    Who marked beyond that stretch has looked at more, so that it says nothing then.  marks: all of the file, if the
+    coding holds a part of them.  Raises InputError.
     """
     try:
-        start_s, end_s = seconds(start_s), seconds(end_s)
-        length_s = coding.duration_s if duration_s is None else seconds(duration_s)
+        start_s, end_s = seconds(origin.start_s), seconds(origin.end_s)
+        length_s = coding.duration_s if origin.duration_s is None else seconds(origin.duration_s)
         if not 0 <= start_s < end_s:
             raise ValueError
     except (ValueError, TypeError, OverflowError):
         raise InputError(
-            f"{coding.file}: says that {start_s!r} to {end_s!r} of {duration_s!r} s were read, which are no times; "
-            "make the timeline again"
+            f"{coding.file}: says that {origin.start_s!r} to {origin.end_s!r} of {origin.duration_s!r} s were read, "
+            "which are no times; make the timeline again"
         ) from None
     beyond = any(m.onset_s < start_s - SLACK_S or m.offset_s > end_s + SLACK_S for m in coding.marks)
     coded = coding.coded if beyond or coding.coded is not None else ((start_s, end_s),)
-    return replace(coding, duration_s=length_s, coded=coded)
+    coding = replace(coding, duration_s=length_s, coded=coded)
+    # A person who is named vouches for the marks; else one who corrected any is told by that.
+    if coding.coder or origin.marks is None or origin.marks != _fingerprint(marks or coding.marks):
+        return coding
+    return replace(coding, coder=f"model {origin.model}" if origin.model else "model", machine=True)
+
+
+def _fingerprint(marks: Iterable[Mark]) -> str:
+    try:
+        return fingerprint((mark.onset_s, mark.offset_s, mark.track, mark.label) for mark in marks)
+    except (ValueError, OverflowError):  # a time that `checked` refuses
+        return ""
 
 
 def seconds(value: Any) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 from xml.etree.ElementTree import iterparse
 
-from emoclip.codings.coding import ANYONE, OPEN, Coding, Mark, Span, checked, minus, of_stretch
+from emoclip.codings.coding import ANYONE, OPEN, Coding, Mark, Origin, Span, checked, minus, traced
 from emoclip.errors import ConfigError, InputError
 
 TO_CODE = "to code"  # the tier of a suggestion that holds the windows to look at
@@ -35,10 +35,7 @@ def read_eaf(path: Path, tiers: tuple[str, ...] = ()) -> list[Coding]:
     marks: dict[str, list[Mark]] = {}
     windows: list[Span] = []
     for name in names:
-        found = [
-            (start / 1000 + shift_s, end / 1000 + shift_s, " ".join(value.split()))
-            for start, end, value in _annotations(path, document, name)
-        ]
+        found = _annotations(path, document, name, shift_s)
         if name.casefold() == TO_CODE:
             windows += [(start, end) for start, end, _ in found]
             continue
@@ -49,11 +46,17 @@ def read_eaf(path: Path, tiers: tuple[str, ...] = ()) -> list[Coding]:
         marks.setdefault(coder, []).extend(
             Mark(start, end, value or name, track) for start, end, value in found
         )
-    known = dict(document.properties)
-    return [
-        checked(_read(_filled(Coding(path, video, coder, tuple(of)), windows), known))
-        for coder, of in (marks or {"": []}).items()
+    codings = [
+        _filled(Coding(path, video, coder, tuple(of)), windows) for coder, of in (marks or {"": []}).items()
     ]
+    if (origin := _origin(document, ours)) is not None:
+        every = [
+            Mark(start, end, value, name)
+            for name in (document.tiers if ours else ())
+            for start, end, value in _annotations(path, document, name, shift_s)
+        ]
+        codings = [traced(coding, origin, every) for coding in codings]
+    return [checked(coding) for coding in codings]
 
 
 def tier_names(path: Path) -> list[str]:
@@ -74,10 +77,15 @@ def _filled(coding: Coding, windows: list[Span]) -> Coding:
     return replace(coding, marks=marks, coded=coded)
 
 
-def _read(coding: Coding, known: dict[str, str]) -> Coding:
-    """With the stretch that our own documents tell as properties."""
-    start_s, end_s, duration_s = (known.get(f"{OURS} {name}") for name in ("start_s", "end_s", "duration_s"))
-    return coding if start_s is None and end_s is None else of_stretch(coding, start_s, end_s, duration_s)
+def _origin(document: Any, ours: bool) -> Origin | None:
+    """What our own documents tell as properties; nobody's marks where somebody else is the author since."""
+    known = dict(document.properties)
+    start_s, end_s, duration_s, model, marks = (
+        known.get(f"{OURS} {name}") for name in ("start_s", "end_s", "duration_s", "model", "marks")
+    )
+    if start_s is None and end_s is None:
+        return None
+    return Origin(start_s, end_s, duration_s, model, marks if ours else None)
 
 
 def _parsed(path: Path) -> Any:
@@ -119,18 +127,22 @@ def _chosen(path: Path, names: list[str], patterns: tuple[str, ...]) -> list[str
     return found
 
 
-def _annotations(path: Path, document: Any, tier: str) -> list[tuple[float, float, str]]:
-    """Begin, end (milliseconds) and value of a tier's annotations; ELAN stores no time inside a subdivision."""
+def _annotations(path: Path, document: Any, tier: str, shift_s: float) -> list[tuple[float, float, str]]:
+    """Begin, end (seconds) and value of a tier's annotations; ELAN stores no time inside a subdivision."""
     try:
         slots = _aligned(document.timeslots)
         aligned, references = document.tiers[tier][:2]
         if references:
-            parts = []
-            for parent, value, _, _ in references.values():
-                begin, end = document.get_parent_aligned_annotation(parent)[:2]
-                parts.append((slots[begin], slots[end], value))
-            return parts
-        return [(slots[begin], slots[end], value) for begin, end, value, _ in aligned.values()]
+            parts = [
+                (*document.get_parent_aligned_annotation(parent)[:2], value)
+                for parent, value, _, _ in references.values()
+            ]
+        else:
+            parts = [(begin, end, value) for begin, end, value, _ in aligned.values()]
+        return [
+            (slots[begin] / 1000 + shift_s, slots[end] / 1000 + shift_s, " ".join(value.split()))
+            for begin, end, value in parts
+        ]
     except (KeyError, TypeError, ValueError):
         raise InputError(
             f"{path}: an annotation of tier {tier!r} has no time; open it in ELAN and save it again"

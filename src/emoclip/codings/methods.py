@@ -64,7 +64,7 @@ def paragraph(agreement: Agreement) -> str:
         f"Onsets were paired one to one within {settings.tolerance_s:g} s; their F1 was: {onsets}.",
         f"For seconds per label and {each}, ICC(2,1) was: {amounts}." if units > 1 else "",
         resampled,
-        machine if any("model" in rater for rater in raters) else "",
+        machine if agreement.pairing.machine else "",
         "References: " + "; ".join(_references(two, units > 1)) + ".",
     ]
     return " ".join(" ".join(part.split()) for part in parts if part)

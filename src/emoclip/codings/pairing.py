@@ -60,13 +60,17 @@ class Unit:
 
 @dataclass
 class Pairing:
-    """What is compared.  notes: what a reader of the figures has to know, one line each."""
+    """What is compared.
+
+    notes: what a reader of the figures has to know, one line each.  machine: one of the raters is a model.
+    """
 
     raters: list[str]
     units: list[Unit]
     labels: list[str]
     notes: list[str] = field(default_factory=list)
     subjects: bool = False
+    machine: bool = False
 
 
 def raters(sources: Sequence[Source]) -> list[Rater]:
@@ -140,7 +144,8 @@ def pair(
     for label in chosen:
         if label not in known:
             raise InputError(f"label {label!r} was not marked by anybody{_nearest(label, known)}")
-    pairing = Pairing([rater.name for rater in people], [], chosen, notes)
+    machine = any(coding.machine for rater in people for coding in rater.codings.values())
+    pairing = Pairing([rater.name for rater in people], [], chosen, notes, machine=machine)
     of, unmatched = match_subjects(subjects or {}, shared)
     notes += unmatched
     groups = {video: _subject(video, people, of) for video in shared}

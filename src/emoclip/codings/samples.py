@@ -16,14 +16,15 @@ from emoclip.files import told_apart
 from emoclip.model import mean_frames
 from emoclip.prompts import NONE
 from emoclip.recording import Recording
+from emoclip.results import ByContent
 from emoclip.timeline import cut, embedding_rate
 
 CODED = 0.99  # share of a window that a coder must have coded for it to count
 LEAST_NEW, LEAST_CLEAR = 0.05, 0.05  # what a window counts at least
 
 
-@dataclass(frozen=True)
-class CodedWindows:
+@dataclass(frozen=True, eq=False)
+class CodedWindows(ByContent):
     """The N windows of one face of a video.
 
     group: who is shown, else the video; what validation leaves out.  start_s, end_s: (N,).  features: (N, 2 D), unit

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from emoclip.codings.coding import ANYONE, Coding, Mark, checked, of_stretch, seconds
+from emoclip.codings.coding import ANYONE, Coding, Mark, Origin, checked, seconds, traced
 from emoclip.errors import InputError
 from emoclip.files import told_apart
 from emoclip.tables import by_column, check_columns, read_cells
@@ -24,7 +23,10 @@ VIDEO = ("video", "file", "media file name", "media file path", "media")
 SUBJECT = ("subject", "participant", "participant_id")
 MODIFIERS = ("modifiers", "modifier #1")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
-_READ = re.compile(r"read from (\S+) to (\S+) s by emoclip")  # how our files for BORIS describe themselves
+# How our files for BORIS describe themselves.
+_READ = re.compile(
+    r"read from (?P<start_s>\S+) to (?P<end_s>\S+) s by emoclip(, marks (?P<marks>\w+), model (?P<model>.*))?"
+)
 _BETWEEN = " _-."  # what stands between the parts of an observation's name
 Way = tuple[str, ...]  # a video's folders, and its name without the ending
 Row = dict[str, str]
@@ -59,7 +61,7 @@ def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -
     if not set(names) & set(LABEL):
         raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
     sheets: dict[tuple[Way, str], Sheet] = {}
-    stem, subject, read = re.sub(r"_events$", "", path.stem), bids_subject(path), _stretch(path)
+    stem, subject, origin = re.sub(r"_events$", "", path.stem), bids_subject(path), _origin(path)
     for line, row in by_column(path, names, rows):
         onset = time_s(_get(row, ONSET), fps, path, line)
         end, lasts = _get(row, OFFSET), _get(row, DURATION)
@@ -69,9 +71,9 @@ def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -
             offset = onset + (time_s(lasts, fps, path, line) if _is_time(lasts) else 0.0)
         media = _get(row, VIDEO)
         key = (way_of(media) if _known(media) else (stem,), _get(row, CODER))
-        sheet = sheets.setdefault(key, Sheet(subject=subject or _get(row, SUBJECT), read=read))
+        sheet = sheets.setdefault(key, Sheet(subject=subject or _get(row, SUBJECT), origin=origin))
         sheet.add(path, line, Mark(onset, offset, _get(row, LABEL), track_name(_get(row, TRACK))))
-    sheets = sheets or {((stem,), ""): Sheet(subject=subject, read=read)}
+    sheets = sheets or {((stem,), ""): Sheet(subject=subject, origin=origin)}
     # Coders may keep the same videos in folders of their own.
     return _codings(path, [(way, coder, coder, sheet) for (way, coder), sheet in sheets.items()])
 
@@ -87,8 +89,8 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
         way = way_of(media) if _known(media) else (observation or stem,)
         length = row.get("media duration (s)") or row.get("total length", "")
         described = _READ.fullmatch(row.get("description", ""))
-        read = described.groups() if described else ()
-        sheet = sheets.setdefault((way, observation), Sheet(_number(length), read=read))
+        origin = Origin(**described.groupdict()) if described else None
+        sheet = sheets.setdefault((way, observation), Sheet(_number(length), origin=origin))
         label, track = row["behavior"], track_name(row.get("subject", "").replace("No focal subject", ""))
         if "start (s)" in row:
             onset, stop = time_s(row["start (s)"], None, path, line), row.get("stop (s)", "")
@@ -114,16 +116,18 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
     return observations(path, sheets or {((stem,), stem): Sheet()})
 
 
-def _stretch(path: Path) -> tuple[Any, ...]:
-    """Begin, end and the video's length, as our dictionary beside BIDS events tells them; () for any other table."""
+def _origin(path: Path) -> Origin | None:
+    """What our dictionary beside BIDS events tells of them; None for any other table."""
     if not path.stem.endswith("_events"):
-        return ()
+        return None
     try:
         beside = json.loads(path.with_suffix(".json").read_text(encoding="utf-8-sig"))
         read = beside["StretchRead"]
-        return read["Start"], read["End"], read.get("VideoDuration")
+        return Origin(
+            read["Start"], read["End"], read.get("VideoDuration"), read.get("Model"), read.get("Marks")
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ()
+        return None
 
 
 def _datavyu(path: Path, names: list[str], rows: list[Cells]) -> list[Coding]:
@@ -151,12 +155,12 @@ def _datavyu(path: Path, names: list[str], rows: list[Cells]) -> list[Coding]:
 class Sheet:
     """The marks of one coder in one video, while they are read.
 
-    read: begin and end of the stretch that was read, and the video's length, as far as a file of ours tells them.
+    origin: what the file says of itself, if it is one of ours.
     """
 
     duration_s: float | None = None
     subject: str = ""
-    read: tuple[Any, ...] = ()
+    origin: Origin | None = None
     marks: list[Mark] = field(default_factory=list)
 
     def add(self, path: Path, line: int, mark: Mark) -> None:
@@ -169,7 +173,7 @@ class Sheet:
         """Return what was gathered.  Raises InputError for times that cannot be."""
         marks = tuple(self.marks)
         coding = Coding(path, video, coder, marks, self.duration_s, subject=self.subject, way=way)
-        return checked(of_stretch(coding, *self.read) if self.read else coding)
+        return checked(coding if self.origin is None else traced(coding, self.origin))
 
 
 def observations(path: Path, sheets: dict[tuple[Way, str], Sheet]) -> list[Coding]:

@@ -25,6 +25,7 @@ from emoclip.files import finite, sha256, write_text
 from emoclip.prompts import NONE, PromptSet, Taught, resolve, templated
 from emoclip.prompts.taught import to_json
 from emoclip.recording import Recording
+from emoclip.results import ByContent
 from emoclip.timeline import too_sparse
 
 CARD_DASH = (
@@ -36,8 +37,8 @@ CURVE_DASH = (
 )
 
 
-@dataclass(frozen=True)
-class Lesson:
+@dataclass(frozen=True, eq=False)
+class Lesson(ByContent):
     """What is to be learnt, and from what.
 
     words: the rows that read by the words alone.  notes: what was given and is not used, one line each.
@@ -79,14 +80,16 @@ def prepare(
             raise InputError(
                 f"{recording.name}: was recorded with another model than {model.package.name}; name that with --model"
             )
-    about = [coding for coding in codings if coding.video in videos and not coding.machine]
-    if codings and all(coding.machine for coding in codings):
+    people = [coding for coding in codings if not coding.machine]
+    about = [coding for coding in people if coding.video in videos]
+    if codings and not people:
         raise InputError("the codings are timelines of a model's; name what people coded")
     if codings and not about:
         told = ", ".join(sorted({coding.video for coding in codings})[:5])
         raise InputError(f"no coding is of a video given (codings of {told}; videos {', '.join(videos[:5])})")
     subjects, notes = match_subjects(subjects or {}, videos)
-    people = (coding for coding in codings if not coding.machine)
+    if made := {str(coding.file) for coding in codings if coding.machine}:
+        notes.append(f"{few(sorted(made), 5)}: a model's timeline, which teaches nothing; left out")
     if astray := {f"{coding.video} ({coding.file})" for coding in people if coding.video not in videos}:
         bare = [video for video in videos if all(coding.video != video for coding in about)]
         notes.append(
@@ -199,8 +202,10 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
     lines += [f"| {p['videos']} | {p['minutes']:.1f} | {_score(p['kappa'])} |" for p in card["curve"]]
     lines += [
         "",
-        "Taken window by window, on all videos that were not learnt from: at 0 videos it is the words alone, and may "
-        "differ a little from the kappa above, which is taken along time.",
+        "The mean of several draws of so many videos, on the videos not drawn; at 0 videos, the words alone on all. It "
+        "is of windows, each read as its likeliest label and coded as the one marked for most of it; the kappa above "
+        "is of the marks of a timeline, which leaves unsure time unmarked and holds a label until another leads, at "
+        "every moment. So the two differ, with few videos by much: compare the rows with each other.",
     ]
     if any(p["kappa"] is None for p in card["curve"]):
         lines += ["", CURVE_DASH]

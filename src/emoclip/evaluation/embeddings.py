@@ -28,6 +28,7 @@ from emoclip.evaluation.sampling import Sampling, read_clip
 from emoclip.files import told
 from emoclip.model import Package, cache_folder, prepare
 from emoclip.recording import Key, following
+from emoclip.results import ByContent
 from emoclip.video import changed, is_picture, natural_order, one_opencv_thread
 
 DECODERS = 2
@@ -43,8 +44,8 @@ CREATE TABLE IF NOT EXISTS contents (path TEXT PRIMARY KEY, stamp TEXT, digest T
 _KEYS = {"clips": "key", "contents": "path"}
 
 
-@dataclass
-class Embeddings:
+@dataclass(eq=False)
+class Embeddings(ByContent):
     """Embeddings of N clips.
 
     vectors: (N, D) float32 of length 1; NaN for a clip that could not be read.

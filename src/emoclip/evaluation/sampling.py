@@ -14,6 +14,7 @@ from emoclip.datasets import Clip
 from emoclip.errors import ConfigError, EmoclipError, InputError, in_one_line
 from emoclip.faces import Face, FaceFollower, crop_face
 from emoclip.model import PixelSpec, largest, paper_window
+from emoclip.results import ByContent
 from emoclip.video import is_picture, natural_order, open_video, read_animation, read_picture
 
 Pixels = NDArray[np.uint8]
@@ -66,8 +67,8 @@ class Sampling:
         return kept[paper_window(len(kept), self.length, start)]
 
 
-@dataclass(frozen=True)
-class Sampled:
+@dataclass(frozen=True, eq=False)
+class Sampled(ByContent):
     """The picked frames of a clip.  crops: each once.  order: index into crops for every picked frame."""
 
     crops: list[Pixels]

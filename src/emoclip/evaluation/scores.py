@@ -20,13 +20,14 @@ from emoclip.evaluation.sampling import Sampling
 from emoclip.faces import used
 from emoclip.model import Package, label_shares
 from emoclip.prompts import PromptSet
+from emoclip.results import ByContent
 
 Indices = NDArray[np.int64]
 FEW = 10  # units, of which resamples tell little
 
 
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, eq=False)
+class Task(ByContent):
     """What is scored: N clips, each once, and the R rows of the folds that they are in.
 
     truth: (N,) class indices.  member: (R,) place of the row's clip.  fold: (R,) the row's fold, 0 without folds.
@@ -60,8 +61,8 @@ class Task:
         return np.array([order.index(name) for name in names])[self.truth]
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, eq=False)
+class Evaluation(ByContent):
     """One model's predictions on a task, for each of S seeds (one without chance).
 
     probabilities: (S, N, K) over the declared classes; NaN for a clip that could not be read.

@@ -23,7 +23,8 @@ class Doubts:
     """What is doubtful about a set of labels.
 
     same: groups of labels that the model cannot tell apart.  unknown: labels with a sentence in which it knows no word.
-    cut: labels with a sentence longer than it reads.  close: groups of near synonyms, which is no fault.
+    cut: labels with a sentence longer than it reads.  close: groups of near synonyms without
+    such a fault, which is none.
     overlooked: labels whose negation makes no difference to it ("no anger"), which is a hint only.
     file: the name of the prompt file that they are from.
     """
@@ -84,12 +85,15 @@ def doubts(
 ) -> Doubts:
     """Judge K labels.  vectors: (K, D) unit rows, zero for `none of these`.  scale: the model's logit scale."""
     same = _groups(vectors, scale, SAME)
-    close = _groups(vectors, scale, CLOSE)
+    # What has a fault would be told to go and to be added up at once.
+    faulty = np.asarray(unknown, bool)
+    faulty[[place for group in same for place in group]] = True
+    close = _groups(np.where(faulty[:, None], 0, vectors), scale, CLOSE)
     return Doubts(
         same=tuple(tuple(labels[place] for place in group) for group in same),
         unknown=tuple(label for label, true in zip(labels, unknown, strict=True) if true),
         cut=tuple(label for label, true in zip(labels, cut, strict=True) if true),
-        close=tuple(tuple(labels[place] for place in group) for group in close if group not in same),
+        close=tuple(tuple(labels[place] for place in group) for group in close),
         overlooked=tuple(label for label, true in zip(labels, overlooked, strict=True) if true),
     )
 

@@ -21,6 +21,7 @@ from emoclip.files import atomic_path
 from emoclip.model import covering_windows
 from emoclip.prompts import resolve
 from emoclip.recording import Key, Looks, Recording, following, is_recording
+from emoclip.results import ByContent
 from emoclip.symptoms.manifest import parts_of
 from emoclip.timeline import as_recorded, cut, looks
 from emoclip.video import changed, is_picture, open_video
@@ -38,8 +39,8 @@ DAMAGE = (
 SMILE, BLANK = "happiness", "neutral"
 
 
-@dataclass(frozen=True)
-class SeenInterview:
+@dataclass(frozen=True, eq=False)
+class SeenInterview(ByContent):
     """The N readable clips of one interview, in order.
 
     frames: (N, T, D) float16 frame embeddings, T = the package's frames per clip, not normalised.  Half precision

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.results import ByContent
 from emoclip.symptoms.statistics import subject_folds
 
 Floats = NDArray[np.float64]
@@ -22,8 +23,8 @@ CELLS = 2_000_000  # inner products held at once, over permutations
 AXES, HIDDEN, STEPS, RATE = 12, 8, 120, 0.03  # principal axes in, tanh units, Adam steps, step size
 
 
-@dataclass(frozen=True)
-class Regression:
+@dataclass(frozen=True, eq=False)
+class Regression(ByContent):
     """A fitted regression: one or two affine layers with a tanh between.
 
     layers: (weights (inputs, outputs), bias (outputs,)).  choice: what was chosen, in words.

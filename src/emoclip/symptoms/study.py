@@ -10,6 +10,7 @@ from emoclip import __version__, metrics
 from emoclip.config import Numbers
 from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError
+from emoclip.results import ByContent
 from emoclip.symptoms import head as heads
 from emoclip.symptoms.interviews import SeenInterview
 from emoclip.symptoms.manifest import Cohort
@@ -42,8 +43,8 @@ class ValidationConfig(Numbers):
             raise ConfigError(f"folds={self.folds} must be at least 2, or loso")
 
 
-@dataclass
-class Result:
+@dataclass(eq=False)
+class Result(ByContent):
     """Out-of-fold predictions of one estimator or baseline, (n, targets), and their figures per target.
 
     influence: per interview, of its clips (N, targets), NaN where it has but one; empty for a baseline.
@@ -54,8 +55,8 @@ class Result:
     influence: list[Floats] = field(default_factory=list)
 
 
-@dataclass
-class Study:
+@dataclass(eq=False)
+class Study(ByContent):
     """A fitted and validated cohort.  estimators, baselines: results by name."""
 
     cohort: Cohort

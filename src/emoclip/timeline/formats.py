@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -99,6 +100,9 @@ def write_eaf(timeline: Timeline, path: Path) -> None:
         known |= zip(("emoclip start_s", "emoclip end_s"), timeline.read_s, strict=True)
     for key, value in known.items():
         document.add_property(key, f"{value:.3f}")
+    if timeline.read_s:
+        document.add_property("emoclip model", _line(timeline.model))
+        document.add_property("emoclip marks", _fingerprint(timeline))
     for track in timeline.tracks:
         document.add_tier(_track(track.track_id))
     for segment in timeline.segments:
@@ -119,7 +123,7 @@ def write_vtt(timeline: Timeline, path: Path) -> None:
 def write_boris(timeline: Timeline, path: Path) -> None:
     """Write segments in the columns of BORIS's aggregated events, tab-separated; a track is a subject.
 
-    BORIS has no column for when the coding began, so the description tells the stretch that was read.
+    BORIS has no column for when the coding began, so the description tells the stretch that was read, and by whom.
     """
     name = _line(timeline.input)
     duration = f"{timeline.duration_s:.3f}" if timeline.duration_s is not None else "NA"
@@ -127,7 +131,10 @@ def write_boris(timeline: Timeline, path: Path) -> None:
     coded = "NA" if end_s is None else f"{end_s - start_s:.3f}"
     fixed = {
         "Observation id": Path(name).stem,
-        "Description": f"read from {start_s:.3f} to {end_s:.3f} s by emoclip" if timeline.read_s else "",
+        "Description": f"read from {start_s:.3f} to {end_s:.3f} s by emoclip, "
+        f"marks {_fingerprint(timeline)}, model {_line(timeline.model)}"
+        if timeline.read_s
+        else "",
         "Observation type": "Media file",
         "Source": f"player #1:{name}",
         "Time offset (s)": "0",
@@ -195,13 +202,33 @@ def write_bids_sidecar(timeline: Timeline, path: Path) -> None:
     if timeline.read_s:
         start_s, end_s = (round(time_s, 3) for time_s in timeline.read_s)
         columns["StretchRead"] = {
-            "Description": "What of the video was read, on its clock; outside of it nothing is known",
+            "Description": "What of the video was read, by which model; outside of it nothing is known",
             "Units": "s",
             "Start": start_s,
             "End": end_s,
             "VideoDuration": None if timeline.duration_s is None else round(timeline.duration_s, 3),
+            "Model": timeline.model,
+            "Marks": _fingerprint(timeline),
         }
     path.write_text(json_text(columns), encoding="utf-8")
+
+
+def fingerprint(marks: Iterable[tuple[float, float, str, str]]) -> str:
+    """Return 16 hexadecimal digits for marks in any order: onset and offset in seconds, track, label.
+
+    Events for ELAN, BORIS and BIDS carry it, so that their reader knows if somebody corrected them since.
+    """
+    told = sorted(
+        # What any of the formats leaves out of a name, or writes otherwise, is left out.
+        (round(onset * 1000), round(offset * 1000), *("".join(_NOT_XML.sub("", t).split()) for t in texts))
+        for onset, offset, *texts in marks
+    )
+    return sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def _fingerprint(timeline: Timeline) -> str:
+    spans = ((_milliseconds(segment), segment) for segment in timeline.segments)
+    return fingerprint((on / 1000, off / 1000, _track(s.track_id), s.label) for (on, off), s in spans)
 
 
 # What --formats names: the files each makes, by what follows the input's stem.
