@@ -77,7 +77,7 @@ def prepare(
     for recording in recordings:
         if recording.key.model != model.package.seen_by:
             raise InputError(
-                f"{recording.name}: was recorded with another model than {model.package.name}; name that with --model"
+                f"{recording.called}: was recorded with another model than {model.package.name}; name that with --model"
             )
     about = [coding for coding in codings if coding.video in videos and not coding.machine]
     if codings and all(coding.machine for coding in codings):
