@@ -88,6 +88,12 @@ def check_length(name: str, seconds: Any) -> float:
     return length_s
 
 
+def unusual(given: Any, usual: Any) -> dict[str, Any]:
+    """Return those fields of a dataclass of settings that differ from another's, by name."""
+    pairs = ((field.name, getattr(given, field.name)) for field in fields(given))
+    return {name: value for name, value in pairs if value != getattr(usual, name)}
+
+
 class Numbers:
     """Base of a dataclass of settings: those that are numbers, or yes or no, are checked, and become Python's own."""
 

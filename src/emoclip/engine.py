@@ -444,7 +444,7 @@ class EmoCLIP:
 
 def _refuse_recording(source: Any) -> None:
     if isinstance(source, Recording):
-        raise InputError(f"{source.name}: a recording, not a video; ask it with `timeline`")
+        raise InputError(f"{source.called}: a recording, not a video; ask it with `timeline`")
 
 
 def _expanded(sources: Iterable[Any], one_clip: bool) -> Iterator[Any]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from emoclip.config import FaceConfig
 from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.faces import Face, quality_of, settled
-from emoclip.files import atomic_path, make_folder, missing
+from emoclip.files import atomic_path, make_folder, missing, told
 from emoclip.results import ByContent, Quality
 from emoclip.video import none_between
 
@@ -144,6 +144,7 @@ class Recording(ByContent):
     """The looks of one input, frame by frame, and the key that says of what.
 
     ended_s: where the input ended, in seconds, if it was cut off before `duration_s`; else None.
+    path: of the file it was read from, None of one that was made here.
     """
 
     name: str
@@ -153,6 +154,12 @@ class Recording(ByContent):
     warnings: list[str] = field(default_factory=list)
     frames: list[Looks] = field(default_factory=list, repr=False)
     ended_s: float | None = None
+    path: Path | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def called(self) -> str:
+        """What messages about it name: its own file; of one that was read from none, the input."""
+        return self.name if self.path is None else told(self.path)
 
     def listen(self, frames: Iterable[Looks]) -> Iterator[Looks]:
         """Pass frames on and keep them, without their pictures."""
@@ -170,11 +177,11 @@ class Recording(ByContent):
         if self.frames and (start_s > self.frames[-1][0] or end_s <= self.frames[0][0]):
             first_s, last_s = self.frames[0][0], self.frames[-1][0]
             raise InputError(
-                f"{self.name}: only {first_s:.2f} to {last_s:.2f} s were recorded; name seconds of those"
+                f"{self.called}: only {first_s:.2f} to {last_s:.2f} s were recorded; name seconds of those"
             )
         frames = [frame for frame in self.frames if start_s <= frame[0] < end_s]
         if self.frames and not frames:
-            raise none_between(self.name, start_s, end_s)
+            raise none_between(self.called, start_s, end_s)
         if rate >= self.key.rate - 1e-6:
             return iter(frames)
         sampler = Sampler(rate)
@@ -245,7 +252,7 @@ class Recording(ByContent):
                 )
             head["key"] = Key(**(head["key"] if version > 1 else {"model": head.pop("model")}))
             _check(head, arrays)
-            recording = cls(**head)
+            recording = cls(**head, path=Path(path))
             recording.frames = [(float(time_s), []) for time_s in arrays["time_s"]]
             rows = iter(arrays["embeddings"])
             unknown = np.full(len(arrays["frame"]), np.nan)

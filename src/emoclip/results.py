@@ -253,7 +253,11 @@ class LabelSummary:
 
 @dataclass(frozen=True)
 class Peak:
-    """The moment in which a track reads most strongly as a label; picture: JPEG bytes of the face, if kept."""
+    """The moment in which a track reads most strongly as a label, there for each label of a track that could be read.
+
+    time_s: centre of the first window with the label's highest probability, `prob`, in seconds.  picture: JPEG bytes
+    of the face then, if kept; where windows were smoothed, of a moment near it that its mean is of, if one was kept.
+    """
 
     track_id: int
     label: str
@@ -270,6 +274,7 @@ class Timeline:
     read_s: the stretch that was read, in seconds; None where it takes no time, as of a picture.
     label_warnings: labels that the model cannot tell apart or does not understand, one line each.
     model_sha256: the package's digest.  detector: what found the faces, None of face crops and where it is not known.
+    settings: those that change what was found and are not the usual ones, by name ("segments.smooth_s").
     """
 
     input: str
@@ -287,6 +292,7 @@ class Timeline:
     read_s: tuple[float, float] | None = None
     model_sha256: str = ""
     detector: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         length = "a stream" if self.duration_s is None else f"{self.duration_s:.1f} s"

@@ -127,3 +127,14 @@ def test_shorter_windows_than_were_recorded_for_are_told_with_and_without_the_vi
     done = emoclip("timeline", *shelf, *asked, tmp_path / "1", "--force")
     assert (done.returncode, done.stderr) == (0, "")
     assert Recording.read(kept).key.rate == 32
+
+
+def test_a_rate_makes_no_other_recording_of_a_video(watched, media, tmp_path):
+    video, kept = media / "single_face.mp4", watched[0] / "kept"
+    done = emoclip("watch", video, "-o", kept, "--fps", 3)
+    assert done.returncode == 0, done.stderr
+    assert "1 recorded already" in done.stdout
+    asked = ["--recordings", kept, "--labels", "calm, joyful", "--formats", "csv", "--fps", 3]
+    done = emoclip("timeline", video, *asked, "-o", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip().endswith(": --fps 3: cannot act on a video, whose frames have their own times")

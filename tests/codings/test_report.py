@@ -129,3 +129,18 @@ def test_a_colour_that_comes_again_is_outlined(browse):
         "getComputedStyle(span).display];",
     )
     assert found == [5, 10, "inline-block"]
+
+
+def test_paper_has_light_colours_and_those_that_tell_something(browse, page: str):
+    found = browse(
+        page,
+        """const styles = [];
+        for (const name of [".legend i", ".confusion td"]) {
+          styles.push(getComputedStyle(document.querySelector(name)).printColorAdjust);
+        }
+        return styles;""",
+    )
+    assert found == ["exact", "exact"]
+    dark = [line for line in page.splitlines() if "prefers-color-scheme: dark" in line]
+    assert dark
+    assert all("screen and" in line for line in dark)

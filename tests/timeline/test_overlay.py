@@ -8,7 +8,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from PIL import ImageDraw
+from PIL import ImageDraw, ImageFont, features
 from videos import noise, write
 
 from emoclip.config import FaceConfig, SegmentConfig
@@ -218,3 +218,30 @@ def test_a_pipe_is_refused_since_it_cannot_be_read_twice(tmp_path):
     with pytest.raises(InputError, match="read it twice"):
         write_overlay(timeline("pipe"), tmp_path / "pipe", tmp_path / "o.mp4", faces=FACES)
     feeder.join()
+
+
+@pytest.mark.skipif(not features.check("raqm"), reason="Pillow without libraqm tells no directions apart")
+@pytest.mark.parametrize("label", ["سعيد", "שמח"])
+def test_figures_stand_before_labels_from_right_to_left(label):
+    def ink(told, width=300):
+        """Columns with ink in the line of its panel, from the panel on."""
+        window = Window(0, 0.0, 2.0, "ok", 1.0, 0.9, label, {told: 0.71})
+        picture = _draw(
+            np.zeros((80, width, 3), np.uint8), [(0, (2.0, 2.0, 60.0, 78.0), window)], letters, {}
+        )
+        return np.flatnonzero(picture[26:50, 62:].max(axis=(0, 2)) > 100)
+
+    letters = font(14, "سعيدשמח")
+    figure = round(letters.getlength("0.71"))
+    alone, both = ink("a"), ink(label)
+    # The same figure at the same place, whatever follows it.
+    assert [at for at in both if at < alone[0] + figure - 1] == [
+        at for at in alone if at < alone[0] + figure - 1
+    ]
+
+
+def test_letters_that_take_no_direction_are_drawn():
+    letters = ImageFont.load_default(14)  # set without libraqm
+    window = Window(0, 0.0, 2.0, "ok", 1.0, 0.9, "smiling", {"smiling": 0.7})
+    picture = _draw(np.zeros((80, 300, 3), np.uint8), [(0, (2.0, 2.0, 60.0, 78.0), window)], letters, {})
+    assert picture[:, 62:].any()

@@ -268,3 +268,21 @@ def test_paper_has_light_colours_and_its_own_width(browse):
 def test_scores_that_are_not_on_the_page_are_told():
     assert "scores" not in report(timeline()).split("<script")[0]
     assert "scores that were asked" in report(replace(timeline(), scored=True))
+
+
+def test_every_label_has_its_strongest_moment_and_what_is_never_on_top_no_picture():
+    told = timeline(labels=["a", "b", "c"], tracks=(0,))
+    rows = [replace(row, top="a" if row.top else "") for row in told.windows]
+    peaks = [replace(told.peaks[0], label=label, prob=0.2, time_s=3.0) for label in ("a", "b", "c")]
+    page = report(replace(told, windows=rows, peaks=peaks))
+    assert page.count("0.20 at 0:03.0</td>") == 3
+    assert re.findall("<figcaption><bdi>(.)</bdi>", page) == ["a"]
+
+
+def test_smoothing_and_other_settings_than_the_usual_are_told():
+    assert "Smoothed" not in report(timeline())
+    assert "not the usual" not in report(timeline())
+    told = {"segments.smooth_s": 6.0, "windows.max_yaw": 30.0, "baseline": "<auto>"}
+    page = report(replace(timeline(), settings=told))
+    assert "Smoothed: probabilities are means over 6 s. Settings that are not the usual ones: " in page
+    assert "windows.max_yaw=30.0, baseline=&lt;auto&gt;." in page

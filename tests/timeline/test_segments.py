@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
 from emoclip.recording import Look
-from emoclip.results import NO_TRACK, Quality, Window
-from emoclip.timeline.segments import find_segments, smooth, summarise
+from emoclip.results import NO_TRACK, Peak, Quality, Window
+from emoclip.timeline.segments import Kept, find_peaks, find_segments, smooth, summarise
 from emoclip.timeline.windows import cut
 
 LABELS = ["calm", "joy"]
@@ -227,3 +227,20 @@ def test_a_single_frame_has_a_share():
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError):
         SegmentConfig(**settings)
+
+
+def test_a_peak_has_the_picture_of_its_own_window_or_of_one_that_its_mean_is_of():
+    shares = [0.1, 0.9, 0.1, 0.5, 0.6, 0.5, 0.1]
+    rows = [
+        Window(3, at, at + 2.0, "ok", 1.0, 0.9, "a" if share > 0.5 else "b", {"a": share, "b": 1 - share})
+        for at, share in enumerate(shares)
+    ]
+    kept = {(3, "a"): Kept(2.0, 0.9, b"a"), (3, "b"): Kept(1.0, 0.9, b"b")}
+    assert find_peaks(rows, ["b", "a"], kept) == [Peak(3, "a", 2.0, 0.9, b"a"), Peak(3, "b", 1.0, 0.9, b"b")]
+    # Means of three: of `a` highest at 5.0 s, (.5 + .6 + .5) / 3, with no kept picture within 1 s of that.
+    peak, other = find_peaks(smooth(rows, 2.0), ["b", "a"], kept, 2.0)
+    assert (peak.time_s, peak.prob, peak.picture) == (5.0, pytest.approx(1.6 / 3), None)
+    assert (other.time_s, other.prob, other.picture) == (7.0, pytest.approx(0.7), None)
+    (peak, _) = find_peaks(smooth(rows, 6.0), ["b", "a"], kept, 6.0)
+    assert (peak.time_s, peak.picture) == (3.0, b"a")
+    assert find_peaks([replace(row, status="blurred") for row in rows], ["a"], kept) == []

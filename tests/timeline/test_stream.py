@@ -276,11 +276,47 @@ def test_peaks_hold_a_small_picture_only_when_asked(model, media):
         source = media / "single_face.mp4"
         return model.timeline(source, "calm, joyful", end_s=1.0, keep_pictures=keep).read().peaks
 
-    (peak,) = peaks(True)
-    picture = cv2.imdecode(np.frombuffer(peak.picture, np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape == (96, 96, 3)
-    assert len(peak.picture) < 10_000
-    assert [peak.picture for peak in peaks(False)] == [None]
+    for peak in peaks(True):
+        picture = cv2.imdecode(np.frombuffer(peak.picture, np.uint8), cv2.IMREAD_COLOR)
+        assert picture.shape == (96, 96, 3)
+        assert len(peak.picture) < 10_000
+    assert [(peak.label, peak.picture) for peak in peaks(False)] == [("calm", None), ("joyful", None)]
+
+
+@pytest.mark.parametrize("smooth_s", [0.0, 1.0])
+def test_every_label_of_a_track_has_its_peak_among_the_windows_told(model, media, smooth_s):
+    labels = ["calm", "joyful", "sad", "angry", "bored"]
+    told = model.timeline(
+        media / "single_face.mp4",
+        labels,
+        windows=WindowConfig(0.5, 0.25),
+        segments=SegmentConfig(smooth_s=smooth_s),
+        keep_pictures=True,
+    ).read()
+    assert [peak.label for peak in told.peaks] == sorted(labels)
+    read = [row for row in told.windows if row.status == "ok"]
+    for peak in told.peaks:
+        best = max(read, key=lambda row: row.probs[peak.label])
+        assert (peak.prob, peak.time_s) == (best.probs[peak.label], best.centre_s)
+        assert smooth_s or peak.picture
+    assert told.settings == {"windows.length_s": 0.5, "windows.step_s": 0.25} | (
+        {"segments.smooth_s": 1.0} if smooth_s else {}
+    )
+
+
+def test_a_window_that_is_strongest_for_many_labels_gives_one_picture(model, media, monkeypatch):
+    made = []
+    encode = cv2.imencode
+    monkeypatch.setattr(cv2, "imencode", lambda *given: made.append(1) or encode(*given))
+    labels = ["calm", "joyful", "sad", "angry", "bored", "moved"]
+    told = model.timeline(media / "single_face.mp4", labels, keep_pictures=True).read()
+    assert len(made) <= sum(row.status == "ok" for row in told.windows)
+    assert all(peak.picture for peak in told.peaks)
+
+
+def test_a_rate_that_cannot_act_on_a_video_is_told(model, media):
+    stream = model.timeline(media / "no_face.mp4", "calm, joyful", fps=3)
+    assert stream.read().warnings == ["fps=3: cannot act on a video, whose frames have their own times"]
 
 
 def test_a_baseline_is_taken_out_per_person_once_all_was_seen(model, media):

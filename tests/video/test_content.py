@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from emoclip.errors import InputError
 from emoclip.video import Content
@@ -84,3 +85,17 @@ def test_what_is_written_beside_pictures_is_no_change(tmp_path):
         (tmp_path / name).write_bytes(b"by the way")
     content.check()
     assert Content.of(tmp_path).digest == content.digest
+
+
+def test_a_rate_counts_where_it_sets_the_times_of_frames(clip, tmp_path):
+    (tmp_path / "frames").mkdir()
+    picture = Image.new("RGB", (8, 8))
+    picture.save(tmp_path / "frames/0.png")
+    picture.save(tmp_path / "pages", "TIFF", save_all=True, append_images=[picture])
+    for source in (tmp_path / "frames", tmp_path / "pages"):
+        content = Content.of(source)
+        assert content.at(3) == f"{content.digest} at 3 frames a second"
+        assert content.at(25) == content.digest
+    content = Content.of(clip)
+    assert content.at(3) == content.at(25) == content.digest
+    assert Content.of(0).at(3) is None

@@ -113,7 +113,7 @@ def named(recordings: Sequence[Recording]) -> dict[str, Recording]:
     names = told_apart(ways)
     for name, recording in zip(names, recordings, strict=True):
         if names.count(name) > 1:
-            raise InputError(f"{recording.name}: another video given is called that too; leave one out")
+            raise InputError(f"{recording.called}: another video given is called that too; leave one out")
     return dict(zip(names, recordings, strict=True))
 
 

@@ -78,7 +78,7 @@ def prepare(
     for recording in recordings:
         if recording.key.model != model.package.seen_by:
             raise InputError(
-                f"{recording.name}: was recorded with another model than {model.package.name}; name that with --model"
+                f"{recording.called}: was recorded with another model than {model.package.name}; name that with --model"
             )
     people = [coding for coding in codings if not coding.machine]
     about = [coding for coding in people if coding.video in videos]

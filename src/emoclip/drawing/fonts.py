@@ -27,6 +27,15 @@ NAMES = (
 )
 
 
+def direction(letters: Font) -> str | None:
+    """Return what keeps a figure before its label in Pillow, which would begin a line with Arabic or Hebrew words.
+
+    None for letters that are set without libraqm, which alone tells directions apart: they take none.
+    """
+    raqm = getattr(letters, "layout_engine", None) == ImageFont.Layout.RAQM
+    return "ltr" if raqm else None
+
+
 @cache
 def font(size: int, text: str = "") -> Font:
     """Return, at `size` pixels, the first font that shows all of `text`, or the one that shows the most of it."""

@@ -61,6 +61,13 @@ class Baseline(Numbers):
         if self.auto and (self.source, self.start_s, self.end_s) != (None, 0, None):
             raise ConfigError("auto=True takes the input itself and the whole of it; leave the others out")
 
+    def __str__(self) -> str:
+        """What was asked for in a few words, the file without its folders."""
+        if self.auto:
+            return "auto"
+        span = f"{self.start_s:g}-{'' if self.end_s is None else f'{self.end_s:g}'} s"
+        return span if self.source is None else Path(told(self.source)).name
+
     @classmethod
     def of(cls, given: "Baseline | str | os.PathLike[str]") -> "Baseline":
         """Return itself, or what `auto`, `START-END` in seconds, or a file's name says.  Raises ConfigError."""

@@ -19,7 +19,7 @@ from emoclip.timeline.formats import WRITERS, write_csv
 from emoclip.timeline.plan import Input, Settings, targets
 from emoclip.timeline.report import write_report
 from emoclip.timeline.stream import TimelineStream
-from emoclip.timeline.watching import Model, recorded
+from emoclip.timeline.watching import Model, as_watched, recorded
 from emoclip.video import Content, called
 
 
@@ -66,7 +66,7 @@ def _watch(model: Model, item: Input, settings: Settings, progress: Progress | N
     return InputOutcome(
         item.source,
         "done",
-        "; ".join(kept.warnings),
+        "; ".join([*as_watched(item.source, settings.fps, settings.precision), *kept.warnings]),
         video_s=kept.frames[-1][0] - kept.frames[0][0] if kept.frames else 0.0,
         spent_s=time.monotonic() - began_s,
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from emoclip.config import FaceConfig
-from emoclip.drawing.fonts import Font, font, shortened
+from emoclip.drawing.fonts import Font, direction, font, shortened
 from emoclip.errors import InputError
 from emoclip.faces import FaceFollower, settled
 from emoclip.faces.boxes import Box, overlap
@@ -200,11 +200,12 @@ def _draw(image: Pixels, drawn: Drawn, letters: Font, sides: dict[int, int]) -> 
         pen.rectangle(boxes[-1], outline=_colour(track_id), width=2)
     faces = [box for box in boxes if not _whole(box, picture.size)]
     panels: dict[int, tuple[Box, str]] = {}
+    way = direction(letters)
     # One line for each comes first, then all lines for those who have room.
     for most in (1, TOP_LABELS):
         for (track_id, _, window), box in zip(drawn, boxes, strict=True):
             text = _text(track_id, window, most)
-            _, _, width, height = pen.multiline_textbbox((0, 0), text, font=letters)
+            _, _, width, height = pen.multiline_textbbox((0, 0), text, font=letters, direction=way)
             taken = faces + [panel for other, (panel, _) in panels.items() if other != track_id]
             places = list(enumerate(_places(box, width + 8, height + 6, picture.size)))
             places.sort(key=lambda place: place[0] != sides.get(track_id))
@@ -214,7 +215,8 @@ def _draw(image: Pixels, drawn: Drawn, letters: Font, sides: dict[int, int]) -> 
                     break
     for track_id, (place, text) in panels.items():
         pen.rectangle(place, fill=(0, 0, 0))
-        pen.multiline_text((place[0] + 4, place[1] + 2), text, font=letters, fill=_colour(track_id))
+        at = place[0] + 4, place[1] + 2
+        pen.multiline_text(at, text, font=letters, fill=_colour(track_id), direction=way)
     return np.asarray(picture)
 
 

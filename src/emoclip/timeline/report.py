@@ -37,6 +37,7 @@ def report(timeline: Timeline) -> str:
         name=Path(timeline.input).name or timeline.input,
         timeline=timeline,
         part=_part(timeline),
+        settings=_settings(timeline),
         faces=[_face(timeline, track) for track in charted],
         data=_data(timeline, charted) if charted else None,
         notes=_notes(timeline, charted),
@@ -52,13 +53,28 @@ def _part(timeline: Timeline) -> str:
     return f" (read from {clock(start_s)} to {clock(end_s)})"
 
 
+def _settings(timeline: Timeline) -> str:
+    """Say that probabilities were smoothed, and which other settings were not the usual ones."""
+    others = dict(timeline.settings)
+    smooth_s = others.pop("segments.smooth_s", 0)
+    lines = [f"Smoothed: probabilities are means over {smooth_s:g} s."] if smooth_s else []
+    told = ", ".join(f"{name}={shown}" for name, shown in others.items())
+    return " ".join([*lines, f"Settings that are not the usual ones: {told}."] if told else lines)
+
+
 def _face(timeline: Timeline, track: Track) -> dict[str, Any]:
-    """What the page shows of one face: its track, its strongest moments that have a picture, its figures."""
+    """What the page shows of one face: its track, the strongest moments of what it reads as, its figures."""
     number = track.track_id
     peaks = {peak.label: peak for peak in timeline.peaks if peak.track_id == number}
+    # A face that never reads as a label has a figure for it, but no picture to show it.
+    tops = {window.top for window in timeline.windows if window.track_id == number}
     return {
         "track": track,
-        "peaks": [peak for peak in sorted(peaks.values(), key=lambda peak: peak.time_s) if peak.picture],
+        "peaks": [
+            peak
+            for peak in sorted(peaks.values(), key=lambda peak: peak.time_s)
+            if peak.picture and peak.label in tops
+        ],
         "segments": [
             (segment.label, clock(segment.onset_s), clock(segment.offset_s))
             for segment in timeline.segments

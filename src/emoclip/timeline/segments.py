@@ -6,14 +6,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.config import SegmentConfig
-from emoclip.results import NO_TRACK, LabelSummary, Segment, Track, Window
+from emoclip.results import NO_TRACK, LabelSummary, Peak, Segment, Track, Window
 
 Span = tuple[float, float]
+
+
+class Kept(NamedTuple):
+    """A picture that was kept of a window: its centre in seconds, a label's probability there, and JPEG bytes."""
+
+    centre_s: float
+    prob: float
+    picture: bytes | None
 
 
 def smooth(windows: Sequence[Window], width_s: float) -> list[Window]:
@@ -158,6 +167,33 @@ def _label_summary(
         latency_s=episodes[0].onset_s - begin_s if episodes else None,
         mean=sum(row.probs[label] for row, _ in read) / len(read) if read else math.nan,
     )
+
+
+def find_peaks(
+    windows: Sequence[Window],
+    labels: Sequence[str],
+    pictures: Mapping[tuple[int, str], Kept],
+    smooth_s: float = 0.0,
+) -> list[Peak]:
+    """Return where each track reads most strongly as each label, the first such window, by track and label.
+
+    pictures: by track and label.  A peak has the one of its own window; of windows that were smoothed over `smooth_s`
+    seconds, the one nearest to it in time of those that its mean is of, as those of all windows are not kept.
+    """
+    shots: dict[int, dict[float, bytes | None]] = {}
+    for (track_id, _), kept in pictures.items():
+        shots.setdefault(track_id, {})[kept.centre_s] = kept.picture
+    peaks: list[Peak] = []
+    for track_id, places in sorted(_by_track(windows).items()):
+        read = [windows[place] for place in places if windows[place].status == "ok"]
+        of = shots.get(track_id, {})
+        for label in sorted(labels) if read else ():
+            best = max(read, key=lambda window: window.probs[label])
+            time_s = best.centre_s
+            nearest = min(of, key=lambda at: abs(at - time_s), default=math.inf)
+            shown = of[nearest] if abs(nearest - time_s) <= smooth_s / 2 + 1e-6 else None
+            peaks.append(Peak(track_id, label, time_s, best.probs[label], shown))
+    return peaks
 
 
 def gaps(windows: Sequence[Window]) -> dict[int, list[tuple[int, float, float]]]:

@@ -20,16 +20,25 @@ from emoclip.config import (
     check_fps,
     check_progress,
     check_span,
+    unusual,
 )
 from emoclip.errors import ConfigError, InputError, shown
 from emoclip.faces import settled, used
 from emoclip.prompts import PromptSet
 from emoclip.recording import Key, Looks, Recording, is_recording
-from emoclip.results import Peak, Timeline, Window
+from emoclip.results import Timeline, Window
 from emoclip.timeline import watching
 from emoclip.timeline.baseline import Baseline, Moment, Rest
-from emoclip.timeline.segments import find_segments, smooth, summarise
-from emoclip.timeline.watching import Model, as_recorded, asked, embedding_rate, too_sparse, watched
+from emoclip.timeline.segments import Kept, find_peaks, find_segments, smooth, summarise
+from emoclip.timeline.watching import (
+    Model,
+    as_recorded,
+    as_watched,
+    asked,
+    embedding_rate,
+    too_sparse,
+    watched,
+)
 from emoclip.timeline.windows import Draft, cut, unknown
 from emoclip.video import Content, open_video
 
@@ -72,6 +81,7 @@ class TimelineStream:
             if not isinstance(given, kind):
                 raise ConfigError(f"{name}={shown(given)}: give a {kind.__name__}")
         baseline = None if baseline is None else Baseline.of(baseline)
+        self.baseline = baseline
         self.model, self.source, self.labels = model, source, prompts.labels
         self.start_s, self.end_s = start_s, end_s
         self.faces, self.windows, self.segments = faces, windows, segments
@@ -100,7 +110,9 @@ class TimelineStream:
         self.seen_as: Key | None = None  # of the recording that is asked, if one is
         self._lacks: list[str] = []  # what was asked for and a recording cannot give
         self._seen: dict[int, tuple[float, float]] = {}  # when each face was first and last seen
-        self._peaks: dict[tuple[int, str], Peak] = {}
+        self._pictures: dict[
+            tuple[int, str], Kept
+        ] = {}  # of where each face reads most strongly as each label
         self._places: dict[int, list[Moment]] = {}  # of each face in the stretch that shows it at rest
         self._rested = False  # whether that stretch is over
         self._unknown: set[str] = set()  # cut-offs that were asked of what is not known
@@ -112,6 +124,10 @@ class TimelineStream:
                 "a timeline is read once; keep its windows or what `read()` gave, or ask the model again"
             )
         self._began = True
+        # A recording that was found on a shelf stands for the input that was named.
+        self._lacks = as_watched(
+            self.content.source if self.content else self.source, self.fps, self.precision
+        )
         if is_recording(self.source):
             self.source = Recording.read(Path(self.source), model=self.model.package.seen_by)
         if isinstance(self.source, Recording):
@@ -119,7 +135,9 @@ class TimelineStream:
             self.name, self.duration_s, self.ended_s = kept.name, kept.duration_s, kept.ended_s
             self._met = kept.warnings
             self.seen_as, rate = kept.key, embedding_rate(self.model, self.windows.length_s)
-            self.faces, self._lacks = as_recorded(kept.key, self.faces, self.fps, self.precision)
+            fps = 25.0 if self._lacks else self.fps
+            self.faces, lines = as_recorded(kept.key, self.faces, fps, self.precision)
+            self._lacks += lines
             if line := too_sparse(self.model, kept.key, self.windows.length_s):
                 self._lacks.append(line)
             if self.keep_pictures and self.precision is None:  # the command line keeps them unasked
@@ -173,9 +191,7 @@ class TimelineStream:
         """What is asked to be seen."""
         self.content = self.content or Content.of(self.source)
         window_s = self.windows.length_s
-        return asked(
-            self.model, self.content.digest, self._settled[0], window_s, self.start_s, self.end_s, self.fps
-        )
+        return asked(self.model, self.content, self._settled[0], window_s, self.start_s, self.end_s, self.fps)
 
     def read(self) -> Timeline:
         """Read to the end: windows (smoothed if asked), segments, tracks, summary and peaks."""
@@ -197,12 +213,27 @@ class TimelineStream:
             segments=segments,
             tracks=tracks,
             summary=summary,
-            peaks=[self._peaks[key] for key in sorted(self._peaks)],
+            peaks=find_peaks(windows, self.labels, self._pictures, self.segments.smooth_s),
             warnings=self.warnings,
             scored=self.scores,
             label_warnings=self.label_warnings,
             read_s=self._read_s(windows),
+            settings=self._unusual(),
         )
+
+    def _unusual(self) -> dict[str, Any]:
+        """The settings that change what is found, and are not the usual ones; but for the detector, told anyway."""
+        found = {
+            f"{part}.{name}": value
+            for part, given, usual in (
+                ("faces", self.faces, FaceConfig("all")),
+                ("windows", self.windows, WindowConfig()),
+                ("segments", self.segments, SegmentConfig()),
+            )
+            for name, value in unusual(given, usual).items()
+            if name != "detector"
+        }
+        return found if self.baseline is None else found | {"baseline": str(self.baseline)}
 
     def _read_s(self, windows: Sequence[Window]) -> tuple[float, float] | None:
         """What of the input was asked for and is there: in a recording, what was watched."""
@@ -241,8 +272,9 @@ class TimelineStream:
         yield from self._rows(waiting)
         if self._unknown:
             asked = " and ".join(sorted(self._unknown))
+            name = self.source.called if isinstance(self.source, Recording) else self.name
             warnings.warn(
-                f"{self.name}: {asked} left nothing out where it is not known, in faces without points (Haar) or "
+                f"{name}: {asked} left nothing out where it is not known, in faces without points (Haar) or "
                 "recordings of an earlier version",
                 stacklevel=2,
             )
@@ -303,19 +335,27 @@ class TimelineStream:
                 draft.quality,
             )
             if top:
-                self._keep_peak(window, draft.picture)
+                self._keep_picture(window, draft.picture)
                 self._unknown |= unknown(window.quality, self.windows)
             yield window
 
-    def _keep_peak(self, window: Window, picture: "NDArray[np.uint8] | None") -> None:
-        key, prob = (window.track_id, window.top), window.probs[window.top]
-        if key not in self._peaks or prob > self._peaks[key].prob:
-            self._peaks[key] = Peak(*key, time_s=window.centre_s, prob=prob, picture=_jpeg(picture))
+    def _keep_picture(self, window: Window, picture: NDArray[np.uint8] | None) -> None:
+        if picture is None:
+            return
+        kept, track_id = self._pictures, window.track_id
+        best = [
+            label
+            for label, prob in window.probs.items()
+            if (track_id, label) not in kept or prob > kept[track_id, label].prob
+        ]
+        if best:  # one picture for all of them
+            data = _jpeg(picture)
+            kept.update(
+                ((track_id, label), Kept(window.centre_s, window.probs[label], data)) for label in best
+            )
 
 
-def _jpeg(picture: NDArray[np.uint8] | None) -> bytes | None:
-    if picture is None:
-        return None
+def _jpeg(picture: NDArray[np.uint8]) -> bytes | None:
     done, data = cv2.imencode(
         ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80]
     )

@@ -1,14 +1,15 @@
 """Seeing without asking: a video to the recording that later questions are put to."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import inf
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig, check_fps, check_length, check_progress, check_span
+from emoclip.config import FaceConfig, check_fps, check_length, check_progress, check_span, unusual
 from emoclip.faces import settled
 from emoclip.model import Package, Runtime, sampling_rate
 from emoclip.prompts import Doubts, PromptSet
@@ -20,9 +21,10 @@ from emoclip.recording import (
     Shelf,
     followed,
     following,
+    is_recording,
     look,
 )
-from emoclip.video import Content, Video, open_video
+from emoclip.video import Content, Video, at_rate, is_picture, open_video, paced
 
 LIVE_BATCH = 4  # crops embedded at once where somebody waits for them
 
@@ -84,7 +86,7 @@ def record(
     check_progress(progress)
     faces, notes = settled(faces)
     content = content or Content.of(source)
-    key = asked(model, content.digest, faces, window_s, start_s, end_s, fps)
+    key = asked(model, content, faces, window_s, start_s, end_s, fps)
     with open_video(
         source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls, one_clip=one_clip
     ) as video:
@@ -115,7 +117,7 @@ def recorded(
     The rest as in `record`.  Raises InputError, OutputError.
     """
     content = Content.of(source)
-    key = asked(model, content.digest, faces, window_s, start_s, end_s, fps)
+    key = asked(model, content, faces, window_s, start_s, end_s, fps)
     if kept := shelf.find(name, key):
         return kept, False
     made = record(
@@ -154,30 +156,23 @@ def looks(
 
 def asked(
     model: Model,
-    content: str | None,
+    content: Content,
     faces: FaceConfig,
     window_s: float,
     start_s: float,
     end_s: float | None,
     fps: float = 25.0,
 ) -> Key:
-    """Return the key of what windows of `window_s` seconds need to have seen of an input, read at `fps`.
-
-    content: the input's `Content.digest`.
-    """
+    """Return the key of what windows of `window_s` seconds need to have seen of an input, read at `fps`."""
     return Key(
         model=model.package.seen_by,
-        input=None if content is None else _at(content, fps),
+        input=content.at(fps),
         form=model.runtime.form,
         following=following(watched(faces)),
         rate=embedding_rate(model, window_s),
         start_s=start_s,
         end_s=end_s,
     )
-
-
-def _at(content: str, fps: float) -> str:
-    return content if fps == 25 else f"{content} at {fps:g} frames a second"
 
 
 def watched(faces: FaceConfig) -> FaceConfig:
@@ -197,20 +192,34 @@ def as_recorded(
     if kept.mode != "full":
         mode = "all" if faces.mode == "full" else faces.mode
         kept = replace(kept, mode=mode, min_face_px=max(faces.min_face_px, kept.min_face_px))
-    usual = FaceConfig("all")
-    given = {name: value for name, value in asdict(faces).items() if value != getattr(usual, name)}
+    given = unusual(faces, FaceConfig("all"))
     idle = {name: value for name, value in given.items() if value != getattr(kept, name)}
-    if not (key.input or "").endswith(_at("", fps)):
+    if not (key.input or "").endswith(at_rate(fps)):
         idle["fps"] = f"{fps:g}"
     if precision not in (None, "auto", key.form.partition("/")[0]):
         idle["precision"] = precision
+    lines = [f"{_asked(idle, precision)}: cannot act on a recording; ask the video, or record it again so"]
+    return kept, lines if idle else []
+
+
+def as_watched(source: Any, fps: float, precision: str | None = None) -> list[str]:
+    """Return a line on a rate that was asked for and cannot act on a video; none of what it may act on.
+
+    precision: as in `as_recorded`.
+    """
+    if fps == 25 or paced(source) or is_recording(source) or is_picture(Path(source)):
+        return []
+    return [
+        f"{_asked({'fps': f'{fps:g}'}, precision)}: cannot act on a video, whose frames have their own times"
+    ]
+
+
+def _asked(idle: dict[str, Any], precision: str | None) -> str:
     options = {"mode": "faces", "min_face_px": "min-face"}
-    told = [
+    return ", ".join(
         f"--{options.get(name, name.replace('_', '-'))} {value}" if precision else f"{name}={value}"
         for name, value in idle.items()
-    ]
-    lines = [f"{', '.join(told)}: cannot act on a recording; ask the video, or record it again so"]
-    return kept, lines if idle else []
+    )
 
 
 def too_sparse(model: Model, key: Key, window_s: float) -> str:

@@ -3,7 +3,7 @@
 from emoclip.video.ahead import Ahead, one_opencv_thread
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import called
-from emoclip.video.content import Content, changed
+from emoclip.video.content import Content, at_rate, changed, paced
 from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
 from emoclip.video.frames import Frame, none_between
 from emoclip.video.inputs import AHEAD_BYTES, Found, Video, expand_inputs, find_inputs, open_video
@@ -20,6 +20,7 @@ __all__ = [
     "Frame",
     "Pixels",
     "Video",
+    "at_rate",
     "called",
     "changed",
     "expand_inputs",
@@ -31,6 +32,7 @@ __all__ = [
     "none_between",
     "one_opencv_thread",
     "open_video",
+    "paced",
     "read_animation",
     "read_picture",
 ]

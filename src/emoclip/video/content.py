@@ -13,6 +13,8 @@ from emoclip.files import sha256 as file_sha256
 from emoclip.files import told
 from emoclip.video.pictures import is_picture
 
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # what such files begin with
+
 
 @dataclass(frozen=True)
 class Content:
@@ -44,6 +46,11 @@ class Content:
             ) from None
         return cls(source, sha256(json.dumps(inside).encode()).hexdigest(), stamps)
 
+    def at(self, fps: float) -> str | None:
+        """Return the digest of what is read at `fps`: with the rate where that sets the frames' times and is not 25."""
+        known = self.digest is not None and paced(self.source)
+        return f"{self.digest}{at_rate(fps)}" if known else self.digest
+
     def check(self) -> None:
         """Raise InputError if it holds something else by now: whoever read it meanwhile may have read either."""
         if self.digest is None:
@@ -56,6 +63,24 @@ class Content:
             ):
                 return
         raise changed(self.source)
+
+
+def at_rate(fps: float) -> str:
+    """What a digest ends with of frames whose times are set by another rate than the usual one."""
+    return "" if fps == 25 else f" at {fps:g} frames a second"
+
+
+def paced(source: Any) -> bool:
+    """Say whether `fps` sets the times of an input's frames, as in a folder of pictures and the pages of a TIFF.
+
+    False for other files, whose frames have times of their own; True where it is not known, as of an iterator.
+    """
+    if isinstance(source, (str, Path)):
+        with suppress(OSError):  # told where it is read
+            if Path(source).is_file():
+                with open(source, "rb") as file:
+                    return file.read(4) in TIFF
+    return True
 
 
 def changed(source: str | Path) -> InputError:
