@@ -110,9 +110,8 @@ class TimelineStream:
         self.seen_as: Key | None = None  # of the recording that is asked, if one is
         self._lacks: list[str] = []  # what was asked for and a recording cannot give
         self._seen: dict[int, tuple[float, float]] = {}  # when each face was first and last seen
-        self._pictures: dict[
-            tuple[int, str], Kept
-        ] = {}  # of where each face reads most strongly as each label
+        # Of where each face reads most strongly as each label.
+        self._pictures: dict[tuple[int, str], Kept] = {}
         self._places: dict[int, list[Moment]] = {}  # of each face in the stretch that shows it at rest
         self._rested = False  # whether that stretch is over
         self._unknown: set[str] = set()  # cut-offs that were asked of what is not known
