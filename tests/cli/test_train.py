@@ -65,6 +65,11 @@ def test_metrics_are_those_of_evaluate(run, monkeypatch, tmp_path):
     assert code == 0
     public = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     assert (public["war"], public["uar"]) == (metrics["war"], metrics["uar"])
+    own = json.loads((out / "evaluation" / "metrics.json").read_text())
+    same = ("model", "dataset", "n", "ci95", "per_class", "confusion")
+    for found in (metrics, own):  # of the package as it lies there, scores in its card
+        assert {key: found[key] for key in same} == {key: public[key] for key in same}
+    assert "part" not in own
 
 
 def test_the_package_and_the_trained_model_agree(run):
@@ -219,6 +224,21 @@ def test_leave_one_out_prints_one_table(monkeypatch, tmp_path, capsys):
     record = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert len(record["leave_one_class_out"]) == 6
     assert "ci95" in record["summary"]["captions minus classes"]
+
+
+def test_leave_one_out_uses_no_cache_where_told_and_refuses_one_of_compact_towers(
+    monkeypatch, tmp_path, capsys
+):
+    manifest = make_clips(tmp_path / "data", count=24, test=6)
+    extra = ["loco.texts=['classes']", "loco.classes=['anger']", "selection.select=last", "loop.epochs=1"]
+    extra += ["model.train_image=false", "model.train_text=false"]
+    args = [part for setting in extra for part in ("--set", setting)]
+    common = ("train", "smoke", "--root", manifest, "--out", tmp_path / "out", *SET, *args)
+    assert emoclip(monkeypatch, *common, "--cache", tmp_path / "kept") == 2
+    assert "--cache: compact towers differ" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert emoclip(monkeypatch, *common, "--no-cache") == 0
+    assert not list((tmp_path / "out").rglob("rows.f32"))
 
 
 def test_the_smoke_recipe_learns_from_real_crops(shared, monkeypatch, tmp_path):

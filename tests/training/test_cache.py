@@ -2,7 +2,11 @@
 
 import json
 import os
+import pickle
 import resource
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -88,6 +92,117 @@ def test_a_shortened_data_file_is_told(tmp_path):
     os.truncate(tmp_path / "c" / "rows.f32", 10)
     with pytest.raises(InputError, match="shorter than its index"):
         EmbeddingCache(tmp_path / "c", {}, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("index.jsonl", b'["one", "s", 2]\ngarbage\n'),
+        ("index.jsonl", b'["one", "s"]\n'),
+        ("index.jsonl", b'["one", "s", -2]\n'),
+        ("index.jsonl", b'["one", "s", "2"]\n'),
+        ("index.jsonl", b'{"one": 1, "s": 2, "n": 3}\n'),
+        ("index.jsonl", b"\xff\xfe\n"),
+        ("index.jsonl", b"[" * 100_000 + b"\n"),
+        ("settings.json", b"[]"),
+        ("settings.json", b"\xff"),
+        ("settings.json", b"{"),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(tmp_path, name, content):
+    cache = EmbeddingCache(tmp_path / "c", {}, 3)
+    cache.add("one", "s", rows(2))
+    cache.close()
+    (tmp_path / "c" / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}: is damaged; delete .*/c and run again$"):
+        EmbeddingCache(tmp_path / "c", {}, 3)
+
+
+FILLING = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from emoclip.training.cache import EmbeddingCache
+
+folder, name, told = Path(sys.argv[1]), sys.argv[2], lambda line: print(line, flush=True)
+cache = EmbeddingCache(folder, {}, 3, told)
+for number in range(50):
+    if not cache.holds(f"shared{number}", ""):
+        cache.add(f"shared{number}", "", np.full((2, 3), number, np.float32))
+    cache.add(f"{name}{number}", "", np.full((1, 3), number + 100 * ord(name), np.float32))
+    if number == 9:
+        print("open", flush=True)
+        sys.stdin.readline()
+cache.close()
+"""
+
+
+@pytest.fixture
+def fill(tmp_path):
+    """Start processes that fill the cache tmp_path/c, with a pause in the middle until they read a line."""
+    started = []
+
+    def start(name):
+        command = [sys.executable, "-c", FILLING, str(tmp_path / "c"), name]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_two_runs_fill_one_cache_one_after_the_other(tmp_path, fill):
+    first = fill("a")
+    assert first.stdout.readline() == "open\n"
+    second = fill("b")
+    assert "/c: another run is filling this cache; waiting" in second.stdout.readline()
+    first.communicate("\n")
+    assert second.stdout.readline() == "open\n"
+    second.communicate("\n")
+    assert (first.returncode, second.returncode) == (0, 0)
+    cache = EmbeddingCache(tmp_path / "c", {}, 3)
+    assert len(cache.entries) == 150
+    for number in range(50):
+        assert cache.rows(f"shared{number}").tolist() == [[number] * 3] * 2
+        for name in "ab":
+            assert cache.rows(f"{name}{number}").tolist() == [[number + 100 * ord(name)] * 3]
+
+
+def test_a_killed_run_leaves_no_lock_and_what_it_had(tmp_path, fill):
+    killed = fill("a")
+    assert killed.stdout.readline() == "open\n"
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    told = []
+    cache = EmbeddingCache(tmp_path / "c", {}, 3, told.append)
+    assert len(cache.entries) == 20
+    assert not told
+
+
+def test_a_closed_cache_is_read_while_another_is_filled_and_in_other_processes(tmp_path, fill):
+    cache = EmbeddingCache(tmp_path / "c", {}, 3)
+    cache.add("one", "s", rows(2))
+    cache.close()
+    other = fill("a")
+    assert other.stdout.readline() == "open\n"
+    np.testing.assert_array_equal(cache.rows("one"), rows(2))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(cache)).rows("one"), rows(2))
+
+
+def test_a_refused_cache_is_not_kept_locked(tmp_path):
+    cache = EmbeddingCache(tmp_path / "c", {}, 3)
+    cache.add("one", "s", rows(2))
+    cache.close()
+    index = tmp_path / "c" / "index.jsonl"
+    whole = index.read_bytes()
+    index.write_bytes(b"garbage\n")
+    with pytest.raises(InputError, match="damaged") as kept:
+        EmbeddingCache(tmp_path / "c", {}, 3)
+    index.write_bytes(whole)
+    assert list(EmbeddingCache(tmp_path / "c", {}, 3).entries) == ["one"]
+    assert kept.value is not None
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing_written_before(tmp_path):

@@ -108,6 +108,22 @@ def test_every_class_is_left_out_in_turn_with_each_text(tmp_path):
     assert again == found
 
 
+@pytest.mark.parametrize("cache", [None, "kept"])
+def test_runs_share_the_cache_that_was_named(tmp_path, monkeypatch, cache):
+    seen = []
+
+    def train(recipe, root, folder, **options):
+        seen.append((options["cache"], options["use_cache"]))
+        raise InputError("enough")
+
+    monkeypatch.setattr("emoclip.training.loco.train", train)
+    recipe = load_recipe("smoke-loco", ("model.backbone='ViT-B-32'", "loco.classes=['anger']"))
+    named = None if cache is None else tmp_path / cache
+    with pytest.raises(InputError, match="enough"):
+        leave_one_class_out(recipe, tmp_path, tmp_path / "out", cache=named, use_cache=False)
+    assert seen == [(named or tmp_path / "out" / "cache", False)]
+
+
 def test_a_class_that_the_test_part_lacks_is_told(tmp_path):
     manifest = make_clips(tmp_path / "data", count=24, test=1)  # one clip of anger
     settings = ("data.file=''", "data.measures=''", "model.train_image=false", "loop.epochs=1")

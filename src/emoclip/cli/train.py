@@ -75,7 +75,7 @@ def train(
     training_module("folder").check_folder(out, going_on=resume, force=force)
     with _reports() as report:
         if chosen.loco.texts:
-            _leave_out(chosen, root, out, resume, force, report)
+            _leave_out(chosen, root, out, cache, not no_cache, resume, force, report)
             return
         outcome: Outcome = training_module("run").train(
             chosen,
@@ -125,13 +125,30 @@ def _reports() -> Iterator["Progress"]:
 
 
 def _leave_out(
-    recipe: "Recipe", root: Path, out: Path, resume: bool, force: bool, report: "Progress"
+    recipe: "Recipe",
+    root: Path,
+    out: Path,
+    cache: Path | None,
+    use_cache: bool,
+    resume: bool,
+    force: bool,
+    report: "Progress",
 ) -> None:
     from emoclip.cli.importing import training_module
     from emoclip.files import json_text, write_text
 
     loco = training_module("loco")
-    rows = loco.leave_one_class_out(recipe, root, out, going_on=resume, force=force, report=report, note=warn)
+    rows = loco.leave_one_class_out(
+        recipe,
+        root,
+        out,
+        cache=cache,
+        use_cache=use_cache,
+        going_on=resume,
+        force=force,
+        report=report,
+        note=warn,
+    )
     summary = loco.summary(rows)
     records = [
         {"text": r.text, "left_out": r.left_out, "recall": r.recall, "ci95": r.ci95, "n": len(r.right)}
@@ -166,7 +183,9 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
     if not clips or len(samples.classes) < 2:
         warn("no labelled clips of two classes to score on; the package is not scored")
         return None
-    task = make_task(replace(samples.dataset, classes=samples.classes, clips=clips), "all")
+    # No published rows beside it (test_split): the recipe may have renamed classes, or left some out.
+    dataset = replace(samples.dataset, classes=samples.classes, clips=clips, test_split=None)
+    task = make_task(dataset, clips[0].split if samples.test else "all")
     prompts = class_prompts(task.dataset, "sentences")
     model = EmoCLIP.load(str(package))
     rules = (Sampling("even", model.package.frames_per_clip),)
@@ -195,7 +214,7 @@ def scored_part(samples: "Samples") -> "tuple[str, tuple[Clip, ...]]":
 def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str, Any] | None) -> None:
     from emoclip.cli.importing import training_module
     from emoclip.files import json_text, write_text
-    from emoclip.model import add_to_card
+    from emoclip.model import add_to_card, load
 
     finish = training_module("finish")
     recipe, progress = outcome.recipe, outcome.progress
@@ -217,7 +236,7 @@ def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str
             "notes": list(outcome.samples.notes),
         },
     }
-    write_text(out / "metrics.json", json_text(record), force=True)
+    line = ""
     if found:
         leak = f"\n\n**{finish.LEAK}**" if recipe.selection.leaky else ""
         low, high = found["ci95"]["uar"]
@@ -226,5 +245,11 @@ def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str
             f"WAR {100 * found['war']:.1f} %, {counted(found['n'], 'clip')}, class sentences as prompts"
         )
         add_to_card(package, f"## Scores\n\n{line}.{leak}")
+        # Scores are of the package as it is left, whose card tells of them.
+        record["model"] = found["model"] = {**found["model"], "sha256": load(package).digest}
+        scored = {key: value for key, value in found.items() if key != "part"}
+        write_text(package.parent / "evaluation" / "metrics.json", json_text(scored, 1), force=True)
+    write_text(out / "metrics.json", json_text(record), force=True)
+    if found:
         say(line + ("  (leaky: the test part chose the epoch)" if recipe.selection.leaky else ""))
     say(f"{package}: ready; use it with --model {package}")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
 from emoclip.datasets import Clip
 from emoclip.errors import InputError, OutputError
+from emoclip.files import write_text
 
 FORMAT = 1
 
@@ -25,28 +27,45 @@ class EmbeddingCache:
 
     A folder holds `settings.json` (what the rows depend on), `rows.f32` and `index.jsonl`, one line per key:
     its stamp (what its rows were made of) and how many rows.  Rows are written before the line that counts them.
+    From opening to `close` it is locked: rows are counted from where the file ended then, and what no line counts
+    goes.  Rows that are counted never move, so a closed cache is read while others append to the folder.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], width: int) -> None:
-        """Open a cache, or begin one.  settings: anything JSON; must equal those the cache was begun with.
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        width: int,
+        note: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Open a cache, or begin one; waits while another process has it open.
 
-        Raises InputError naming the first setting that differs, OutputError if the folder cannot be written.
+        settings: anything JSON; must equal those the cache was begun with.  note: called with a line before a wait.
+        Raises InputError naming the first setting that differs or a file that is damaged, OutputError if the folder
+        cannot be written.
         """
         self.folder, self.width = folder, width
         self._rows, self._index = folder / "rows.f32", folder / "index.jsonl"
         self.entries: dict[str, tuple[str, int, int]] = {}  # key -> stamp, first row, rows
         self._total = 0
         wanted = {"format": FORMAT, "width": width, **settings}
-        _check_settings(folder, wanted)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / "settings.json").exists():
-                (folder / "settings.json").write_text(json.dumps(wanted, indent=2, sort_keys=True) + "\n")
-            self._recover()
-            self._files: tuple[IO[bytes], IO[str]] | None = None
-        except OSError as error:
-            raise _no_room(folder, error) from None
+        self._files: tuple[IO[bytes], IO[str]] | None = None
         self._map: NDArray[np.float32] | None = None
+        self._lock: FileLock | None = None
+        try:
+            _check_settings(folder, wanted)  # before a wait that may take hours
+            folder.mkdir(parents=True, exist_ok=True)
+            self._wait(note)
+            _check_settings(folder, wanted)
+            if not (folder / "settings.json").exists():
+                write_text(folder / "settings.json", json.dumps(wanted, indent=2, sort_keys=True) + "\n")
+            self._recover()
+        except OSError as error:
+            self.close()
+            raise _no_room(folder, error) from None
+        except BaseException:
+            self.close()
+            raise
 
     def holds(self, key: str, stamp: str) -> bool:
         """Whether the rows of `key` are there.  Raises InputError if they were made of something else."""
@@ -83,11 +102,25 @@ class EmbeddingCache:
         return self._map[first : first + count]
 
     def close(self) -> None:
-        """Stop appending."""
+        """Stop appending, and let others append."""
         if self._files is not None:
             for file in self._files:
                 file.close()
             self._files = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None  # it cannot be sent to the processes that read clips
+
+    def _wait(self, note: Callable[[str], None]) -> None:
+        """Lock the folder.  The system unlocks it when the process ends, however it does."""
+        if not os.access(self.folder, os.W_OK):  # may still be read, by anybody
+            return
+        self._lock = FileLock(self.folder / "lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            note(f"{self.folder}: another run is filling this cache; waiting until it is done")
+            self._lock.acquire(poll_interval=0.5)
 
     def _recover(self) -> None:
         """Read the index up to its last whole line and drop rows that no line counts."""
@@ -96,9 +129,12 @@ class EmbeddingCache:
         for line in content.splitlines(keepends=True):
             if not line.endswith(b"\n"):
                 break
-            key, stamp, count = json.loads(line)
-            self.entries[key] = (stamp, self._total, count)
-            self._total += count
+            match _read(self._index, self.folder, line):
+                case [str(key), str(stamp), int(count)] if count >= 0:
+                    self.entries[key] = (stamp, self._total, count)
+                    self._total += count
+                case _:
+                    raise _damaged(self._index, self.folder)
             whole += len(line)
         size = self._rows.stat().st_size if self._rows.exists() else 0
         if size < self._total * self.width * 4:
@@ -115,16 +151,26 @@ def _check_settings(folder: Path, wanted: Mapping[str, Any]) -> None:
     path = folder / "settings.json"
     if not path.exists():
         return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InputError(f"{path}: is damaged; delete {folder} and run again") from None
+    found = _read(path, folder, path.read_bytes())
+    if not isinstance(found, dict):
+        raise _damaged(path, folder)
     for name in sorted({*found, *wanted}):
         if found.get(name) != json.loads(json.dumps(wanted.get(name))):
             raise InputError(
                 f"{folder}: was made with {name}={found.get(name)}, this run has {name}={wanted.get(name)}; "
                 "delete that folder, or name another with --cache"
             )
+
+
+def _read(path: Path, folder: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise _damaged(path, folder) from None
+
+
+def _damaged(path: Path, folder: Path) -> InputError:
+    return InputError(f"{path}: is damaged; delete {folder} and run again")
 
 
 def _no_room(folder: Path, error: OSError) -> OutputError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -106,9 +107,17 @@ def embed_sentences(model: VideoTextModel, tokenizer: Tokenizer, sentences: Sequ
 
 
 def cache_frames(
-    assembly: Assembly, recipe: Recipe, samples: Samples, folder: Path, progress: Progress
+    assembly: Assembly,
+    recipe: Recipe,
+    samples: Samples,
+    folder: Path,
+    progress: Progress,
+    note: Callable[[str], None] = lambda line: None,
 ) -> EmbeddingCache:
-    """Return the cache of all clips of a run in all views, and embed what it lacks.  Raises InputError, OutputError."""
+    """Return the cache of all clips of a run in all views, and embed what it lacks.
+
+    note: called with a line before it waits for another run.  Raises InputError, OutputError.
+    """
     visual: nn.Module = assembly.model.backbone.visual  # type: ignore[assignment]
     followed = recipe.data.faces == "largest"
     haar = followed and settled(FaceConfig())[0].detector == "haar"
@@ -125,27 +134,37 @@ def cache_frames(
         "frames of a still picture": recipe.clips.frames if recipe.clips.jitter else 1,
         "seed of the views": recipe.loop.seed if recipe.clips.cached_views else None,
     }
-    cache = EmbeddingCache(folder / "frames", settings, assembly.width)
-    stamps = {sample.clip.id: stamp(sample.clip) for part in _parts(samples) for sample in part}
-    views = recipe.clips.cached_views
-    train = [
-        (sample.clip, view) for sample in samples.train for view in (range(1, views + 1) if views else (0,))
-    ]
-    plain = [(sample.clip, 0) for sample in (*samples.held, *samples.test)]
-    jobs = [job for job in train + plain if not cache.holds(view_key(*job), stamps[job[0].id])]
-    for done, ((clip, number), rows) in enumerate(
-        embed_views(assembly.model, jobs, recipe, assembly.pixels), 1
-    ):
-        cache.add(view_key(clip, number), stamps[clip.id], rows)
-        progress("embedding frames, once", done, len(jobs))
-    cache.close()
+    cache = EmbeddingCache(folder / "frames", settings, assembly.width, note)
+    with closing(cache):
+        stamps = {sample.clip.id: stamp(sample.clip) for part in _parts(samples) for sample in part}
+        views = recipe.clips.cached_views
+        train = [
+            (sample.clip, view)
+            for sample in samples.train
+            for view in (range(1, views + 1) if views else (0,))
+        ]
+        plain = [(sample.clip, 0) for sample in (*samples.held, *samples.test)]
+        jobs = [job for job in train + plain if not cache.holds(view_key(*job), stamps[job[0].id])]
+        for done, ((clip, number), rows) in enumerate(
+            embed_views(assembly.model, jobs, recipe, assembly.pixels), 1
+        ):
+            cache.add(view_key(clip, number), stamps[clip.id], rows)
+            progress("embedding frames, once", done, len(jobs))
     return cache
 
 
 def cache_sentences(
-    assembly: Assembly, recipe: Recipe, samples: Samples, folder: Path, progress: Progress
+    assembly: Assembly,
+    recipe: Recipe,
+    samples: Samples,
+    folder: Path,
+    progress: Progress,
+    note: Callable[[str], None] = lambda line: None,
 ) -> EmbeddingCache:
-    """Return the cache of all sentences of a run, and embed what it lacks.  Raises InputError, OutputError."""
+    """Return the cache of all sentences of a run, and embed what it lacks.
+
+    note: called with a line before it waits for another run.  Raises InputError, OutputError.
+    """
     model = assembly.model
     frozen = {
         name: tensor for name, tensor in model.backbone.state_dict().items() if not name.startswith("visual.")
@@ -156,14 +175,16 @@ def cache_sentences(
     }
     everybody: Iterable[Sample] = (sample for part in _parts(samples) for sample in part)
     sentences = said(everybody, samples.sentences, recipe)
-    cache = EmbeddingCache(folder / "sentences", settings, assembly.width)
-    missing = [sentence for sentence in sentences if not cache.holds(sentence, "")]
-    for at in range(0, len(missing), SENTENCES_AT_ONCE):
-        part = missing[at : at + SENTENCES_AT_ONCE]
-        for sentence, row in zip(part, embed_sentences(model, assembly.tokenizer, part).numpy(), strict=True):
-            cache.add(sentence, "", row[None])
-        progress("embedding sentences, once", at + len(part), len(missing))
-    cache.close()
+    cache = EmbeddingCache(folder / "sentences", settings, assembly.width, note)
+    with closing(cache):
+        missing = [sentence for sentence in sentences if not cache.holds(sentence, "")]
+        for at in range(0, len(missing), SENTENCES_AT_ONCE):
+            part = missing[at : at + SENTENCES_AT_ONCE]
+            for sentence, row in zip(
+                part, embed_sentences(model, assembly.tokenizer, part).numpy(), strict=True
+            ):
+                cache.add(sentence, "", row[None])
+            progress("embedding sentences, once", at + len(part), len(missing))
     return cache
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.characters import markdown
-from emoclip.errors import InputError
+from emoclip.errors import ConfigError, InputError
 from emoclip.training import resume
 from emoclip.training.embedding import Progress
 from emoclip.training.recipe import Recipe, Text
@@ -40,6 +40,8 @@ def leave_one_class_out(
     root: str | Path,
     out: str | Path,
     *,
+    cache: str | Path | None = None,
+    use_cache: bool = True,
     going_on: bool = False,
     force: bool = False,
     report: Progress = lambda what, done, total: None,
@@ -47,14 +49,20 @@ def leave_one_class_out(
 ) -> list[Row]:
     """Train without each class with each text, and score on the test clips of that class with all class sentences.
 
-    Runs lie in `out`/TEXT/CLASS and share one cache of CLIP's embeddings; with going_on finished ones
-    are taken as they are.
-    Raises what `train` does.
+    Runs lie in `out`/TEXT/CLASS and share one cache of CLIP's embeddings, `out`/cache or the folder `cache`; with
+    going_on finished ones are taken as they are.
+    Raises what `train` does, and ConfigError for a `cache` of compact towers.
     """
     out = Path(out)
-    classes = recipe.loco.classes or choose_samples(recipe, root).classes
     # The compact towers differ from run to run, as their vocabulary does.
-    shared = None if recipe.model.backbone == "compact" else out / "cache"
+    differ = recipe.model.backbone == "compact"
+    if cache and differ:
+        raise ConfigError(
+            "--cache: compact towers differ from class to class left out, so these runs cannot share a cache; "
+            "leave it out"
+        )
+    classes = recipe.loco.classes or choose_samples(recipe, root).classes
+    shared = None if differ else cache or out / "cache"
     rows = []
     for text in recipe.loco.texts:
         for name in classes:
@@ -65,6 +73,7 @@ def leave_one_class_out(
                 root,
                 folder,
                 cache=shared,
+                use_cache=use_cache,
                 going_on=going_on and (folder / resume.LAST).is_file(),
                 force=force,
                 report=lambda what, done, total, told=told: report(f"{told}: {what}", done, total),  # type: ignore[misc]

@@ -99,9 +99,9 @@ def train(
         if fabric.is_global_zero is rank_first and use_cache:
             folder = Path(cache) if cache else out / "cache"
             if not recipe.model.train_image:
-                frames = cache_frames(assembly, recipe, samples, folder, report)
+                frames = cache_frames(assembly, recipe, samples, folder, report, note)
             if not recipe.model.train_text:
-                texts = cache_sentences(assembly, recipe, samples, folder, report)
+                texts = cache_sentences(assembly, recipe, samples, folder, report, note)
         fabric.barrier()
     scorer = Scorer(assembly, recipe, samples.sentences, frames, texts)
     clips = TrainingClips(
