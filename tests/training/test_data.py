@@ -203,10 +203,11 @@ def test_measures_of_no_face_raise_no_warning_of_numpys(tmp_path):
 @pytest.mark.parametrize(
     ("names", "value", "told"),
     [
+        ([], 0.3, r"m\.csv: has no rows"),
         (
             ["a.png"],
             0.3,
-            r"m\.csv: none of its 1 paths is that of a clip \(a\.png; the clips are clip000, .*\); write",
+            r"m\.csv: none of its 1 paths is that of a clip \(its first is a\.png, the first clip's clip000\); write",
         ),
         (
             ["clip000"],

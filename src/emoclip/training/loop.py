@@ -45,7 +45,7 @@ def batch_loss(
             warnings.filterwarnings("ignore", message=r"torch\.distributed\.nn\.functional\.all_gather")
             clips = fabric.all_gather(clips, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
             texts = fabric.all_gather(texts, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
-        positives = fabric.all_gather(positives).flatten(0, 1)  # type: ignore[union-attr]
+            positives = fabric.all_gather(positives).flatten(0, 1)  # type: ignore[union-attr]
     if recipe.clamp:
         scale = scale.clamp(max=MAX_LOGIT_SCALE)
     targets = None if recipe.positives == "diagonal" else same_text_targets(positives)

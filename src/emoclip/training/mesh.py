@@ -132,6 +132,8 @@ def read_measures(path: Path) -> tuple[list[str], list[str], NDArray[np.float32]
     What is missing is NaN.  Raises InputError, as `describe_table`.
     """
     places, columns = _read_columns(path)
+    if not places:
+        raise InputError(f"{path}: has no rows; give each face's measures a row")
     missing = [name for name in ("path", *MEASURES) if name not in columns]
     if missing:
         raise InputError(f"{path}: has no column {missing[0]!r}; it needs path and {', '.join(MEASURES)}")

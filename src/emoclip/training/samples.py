@@ -271,8 +271,8 @@ def _measured_captions(
     known = [clip for clip in clips if clip.id in row_of]
     if clips and not known:
         raise InputError(
-            f"{path}: none of its {len(names)} paths is that of a clip ({few(names) or 'it has no rows'}; the clips "
-            f"are {few([clip.id for clip in clips])}); write them as the data set does"
+            f"{path}: none of its {len(names)} paths is that of a clip (its first is {names[0]}, the first clip's "
+            f"{clips[0].id}); write them as the data set does"
         )
     captions = {
         clip.id: tuple(describe(row_of[clip.id], population, PHRASINGS, seed=zlib.crc32(clip.id.encode())))
