@@ -1,7 +1,9 @@
 """From clips to batches: what is kept, what is said, what is seen; the same whoever asks."""
 
 import csv
+import importlib
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,9 @@ from emoclip.training.data import (  # noqa: E402
     view_pixels,
     workers_of,
 )
+from emoclip.training.describe import describe  # noqa: E402
+from emoclip.training.mesh import WEB_FACES, read_measures  # noqa: E402
+from emoclip.training.mini.faces import MEASURES  # noqa: E402
 from emoclip.training.recipe import load_recipe  # noqa: E402
 from emoclip.training.samples import choose_samples, class_counts  # noqa: E402
 
@@ -141,6 +146,100 @@ def test_no_captions_at_all_is_an_error_with_a_way_out(tmp_path):
     manifest = make_clips(tmp_path, captions=False)
     with pytest.raises(InputError, match=r"no clip has a caption; pass --set data\.text=classes"):
         choose_samples(tiny(), manifest)
+
+
+def table_of_measures(path, names, value=lambda row, name: 0.3, columns=("path", *MEASURES)):
+    rows = [
+        {"path": name, **{m: value(number, m) for m in MEASURES}, "found": True}
+        for number, name in enumerate(names)
+    ]
+    table = {column: [row[column] for row in rows] for column in columns}
+    if path.suffix == ".parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        importlib.import_module("pyarrow.parquet").write_table(pyarrow.table(table), path)
+        return path
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *zip(*table.values(), strict=True)])
+    return path
+
+
+def measured(manifest, name, *settings):
+    return choose_samples(
+        tiny(f"data.file={manifest.name}", f"data.measures={name}", *settings), manifest.parent
+    )
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_measures_are_read_and_compared_as_describe_does(tmp_path, name):
+    manifest, random = make_clips(tmp_path, captions=False), np.random.default_rng(0)
+    names = [f"clip{number:03d}" for number in range(20)]
+    table = table_of_measures(tmp_path / name, names, lambda row, measure: float(random.normal()))
+    samples = measured(manifest, name)
+    assert samples.notes[0] == f"20 of 24 clips have face-mesh measures in {name}"
+    described = {s.clip.id: s.captions for s in (*samples.train, *samples.held)}
+    assert set(described) == set(names)
+    rows = read_measures(table)[2]
+    assert described["clip003"] == tuple(describe(rows[3], WEB_FACES, 4, seed=zlib.crc32(b"clip003")))
+
+
+def test_measures_of_no_face_raise_no_warning_of_numpys(tmp_path):
+    manifest = make_clips(tmp_path, captions=False)
+    names = [f"clip{number:03d}" for number in range(24)] + [f"other{number}" for number in range(300)]
+    odd = {"mouth_open": 0.1, "jaw_drop": 3e38}
+    random = np.random.default_rng(0)
+
+    def value(row, name):
+        if name == "brow_gap":
+            return float("inf") if row == 3 else float((-1) ** row * 3e38)
+        return odd.get(name, float(random.normal()))
+
+    table_of_measures(tmp_path / "m.csv", names, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        samples = measured(manifest, "m.csv")
+    assert samples.notes[0].startswith("23 of 24 clips have face-mesh measures")
+
+
+@pytest.mark.parametrize(
+    ("names", "value", "told"),
+    [
+        ([], 0.3, r"m\.csv: has no rows"),
+        (
+            ["a.png"],
+            0.3,
+            r"m\.csv: none of its 1 paths is that of a clip \(its first is a\.png, the first clip's clip000\); write",
+        ),
+        (
+            ["clip000"],
+            float("nan"),
+            r"m\.csv: each of the 1 clips in it lacks a measure .* the first is clip000",
+        ),
+    ],
+)
+def test_measures_of_no_clip_are_refused(tmp_path, names, value, told):
+    manifest = make_clips(tmp_path)
+    table_of_measures(tmp_path / "m.csv", names, lambda row, name: value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match=told):
+            measured(manifest, "m.csv")
+
+
+@pytest.mark.parametrize("gone", ["path", "gaze_left"])
+def test_a_table_without_a_column_names_it(tmp_path, gone):
+    columns = tuple(name for name in ("path", *MEASURES) if name != gone)
+    table_of_measures(tmp_path / "m.parquet", ["clip000"], columns=columns)
+    with pytest.raises(
+        InputError, match=rf"m\.parquet: has no column '{gone}'; it needs path and mouth_open"
+    ):
+        measured(make_clips(tmp_path / "data"), tmp_path / "m.parquet")
+
+
+def test_a_damaged_table_of_measures_is_named(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "m.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(InputError, match=r"m\.parquet: is not a readable table of measures"):
+        measured(make_clips(tmp_path / "data"), tmp_path / "m.parquet")
 
 
 def test_one_class_only_teaches_class_sentences_nothing(tmp_path):

@@ -370,7 +370,9 @@ def two_processes(tmp_path_factory):
         str(script),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(manifest), str(folder)], check=True, env=environment, capture_output=True)
+    run = [*command, str(manifest), str(folder)]
+    ended = subprocess.run(run, check=True, env=environment, capture_output=True, text=True)
+    assert "all_gather is deprecated" not in ended.stderr
     return folder, manifest
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ COMPACT_TEXT = {
 class Assembly:
     """tokenizer: with padding and truncation set inside.  width: D, of every embedding.
 
-    origin: in words, where the first weights are from.
+    origin: in words, where the first weights are from.  notes: which settings do not act, a line each.
     """
 
     model: VideoTextModel
@@ -43,6 +43,7 @@ class Assembly:
     pixels: PixelSpec
     width: int
     origin: str
+    notes: tuple[str, ...] = ()
 
 
 class CompactBackbone(nn.Module):
@@ -72,6 +73,7 @@ def assemble(recipe: ModelRecipe, sentences: Iterable[str], seed: int) -> Assemb
     Raises ConfigError, PackageError.
     """
     torch.manual_seed(seed)
+    idle: list[str] = []
     if recipe.backbone == "compact":
         if recipe.weights or recipe.start:
             raise ConfigError(
@@ -82,9 +84,19 @@ def assemble(recipe: ModelRecipe, sentences: Iterable[str], seed: int) -> Assemb
         clip = recipe.weights if recipe.weights not in ("", "openai") else None
         imported = import_checkpoint(recipe.start, clip=clip, config=recipe.sizes or None)
         model, origin = imported.model, f"{Path(recipe.start).name}. {' '.join(imported.notes)}".strip()
-        if model.temporal is None and recipe.temporal != "mean":
-            model = VideoTextModel(model.backbone, _temporal(recipe, _width(model.backbone)))
-            _quiet_places(model, recipe)
+        asked = _temporal(recipe, _width(model.backbone))
+        if model.temporal is None:
+            if asked is not None:
+                model = VideoTextModel(model.backbone, asked)
+                _quiet_places(model, recipe)
+        elif (
+            asked is None
+            or replace(asked, positions=model.temporal.config.positions) != model.temporal.config
+        ):
+            idle.append(_kept(model.temporal.config, recipe))
+        if recipe.backbone != ModelRecipe().backbone:
+            idle.append(f"its own towers are kept; model.backbone={recipe.backbone} does not act")
+        origin = "; ".join([origin.removesuffix("."), *idle])
     else:
         backbone, origin = _clip(recipe)
         model = VideoTextModel(backbone, _temporal(recipe, _width(backbone)))
@@ -92,7 +104,12 @@ def assemble(recipe: ModelRecipe, sentences: Iterable[str], seed: int) -> Assemb
     model.train_towers(image=recipe.train_image, text=recipe.train_text)
     length = int(model.backbone.context_length)  # type: ignore[arg-type]
     return Assembly(
-        model, clip_tokenizer(length), image_settings(model.backbone), _width(model.backbone), origin
+        model,
+        clip_tokenizer(length),
+        image_settings(model.backbone),
+        _width(model.backbone),
+        origin,
+        notes=tuple(f"model.start={recipe.start}: {line}" for line in idle),
     )
 
 
@@ -129,6 +146,13 @@ def _temporal(recipe: ModelRecipe, width: int) -> TemporalConfig | None:
         return TemporalConfig.lean(width, recipe.depth)
     paper = TemporalConfig.paper(width)
     return TemporalConfig(width, recipe.depth, paper.heads, paper.head_width, paper.mlp_width)
+
+
+def _kept(config: TemporalConfig, recipe: ModelRecipe) -> str:
+    return (
+        f"its own temporal part is kept ({config.depth} layers of {config.heads} heads x {config.head_width}); "
+        f"model.temporal={recipe.temporal} and model.depth={recipe.depth} do not act"
+    )
 
 
 def _quiet_places(model: VideoTextModel, recipe: ModelRecipe) -> None:

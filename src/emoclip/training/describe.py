@@ -28,12 +28,17 @@ class Population:
     @classmethod
     def of(cls, measures: NDArray[np.float32]) -> Population:
         """Measure a population.  measures: (N, 22), NaN rows are left out."""
-        low, middle, high = np.nanpercentile(measures, [16, 50, 84], axis=0)
-        return cls(middle.astype(np.float32), ((high - low) / 2).astype(np.float32))
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers that no face has
+            low, middle, high = np.nanpercentile(measures, [16, 50, 84], axis=0)
+            return cls(middle.astype(np.float32), ((high - low) / 2).astype(np.float32))
 
     def z(self, measures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return measures (..., 22) as distances from the middle in spreads, at most 4 either way."""
-        return np.asarray(np.clip((measures - self.middle) / self.spread, -4, 4), np.float32)
+        with np.errstate(
+            over="ignore", divide="ignore", invalid="ignore"
+        ):  # a column may be one number throughout
+            distances = (measures - self.middle) / self.spread
+        return np.asarray(np.clip(np.where(measures == self.middle, 0, distances), -4, 4), np.float32)
 
 
 @dataclass(frozen=True)

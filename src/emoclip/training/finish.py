@@ -14,6 +14,7 @@ from emoclip.drawing import own_style
 from emoclip.files import atomic_path, json_text, write_text
 from emoclip.model import Description
 from emoclip.training.export.export import Towers, export_package
+from emoclip.training.folder import WHOLE
 from emoclip.training.nets.state import save_weights
 from emoclip.training.recipe import Recipe, SelectionRecipe
 from emoclip.training.run import Outcome
@@ -39,7 +40,7 @@ def finish(
     history = outcome.progress.history
     write_text(out / "history.json", json_text(history), force=True)
     draw_curves(history, recipe.selection, out / "curves.png")
-    save_weights(out / "model.safetensors", assembly.model.state_dict())
+    save_weights(out / WHOLE, assembly.model.state_dict())
     description = Description(
         name=recipe.name,
         licence=_TERMS.format(
@@ -63,7 +64,7 @@ def training_data(recipe: Recipe, samples: Samples) -> str:
     """Say in words what was trained on."""
     kinds = {"captions": "sample-level captions", "classes": "class sentences"}
     text = kinds.get(recipe.data.text, " and ".join(kinds.values()))
-    if recipe.data.measures:
+    if recipe.data.measures and recipe.data.text != "classes":
         text += " (captions made from face-mesh measures)"
     left_out = f", without the class {recipe.data.leave_out}" if recipe.data.leave_out else ""
     fold = f", fold {recipe.data.fold}" if samples.dataset.folds else ""

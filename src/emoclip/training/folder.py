@@ -6,7 +6,7 @@ from pathlib import Path
 from emoclip.errors import ConfigError, OutputError
 from emoclip.files import check_no_file, check_room
 
-LAST, BEST = "last.safetensors", "best.safetensors"
+LAST, BEST, WHOLE = "last.safetensors", "best.safetensors", "model.safetensors"
 
 
 def check_folder(out: Path, *, going_on: bool, force: bool) -> None:

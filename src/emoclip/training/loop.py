@@ -7,6 +7,7 @@ same weights as one that was not.  Devices, precision, processes and loggers are
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -40,9 +41,11 @@ def batch_loss(
     their gradients is that of one process with the whole batch.
     """
     if fabric.world_size > 1:
-        clips = fabric.all_gather(clips, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
-        texts = fabric.all_gather(texts, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
-        positives = fabric.all_gather(positives).flatten(0, 1)  # type: ignore[union-attr]
+        with warnings.catch_warnings():  # torch deprecates what Fabric gathers with
+            warnings.filterwarnings("ignore", message=r"torch\.distributed\.nn\.functional\.all_gather")
+            clips = fabric.all_gather(clips, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
+            texts = fabric.all_gather(texts, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
+            positives = fabric.all_gather(positives).flatten(0, 1)  # type: ignore[union-attr]
     if recipe.clamp:
         scale = scale.clamp(max=MAX_LOGIT_SCALE)
     targets = None if recipe.positives == "diagonal" else same_text_targets(positives)

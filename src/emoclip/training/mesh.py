@@ -119,7 +119,21 @@ def describe_table(path: Path, count: int = 1, seed: int = 0) -> list[tuple[str,
     of 200 rows or more is compared with itself, a smaller one with web faces.  Raises InputError, for a row without a
     path and a measure that is no number with its line.
     """
+    places, names, measures, population = read_measures(path)
+    rows = enumerate(zip(places, names, measures, strict=True))
+    return [
+        (place, name, describe(row, population, count, seed + number)) for number, (place, name, row) in rows
+    ]
+
+
+def read_measures(path: Path) -> tuple[list[str], list[str], NDArray[np.float32], Population]:
+    """Read a table of measures: where each row is, its path, the measures (N, 22), and what they are compared with.
+
+    What is missing is NaN.  Raises InputError, as `describe_table`.
+    """
     places, columns = _read_columns(path)
+    if not places:
+        raise InputError(f"{path}: has no rows; give each face's measures a row")
     missing = [name for name in ("path", *MEASURES) if name not in columns]
     if missing:
         raise InputError(f"{path}: has no column {missing[0]!r}; it needs path and {', '.join(MEASURES)}")
@@ -134,10 +148,7 @@ def describe_table(path: Path, count: int = 1, seed: int = 0) -> list[tuple[str,
         measures = np.array(numbers, np.float64).T.astype(np.float32)
     whole = np.isfinite(measures).all(axis=1)
     population = Population.of(measures[whole]) if whole.sum() >= 200 else WEB_FACES
-    rows = enumerate(zip(places, names, measures, strict=True))
-    return [
-        (place, name, describe(row, population, count, seed + number)) for number, (place, name, row) in rows
-    ]
+    return places, names, measures, population
 
 
 def _number(place: str, name: str, value: Any) -> float:

@@ -92,6 +92,8 @@ def train(
             note(f"towers with random weights are frozen, so they learn nothing; pass {' '.join(frozen)}")
     words = said((*samples.train, *samples.held), samples.sentences, recipe)
     assembly = assemble(recipe.model, words, recipe.loop.seed)
+    for line in assembly.notes:
+        note(line)
     fabric.to_device(assembly.model)
     _begin_folder(out, force=force)
     frames = texts = None

@@ -18,8 +18,9 @@ from emoclip import datasets
 from emoclip.datasets import Clip, Dataset
 from emoclip.errors import ConfigError, InputError, few
 from emoclip.prompts import canonical, class_prompts, one_class_twice
-from emoclip.training.describe import Population, describe
-from emoclip.training.mini.faces import held_out, near_duplicates, read_geometry
+from emoclip.training.describe import describe
+from emoclip.training.mesh import read_measures
+from emoclip.training.mini.faces import MEASURES, held_out, near_duplicates
 from emoclip.training.recipe import Recipe
 
 PHRASINGS = 4  # sentences made of one clip's measures
@@ -67,7 +68,7 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     classes = tuple(dataset.classes[class_index(label, dataset.classes)] for label in labels)
     train_clips, test_clips = _parts(recipe, dataset)
     train_clips = _limited(_present(train_clips, place, notes), recipe)
-    captions = _measured_captions(recipe, root, train_clips)
+    captions = _measured_captions(recipe, root, train_clips, notes)
 
     numbers = {canonical(name): number for number, name in enumerate(classes)}
 
@@ -253,16 +254,36 @@ def class_counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str,
     return {name: counts[index] for index, name in enumerate(classes)}
 
 
-def _measured_captions(recipe: Recipe, root: Path, clips: Sequence[Clip]) -> dict[str, tuple[str, ...]]:
-    """Describe what a face mesh measured on each clip; a clip without a mesh has no caption."""
+def _measured_captions(
+    recipe: Recipe, root: Path, clips: Sequence[Clip], notes: list[str]
+) -> dict[str, tuple[str, ...]]:
+    """Describe what a face mesh measured on each clip; a clip without a mesh has no caption.
+
+    Raises InputError where no clip was measured.
+    """
     if not recipe.data.measures:
         return {}
     path = root / recipe.data.measures
     if not path.is_file():
         raise InputError(f"{path}: no such file of face-mesh measures; data.measures names one under --root")
-    measures, _ = read_geometry(path, [clip.id for clip in clips])
-    population = Population.of(measures)
-    return {
-        clip.id: tuple(describe(row, population, PHRASINGS, seed=zlib.crc32(clip.id.encode())))
-        for clip, row in zip(clips, measures, strict=True)
+    _, names, measures, population = read_measures(path)
+    row_of = dict(zip(names, measures, strict=True))
+    known = [clip for clip in clips if clip.id in row_of]
+    if clips and not known:
+        raise InputError(
+            f"{path}: none of its {len(names)} paths is that of a clip (its first is {names[0]}, the first clip's "
+            f"{clips[0].id}); write them as the data set does"
+        )
+    captions = {
+        clip.id: tuple(describe(row_of[clip.id], population, PHRASINGS, seed=zlib.crc32(clip.id.encode())))
+        for clip in known
     }
+    described = sum(map(bool, captions.values()))
+    if clips and not described:
+        raise InputError(
+            f"{path}: each of the {len(known)} clips in it lacks a measure or has one that is not finite, the first is "
+            f"{known[0].id}; captions need all {len(MEASURES)}"
+        )
+    if described < len(clips):
+        notes.append(f"{described} of {len(clips)} clips have face-mesh measures in {path.name}")
+    return captions

@@ -361,3 +361,16 @@ def test_config_with_an_unknown_key_is_a_typo(tmp_path):
     path.write_text("not json")
     with pytest.raises(ConfigError, match="cannot be read as JSON"):
         read_sizes(path)
+
+
+def test_a_part_of_a_run_names_the_whole_and_what_none_starts_from_is_called_that(tmp_path):
+    (tmp_path / "package").mkdir()
+    save_file({"temporal.a": torch.ones(2)}, tmp_path / "best.safetensors")
+    refused(tmp_path / "best.safetensors", "no known checkpoint")
+    save_file({"backbone.text.words.weight": torch.ones(2)}, tmp_path / "model.safetensors")
+    refused(tmp_path / "best.safetensors", r"best\.safetensors: holds a part .*; take .*/model\.safetensors")
+    for folder in (tmp_path, tmp_path / "package"):
+        refused(folder, r"is a folder of a run; take .*/model\.safetensors")
+    refused(tmp_path / "model.safetensors", "is of a compact model, which is neither started from")
+    save_file({"backbone.visual.proj": torch.ones(2)}, tmp_path / "model.safetensors")
+    refused(tmp_path / "model.safetensors", r"has no temporal part \(model\.temporal=mean\)")

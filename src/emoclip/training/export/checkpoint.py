@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from emoclip.characters import in_a_line, percent
 from emoclip.errors import ConfigError, PackageError, few, nearest
 from emoclip.training.export.weights import is_torchscript, read_weights
+from emoclip.training.folder import BEST, LAST, WHOLE
 from emoclip.training.nets.model import HEAD_WIDTH, ClipSizes, VideoTextModel, build_backbone
 from emoclip.training.nets.state import under
 from emoclip.training.nets.temporal import TemporalConfig
@@ -62,6 +63,8 @@ def import_checkpoint(
     Raises PackageError that says exactly what is missing or foreign, ConfigError.
     """
     path = Path(path)
+    if path.is_dir() and (whole := _whole_beside(path, path.parent)):
+        raise PackageError(f"{path}: is a folder of a run; take {whole}")
     sizes = read_sizes(config) if config else Sizes()
     weights = read_weights(path)
     form = _form(path, weights)
@@ -148,6 +151,10 @@ def _form(path: Path, weights: Weights) -> Form:
     def has(prefix: str) -> bool:
         return any(name.startswith(prefix) for name in weights)
 
+    if has("backbone.text.words."):
+        raise PackageError(
+            f"{path}: is of a compact model, which is neither started from nor imported; its run's package is the model"
+        )
     if has("temporal."):
         if has("backbone.visual."):
             return "video"
@@ -155,10 +162,23 @@ def _form(path: Path, weights: Weights) -> Form:
             return "downstream"
     elif has("visual."):
         return "clip"
+    if has("backbone.visual."):
+        raise PackageError(
+            f"{path}: has no temporal part (model.temporal=mean); such a model is neither started from nor imported, "
+            "its run's package is the model"
+        )
+    if path.name in (LAST, BEST) and (whole := _whole_beside(path.parent)):
+        raise PackageError(f"{path}: holds a part of a run's weights; take {whole}")
     raise PackageError(
         f"{path}: is no known checkpoint: it begins with {few(sorted(weights))}; known are EmoCLIP's "
         "(backbone.*, temporal.*) and CLIP's (visual.*, transformer.*, token_embedding.weight)"
     )
+
+
+def _whole_beside(*folders: Path) -> Path | None:
+    """Return the whole weights that a run left in one of the folders."""
+    files = (folder / WHOLE for folder in folders)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _need_downstream(path: Path, form: Form) -> None:
