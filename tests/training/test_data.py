@@ -182,6 +182,21 @@ def test_measures_are_read_and_compared_as_describe_does(tmp_path, name):
     assert described["clip003"] == tuple(describe(rows[3], WEB_FACES, 4, seed=zlib.crc32(b"clip003")))
 
 
+def test_faces_that_are_not_trained_on_do_not_change_the_captions(tmp_path):
+    manifest, random = make_clips(tmp_path, captions=False), np.random.default_rng(0)
+    names = [f"clip{number:03d}" for number in range(24)]
+    rows = random.normal(size=(324, len(MEASURES)))
+
+    def captions(name, names):
+        table_of_measures(
+            tmp_path / name, names, lambda row, measure: float(rows[row, MEASURES.index(measure)])
+        )
+        return {s.clip.id: s.captions for s in measured(manifest, name).train}
+
+    others = [f"other{number}" for number in range(300)]
+    assert captions("alone.csv", names) == captions("beside.csv", names + others) != {}
+
+
 def test_measures_of_no_face_raise_no_warning_of_numpys(tmp_path):
     manifest = make_clips(tmp_path, captions=False)
     names = [f"clip{number:03d}" for number in range(24)] + [f"other{number}" for number in range(300)]

@@ -119,15 +119,16 @@ def describe_table(path: Path, count: int = 1, seed: int = 0) -> list[tuple[str,
     of 200 rows or more is compared with itself, a smaller one with web faces.  Raises InputError, for a row without a
     path and a measure that is no number with its line.
     """
-    places, names, measures, population = read_measures(path)
+    places, names, measures = read_measures(path)
+    population = population_of(measures)
     rows = enumerate(zip(places, names, measures, strict=True))
     return [
         (place, name, describe(row, population, count, seed + number)) for number, (place, name, row) in rows
     ]
 
 
-def read_measures(path: Path) -> tuple[list[str], list[str], NDArray[np.float32], Population]:
-    """Read a table of measures: where each row is, its path, the measures (N, 22), and what they are compared with.
+def read_measures(path: Path) -> tuple[list[str], list[str], NDArray[np.float32]]:
+    """Read a table of measures: where each row is, its path, and the measures (N, 22).
 
     What is missing is NaN.  Raises InputError, as `describe_table`.
     """
@@ -146,9 +147,13 @@ def read_measures(path: Path) -> tuple[list[str], list[str], NDArray[np.float32]
     ]
     with np.errstate(over="ignore"):  # what no float holds is infinite
         measures = np.array(numbers, np.float64).T.astype(np.float32)
+    return places, names, measures
+
+
+def population_of(measures: NDArray[np.float32]) -> Population:
+    """What faces are compared with, measures (N, 22): themselves, or web faces where fewer than 200 are whole."""
     whole = np.isfinite(measures).all(axis=1)
-    population = Population.of(measures[whole]) if whole.sum() >= 200 else WEB_FACES
-    return places, names, measures, population
+    return Population.of(measures[whole]) if whole.sum() >= 200 else WEB_FACES
 
 
 def _number(place: str, name: str, value: Any) -> float:

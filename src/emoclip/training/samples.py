@@ -19,7 +19,7 @@ from emoclip.datasets import Clip, Dataset
 from emoclip.errors import ConfigError, InputError, few
 from emoclip.prompts import canonical, class_prompts, one_class_twice
 from emoclip.training.describe import describe
-from emoclip.training.mesh import read_measures
+from emoclip.training.mesh import population_of, read_measures
 from emoclip.training.mini.faces import MEASURES, held_out, near_duplicates
 from emoclip.training.recipe import Recipe
 
@@ -266,7 +266,7 @@ def _measured_captions(
     path = root / recipe.data.measures
     if not path.is_file():
         raise InputError(f"{path}: no such file of face-mesh measures; data.measures names one under --root")
-    _, names, measures, population = read_measures(path)
+    _, names, measures = read_measures(path)
     row_of = dict(zip(names, measures, strict=True))
     known = [clip for clip in clips if clip.id in row_of]
     if clips and not known:
@@ -274,6 +274,10 @@ def _measured_captions(
             f"{path}: none of its {len(names)} paths is that of a clip (its first is {names[0]}, the first clip's "
             f"{clips[0].id}); write them as the data set does"
         )
+    # Clips that are trained on, since nothing may depend on those of the test part.
+    population = population_of(
+        np.array([row_of[clip.id] for clip in known], np.float32).reshape(-1, len(MEASURES))
+    )
     captions = {
         clip.id: tuple(describe(row_of[clip.id], population, PHRASINGS, seed=zlib.crc32(clip.id.encode())))
         for clip in known
