@@ -1,12 +1,12 @@
 """What was marked in a video by one coder: labels with onset and offset."""
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emoclip.characters import is_encodable
 from emoclip.errors import InputError
 from emoclip.timeline.formats import fingerprint
 
@@ -14,7 +14,6 @@ ANYONE = "anyone"  # the track of a mark that does not say whose face it is abou
 SLACK_S = 0.5  # coders stop the clock a little after the last frame
 NOTHING = "none of these"  # marks time that was looked at and in which no label fits
 OPEN = "?"  # marks a window that waits to be coded
-_HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs, which no encoding can hold
 
 Span = tuple[float, float]
 
@@ -101,7 +100,7 @@ def checked(coding: Coding) -> Coding:
         coding.coder,
         *(part for mark in coding.marks for part in (mark.label, mark.track)),
     ):
-        if not isinstance(text, str) or _HALVES.search(text):
+        if not isinstance(text, str) or not is_encodable(text):
             raise InputError(f"{coding.file}: a name or label in it is not text; correct it")
     for mark in coding.marks:
         if not mark.label.strip():

@@ -23,8 +23,8 @@ class Doubts:
     """What is doubtful about a set of labels.
 
     same: groups of labels that the model cannot tell apart.  unknown: labels with a sentence in which it knows no word.
-    cut: labels with a sentence longer than it reads.  close: groups of near synonyms without
-    such a fault, which is none.
+    cut: labels with a sentence longer than it reads.  close: groups of near synonyms, which is no fault, of labels that
+    are neither in `same` nor in `unknown`.
     overlooked: labels whose negation makes no difference to it ("no anger"), which is a hint only.
     file: the name of the prompt file that they are from.
     """

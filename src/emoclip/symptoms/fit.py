@@ -313,10 +313,9 @@ def _permutation(
         kind = "refit: the whole procedure repeated with videos exchanged between subjects"
         within = heads.clip_to(study.cohort.targets[column], nulls[:, rows, column])
         test = validation.permutation_test(truth, predicted, validation.correlations(truth, within))
-        stays = (orders == np.arange(orders.shape[1]))[
-            :, rows
-        ]  # who has no score may move: nothing changes by it
-        test["p_least"] = validation.least_p(stays.all(axis=1))
+        # Those without a score may be exchanged as they like: it changes nothing.
+        unchanged = (orders == np.arange(orders.shape[1]))[:, rows].all(axis=1)
+        test["p_least"] = validation.least_p(unchanged)
     return {"permutation_p": test.pop("p"), "permutation": {"kind": kind, **test}}
 
 

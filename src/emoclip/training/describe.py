@@ -34,9 +34,8 @@ class Population:
 
     def z(self, measures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return measures (..., 22) as distances from the middle in spreads, at most 4 either way."""
-        with np.errstate(
-            over="ignore", divide="ignore", invalid="ignore"
-        ):  # a column may be one number throughout
+        # A column may be one number throughout.
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             distances = (measures - self.middle) / self.spread
         return np.asarray(np.clip(np.where(measures == self.middle, 0, distances), -4, 4), np.float32)
 
