@@ -265,9 +265,29 @@ def test_paper_has_light_colours_and_its_own_width(browse):
     assert found[0] == found[3] > found[1]
 
 
-def test_scores_that_are_not_on_the_page_are_told():
-    assert "scores" not in report(timeline()).split("<script")[0]
-    assert "scores that were asked" in report(replace(timeline(), scored=True))
+def test_scores_that_were_asked_for_are_drawn_in_place_of_probabilities(browse):
+    told = timeline()
+    rows = [replace(row, scores=dict.fromkeys(LABELS, 0.25)) if row.top else row for row in told.windows]
+    page = report(replace(told, windows=rows, scored=True))
+    found = browse(
+        page,
+        POINT
+        + """const button = document.querySelector('[data-action="scores"]'), told = [];
+        for (let click = 0; click < 3; click++) {
+          point(canvas, "pointermove", 0.1);
+          told.push([tip.innerText.split("\\n")[1], button.getAttribute("aria-pressed")]);
+          button.click();
+        }
+        const cells = document.querySelector("tbody tr").cells;
+        return [told, cells[cells.length - 1].textContent];""",
+    )
+    assert found == [[["0.80 smiling", "false"], ["0.25 smiling", "true"], ["0.80 smiling", "false"]], "0.25"]
+
+
+def test_a_page_without_scores_does_not_speak_of_them():
+    assert "score" not in re.sub("<script.*", "", report(timeline()), flags=re.DOTALL).replace(
+        "detection score", ""
+    )
 
 
 def test_every_label_has_its_strongest_moment_and_what_is_never_on_top_no_picture():

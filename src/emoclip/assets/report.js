@@ -14,6 +14,7 @@
   let view = [...whole];
   let cursor = null; // seconds under the pointer, on every chart
   let picked = null; // [from, to] while a range is dragged
+  let drawn = "probs"; // or "scores", where these were asked for
   const charts = [];
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -56,8 +57,8 @@
   function mean(track, label, from, to) {
     let count = 0, time = 0, share = 0;
     for (let at = from; at < Math.min(to, track.centre.length); at++) {
-      if (track.probs[label][at] === null) continue;
-      count++; time += track.centre[at]; share += track.probs[label][at];
+      if (track[drawn][label][at] === null) continue;
+      count++; time += track.centre[at]; share += track[drawn][label][at];
     }
     return count ? [time / count, share / count / 1000] : [0, null];
   }
@@ -110,7 +111,7 @@
       if (share * 2 % 1 === 0) pen.fillText(share.toFixed(1), LEFT - 5, y(share));
     }
     pen.save(); pen.translate(7, (TOP + bottom) / 2); pen.rotate(-Math.PI / 2);
-    pen.textAlign = "center"; pen.fillText("probability", 0, 0);
+    pen.textAlign = "center"; pen.fillText(drawn === "probs" ? "probability" : "score", 0, 0);
     pen.restore();
     const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
     const step = steps.find((size) => (view[1] - view[0]) / size <= width / 70) || 7200;
@@ -227,7 +228,7 @@
     add(`${clock(track.start[row], 2)} – ${clock(track.end[row], 2)}`);
     if (track.status[row] !== 0) add(`not read: ${data.statuses[track.status[row]].replaceAll("_", " ")}`);
     else data.labels
-      .map((label, place) => [track.probs[place][row], label, place])
+      .map((label, place) => [track[drawn][place][row], label, place])
       .filter(([, , place]) => shown[place])
       .sort((one, other) => other[0] - one[0])
       .forEach(([share, label, place], rank, all) => {
@@ -317,9 +318,14 @@
       draw();
     });
   });
-  const actions = { in: () => zoom(0.5), out: () => zoom(2), back: () => pan(-0.5), on: () => pan(0.5), all: () => setView(...whole) };
+  const scores = (button) => {
+    drawn = drawn === "probs" ? "scores" : "probs";
+    button.setAttribute("aria-pressed", String(drawn === "scores"));
+    draw();
+  };
+  const actions = { scores, in: () => zoom(0.5), out: () => zoom(2), back: () => pan(-0.5), on: () => pan(0.5), all: () => setView(...whole) };
   for (const button of document.querySelectorAll("[data-action]")) {
-    button.addEventListener("click", actions[button.dataset.action]);
+    button.addEventListener("click", () => actions[button.dataset.action](button));
   }
   for (const button of document.querySelectorAll("[data-time]")) {
     button.addEventListener("click", () => {

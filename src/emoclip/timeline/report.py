@@ -12,6 +12,7 @@ from emoclip.results import LabelSummary, Peak, Segment, Timeline, Track, Window
 from emoclip.timeline.segments import gaps
 
 MAX_CHARTS = 20  # faces with a chart of their own; the others of a crowd are named in the notes
+COLUMNS = ("label", "share of time", "episodes", "longest", "first after", "mean", "strongest")
 STATUSES: tuple[WindowStatus, ...] = get_args(WindowStatus)  # `ok` is the first
 REASONS: dict[WindowStatus, str] = {
     "no_face": "no face was found",
@@ -39,6 +40,7 @@ def report(timeline: Timeline) -> str:
         part=_part(timeline),
         settings=_settings(timeline),
         faces=[_face(timeline, track) for track in charted],
+        columns=[*COLUMNS, *["mean score"] * timeline.scored],
         data=_data(timeline, charted) if charted else None,
         notes=_notes(timeline, charted),
         version=__version__,
@@ -57,7 +59,8 @@ def _settings(timeline: Timeline) -> str:
     """Say that probabilities were smoothed, and which other settings were not the usual ones."""
     others = dict(timeline.settings)
     smooth_s = others.pop("segments.smooth_s", 0)
-    lines = [f"Smoothed: probabilities are means over {smooth_s:g} s."] if smooth_s else []
+    what = "probabilities and scores" if timeline.scored else "probabilities"
+    lines = [f"Smoothed: {what} are means over {smooth_s:g} s."] if smooth_s else []
     told = ", ".join(f"{name}={shown}" for name, shown in others.items())
     return " ".join([*lines, f"Settings that are not the usual ones: {told}."] if told else lines)
 
@@ -80,11 +83,23 @@ def _face(timeline: Timeline, track: Track) -> dict[str, Any]:
             for segment in timeline.segments
             if segment.track_id == number
         ],
-        "rows": _rows([row for row in timeline.summary if row.track_id == number], peaks),
+        "rows": _rows(
+            [row for row in timeline.summary if row.track_id == number], peaks, _scores(timeline, number)
+        ),
     }
 
 
-def _rows(summary: list[LabelSummary], peaks: dict[str, Peak]) -> list[tuple[object, ...]]:
+def _scores(timeline: Timeline, number: int) -> dict[str, float]:
+    """Label -> the mean of a face's scores over the windows that were read; empty where none were asked for."""
+    read = [
+        one.scores for one in timeline.windows if one.track_id == number and one.status == "ok" and one.scores
+    ]
+    return {label: sum(scores[label] for scores in read) / len(read) for label in timeline.labels if read}
+
+
+def _rows(
+    summary: list[LabelSummary], peaks: dict[str, Peak], scores: dict[str, float]
+) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for row in sorted(summary, key=lambda row: (-row.mean, row.label)):
         peak = peaks.get(row.label)
@@ -97,6 +112,7 @@ def _rows(summary: list[LabelSummary], peaks: dict[str, Peak]) -> list[tuple[obj
                 f"{row.latency_s:.1f} s" if row.latency_s is not None else None,
                 row.mean,
                 f"{peak.prob:.2f} at {clock(peak.time_s)}" if peak else None,
+                *([scores[row.label]] if scores else []),
             )
         )
     return rows
@@ -123,7 +139,7 @@ def _notes(timeline: Timeline, charted: list[Track]) -> list[str]:
 
 
 def _data(timeline: Timeline, charted: list[Track]) -> dict[str, Any]:
-    """What the charts draw; probabilities in thousandths, which is finer than a screen."""
+    """What the charts draw; probabilities and scores in thousandths, which is finer than a screen."""
     rows: dict[int, list[Window]] = {track.track_id: [] for track in charted}
     segments: dict[int, list[Segment]] = {track.track_id: [] for track in charted}
     for window in timeline.windows:
@@ -147,6 +163,11 @@ def _data(timeline: Timeline, charted: list[Track]) -> dict[str, Any]:
                 "status": [STATUSES.index(window.status) for window in windows],
                 "probs": [
                     [_thousandths(window.probs[label]) for window in windows] for label in timeline.labels
+                ],
+                "scores": [
+                    [_thousandths(window.scores[label]) if window.scores else None for window in windows]
+                    for label in timeline.labels
+                    if timeline.scored
                 ],
                 "quality": {
                     name: [_number(window.quality.rounded()[name]) for window in windows]
