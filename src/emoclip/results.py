@@ -173,7 +173,8 @@ class Window:
     seconds from the first in the file.  coverage: share in [0, 1] of its frames that show this face.  score: mean
     detection score in [0, 1] of those, NaN if there are none.  top: "" and probs all NaN unless status is `ok`.
     scores: label -> how strongly it shows, in [0, 1], whatever the others are; NaN as probs, None where not asked for.
-    quality: how well the face is seen in the frames that show it.
+    quality: how well the face is seen in the frames that show it.  frame_s: how long the last frame lasts, in seconds,
+    0 where that is not known, as of a picture.
     """
 
     track_id: int
@@ -186,18 +187,25 @@ class Window:
     probs: dict[str, float]
     scores: dict[str, float] | None = None
     quality: Quality = Quality()
+    frame_s: float = 0.0
+
+    @property
+    def until_s(self) -> float:
+        """Until when the window lasts: the end of its last frame, in seconds."""
+        return self.end_s + self.frame_s
 
     @property
     def centre_s(self) -> float:
         """The middle of the window, the moment its probabilities stand for."""
-        return (self.start_s + self.end_s) / 2
+        return (self.start_s + self.until_s) / 2
 
 
 @dataclass(frozen=True)
 class Segment:
     """A stretch of time in which a face reads as one label; those of one track never overlap.
 
-    onset_s, offset_s, peak_s: seconds.  peak, mean: the label's highest and mean probability in it.
+    onset_s, offset_s, peak_s: seconds, from the track's first frame to the end of its last.  peak, mean: the label's
+    highest and mean probability in it.
     """
 
     track_id: int
@@ -255,8 +263,9 @@ class LabelSummary:
 class Peak:
     """The moment in which a track reads most strongly as a label, there for each label of a track that could be read.
 
-    time_s: centre of the first window with the label's highest probability, `prob`, in seconds.  picture: JPEG bytes
-    of the face then, if kept; where windows were smoothed, of a moment near it that its mean is of, if one was kept.
+    time_s: centre of the first window with the label's highest probability, `prob`, in seconds, or the nearest frame
+    that shows the track.  picture: JPEG bytes of the face then, if kept; where windows were smoothed, of a moment near
+    it that its mean is of, if one was kept.
     """
 
     track_id: int

@@ -124,6 +124,10 @@ def test_no_panel_lies_on_a_face_or_on_another_or_is_cut(boxes, least):
 def test_a_panel_has_one_line_where_the_whole_finds_no_room_and_is_none_where_that_does_not():
     (_, whole, _), *_ = panels([(200.0, 100.0, 300.0, 220.0)])
     assert whole == "face 0\n0.70 smiling\n0.20 sad\n0.10 angry"
+    # Less room takes labels away, the weakest first; then it takes whose they are.
+    boxes = [(212.0, 8.0, 413.0, 309.0), (500.0, 69.0, 651.0, 293.0)]  # the second has room above alone
+    _, (_, fewer, _) = panels(boxes, (800, 360), "smiling or laughing")
+    assert fewer == "face 1\n0.70 smiling or laughing\n0.20 sad"
     ((_, line, _),) = panels([(20.0, 30.0, 620.0, 330.0)])
     assert line == "0.70 smiling"
     assert not panels([(5.0, 5.0, 635.0, 355.0)])

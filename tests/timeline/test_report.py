@@ -156,6 +156,23 @@ def test_nothing_is_drawn_over_a_stretch_without_a_picture(browse, status):
     assert found[2] > 100
 
 
+def test_nothing_is_drawn_where_the_face_is_not_in_the_picture(browse):
+    probs, seen = {"smiling": 0.9, "crying": 0.1}, {0: (0.0, 1.96)}
+    quality = Quality(118.0, 0.25, 0.75, -12.5, 3.0, 0.0)
+    rows = [
+        Window(0, 0.5 * at, 0.5 * at + 1.96, "ok", 1.0, 0.9, "smiling", probs, None, quality, 0.04)
+        for at in range(8)
+    ]
+    segments = find_segments(rows, list(probs), SegmentConfig(), seen)
+    tracks, summary = summarise(rows, segments, list(probs), seen)
+    made = replace(
+        of_rows(rows, list(probs), read_s=(0.0, 6.0)), segments=segments, tracks=tracks, summary=summary
+    )
+    found = browse(report(made), INK + "return [ink(0, 0.3), ink(0.35, 1)];")  # the face is gone at a third
+    assert found[0] > 100
+    assert found[1] == 0
+
+
 def test_a_single_frame_is_on_an_axis_of_some_length(browse):
     one = Window(0, 0.0, 0.0, "ok", 1.0, 1.0, "smiling", {"smiling": 0.9, "crying": 0.1})
     made = replace(of_rows([one], ["smiling", "crying"], read_s=(0.0, 0.033)), duration_s=0.033)

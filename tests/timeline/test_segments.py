@@ -157,8 +157,8 @@ def cut_windows(times, config, joy):
     face = Look(0, 0.9, Quality(100.0, 0.5, 0.0, 0.5), np.zeros(1, np.float32))
     rows = []
     for draft in cut(iter([(float(time), [face]) for time in times]), FaceConfig("full"), config):
-        [row] = windows([joy((draft.start_s + draft.end_s) / 2)], start_s=draft.start_s)
-        rows.append(replace(row, end_s=draft.end_s))
+        [row] = windows([joy((draft.start_s + draft.until_s) / 2)], start_s=draft.start_s)
+        rows.append(replace(row, end_s=draft.end_s, frame_s=draft.frame_s))
     return rows
 
 
@@ -176,17 +176,17 @@ def test_windows_in_a_row_leave_no_time_between_them_at_any_rate(fps, frames, wi
     rows = cut_windows(times, config, lambda time_s: 0.95 if time_s % period_s < period_s / 2 else 0.05)
     found = find_segments(rows, LABELS, HYSTERESIS)
     assert found[0].onset_s == 0.0
-    assert found[-1].offset_s == times[-1]
+    assert found[-1].offset_s == pytest.approx(times[-1] + 1 / fps)
     assert all(one.offset_s == two.onset_s and one.label != two.label for one, two in pairwise(found))
     _, summary = summarise(rows, found, LABELS)
     assert sum(row.share for row in summary) == pytest.approx(1.0)
 
 
 def test_a_time_lapse_has_segments_as_a_film_has():
-    # A picture every 2 s: a window holds one.  Joy from the 11th on.
+    # A picture every 2 s, which each lasts: a window holds one.  Joy from the 11th on.
     rows = cut_windows(np.arange(20) * 2.0, WindowConfig(), lambda time_s: 0.9 if time_s >= 20 else 0.1)
     found = find_segments(rows, LABELS, HYSTERESIS)
-    assert spans(found) == [("calm", 0.0, 19.0), ("joy", 19.0, 38.0)]
+    assert spans(found) == [("calm", 0.0, 20.0), ("joy", 20.0, 40.0)]
     assert [row.share for row in summarise(rows, found, LABELS)[1]] == [0.5, 0.5]
 
 
@@ -213,6 +213,26 @@ def test_a_window_does_not_speak_for_a_gap_in_its_track():
         for segment in find_segments(rows, LABELS, SegmentConfig(bridge_s=0.0))
     ]
     assert ends == [(0, 0.0, 0.75), (0, 1.25, 2.0), (1, 1.0, 1.0)]
+
+
+def test_no_segment_or_peak_lies_where_the_face_is_not_in_the_picture():
+    # Ten frames a second, centres at 1, 1.5, 2 and 2.5 s; seen in the frames of 1.2 to 1.9 s, so until 2 s.
+    rows = [replace(row, frame_s=0.1) for row in windows([0.9, 0.8, 0.8, 0.1], length_s=1.9)]
+    seen = {0: (1.2, 1.9)}
+    (joy,) = find_segments(rows, LABELS, HYSTERESIS, seen)  # calm is read from 2.25 s on
+    assert (joy.label, joy.onset_s, joy.offset_s, joy.peak_s) == ("joy", 1.2, 2.0, 1.2)
+    (track,), summary = summarise(rows, [joy], LABELS, seen)
+    assert (track.start_s, track.end_s) == seen[0]
+    assert [(row.share, row.episodes, row.longest_s, row.latency_s) for row in summary] == [
+        (0.0, 0, 0.0, None),
+        (1.0, 1, pytest.approx(0.8), 0.0),
+    ]
+    assert [peak.time_s for peak in find_peaks(rows, LABELS, {}, seen=seen)] == [1.9, 1.2]
+    # Time counts for a segment wherever its window's centre lies.
+    far = [replace(rows[3], end_s=3.8)]
+    (calm,) = find_segments(far, LABELS, HYSTERESIS, {0: (1.6, 1.9)})
+    assert (calm.onset_s, calm.offset_s, calm.peak_s) == (1.6, pytest.approx(2.0), 1.9)
+    assert summarise(far, [calm], LABELS, {0: (1.6, 1.9)})[1][0].share == 1.0
 
 
 def test_a_single_frame_has_a_share():

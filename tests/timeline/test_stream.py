@@ -5,6 +5,7 @@ import math
 import os
 import threading
 from dataclasses import replace
+from itertools import chain
 
 import av
 import cv2
@@ -20,6 +21,7 @@ from emoclip.results import NO_TRACK, Quality
 from emoclip.timeline import Baseline
 from emoclip.timeline.watching import watched
 from emoclip.timeline.windows import cut
+from emoclip.video import open_video
 
 FACES = FaceConfig(mode="all", min_face_px=40, bridge_s=1.0)
 WINDOWS = WindowConfig(length_s=2.0, step_s=0.5, min_sharpness=0.1, max_yaw=40, min_exposure=0.2)
@@ -53,6 +55,22 @@ def test_a_window_longer_than_the_video_is_one_window():
     assert [(row.start_s, row.end_s, row.status, row.coverage) for row in rows] == [(0.0, 0.9, "ok", 1.0)]
     assert [(row.start_s, row.end_s) for row in drafts([(3.0, [look()])])] == [(3.0, 3.0)]
     assert drafts([]) == []
+
+
+def test_a_window_lasts_until_its_last_frame_is_over():
+    # At ten frames a second, each lasts a tenth.
+    assert [row.until_s for row in drafts(frames(4.2))] == pytest.approx([2.0, 2.5, 3.0, 3.5, 4.0, 4.2])
+    # Not past the end of what is read, nor past the next frame, nor over a jump of the clock.
+    assert [row.until_s for row in cut(iter(frames(1.0)), FACES, WINDOWS, 0.95)] == pytest.approx([0.95])
+    faster = [*frames(1.0), *frames(1.0, fps=30, start_s=0.93)]
+    short = WindowConfig(length_s=0.91, step_s=0.91)
+    assert drafts(faster, windows=short)[0].until_s == pytest.approx(0.93)
+    jumped = drafts([*frames(3.0), *frames(3.0, start_s=60.0)])
+    assert [row.until_s for row in jumped if row.end_s == 2.9][-1] == pytest.approx(3.0)
+    (few, *_) = drafts([(0.0, [look()]), (0.1, [look()]), (60.0, [look()])])
+    assert few.until_s == pytest.approx(0.2)
+    # How long a picture lasts cannot be known.
+    assert [row.until_s for row in drafts([(3.0, [look()])])] == [3.0]
 
 
 def test_windows_come_while_the_video_still_runs():
@@ -183,6 +201,46 @@ def test_rows_of_a_variable_frame_rate_carry_the_containers_own_times(model, med
     assert late == ["no_face"] * len(late)
     assert len(late) == 5
     assert timeline.windows[0].status == "ok"
+
+
+def test_the_last_frame_counts_as_long_as_the_others(model):
+    rng = np.random.default_rng(0)
+    pictures = list(rng.integers(0, 255, (12, 32, 32, 3), np.uint8))
+    options = {"faces": FaceConfig("full"), "fps": 1, "windows": WindowConfig(1.0, 1.0)}
+    kept = model.record(pictures, faces=FaceConfig("full"), fps=1, window_s=1.0)
+    for source in (pictures, iter(pictures), kept):
+        told = model.timeline(source, "calm, joyful", **options).read()
+        assert [(row.start_s, row.end_s, row.centre_s) for row in told.windows] == [
+            (at, at, at + 0.5) for at in range(12)
+        ]
+        assert told.read_s == (0.0, 12.0)
+        assert {segment.offset_s for segment in told.segments} <= set(range(1, 13))
+        assert all(peak.time_s % 1 == 0.5 for peak in told.peaks)
+    (*_, last) = model.timeline(pictures, "calm, joyful", end_s=2.25, **options)
+    assert (last.end_s, last.until_s) == (2.0, 2.25)
+    (alone,) = model.timeline(pictures[:1], "calm, joyful", **options)
+    assert (alone.end_s, alone.until_s) == (0.0, 0.0)
+
+
+def test_around_a_cut_nothing_is_said_of_a_face_that_is_not_in_the_picture(model, media):
+    scenes = [
+        list(open_video(media / name, end_s=2.0)) for name in ("WolfgangLanger_Pexels.mp4", "single_face.mp4")
+    ]
+    times = np.arange(sum(map(len, scenes))) / 24
+    frames = [(time_s, frame.image) for time_s, frame in zip(times.tolist(), chain(*scenes), strict=True)]
+    wide = WindowConfig(1.5, 0.5, min_coverage=0.2)
+    told = model.timeline(
+        iter(frames), "calm, joyful", windows=wide, segments=SegmentConfig(enter=1.0, leave=1.0)
+    ).read()
+    seen = {track.track_id: (track.start_s, track.end_s) for track in told.tracks}
+    cut_s = times[len(scenes[0])]
+    assert {end_s < cut_s for _, end_s in seen.values()} == {True, False}
+    assert {segment.track_id for segment in told.segments} == seen.keys()
+    for segment in told.segments:
+        first_s, last_s = seen[segment.track_id]
+        assert first_s <= segment.onset_s <= segment.peak_s <= segment.offset_s <= last_s + 1 / 24 + 1e-6
+    for peak in told.peaks:
+        assert seen[peak.track_id][0] <= peak.time_s <= seen[peak.track_id][1] + 1 / 24
 
 
 def test_a_track_tells_when_its_face_was_seen_as_classify_does(model, media):

@@ -341,6 +341,10 @@
     track.to = track.centre.map((_, at) => track.from[at + 1] ?? track.end[at]);
     track.gap = track.centre.map(() => false);
     for (const [at, from, to] of track.gaps) [track.gap[at], track.to[at - 1], track.from[at]] = [true, from, to];
+    // Nothing is drawn before a face is in the picture, or after.
+    for (const times of ["centre", "from", "to"]) {
+      track[times] = track[times].map((time) => Math.min(Math.max(time, track.seen[0]), track.seen[1]));
+    }
     const chart = document.getElementById(`chart-${track.id}`);
     charts.push({ canvas: chart.querySelector("canvas"), tip: chart.querySelector(".tip"), track });
     listen(charts.at(-1));

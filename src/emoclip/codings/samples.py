@@ -27,10 +27,10 @@ LEAST_NEW, LEAST_CLEAR = 0.05, 0.05  # what a window counts at least
 class CodedWindows(ByContent):
     """The N windows of one face of a video.
 
-    group: who is shown, else the video; what validation leaves out.  start_s, end_s: (N,).  features: (N, 2 D), unit
-    embeddings of the clip and of its frames' mean.  targets: (N, K) shares of each label, NaN where nobody coded.
-    clear: (N,) in [0, 1], how far each coder gave a window to one label: low across the borders of marks, where coders
-    lag, and not where they differ.
+    group: who is shown, else the video; what validation leaves out.  start_s, end_s: (N,), from the first frame's
+    beginning to the last one's end.  features: (N, 2 D), unit embeddings of the clip and of its frames' mean.
+    targets: (N, K) shares of each label, NaN where nobody coded.  clear: (N,) in [0, 1], how far each coder gave a
+    window to one label: low across the borders of marks, where coders lag, and not where they differ.
     codings: those that are about this face.
     """
 
@@ -123,14 +123,14 @@ def windows(model: EmoCLIP, recording: Recording, config: WindowConfig, track: s
     frames = recording.between(0.0, None, embedding_rate(model, config.length_s))
     drafts = [
         draft
-        for draft in cut(frames, faces, config)
+        for draft in cut(frames, faces, config, recording.duration_s)
         if draft.status == "ok" and track in (ANYONE, f"track {draft.track_id}")
     ]
     clips = [draft.embeddings for draft in drafts]
     width = model.package.width
     features = np.concatenate([model.embed_clips(clips), mean_frames(clips, width)], axis=1)
     start = np.array([draft.start_s for draft in drafts], np.float64)
-    end = np.array([draft.end_s for draft in drafts], np.float64)
+    end = np.array([draft.until_s for draft in drafts], np.float64)
     return CodedWindows(
         stem(recording),
         track,

@@ -271,7 +271,7 @@ def _seconds(segment: Segment) -> tuple[str, str, str]:
 
 def _milliseconds(segment: Segment) -> tuple[int, int]:
     """Onset and offset as every format has them, rounded as `agree` does."""
-    # A segment of one single frame lasts 0 s, which neither ELAN nor WebVTT allows, and which no state lasts.
+    # A segment of a single picture lasts 0 s, which neither ELAN nor WebVTT allows, and which no state lasts.
     start, end = (round(round(time_s, 3) * 1000) for time_s in (segment.onset_s, segment.offset_s))
     return start, max(end, start + 1)
 

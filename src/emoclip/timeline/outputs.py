@@ -125,7 +125,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
         item.source,
         "done",
         "; ".join(timeline.warnings),
-        video_s=timeline.windows[-1].end_s - timeline.windows[0].start_s if timeline.windows else 0.0,
+        video_s=timeline.windows[-1].until_s - timeline.windows[0].start_s if timeline.windows else 0.0,
         spent_s=time.monotonic() - began_s,
         windows=len(timeline.windows),
         segments=len(timeline.segments),

@@ -201,8 +201,8 @@ def _draw(image: Pixels, drawn: Drawn, letters: Font, sides: dict[int, int]) -> 
     faces = [box for box in boxes if not _whole(box, picture.size)]
     panels: dict[int, tuple[Box, str]] = {}
     way = direction(letters)
-    # One line for each comes first, then all lines for those who have room.
-    for most in (1, TOP_LABELS):
+    # The strongest label of each comes first, then whose it is and more labels for those who have room.
+    for most in range(TOP_LABELS + 1):
         for (track_id, _, window), box in zip(drawn, boxes, strict=True):
             text = _text(track_id, window, most)
             _, _, width, height = pen.multiline_textbbox((0, 0), text, font=letters, direction=way)
@@ -225,9 +225,9 @@ def _colour(track_id: int) -> tuple[int, int, int]:
 
 
 def _text(track_id: int, window: Window | None, most: int) -> str:
-    lines = [f"face {track_id}"] if most > 1 or not window else []
+    lines = [f"face {track_id}"] if most or not window else []
     if window and window.status == "ok":
-        ranked = sorted(window.probs.items(), key=lambda item: -item[1])[:most]
+        ranked = sorted(window.probs.items(), key=lambda item: -item[1])[: max(most, 1)]
         lines += [f"{share:.2f} {shortened(label, 32)}" for label, share in ranked]
     elif window:
         lines.append(window.status.replace("_", " "))

@@ -9,7 +9,7 @@ from emoclip import __version__
 from emoclip.drawing import clock, page
 from emoclip.errors import counted, few
 from emoclip.results import LabelSummary, Peak, Segment, Timeline, Track, Window, WindowStatus
-from emoclip.timeline.segments import gaps
+from emoclip.timeline.segments import gaps, in_picture
 
 MAX_CHARTS = 20  # faces with a chart of their own; the others of a crowd are named in the notes
 COLUMNS = ("label", "share of time", "episodes", "longest", "first after", "mean", "strongest")
@@ -148,17 +148,19 @@ def _data(timeline: Timeline, charted: list[Track]) -> dict[str, Any]:
         segments.get(segment.track_id, []).append(segment)
     place = {label: at for at, label in enumerate(timeline.labels)}
     untold = gaps(timeline.windows)
-    start_s, end_s = timeline.read_s or (math.inf, -math.inf)  # a window ends at its last frame, not with it
+    seen = {track.track_id: (track.start_s, track.end_s) for track in charted}
+    start_s, end_s = timeline.read_s or (math.inf, -math.inf)
     return {
         "labels": timeline.labels,
         "statuses": STATUSES,
         "start": min(start_s, *(window.start_s for window in timeline.windows)),
-        "end": max(end_s, *(window.end_s for window in timeline.windows)),
+        "end": max(end_s, *(window.until_s for window in timeline.windows)),
         "tracks": [
             {
                 "id": number,
                 "start": [round(window.start_s, 3) for window in windows],
-                "end": [round(window.end_s, 3) for window in windows],
+                "end": [round(window.until_s, 3) for window in windows],
+                "seen": [round(time_s, 3) for time_s in in_picture(windows, seen[number])],
                 "gaps": [(at, round(from_s, 3), round(to_s, 3)) for at, from_s, to_s in untold[number]],
                 "status": [STATUSES.index(window.status) for window in windows],
                 "probs": [

@@ -15,6 +15,7 @@ from emoclip.config import SegmentConfig
 from emoclip.results import NO_TRACK, LabelSummary, Peak, Segment, Track, Window
 
 Span = tuple[float, float]
+UNKNOWN: Mapping[int, Span] = MappingProxyType({})  # when faces were seen
 
 
 class Kept(NamedTuple):
@@ -55,7 +56,12 @@ def smooth(windows: Sequence[Window], width_s: float) -> list[Window]:
     return smoothed
 
 
-def find_segments(windows: Sequence[Window], labels: Sequence[str], config: SegmentConfig) -> list[Segment]:
+def find_segments(
+    windows: Sequence[Window],
+    labels: Sequence[str],
+    config: SegmentConfig,
+    seen: Mapping[int, Span] = UNKNOWN,
+) -> list[Segment]:
     """Return each track's stretches of one label, by hysteresis, in order of track and time.
 
     With chance = 1 / number of labels: there is a segment where the top label has at least `enter` x chance.  It goes
@@ -63,17 +69,24 @@ def find_segments(windows: Sequence[Window], labels: Sequence[str], config: Segm
     with the windows right before that had its label on top with as much.  An unreadable stretch longer than
     `bridge_s` ends it.
     A window speaks for the time around its centre, halfway to its neighbours, so segments meet without overlap; at a
-    gap in its track, for its own frames and at least half a usual step.
+    gap in its track, for its own frames and at least half a usual step.  None speaks for time before its face is first
+    seen or after, and a segment of such time alone is dropped.
+    seen: when each track's face was first and last seen, in seconds; where it is not known, its windows' times stand.
     Source: the two thresholds of Canny, A Computational Approach to Edge Detection (1986).
     """
     chance = 1 / len(labels)
     enter = min(config.enter * chance, (1 + chance) / 2)
     leave = min(config.leave * chance, enter)
     found: list[Segment] = []
-    for track_id, rows, spans in _tracks(windows):
-        for label, members in _runs(rows, spans, enter, leave, config.bridge_s):
-            found.append(_segment(track_id, label, members, rows, spans))
-    return [segment for segment in found if segment.duration_s >= config.min_s]
+    for track_id, rows, spans in _tracks(windows, seen):
+        of = [
+            _segment(track_id, label, members, rows, spans, seen)
+            for label, members in _runs(rows, spans, enter, leave, config.bridge_s)
+        ]
+        # A picture takes no time, and neither do its segments.
+        some = 0.0 if spans[0][0] == spans[-1][1] else 1e-6
+        found += [segment for segment in of if segment.duration_s >= max(config.min_s, some)]
+    return found
 
 
 def _runs(
@@ -112,7 +125,7 @@ def summarise(
     windows: Sequence[Window],
     segments: Sequence[Segment],
     labels: Sequence[str],
-    seen: Mapping[int, Span] = MappingProxyType({}),
+    seen: Mapping[int, Span] = UNKNOWN,
 ) -> tuple[list[Track], list[LabelSummary]]:
     """Return one Track per track, and one LabelSummary per track and label; windows without a track count nowhere.
 
@@ -120,9 +133,8 @@ def summarise(
     """
     tracks: list[Track] = []
     summary: list[LabelSummary] = []
-    for track_id, rows, spans in _tracks(windows):
+    for track_id, rows, spans in _tracks(windows, seen):
         readable = [(row, span) for row, span in zip(rows, spans, strict=True) if row.status == "ok"]
-        read = [(row, end - start) for row, (start, end) in readable]
         begin_s = readable[0][1][0] if readable else math.nan  # one who comes in later is not slower
         first_s, last_s = seen.get(track_id, (rows[0].start_s, rows[-1].end_s))
         track = Track(
@@ -130,13 +142,13 @@ def summarise(
             start_s=first_s,
             end_s=last_s,
             windows=len(rows),
-            read=len(read),
+            read=len(readable),
             coverage=sum(row.coverage for row in rows) / len(rows),
             statuses=dict(Counter(row.status for row in rows)),
         )
         tracks.append(track)
         mine = [segment for segment in segments if segment.track_id == track_id]
-        summary += [_label_summary(track_id, label, begin_s, read, mine) for label in labels]
+        summary += [_label_summary(track_id, label, begin_s, readable, mine) for label in labels]
     return tracks, summary
 
 
@@ -144,20 +156,21 @@ def _label_summary(
     track_id: int,
     label: str,
     begin_s: float,
-    read: list[tuple[Window, float]],
+    read: list[tuple[Window, Span]],
     segments: Iterable[Segment],
 ) -> LabelSummary:
     episodes = [segment for segment in segments if segment.label == label]
-    if not any(span_s for _, span_s in read):  # a single frame
-        read = [(row, 1.0) for row, _ in read]
-    readable_s = sum(span_s for _, span_s in read)
+    lasts = [end_s - start_s for _, (start_s, end_s) in read]
+    if not any(lasts):  # a single picture
+        lasts = [1.0] * len(read)
+    readable_s = sum(lasts)
     # Bridged stretches inside a segment are nobody's time, so readable windows are counted, not seconds of segments.
     starts = np.array([segment.onset_s for segment in episodes])
     ends = np.array([segment.offset_s for segment in episodes])
     shown_s = 0.0
-    for row, span_s in read:
-        at = int(np.searchsorted(starts, row.centre_s, side="right")) - 1
-        shown_s += span_s if at >= 0 and row.centre_s <= ends[at] else 0.0
+    for (_, span), span_s in zip(read, lasts, strict=True):
+        at = int(np.searchsorted(starts, sum(span) / 2, side="right")) - 1
+        shown_s += span_s if at >= 0 and sum(span) / 2 <= ends[at] else 0.0
     return LabelSummary(
         track_id=track_id,
         label=label,
@@ -174,11 +187,13 @@ def find_peaks(
     labels: Sequence[str],
     pictures: Mapping[tuple[int, str], Kept],
     smooth_s: float = 0.0,
+    seen: Mapping[int, Span] = UNKNOWN,
 ) -> list[Peak]:
     """Return where each track reads most strongly as each label, the first such window, by track and label.
 
     pictures: by track and label.  A peak has the one of its own window; of windows that were smoothed over `smooth_s`
     seconds, the one nearest to it in time of those that its mean is of, as those of all windows are not kept.
+    seen: as in `find_segments`.
     """
     shots: dict[int, dict[float, bytes | None]] = {}
     for (track_id, _), kept in pictures.items():
@@ -192,7 +207,7 @@ def find_peaks(
             time_s = best.centre_s
             nearest = min(of, key=lambda at: abs(at - time_s), default=math.inf)
             shown = of[nearest] if abs(nearest - time_s) <= smooth_s / 2 + 1e-6 else None
-            peaks.append(Peak(track_id, label, time_s, best.probs[label], shown))
+            peaks.append(Peak(track_id, label, _moment(best, seen), best.probs[label], shown))
     return peaks
 
 
@@ -207,8 +222,17 @@ def gaps(windows: Sequence[Window]) -> dict[int, list[tuple[int, float, float]]]
             for at, (before, after) in enumerate(pairwise(spans), 1)
             if after[0] > before[1]
         ]
-        for track_id, _, spans in _tracks(windows)
+        for track_id, _, spans in _tracks(windows, UNKNOWN)
     }
+
+
+def in_picture(rows: Sequence[Window], seen: Span) -> Span:
+    """Return from when to when a face is in the picture: from its first frame to the end of its last.
+
+    rows: its windows, in order of time.  seen: when it was first and last seen, in seconds.
+    """
+    first_s, last_s = seen
+    return first_s, next((last_s + row.frame_s for row in rows if row.end_s >= last_s), rows[-1].until_s)
 
 
 def _by_track(windows: Sequence[Window]) -> dict[int, list[int]]:
@@ -222,12 +246,18 @@ def _by_track(windows: Sequence[Window]) -> dict[int, list[int]]:
     }
 
 
-def _tracks(windows: Sequence[Window]) -> Iterator[tuple[int, list[Window], list[Span]]]:
-    """Each track's windows in order of time, and the time that each speaks for."""
+def _tracks(
+    windows: Sequence[Window], seen: Mapping[int, Span]
+) -> Iterator[tuple[int, list[Window], list[Span]]]:
+    """Each track's windows in order of time, and the time that each speaks for: none before it is seen, or after."""
     grid = np.unique([window.centre_s for window in windows])
     for track_id, places in sorted(_by_track(windows).items()):
         rows = [windows[place] for place in places]
-        yield track_id, rows, _spans(rows, grid)
+        spans = _spans(rows, grid)
+        if track_id in seen:
+            inside = np.clip(spans, *in_picture(rows, seen[track_id]))
+            spans = [(start_s, end_s) for start_s, end_s in inside.tolist()]
+        yield track_id, rows, spans
 
 
 def _spans(rows: Sequence[Window], grid: NDArray[np.float64]) -> list[Span]:
@@ -239,23 +269,35 @@ def _spans(rows: Sequence[Window], grid: NDArray[np.float64]) -> list[Span]:
         end_s = start_s = (left.centre_s + right.centre_s) / 2
         # Few frames a second move the centres of windows in a row by one step or by two.
         if place[at + 1] - place[at] > 1 or right.centre_s - left.centre_s > 2 * step_s + 1e-6:
-            end_s = min(end_s, max(left.end_s, left.centre_s + step_s / 2))
+            end_s = min(end_s, max(left.until_s, left.centre_s + step_s / 2))
             start_s = max(start_s, min(right.start_s, right.centre_s - step_s / 2))
         ends.append(end_s)
         starts.append(start_s)
-    return list(zip(starts, [*ends, rows[-1].end_s], strict=True))
+    return list(zip(starts, [*ends, rows[-1].until_s], strict=True))
 
 
 def _segment(
-    track_id: int, label: str, members: Sequence[int], rows: Sequence[Window], spans: Sequence[Span]
+    track_id: int,
+    label: str,
+    members: Sequence[int],
+    rows: Sequence[Window],
+    spans: Sequence[Span],
+    seen: Mapping[int, Span],
 ) -> Segment:
+    onset_s, offset_s = spans[members[0]][0], spans[members[-1]][1]
     peak = max((rows[at] for at in members), key=lambda row: row.probs[label])
     return Segment(
         track_id=track_id,
         label=label,
-        onset_s=spans[members[0]][0],
-        offset_s=spans[members[-1]][1],
-        peak_s=peak.centre_s,
+        onset_s=onset_s,
+        offset_s=offset_s,
+        peak_s=max(onset_s, _moment(peak, seen)),
         peak=peak.probs[label],
         mean=sum(rows[at].probs[label] for at in members) / len(members),
     )
+
+
+def _moment(row: Window, seen: Mapping[int, Span]) -> float:
+    """The centre of a window, or the nearest frame that shows its face, in seconds."""
+    first_s, last_s = seen.get(row.track_id, (row.start_s, row.end_s))
+    return max(first_s, row.centre_s if row.centre_s < last_s + row.frame_s else last_s)

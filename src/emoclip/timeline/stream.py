@@ -199,7 +199,7 @@ class TimelineStream:
     def result(self, windows: Sequence[Window]) -> Timeline:
         """Make a Timeline of the windows that came so far."""
         windows = smooth(windows, self.segments.smooth_s)
-        segments = find_segments(windows, self.labels, self.segments)
+        segments = find_segments(windows, self.labels, self.segments, self._seen)
         tracks, summary = summarise(windows, segments, self.labels, self._seen)
         return Timeline(
             input=self.name,
@@ -212,7 +212,7 @@ class TimelineStream:
             segments=segments,
             tracks=tracks,
             summary=summary,
-            peaks=find_peaks(windows, self.labels, self._pictures, self.segments.smooth_s),
+            peaks=find_peaks(windows, self.labels, self._pictures, self.segments.smooth_s, self._seen),
             warnings=self.warnings,
             scored=self.scores,
             label_warnings=self.label_warnings,
@@ -238,13 +238,20 @@ class TimelineStream:
         """What of the input was asked for and is there: in a recording, what was watched."""
         kept = self.seen_as
         start_s = max(self.start_s, kept.start_s if kept else 0.0)
-        ends = (self.end_s, kept.end_s if kept else None, self.duration_s, self.ended_s)
-        end_s = min((end for end in ends if end), default=windows[-1].end_s if windows else 0.0)
+        ends = [end for end in (self._end_s, self.ended_s) if end]
+        end_s = min(ends, default=windows[-1].until_s if windows else 0.0)
         return (start_s, end_s) if end_s > start_s else None
+
+    @property
+    def _end_s(self) -> float | None:
+        """Where what is read should end, None where that is not known beforehand."""
+        kept = self.seen_as
+        ends = (self.end_s, kept.end_s if kept else None, self.duration_s)
+        return min((end for end in ends if end), default=None)
 
     def _windows(self, frames: Iterator[Looks]) -> Iterator[Window]:
         waiting: list[Draft] = []
-        drafts: Iterable[Draft] = cut(self._noted(frames), self.faces, self.windows)
+        drafts: Iterable[Draft] = cut(self._noted(frames), self.faces, self.windows, self._end_s)
         if self.rest and self.auto:  # a resting face is known once all of it was seen
             if self.live:
                 raise InputError(
@@ -332,6 +339,7 @@ class TimelineStream:
                 probs,
                 scored,
                 draft.quality,
+                draft.frame_s,
             )
             if top:
                 self._keep_picture(window, draft.picture)

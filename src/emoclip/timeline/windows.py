@@ -4,6 +4,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
+from statistics import median_low
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from emoclip.recording import Look, Looks
 from emoclip.results import NO_TRACK, Quality, WindowStatus
 
 EDGE_S = 5e-4  # container clocks round: a frame this close before a window's edge is on it
+RECENT = 100  # frames from whose times it is told how long one lasts
 
 
 @dataclass(slots=True)
@@ -21,7 +23,7 @@ class Draft:
     """A window before the temporal part has run.
 
     track_id to quality: as in `Window`.  embeddings: (F, D) of the frames that are read.  picture: (H, W, 3) uint8
-    crop of the middle one, where pictures are kept.
+    crop of the middle one, where pictures are kept.  frame_s: as in `Window`.
     """
 
     track_id: int
@@ -33,18 +35,34 @@ class Draft:
     quality: Quality
     embeddings: NDArray[np.float32]
     picture: NDArray[np.uint8] | None
+    frame_s: float
+
+    @property
+    def until_s(self) -> float:
+        """As in `Window`."""
+        return self.end_s + self.frame_s
 
 
-def cut(frames: Iterator[Looks], faces: FaceConfig, config: WindowConfig) -> Iterator[Draft]:
-    """Cut frames (time in seconds, looks) into windows, one draft per person, as soon as a window is over."""
+def cut(
+    frames: Iterator[Looks], faces: FaceConfig, config: WindowConfig, end_s: float | None = None
+) -> Iterator[Draft]:
+    """Cut frames (time in seconds, looks) into windows, one draft per person, as soon as a window is over.
+
+    end_s: where what is read ends, in seconds, if that is known: no frame lasts longer.
+    """
     held: deque[tuple[float, list[Look]]] = deque()
+    steps: deque[float] = deque(maxlen=RECENT)
+    before_s = math.nan
     last_seen: dict[int, float] = {}
     origin, count = 0.0, 0
     for time_s, looks in frames:
-        if not held and not count:
+        if math.isnan(before_s):
             origin = time_s
+        else:
+            steps.append(time_s - before_s)
         while time_s >= origin + count * config.step_s + config.length_s - EDGE_S:
-            yield from _close(held, origin + count * config.step_s, last_seen, faces, config)
+            frame_s = _lasts(before_s, steps, time_s)
+            yield from _close(held, origin + count * config.step_s, frame_s, last_seen, faces, config)
             count += 1
             while held and held[0][0] < origin + count * config.step_s - EDGE_S:
                 held.popleft()
@@ -53,14 +71,22 @@ def cut(frames: Iterator[Looks], faces: FaceConfig, config: WindowConfig) -> Ite
                 gap_s = time_s + EDGE_S - config.length_s - origin
                 count = max(count, math.floor(gap_s / config.step_s) + 1)
         held.append((time_s, looks))
+        before_s = time_s
         last_seen.update((item.track_id, time_s) for item in looks)
     if held:
-        yield from _close(held, origin + count * config.step_s, last_seen, faces, config)
+        frame_s = _lasts(before_s, steps, math.inf if end_s is None else end_s)
+        yield from _close(held, origin + count * config.step_s, frame_s, last_seen, faces, config)
+
+
+def _lasts(time_s: float, steps: Sequence[float], limit_s: float) -> float:
+    """How long the frame at `time_s` lasts: the usual time to the next one, up to `limit_s`; 0 for a picture alone."""
+    return max(0.0, min(median_low(steps), limit_s - time_s)) if steps else 0.0
 
 
 def _close(
     held: deque[tuple[float, list[Look]]],
     start_s: float,
+    frame_s: float,
     last_seen: dict[int, float],
     faces: FaceConfig,
     config: WindowConfig,
@@ -83,7 +109,7 @@ def _close(
         )
         seen = {track_id: seen[track_id]}
     for track_id, looks_of in (seen or {NO_TRACK: []}).items():
-        yield _draft(track_id, looks_of, frames[0][0], frames[-1][0], len(frames), faces, config)
+        yield _draft(track_id, looks_of, frames[0][0], frames[-1][0], frame_s, len(frames), faces, config)
 
 
 def _draft(
@@ -91,6 +117,7 @@ def _draft(
     seen: list[tuple[float, Look]],
     start_s: float,
     end_s: float,
+    frame_s: float,
     frames: int,
     faces: FaceConfig,
     config: WindowConfig,
@@ -118,6 +145,7 @@ def _draft(
         typical([item.quality for _, item in seen]),
         np.array([item.embedding for _, item in read], np.float32),
         middle.picture if middle else None,
+        frame_s,
     )
 
 
