@@ -312,7 +312,7 @@ def test_a_timecode_that_cannot_be_is_told(tmp_path: Path, fps: float | None, te
 
 @pytest.mark.parametrize("fps", [0, -25, float("nan"), float("inf"), "25"])
 def test_a_frame_rate_that_cannot_be_is_told(tmp_path: Path, fps):
-    with pytest.raises(ConfigError, match="^fps="):
+    with pytest.raises(ConfigError, match=r"^fps="):
         read(write(tmp_path, "v1.csv", "onset,offset,label\n1,2,smile\n"), fps=fps)
 
 
