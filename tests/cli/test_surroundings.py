@@ -14,10 +14,11 @@ import weakref
 import numpy as np
 import pytest
 from commands import emoclip, fails
+from films import films
 from packages import tiny_package
 from PIL import Image
 
-from emoclip import cli, interrupt
+from emoclip import EmoCLIP, cli, interrupt
 
 UNIX = pytest.mark.skipif(os.name != "posix", reason="pipes, signals and limits of Unix")
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
@@ -203,6 +204,39 @@ def test_a_reader_of_stdout_that_went_away_is_no_error_to_speak_of(tiny, crop, m
     done = predict(tiny, crop, *more, stdout=writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@UNIX
+@pytest.mark.parametrize("name", ["agree", "teach", "predict", "bench"])
+def test_what_goes_to_files_is_whole_where_the_reader_of_stdout_went_away(tiny, crop, tmp_path, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    codings = tmp_path / "codings"
+    codings.mkdir()
+    recordings, coded = films(EmoCLIP.load(tiny)) if name in ("agree", "teach") else ((), ())
+    for recording, coding in zip(recordings, coded, strict=True):
+        recording.write(tmp_path / f"{coding.video}.npz")
+        rows = [f"{mark.onset_s},{mark.offset_s},{mark.label}\n" for mark in coding.marks]
+        if coding is not coded[-1]:  # which is left to be suggested
+            (codings / f"{coding.video}.csv").write_text("".join(["onset,offset,label\n", *rows]))
+    arguments, written = {
+        "agree": ([codings, codings, "--out", out / "a"], ["a"]),
+        "teach": (
+            [*sorted(tmp_path.glob("*.npz")), "-c", codings, "-o", out / "a.labels"]
+            + ["-m", tiny, "--suggest", 1, "--suggest-to", out / "b"],
+            ["a.card.md", "a.labels", "b"],
+        ),
+        "predict": (
+            [crop, "-m", tiny, "--faces", "full", "--json", "-", "--picture", out / "a.png"],
+            ["a.png"],
+        ),
+        "bench": ([crop, "-m", tiny, "--faces", "full", "--repeat", 1, "--json", out / "a.json"], ["a.json"]),
+    }[name]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run(name, *arguments, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, sorted(file.name for file in out.iterdir())) == (141, written), done.stderr
 
 
 @UNIX

@@ -1,6 +1,7 @@
 """`emoclip symptoms` as people run it, on small videos made of real pictures' noise and a tiny model."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -84,6 +85,28 @@ def test_fit_writes_figures_report_and_package(lab, fitted):
     assert "PCC" in table
     assert "–: not defined" in table
     assert max(map(len, table.splitlines())) <= 80
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of Unix")
+def test_scores_are_written_where_the_reader_of_stdout_went_away(lab, fitted, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [
+        sys.executable,
+        "-m",
+        "emoclip",
+        "symptoms",
+        "score",
+        lab / "out/package",
+        lab / "v6",
+        lab / "v7",
+    ]
+    done = subprocess.run(
+        [*command, "--faces", "full", "--json", tmp_path / "s.json"], stdout=writing, check=False
+    )
+    os.close(writing)
+    assert done.returncode == 141
+    assert [record["status"] for record in json.loads((tmp_path / "s.json").read_text())] == ["ok", "ok"]
 
 
 def test_score_answers_with_an_interval_and_without_torch(lab, fitted):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoclip.codings import ANYONE, Coding, Mark, read, read_all
-from emoclip.errors import EmoclipError, InputError
+from emoclip.errors import ConfigError, EmoclipError, InputError
 from emoclip.results import Segment, Timeline, Track
 from emoclip.timeline.formats import WRITERS
 
@@ -260,6 +260,60 @@ def test_plain_tables(tmp_path: Path, text: str, fps: float | None, encoding: st
 def test_with_a_frame_rate_a_part_of_a_frame_is_no_time(tmp_path: Path, row: str, told: str):
     with pytest.raises(InputError, match=f"line 2: '{told}' is no whole frame; is this file in seconds"):
         read(write(tmp_path, "sec.csv", f"onset,offset,label\n{row}\n"), fps=25.0)
+
+
+# By hand, after SMPTE 12M: the number of the frame, from 0, over the exact rate.
+@pytest.mark.parametrize(
+    ("fps", "text", "exact_s"),
+    [
+        (23.976, "01:00:00:00", 86_400 * 1001 / 24_000),  # 3603.6
+        (23.98, "01:00:00:00", 86_400 * 1001 / 24_000),
+        (23.976, "86400", 86_400 * 1001 / 24_000),
+        (24, "01:00:00:23", 3600 + 23 / 24),
+        (25, "00:00:01:24", 1.96),
+        (29.97, "01:00:00:00", 108_000 * 1001 / 30_000),
+        (29.97, "01:00:00;00", 107_892 * 1001 / 30_000),  # 3599.9964: drop-frame keeps to the clock
+        (29.97, "00:00:59;29", 1799 * 1001 / 30_000),
+        (29.97, "00:01:00;02", 1800 * 1001 / 30_000),  # the frame after it
+        (29.97, "00;10;00;00", 17_982 * 1001 / 30_000),
+        (59.94, "00:01:00;04", 3600 * 1001 / 60_000),
+        (59.94, "00:20:00;03", (2 * 35_964 + 3) * 1001 / 60_000),
+        (12.5, "30", 2.4),
+        (29.97, "01:00:00.5", 3600.5),  # no timecode
+    ],
+)
+def test_a_timecode_numbers_frames(tmp_path: Path, fps: float, text: str, exact_s: float):
+    coding = only(write(tmp_path, "v1.csv", f"onset,offset,label\n{text},,smile\n"), fps=fps)
+    assert coding.marks == (Mark(round(exact_s, 3), round(exact_s, 3), "smile"),)
+
+
+@pytest.mark.parametrize(
+    ("fps", "text", "told"),
+    [
+        (23.976, "00:00:01:29", "has frame 29 of a second, of which --fps 23.976 has 24, from 0"),
+        (25, "00:00:01:25", "has frame 25 of a second"),
+        (29.97, "00:01:00;01", "is no frame: in drop-frame timecode this minute begins with frame 2"),
+        (59.94, "00:59:00;03", "this minute begins with frame 4"),
+        (25, "00:00:01;00", "drop-frame timecode, which 29.97 and 59.94 alone have, not --fps 25"),
+        (30, "00:00:01;00", "not --fps 30; write :"),
+        (12.5, "00:00:01:06", "counts whole frames a second, not --fps 12.5; write numbers of frames"),
+        (0.1, "00:00:01:00", "counts whole frames a second"),
+        (29.97, "00:00;00:00", "is not a time"),
+        (29.97, "00:00;00", "is not a time"),
+        (29.97, "00:00:1.5:00", "is no whole frame"),
+        (None, "00:00:01;00", "is not a time; write seconds, hh:mm:ss.mmm, or frames with --fps"),
+    ],
+)
+def test_a_timecode_that_cannot_be_is_told(tmp_path: Path, fps: float | None, text: str, told: str):
+    path = write(tmp_path, "v1.csv", f"onset,offset,label\n{text},,smile\n")
+    with pytest.raises(InputError, match=f"v1.csv: line 2: '{text}' .*{told}"):
+        read(path, fps=fps)
+
+
+@pytest.mark.parametrize("fps", [0, -25, float("nan"), float("inf"), "25"])
+def test_a_frame_rate_that_cannot_be_is_told(tmp_path: Path, fps):
+    with pytest.raises(ConfigError, match=r"^fps="):
+        read(write(tmp_path, "v1.csv", "onset,offset,label\n1,2,smile\n"), fps=fps)
 
 
 def test_a_table_may_hold_several_videos_coders_and_tracks(tmp_path: Path):

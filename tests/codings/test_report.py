@@ -144,3 +144,44 @@ def test_paper_has_light_colours_and_those_that_tell_something(browse, page: str
     dark = [line for line in page.splitlines() if "prefers-color-scheme: dark" in line]
     assert dark
     assert all("screen and" in line for line in dark)
+
+
+SEEN = """
+// What of each mark lies on top at the middle of its height, in px of width.
+return [...document.querySelectorAll('.strip svg title')].map((title) => {
+  const mark = title.parentElement, box = mark.getBoundingClientRect();
+  mark.scrollIntoView({block: 'center'});
+  const {left, right, top, height} = mark.getBoundingClientRect();
+  let seen = 0;
+  for (let x = Math.floor(left) - 4.5; x < right + 5; x++)
+    seen += mark.contains(document.elementFromPoint(x, top + height / 2));
+  return [title.textContent, seen, Math.round(seen / (right - left) * 100)];
+});"""
+
+
+def test_marks_that_overlap_are_all_seen(browse):
+    marks = [(0.4, 6, "sad"), (5, 7, "smile"), (6, 9.7, "neutral"), (5.5, 6.5, "frown")]
+    films = [coding(who, "talk", marks) for who in ("anna", "ben")]
+    page = agreement_report.report(measure(pair(raters([(Path(f.coder), [f]) for f in films]))))
+    found = browse(page, SEEN)
+    assert len(found) == 8
+    assert all(share >= 98 for _, _, share in found)
+    # As many layers as overlap at once: 3 of 7 px, 2 px between them, 4 px below each of the two lanes.
+    assert 'viewBox="0 0 20.000 58"' in page
+
+
+def test_point_events_of_an_hour_lie_on_top_wide_enough_to_see(browse):
+    points = {(0, "blink"), (1000, "blink"), (1000, "flash"), (3600, "blink")}  # two at once, and both ends
+    marks = (
+        Mark(5.0, 3600.0, "smile"),
+        Mark(20.0, 20.04, "frown"),
+        *(Mark(at, at, label) for at, label in points),
+    )
+    films = [Coding(Path(f"{who}.csv"), "talk", who, marks, 3600.0) for who in ("anna", "ben")]
+    page = agreement_report.report(measure(pair(raters([(Path(f.coder), [f]) for f in films]))))
+    seen = {said: width for said, width, _ in browse(page, SEEN) if said.startswith("anna")}
+    assert seen.pop("anna: frown, 0:20.0 to 0:20.0") >= 1
+    assert seen.pop("anna: smile, 0:05.0 to 1:00:00.0") > 500
+    # 3 px and a margin on either side.
+    told = ("blink, 0:00.0", "blink, 16:40.0", "flash, 16:40.0", "blink, 1:00:00.0")
+    assert seen == {f"anna: {said}": 5 for said in told}

@@ -110,10 +110,10 @@ def agree(
     agreement = measure(pairing, settings)
     for note in agreement.notes:
         warn(note)
+    written = agreement_report.write(agreement, out, force=force) if out is not None else []
     _show(agreement)
     say(methods_paragraph(agreement))
     if out is not None:
-        written = agreement_report.write(agreement, out, force=force)
         say(f"written: {', '.join(str(out / name) for name in written)}")
     return 1 if failed else 0
 

@@ -67,9 +67,9 @@ def bench(
     if to_stdout:
         emit(text)
     else:
-        _print(figures)
         if json_file:
             write_text(json_file, text, force=force)
+        _print(figures)
     for warning in figures["warnings"]:
         warn(warning)
     return 0

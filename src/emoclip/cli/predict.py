@@ -146,19 +146,20 @@ def predict(
         for source in sources:
             results.append(_classify(loaded, source, prompts, config, start, end, fps, scores, rest, bars))
     alone = len(inputs) == 1 and sources == inputs
-    if json_file:
-        records = [result.to_dict() for result in results]
-        text = json_text(records[0] if alone else records)
+    records = [result.to_dict() for result in results]
+    text = json_text(records[0] if alone else records)
+    if json_file and not to_stdout:
+        write_text(json_file, text, force=force)
+    try:
+        if picture and results[0].status != "error":
+            from emoclip.drawing import draw
+
+            draw(results[0], sources[0], picture, force=force)
+    finally:  # what was read may be a pipe, which the picture cannot be drawn from, nor asked again
         if to_stdout:
             emit(text)
         else:
-            write_text(json_file, text, force=force)
-    if not to_stdout:
-        _print(results)
-    if picture and results[0].status != "error":
-        from emoclip.drawing import draw
-
-        draw(results[0], sources[0], picture, force=force)
+            _print(results)
     for result in results:
         if result.status == "error":
             warn(str(result.error))

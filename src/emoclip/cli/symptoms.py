@@ -227,7 +227,8 @@ def score(
     for note in notes:
         warn(note)
     records: list[dict[str, Any]] = []
-    if not to_stdout:
+    told: list[Estimate] = []  # where a file is written, that comes first
+    if not json_file:
         say(NOTE)
     failed = False
     with progress_bars() as bars:
@@ -262,7 +263,8 @@ def score(
             if looked:
                 record["detector"] = looked["detector"]
             records.append(record)
-            if not to_stdout:
+            told.append(estimate)
+            if not json_file:
                 _print_estimate(estimate, clips)
     if json_file:
         text = json_text(records[0] if len(videos) == 1 else records)
@@ -270,6 +272,9 @@ def score(
             emit(text)
         else:
             write_text(json_file, text, force=force)
+            say(NOTE)
+            for estimate in told:
+                _print_estimate(estimate, clips)
     return 1 if failed else 0
 
 

@@ -143,10 +143,13 @@ def teach(
         rows = taught.matrix()
         for line in card["warnings"]:
             warn(line)
+        written = write_labels(lesson, taught, card, out, force=force)
+    to_code = _suggest(lesson, rows, suggest, suggest_to, seen, seed, force) if suggest else ""
+    if out is not None:
         _show(card)
-        say(f"written: {', '.join(map(str, write_labels(lesson, taught, card, out, force=force)))}")
-    if suggest:
-        _suggest(lesson, rows, suggest, suggest_to, seen, seed, force)
+        say(f"written: {', '.join(map(str, written))}")
+    if to_code:
+        say(to_code)
     return 1 if failed or unread else 0
 
 
@@ -215,7 +218,8 @@ def _suggest(
     seen: "dict[str, Recording]",
     seed: int,
     force: bool,
-) -> None:
+) -> str:
+    """Write windows to code, and return what to say of them: nothing where none is left."""
     from emoclip.codings import suggest_windows, write_suggestions
     from emoclip.errors import InputError
 
@@ -225,12 +229,12 @@ def _suggest(
         if rows is None:
             raise
         warn(f"nothing to suggest: {error}")  # the labels are written
-        return
+        return ""
     media = {name: recording.name for name, recording in seen.items()}
     written = write_suggestions(windows, lesson.labels, media, folder, force=force)
-    say(f"{counted(len(windows), 'window')} to code in {counted(len(written), 'ELAN file')}; in {folder}")
     if len(windows) < count:
         warn(f"only {counted(len(windows), 'window')} left that nobody has coded")
+    return f"{counted(len(windows), 'window')} to code in {counted(len(written), 'ELAN file')}; in {folder}"
 
 
 def _show(card: "dict[str, Any]") -> None:

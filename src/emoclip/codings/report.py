@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip.codings.agreement import Agreement
-from emoclip.codings.coding import ANYONE
+from emoclip.codings.coding import ANYONE, Mark
 from emoclip.codings.methods import DASH, extent, figure
 from emoclip.codings.methods import paragraph as methods
 from emoclip.codings.pairing import Unit
@@ -14,7 +14,8 @@ from emoclip.drawing import PALETTE, clock, page
 from emoclip.files import atomic_folder, json_text
 
 MAX_LISTED = 300  # disagreements on the page; the table beside it has all
-ROW = 14  # height of a rater's lane, in px
+# Of the codings on the page, in px: a rater's lane, a layer of one that has several, and what is free below either.
+LANE, LAYER, BELOW_LANE, BELOW_LAYER = 14, 7, 4, 2
 OVERALL = ("kappa", "alpha", "agreement")
 LABEL_COLUMNS = (
     *("label", "kappa", "kappa_low", "kappa_high", "alpha", "agreement", "onset_f1", "onset_precision"),
@@ -71,8 +72,7 @@ def report(agreement: Agreement) -> str:
         confusion=_confusion(agreement),
         legend=[(label, _colour(at), at >= len(PALETTE)) for at, label in enumerate(pairing.labels)],
         strips=[_strip(agreement, unit) for unit in pairing.units],
-        lane_px=ROW + 4,
-        row_px=ROW,
+        below_px=BELOW_LANE,
         disagreements=_disagreements(agreement),
         all_disagreements=len(agreement.disagreements),
         methods=methods(agreement),
@@ -119,29 +119,57 @@ def _confusion(agreement: Agreement) -> list[dict[str, Any]]:
 
 
 def _strip(agreement: Agreement, unit: Unit) -> dict[str, Any]:
-    """The marks of each rater, in seconds."""
-    labels, raters = agreement.pairing.labels, agreement.pairing.raters
-    place = {label: at for at, label in enumerate(labels)}
+    """A lane for each rater, with the marks in seconds: in layers where they overlap, points last, on top of all."""
+    place = {label: at for at, label in enumerate(agreement.pairing.labels)}
     end = max(
         [end for coded in unit.coded for _, end in coded]
         + [m.offset_s for of in unit.marks for m in of]
         + [1]
     )
-    lanes = [
-        [
+    lanes: list[dict[str, Any]] = []
+    top = 0
+    for rater, marks in zip(agreement.pairing.raters, unit.marks, strict=True):
+        shown = [mark for mark in marks if mark.label in place]
+        lasting = _layers(mark for mark in shown if mark.offset_s > mark.onset_s)
+        points = _layers(mark for mark in shown if mark.offset_s == mark.onset_s)
+        most = max(len(lasting), len(points))
+        height = max(LANE, most * (LAYER + BELOW_LAYER) - BELOW_LAYER)
+        drawn = [
             {
+                "point": layers is points,
                 "x": f"{mark.onset_s:.3f}",
-                "width": f"{max(mark.offset_s - mark.onset_s, end / 2000):.3f}",
+                "y": f"{top + at * (height + BELOW_LAYER) / len(layers):g}",
+                "width": f"{mark.offset_s - mark.onset_s:.3f}",
+                "height": f"{(height + BELOW_LAYER) / len(layers) - BELOW_LAYER:g}",
                 "colour": _colour(place[mark.label]),
                 "again": place[mark.label] >= len(PALETTE),
-                "said": f"{rater}: {mark.label}, {clock(mark.onset_s)} to {clock(mark.offset_s)}",
+                "said": f"{rater}: {mark.label}, {_when(mark)}",
             }
-            for mark in marks
-            if mark.label in place
+            for layers in (lasting, points)
+            for at, layer in enumerate(layers)
+            for mark in layer
         ]
-        for rater, marks in zip(raters, unit.marks, strict=True)
-    ]
-    return {"where": _where(unit.video, unit.track), "end": f"{end:.3f}", "lanes": lanes}
+        lanes.append({"rater": rater, "top": top, "height": height, "marks": drawn})
+        top += height + BELOW_LANE
+    return {"where": _where(unit.video, unit.track), "end": f"{end:.3f}", "lanes": lanes, "height": top}
+
+
+def _layers(marks: Iterable[Mark]) -> list[list[Mark]]:
+    """Share marks among as few layers as can be, so that none lies on another of its layer."""
+    layers: list[list[Mark]] = []
+    for mark in sorted(marks):
+        free = (of for of in layers if of[-1].offset_s <= mark.onset_s and of[-1].onset_s < mark.onset_s)
+        layer = next(free, None)
+        if layer is None:
+            layers.append([mark])
+        else:
+            layer.append(mark)
+    return layers
+
+
+def _when(mark: Mark) -> str:
+    end = "" if mark.offset_s == mark.onset_s else f" to {clock(mark.offset_s)}"
+    return clock(mark.onset_s) + end
 
 
 def _disagreements(agreement: Agreement) -> list[dict[str, Any]]:

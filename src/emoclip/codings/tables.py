@@ -5,9 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from emoclip.codings.coding import ANYONE, Coding, Mark, Origin, checked, seconds, traced
+from emoclip.config import check_fps
 from emoclip.errors import InputError
 from emoclip.files import told_apart
 from emoclip.tables import by_column, check_columns, read_cells
@@ -22,6 +24,9 @@ TRACK = ("track", "track_id", "subject_in_video", "face", "person")
 VIDEO = ("video", "file", "media file name", "media file path", "media")
 SUBJECT = ("subject", "participant", "participant_id")
 MODIFIERS = ("modifiers", "modifier #1")
+# Rates of video that are 1000/1001 of a whole one, and are written short: 23.976 or 23.98, 29.97, 59.94.
+NTSC = {base: Fraction(1000 * base, 1001) for base in (24, 30, 48, 60, 120, 240)}
+DROP_FRAME = {NTSC[30]: 2, NTSC[60]: 4}  # SMPTE 12M: how many numbers of frames most minutes begin without
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
 # How our files for BORIS describe themselves.
 _READ = re.compile(
@@ -36,8 +41,9 @@ Cells = tuple[int, list[str]]  # the line that a row begins at, and what is in i
 def read_table(path: Path, *, fps: float | None = None) -> list[Coding]:
     """Read a table, whichever of the kinds it is.  fps: times are frames of a video of so many frames per second.
 
-    Raises InputError naming file and line.
+    Raises InputError naming file and line, ConfigError for `fps`.
     """
+    rate = None if fps is None else _rate(check_fps(fps))
     rows = read_cells(path)
     # BORIS puts what it knows of the observation before the table.
     for at, (_, cells) in enumerate(rows[:40]):
@@ -48,7 +54,7 @@ def read_table(path: Path, *, fps: float | None = None) -> list[Coding]:
             return _boris(path, names, before, rows[at + 1 :])
         if known & set(ONSET) and known & set(OFFSET + DURATION):
             check_columns(path, names)
-            return _plain(path, names, rows[at + 1 :], fps)
+            return _plain(path, names, rows[at + 1 :], rate)
         if any(name.endswith(".onset") for name in names):
             return _datavyu(path, names, rows[at + 1 :])
     raise InputError(
@@ -57,18 +63,18 @@ def read_table(path: Path, *, fps: float | None = None) -> list[Coding]:
     )
 
 
-def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -> list[Coding]:
+def _plain(path: Path, names: list[str], rows: list[Cells], rate: Fraction | None) -> list[Coding]:
     if not set(names) & set(LABEL):
         raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
     sheets: dict[tuple[Way, str], Sheet] = {}
     stem, subject, origin = re.sub(r"_events$", "", path.stem), bids_subject(path), _origin(path)
     for line, row in by_column(path, names, rows):
-        onset = time_s(_get(row, ONSET), fps, path, line)
+        onset = time_s(_get(row, ONSET), rate, path, line)
         end, lasts = _get(row, OFFSET), _get(row, DURATION)
         if _is_time(end):
-            offset = time_s(end, fps, path, line)
+            offset = time_s(end, rate, path, line)
         else:
-            offset = onset + (time_s(lasts, fps, path, line) if _is_time(lasts) else 0.0)
+            offset = onset + (time_s(lasts, rate, path, line) if _is_time(lasts) else 0.0)
         media = _get(row, VIDEO)
         key = (way_of(media) if _known(media) else (stem,), _get(row, CODER))
         sheet = sheets.setdefault(key, Sheet(subject=subject or _get(row, SUBJECT), origin=origin))
@@ -212,30 +218,69 @@ def _codings(path: Path, sheets: Sequence[tuple[Way, str, str, Sheet]]) -> list[
     ]
 
 
-def time_s(text: str, fps: float | None, path: Path, line: int) -> float:
-    """Return seconds of a number of seconds (of frames with `fps`), [hh:]mm:ss[.mmm], or hh:mm:ss:ff with `fps`."""
+def time_s(text: str, rate: Fraction | None, path: Path, line: int) -> float:
+    """Return seconds of a number of seconds or [hh:]mm:ss[.mmm]; with a `rate`, of a number of frames or a timecode.
+
+    A timecode, hh:mm:ss:ff, numbers the frames: it is not the time of day at rates such as 29.97.  `;` before the
+    frames, or in place of every `:`, is SMPTE's drop-frame timecode.  Raises InputError naming file and line.
+    """
     text = text.strip()
-    parts = text.split(":")
+    where = f"{path}: line {line}: {text!r}"
+    clock, drop, last = text.rpartition(";")
+    parts = [*clock.split(";" if ";" in clock else ":"), last] if drop else text.split(":")
     sign = -1.0 if text.startswith("-") else 1.0
     try:
-        if not all(_NUMBER.fullmatch(part) for part in parts) or len(parts) > (4 if fps else 3):
+        if not all(_NUMBER.fullmatch(part) for part in parts):
+            raise ValueError
+        if not (4 if drop else 1) <= len(parts) <= (4 if rate else 3):
             raise ValueError
         numbers = [abs(seconds(part)) for part in parts]
     except ValueError:
         raise InputError(
-            f"{path}: line {line}: {text!r} is not a time; write seconds, hh:mm:ss.mmm, or frames with --fps"
+            f"{where} is not a time; write seconds, hh:mm:ss.mmm, or frames with --fps"
         ) from None
-    if fps and len(parts) in (1, 4) and not numbers[-1].is_integer():
+    if rate and len(parts) in (1, 4) and not all(number.is_integer() for number in numbers):
         raise InputError(
-            f"{path}: line {line}: {text!r} is no whole frame; is this file in seconds? leave --fps out, or write "
-            "all tables in frames"
+            f"{where} is no whole frame; is this file in seconds? leave --fps out, or write all tables in frames"
         )
-    if len(parts) == 1:
-        return sign * numbers[0] / (fps or 1.0)
-    frames = numbers.pop() / (fps or 1.0) if len(parts) == 4 else 0.0
-    if any(number >= 60 for number in numbers[1:]):
-        raise InputError(f"{path}: line {line}: {text!r} has 60 or more minutes or seconds; correct it")
-    return sign * (sum(number * 60.0**power for power, number in enumerate(reversed(numbers))) + frames)
+    if any(number >= 60 for number in numbers[1:3]):
+        raise InputError(f"{where} has 60 or more minutes or seconds; correct it")
+    if rate and len(parts) == 4:
+        numbers = [_frame([int(number) for number in numbers], rate, bool(drop), where)]
+    if len(numbers) == 1:
+        return sign * numbers[0] / float(rate or 1)
+    return sign * sum(number * 60.0**power for power, number in enumerate(reversed(numbers)))
+
+
+def _rate(fps: float) -> Fraction:
+    """Return the exact rate that a number of frames per second stands for: 24000/1001 for 23.976."""
+    exact = NTSC.get(round(fps))
+    return exact if exact and abs(fps - exact) < 0.005 else Fraction(fps)
+
+
+def _frame(timecode: Sequence[int], rate: Fraction, drop: bool, where: str) -> int:
+    """Return the number, from 0, of the frame at hours, minutes, seconds and frames.  Raises InputError."""
+    hours, minutes, secs, frames = timecode
+    base, asked = round(rate), f"--fps {float(rate):g}"
+    if abs(rate - base) > base / 100:
+        raise InputError(
+            f"{where} is a timecode, which counts whole frames a second, not {asked}; write numbers of frames"
+        )
+    if frames >= base:
+        raise InputError(
+            f"{where} has frame {frames} of a second, of which {asked} has {base}, from 0; correct it, or --fps"
+        )
+    if drop and rate not in DROP_FRAME:
+        raise InputError(
+            f"{where} has the ; of drop-frame timecode, which 29.97 and 59.94 alone have, not {asked}; write :, or "
+            "correct --fps"
+        )
+    minute, dropped = 60 * hours + minutes, DROP_FRAME[rate] if drop else 0
+    if minutes % 10 and not secs and frames < dropped:
+        raise InputError(
+            f"{where} is no frame: in drop-frame timecode this minute begins with frame {dropped}; correct it"
+        )
+    return (60 * minute + secs) * base + frames - dropped * (minute - minute // 10)
 
 
 def track_name(text: str) -> str:
