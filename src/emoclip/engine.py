@@ -159,6 +159,7 @@ class EmoCLIP:
             label_warnings=doubtful.lines(),
             model_sha256=self.package.digest,
             detector=used(config),
+            taught=prompts.teachers(),
             scored=scores,
         )
 
@@ -194,14 +195,15 @@ class EmoCLIP:
         self, source: Any, labels: Labels, error: Exception, *, scores: bool = False
     ) -> Classification:
         """Return the result of an input that cannot be read.  error: why.  The rest as in `classify`."""
-        name = called(source)
+        name, prompts = called(source), resolve(labels)
         return Classification(
             input=name,
             model=self.package.name,
-            labels=resolve(labels).labels,
+            labels=prompts.labels,
             status="error",
             error=in_one_line(error, name),
             model_sha256=self.package.digest,
+            taught=prompts.teachers(),
             scored=scores,
         )
 

@@ -74,6 +74,8 @@ class Classification:
     warnings: what was wrong with the input but did not stop the reading, one line each.
     label_warnings: labels that the model cannot tell apart or does not understand, one line each.
     model_sha256: the package's digest.  detector: what found the faces, None where nothing did, as of face crops.
+    taught: of labels that were taught, `name` and `sha256` of the set, and those of the `codings` and `videos` that
+    taught it; None (and no key) of others.
     """
 
     input: str
@@ -87,6 +89,7 @@ class Classification:
     label_warnings: list[str] = field(default_factory=list)
     model_sha256: str = ""
     detector: str | None = None
+    taught: dict[str, Any] | None = None
     scored: bool = False  # whether scores were asked for (not in the record)
 
     def __repr__(self) -> str:
@@ -99,6 +102,8 @@ class Classification:
         """Return the documented JSON object, its keys in the documented order."""
         record = asdict(self)
         del record["scored"]
+        if self.taught is None:
+            del record["taught"]
         for face in record["faces"]:
             face["box"] = list(face["box"])
             if face["scores"] is None:
@@ -284,6 +289,7 @@ class Timeline:
     label_warnings: labels that the model cannot tell apart or does not understand, one line each.
     model_sha256: the package's digest.  detector: what found the faces, None of face crops and where it is not known.
     settings: those that change what was found and are not the usual ones, by name ("segments.smooth_s").
+    taught: as of `Classification`, with `this_video`: whether it is among those that taught; None where not known.
     """
 
     input: str
@@ -302,6 +308,7 @@ class Timeline:
     model_sha256: str = ""
     detector: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    taught: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         length = "a stream" if self.duration_s is None else f"{self.duration_s:.1f} s"

@@ -22,7 +22,8 @@ def test_a_table_becomes_captions_and_again_the_same(shared, tmp_path):
     assert first.read_bytes() == second.read_bytes()
     rows = list(csv.DictReader(first.open()))
     found = sum(table["found"].to_pylist())
-    assert len(rows) == 2 * found
+    assert len({row["path"] for row in rows}) == found
+    assert 1.9 * found < len(rows) <= 2 * found  # two phrasings of a face may be one
     assert len({row["caption"] for row in rows}) > found
     fails(emoclip("describe", tmp_path / "measures.parquet", "--csv", first), "--force")
 

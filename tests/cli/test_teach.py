@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,6 +15,7 @@ from packages import tiny_package
 from emoclip.cli import main
 from emoclip.engine import EmoCLIP
 from emoclip.faces import yunet
+from emoclip.files import sha256
 from emoclip.recording import Recording
 
 
@@ -49,7 +51,7 @@ def test_labels_are_taught_and_taken_by_other_commands(capsys, study: Path, tmp_
     code, out, _ = run(capsys, study, "teach", *recordings(study), "-c", study / "codings", "-o", labels)
     assert code == 0
     assert "kappa with the coders" in out
-    assert "ten more minutes" in out
+    assert "ten more minutes" in out.lower()
     assert labels.exists()
     card = (tmp_path / "smirk.card.md").read_text("utf-8")
     assert "| taught | the words alone | chance |" in card
@@ -80,7 +82,59 @@ def test_labels_are_taught_and_taken_by_other_commands(capsys, study: Path, tmp_
 
     code, out, _ = run(capsys, study, "predict", media / "single_face.jpg", "--labels", labels, "--json", "-")
     assert code == 0
-    assert set(json.loads(out)["labels"]) == {"smirk", "wink", "none of these"}
+    record = json.loads(out)
+    assert set(record["labels"]) == {"smirk", "wink", "none of these"}
+    assert (record["taught"]["name"], record["taught"]["sha256"]) == ("smirk", sha256(labels))
+    assert set(record["taught"]["codings"]) == {sha256(file) for file in (study / "codings").iterdir()}
+
+
+def test_a_model_is_told_to_have_learnt_from_what_it_is_compared_with(capsys, study: Path, tmp_path: Path):
+    pytest.importorskip("pympi")
+    for name in ("seen", "dana"):
+        (tmp_path / name).mkdir()
+    films = []
+    for at, file in enumerate(recordings(study)):
+        recording = Recording.read(file)
+        recording.key = replace(recording.key, input=f"{at}" * 64)
+        films.append(tmp_path / "seen" / file.name)
+        recording.write(films[-1])
+
+    for at in range(6):
+        text = (study / "codings" / f"v{at}.csv").read_text("utf-8").replace("anna", "dana")
+        (tmp_path / "dana" / f"v{at}.csv").write_text(text, "utf-8")
+    labels, given = tmp_path / "g.labels", ("--codings", study / "codings", "--out", tmp_path / "g.labels")
+    assert run(capsys, study, "teach", *films[:4], *given)[0] == 0
+    timeline = ("timeline", *films, "-l", labels, "-o", tmp_path / "t", "-f", "csv,eaf,boris,bids")
+    assert run(capsys, study, *timeline)[0] == 0
+    told = json.loads((tmp_path / "t" / "v0.json").read_text("utf-8"))["taught"]
+    assert (told["name"], told["sha256"], told["this_video"]) == ("g", sha256(labels), True)
+    assert set(told["codings"]) == {sha256(study / "codings" / f"v{at}.csv") for at in range(4)}
+    assert not json.loads((tmp_path / "t" / "v5.json").read_text("utf-8"))["taught"]["this_video"]
+
+    called = "model tiny, taught g"
+    code, out, err = run_agree(capsys, study / "codings", tmp_path / "t", "-o", tmp_path / "a")
+    line = (
+        f"{called} learnt its labels from codings of anna and 4 videos that are compared here, so the figures"
+    )
+    assert code == 0
+    assert err.count(line) == 1
+    assert f"M{line[1:]}" in out
+    assert f"M{line[1:]}" in (tmp_path / "a" / "methods.txt").read_text("utf-8")
+    assert line in (tmp_path / "a" / "report.html").read_text("utf-8")
+    assert json.loads((tmp_path / "a" / "agreement.json").read_text("utf-8"))["raters"] == ["anna", called]
+    # Somebody who did not teach, on videos that did, and on one that did not.
+    _, _, err = run_agree(capsys, tmp_path / "dana", tmp_path / "t")
+    assert f"{called} learnt its labels from 4 videos that are compared here" in err
+    for ending in (".eaf", "_events.tsv"):
+        _, out, err = run_agree(capsys, tmp_path / "dana" / "v1.csv", tmp_path / "t" / f"v1{ending}")
+        assert f"{called} learnt its labels from 1 video that" in err
+        _, out, err = run_agree(capsys, tmp_path / "dana" / "v5.csv", tmp_path / "t" / f"v5{ending}")
+        assert called in out
+        assert "learnt" not in out + err
+    # BORIS's rows have room for the name alone.
+    _, out, err = run_agree(capsys, tmp_path / "dana" / "v5.csv", tmp_path / "t" / "v5.boris.tsv")
+    assert called in out
+    assert f"{called} learnt its labels from codings, and no file says if these videos are among them" in err
 
 
 def run_agree(capsys, *arguments: object) -> tuple[int, str, str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoclip.codings import ANYONE, Coding, Mark, read, read_all
+from emoclip.codings.coding import Teachers
 from emoclip.errors import ConfigError, EmoclipError, InputError
 from emoclip.results import Segment, Timeline, Track
 from emoclip.timeline.formats import WRITERS
@@ -546,19 +548,26 @@ def test_a_timelines_file_tells_the_stretch_that_was_read(
     assert (coding.coded, coding.duration_s) == (coded, duration_s)
 
 
+@pytest.mark.parametrize("taught", [None, "g, taught h"])
 @pytest.mark.parametrize("kind", ["eaf", "boris", "bids"])
-def test_a_timelines_file_is_a_models_until_somebody_corrects_or_signs_it(tmp_path: Path, kind: str):
+def test_a_timelines_file_is_a_models_until_somebody_corrects_or_signs_it(tmp_path: Path, kind: str, taught):
     if kind == "eaf":
         pytest.importorskip("pympi")
     marked = {0: ("smiling", 4.0, 5.25), 1: ("with  a\x0bbreak", 6.0, 8.5)}
     segments = [Segment(at, label, a, b, a, 0.9, 0.8) for at, (label, a, b) in marked.items()]
     tracks = [Track(at, 4.0, 8.96, 1, 1, 1.0, {"ok": 1}) for at in marked]
     timeline = Timeline("clip.mp4", "a model", ["smiling"], 12.0, [], segments, tracks, [], read_s=(4.0, 9.0))
+    if taught:
+        told = {"name": taught, "sha256": "a", "codings": ["b"], "videos": ["c"], "this_video": True}
+        timeline = replace(timeline, taught=told)
     for suffix, writer in WRITERS[kind].items():
         writer(timeline, tmp_path / f"clip{suffix}")
     file = tmp_path / f"clip{next(iter(WRITERS[kind]))}"
     coding = only(file)
-    assert (coding.coder, coding.machine, len(coding.marks)) == ("model a model", True, 2)
+    called = f"model a model, taught {taught}" if taught else "model a model"
+    assert (coding.coder, coding.machine, len(coding.marks)) == (called, True, 2)
+    full = Teachers(taught, frozenset("b"), True) if taught else None
+    assert coding.taught == (Teachers(taught) if taught and kind == "boris" else full)
     if kind == "eaf":
         (part,) = read(file, tiers=["track 1"])
         assert (part.machine, len(part.marks)) == (True, 1)

@@ -11,6 +11,7 @@ from packages import tiny_package
 
 from emoclip.codings import (
     Mark,
+    forecast,
     prepare_lesson,
     read_all,
     suggest_windows,
@@ -24,6 +25,7 @@ from emoclip.codings.teach import CURVE_DASH, card_text
 from emoclip.codings.validate import Validation, ahead
 from emoclip.engine import EmoCLIP
 from emoclip.errors import ConfigError, InputError
+from emoclip.files import sha256
 from emoclip.prompts import NONE, resolve
 from emoclip.prompts.taught import Taught
 from emoclip.prompts.taught import read as read_taught
@@ -106,17 +108,88 @@ def test_where_gaps_are_not_coded_they_are_no_disagreement(model: EmoCLIP):
         ([0.0, 0.5, 0.6], 0.93, None, 0.07),
         ([0.0, 0.5, 0.6], None, 0.7, 0.1),
         ([0.0, 0.5, 0.6], 0.8, 0.7, 0.0),
-        ([0.0, 0.6, 0.5], 0.5, None, 0.0),
+        ([0.0, 0.6, 0.5], 0.5, None, None),
+        ([0.0, 0.3, 0.7, 0.6], 0.6, None, None),
+        ([0.0, 0.9, 0.8], 0.95, 0.9, 0.0),
         ([0.0, 0.5, 0.6, np.nan], 0.6, None, None),
     ],
-    ids=["straight", "one", "the coders", "past the coders", "falling", "not known at the end"],
+    ids=[
+        *("straight", "one", "the coders", "past the coders"),
+        *("falling", "falling at its end", "falling past the coders", "not known at the end"),
+    ],
 )
 def test_more_coding_brings_no_more_than_coders_agree(kappas, reached, coders, gain):
     points = [
-        {"videos": at, "minutes": at and 2.0 ** (at - 1), "kappa": kappa} for at, kappa in enumerate(kappas)
+        {"videos": at, "minutes": at and 2.0 ** (at - 1), "kappa": kappa, "draws": [kappa, kappa]}
+        for at, kappa in enumerate(kappas)
     ]
     found = ahead(points, 2.0, reached, coders)
     assert (found and found["kappa"]) == (gain if gain is None else pytest.approx(gain))
+    assert (found is None) == np.isnan(kappas[-1])
+    if found:
+        assert (found["draws"] is None) == (gain is None)
+        assert (gain is None) == ("cannot be told: the learning curve does not rise" in forecast(found))
+
+
+def test_the_forecast_says_how_far_the_draws_of_the_curve_are_apart():
+    points = [
+        {"videos": 1, "minutes": 1.0, "kappa": 0.5, "draws": [0.6, 0.4]},
+        {"videos": 2, "minutes": 2.0, "kappa": 0.55, "draws": [0.55, 0.55]},
+    ]
+    found = ahead(points, 10.0, 0.5, None)  # from 10 minutes to 20 is another doubling
+    assert found == {
+        "minutes": 10.0,
+        "kappa": pytest.approx(0.05),
+        "draws": pytest.approx([-0.05, 0.15]),
+    }
+    assert forecast(found).endswith("+0.05 of kappa (single draws of the learning curve say -0.05 to +0.15).")
+
+
+@pytest.mark.parametrize("second", ["ben", ""])
+def test_the_order_in_which_all_is_named_changes_nothing(model: EmoCLIP, second: str):
+    recordings, codings = films(model)
+    late = [
+        replace(c, coder=second, marks=tuple(replace(m, onset_s=m.onset_s + 0.7) for m in c.marks))
+        for c in codings
+    ]
+    subjects = {"v0": "q", "v5": "p"}
+
+    def learnt(recordings, codings):
+        lesson = prepare_lesson(model, recordings, codings, subjects=subjects)
+        taught, _, card = teach_labels(lesson, quiet)
+        return taught, card, suggest_windows(lesson.samples, taught.matrix(), 4)
+
+    unread = [film(model, "u", [(4.0, "smirk"), (4.0, "")], seed=50)[0]]
+    known = learnt([*recordings, *unread], codings + late)
+    assert known == learnt([*unread, *recordings[::-1]], late + codings[::-1])
+    assert known == learnt([*recordings[3:], *unread, *recordings[:3]], late[::-1] + codings)
+
+
+def test_the_file_tells_what_taught_it(model: EmoCLIP, tmp_path: Path):
+    recordings, codings = films(model, 4)
+    kept = []
+    for at, (recording, coding) in enumerate(zip(recordings, codings, strict=True)):
+        recording.key = replace(recording.key, input=f"{at}" * 64 if at else None)
+        (tmp_path / coding.file).write_text(f"coding {at}")
+        kept.append(replace(coding, file=tmp_path / coding.file))
+    kept[1] = replace(kept[1], further=(tmp_path / "more.csv",))  # two files of one coder and video
+    (tmp_path / "more.csv").write_text("and more")
+    unread = film(model, "u", [(4.0, "smirk")], seed=50)[0]
+    unread.key = replace(unread.key, input="9" * 64)
+    lesson = prepare_lesson(model, [*recordings, unread], kept)
+    taught, _, card = teach_labels(lesson, quiet)
+    write_labels(lesson, taught, card, tmp_path / "g.labels")
+    prompts = resolve(str(tmp_path / "g.labels"))
+    files = [*(coding.file for coding in kept), tmp_path / "more.csv"]
+    assert prompts.teachers() == {
+        "name": "g",
+        "sha256": sha256(tmp_path / "g.labels"),
+        "codings": sorted(map(sha256, files)),
+        "videos": ["1" * 64, "2" * 64, "3" * 64],
+    }
+    assert resolve("seven").teachers() is None
+    for recording, this in ((recordings[0], None), (recordings[1], True), (unread, False)):
+        assert model.timeline(recording, prompts).read().taught == prompts.teachers() | {"this_video": this}
 
 
 def test_it_warns_where_it_learns_who_is_shown(model: EmoCLIP):
@@ -445,9 +518,14 @@ def test_videos_and_codings_of_one_name_are_told_apart_by_their_folders(model: E
         recording.name = f"/videos/day {at}/talk.mp4"
         codings[at] = replace(coding, video="talk", file=Path(f"/anna/day {at}/talk.csv"))
     lesson = prepare_lesson(model, recordings, codings, subjects={"day 1/talk": "p"})
-    assert [part.video for part in lesson.samples] == [f"day {at}/talk" for at in range(4)]
-    assert [part.group for part in lesson.samples] == ["day 0/talk", "p", "day 2/talk", "day 3/talk"]
-    for part, before in zip(lesson.samples, plain.samples, strict=True):
+    groups = {
+        "day 0/talk": "day 0/talk",
+        "day 2/talk": "day 2/talk",
+        "day 3/talk": "day 3/talk",
+        "day 1/talk": "p",
+    }
+    assert {part.video: part.group for part in lesson.samples} == groups
+    for part, before in zip(sorted(lesson.samples, key=lambda part: part.video), plain.samples, strict=True):
         np.testing.assert_array_equal(part.targets, before.targets)
     pytest.importorskip("pympi")
     windows = suggest_windows(prepare_lesson(model, recordings, codings[:1]).samples, lesson.words, 8)

@@ -515,6 +515,18 @@ def test_rows_become_interviews(tmp_path):
     assert cohort.notes == []
 
 
+def test_the_order_of_a_manifests_rows_changes_nothing(tmp_path):
+    videos = [f"{name}.mp4" for name in "abcdef"]
+    rows = ["a.mp4,s2,1,4", "b.mp4,s2,2,5", "c.mp4,s1,2,3", "d.mp4,s1,1,6", "e.mp4,s10,1,2", "f.mp4,s10,2,1"]
+    found = []
+    for order in (rows, rows[::-1], rows[3:] + rows[:3]):
+        path = write_manifest(tmp_path, "\n".join(["path,subject,session,PANSS_N1", *order]) + "\n", videos)
+        cohort = read_manifest(path, ["PANSS_N1"], scales())
+        orders = validation.permutations(cohort.subjects, ~np.isnan(cohort.scores), 20)
+        found.append(([item.name for item in cohort.interviews], cohort.scores.tolist(), orders.tolist()))
+    assert found[0] == found[1] == found[2]
+
+
 def test_parts_of_a_session_are_one_interview(tmp_path):
     path = write_manifest(tmp_path, "path,subject,session,x\na.mp4,s1,1,4\nb.mp4,s1,1,4\nc.mp4,s2,1,5\n")
     cohort = read_manifest(path, ["x"], scales())

@@ -49,6 +49,18 @@ def test_a_table_is_described_row_by_row_and_gaps_give_nothing(tmp_path):
     assert second == (f"{table}:3", "b.png", [])
 
 
+def test_the_order_of_faces_changes_no_phrasing(tmp_path):
+    table, rows = tmp_path / "faces.csv", [[f"{at}.png", *[0.3] * len(MEASURES)] for at in range(6)]
+    found = []
+    for order in (rows, rows[::-1], rows[2:3]):
+        with table.open("w", newline="") as file:
+            csv.writer(file).writerows([["path", *MEASURES], *order])
+        found.append({name: texts for _, name, texts in describe_table(table, count=3)})
+    assert found[0] == found[1]
+    assert found[2].items() <= found[0].items()
+    assert len({tuple(texts) for texts in found[0].values()}) > 1
+
+
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [

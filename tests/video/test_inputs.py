@@ -20,6 +20,7 @@ from emoclip.recording import Key, Recording
 from emoclip.video.containers import Clock
 from emoclip.video.frames import Notes
 from emoclip.video.inputs import Frame, expand_inputs, open_video
+from emoclip.video.pictures import natural_order
 
 
 def shade(i, size=(64, 96)):
@@ -393,6 +394,11 @@ def test_folder_of_frames_in_natural_order_without_what_is_no_picture(tmp_path):
     assert [int(frame.image[-1, -1, 0]) for frame in frames] == [41, 42, 50]
     assert [frame.time_s for frame in frames] == [0, 0.1, 0.2]
     assert video.duration_s == pytest.approx(0.3)
+
+
+def test_names_that_count_alike_have_one_order_whatever_they_come_in():
+    names = ["v1", "v01", "V1", "v2", "v001"]
+    assert natural_order(names) == natural_order(names[::-1]) == ["V1", "v001", "v01", "v1", "v2"]
 
 
 def test_folder_goes_on_over_a_damaged_frame_and_needs_one(tmp_path):

@@ -238,7 +238,7 @@ def _suggest(
 
 
 def _show(card: "dict[str, Any]") -> None:
-    from emoclip.codings import DASH, shown_figure
+    from emoclip.codings import DASH, forecast, shown_figure
 
     say(
         f"{card['minutes']:.1f} minutes coded in {card['groups']} {card['left_out']}; on those left out, kappa with "
@@ -251,4 +251,4 @@ def _show(card: "dict[str, Any]") -> None:
     if any(kappa["value"] is None for kappa in [card["kappa"], card["kappa_words"], *kappas.values()]):
         say(DASH)
     if card["next"]:
-        say(f"ten more minutes of coding are likely to bring {card['next']['kappa']:+z.2f} of kappa")
+        say(forecast(card["next"]))

@@ -11,7 +11,7 @@ from emoclip.codings.read import check_tiers, read, read_all
 from emoclip.codings.samples import named as named_videos
 from emoclip.codings.suggest import suggest as suggest_windows
 from emoclip.codings.suggest import write as write_suggestions
-from emoclip.codings.teach import Lesson, usual_window
+from emoclip.codings.teach import Lesson, forecast, usual_window
 from emoclip.codings.teach import prepare as prepare_lesson
 from emoclip.codings.teach import teach as teach_labels
 from emoclip.codings.teach import write as write_labels
@@ -29,6 +29,7 @@ __all__ = [
     "agreement_report",
     "check_names",
     "check_tiers",
+    "forecast",
     "measure",
     "methods_paragraph",
     "named_videos",

@@ -8,6 +8,7 @@ from typing import Any
 
 from emoclip.characters import is_encodable
 from emoclip.errors import InputError
+from emoclip.files import sha256
 from emoclip.timeline.formats import fingerprint
 
 ANYONE = "anyone"  # the track of a mark that does not say whose face it is about
@@ -29,13 +30,38 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Teachers:
+    """What taught the labels of a model's coding, as far as its file tells.
+
+    name: of the label set.  codings: SHA-256 of those that taught it.  this_video: whether the video is among those it
+    was taught on, None where that is not known.
+    """
+
+    name: str
+    codings: frozenset[str] = frozenset()
+    this_video: bool | None = None
+
+    @classmethod
+    def of(cls, record: Any) -> "Teachers | None":
+        """Read what results tell; None where they tell nothing of that kind."""
+        if not isinstance(record, dict) or not isinstance(record.get("name"), str):
+            return None
+        codings, this_video = record.get("codings"), record.get("this_video")
+        known = (
+            frozenset(x for x in codings if isinstance(x, str)) if isinstance(codings, list) else frozenset()
+        )
+        return cls(record["name"], known, this_video if isinstance(this_video, bool) else None)
+
+
+@dataclass(frozen=True)
 class Coding:
     """One coder's marks in one video, in order of time.
 
     video: the video's name without folder and ending.  coder: "" where the file does not say.
     duration_s: of the video, where the file knows it.  coded: the time that was coded; None is all of the video.
     subject: who is shown, "" if unknown.  machine: made by a model, not by a person.
-    way: the video's folders and name, where the file gives them.
+    way: the video's folders and name, where the file gives them.  taught: what taught the labels of a model's.
+    further: files that hold more of it than `file`.
     """
 
     file: Path
@@ -47,6 +73,19 @@ class Coding:
     subject: str = ""
     machine: bool = False
     way: str = ""
+    taught: Teachers | None = None
+    further: tuple[Path, ...] = ()
+
+    @property
+    def digests(self) -> set[str]:
+        """SHA-256 of its files, of those that can be read again."""
+        return {sha256(file) for file in (self.file, *self.further) if file.is_file()}
+
+    def made_by(self, model: Any, taught: Teachers | None = None) -> "Coding":
+        """Return it as a model's, with labels that were taught as those of `taught`."""
+        named = f"model {model}" if model else "model"
+        coder = f"{named}, taught {taught.name}" if taught else named
+        return replace(self, coder=coder, machine=True, taught=taught)
 
     @property
     def labels(self) -> list[str]:
@@ -79,7 +118,7 @@ class Origin:
     """What a file that `timeline` wrote says of itself, whatever stands there.
 
     start_s, end_s: the stretch that was read.  duration_s: the video's length, None where it is not said.
-    model: whose marks these are.  marks: their `fingerprint` as they were written.
+    model: whose marks these are.  marks: their `fingerprint` as they were written.  taught: what taught the labels.
     """
 
     start_s: Any
@@ -87,6 +126,7 @@ class Origin:
     duration_s: Any = None
     model: Any = None
     marks: Any = None
+    taught: Any = None
 
 
 def checked(coding: Coding) -> Coding:
@@ -151,7 +191,7 @@ def traced(coding: Coding, origin: Origin, marks: Iterable[Mark] | None = None) 
     # A person who is named vouches for the marks; else one who corrected any is told by that.
     if coding.coder or origin.marks is None or origin.marks != _fingerprint(marks or coding.marks):
         return coding
-    return replace(coding, coder=f"model {origin.model}" if origin.model else "model", machine=True)
+    return coding.made_by(origin.model, Teachers.of(origin.taught))
 
 
 def _fingerprint(marks: Iterable[Mark]) -> str:
@@ -190,6 +230,7 @@ def _together(parts: list[Coding]) -> Coding:
             marks=tuple({mark: None for part in parts for mark in part.marks}),
             coded=None if coded is None else tuple(coded),
             duration_s=max(known) if known else None,
+            further=tuple(dict.fromkeys(file for part in parts for file in (part.file, *part.further)))[1:],
         )
     )
 

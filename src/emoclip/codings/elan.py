@@ -1,5 +1,7 @@
 """ELAN's .eaf -> codings."""
 
+import json
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -80,12 +82,15 @@ def _filled(coding: Coding, windows: list[Span]) -> Coding:
 def _origin(document: Any, ours: bool) -> Origin | None:
     """What our own documents tell as properties; nobody's marks where somebody else is the author since."""
     known = dict(document.properties)
-    start_s, end_s, duration_s, model, marks = (
-        known.get(f"{OURS} {name}") for name in ("start_s", "end_s", "duration_s", "model", "marks")
+    start_s, end_s, duration_s, model, marks, told = (
+        known.get(f"{OURS} {name}") for name in ("start_s", "end_s", "duration_s", "model", "marks", "taught")
     )
     if start_s is None and end_s is None:
         return None
-    return Origin(start_s, end_s, duration_s, model, marks if ours else None)
+    taught = None
+    with suppress(ValueError):  # somebody wrote into it
+        taught = json.loads(told or "null")
+    return Origin(start_s, end_s, duration_s, model, marks if ours else None, taught)
 
 
 def _parsed(path: Path) -> Any:

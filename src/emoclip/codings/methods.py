@@ -65,6 +65,7 @@ def paragraph(agreement: Agreement) -> str:
         f"For seconds per label and {each}, ICC(2,1) was: {amounts}." if units > 1 else "",
         resampled,
         machine if agreement.pairing.machine else "",
+        *(f"{line[:1].upper()}{line[1:]}." for line in agreement.pairing.taught),
         "References: " + "; ".join(_references(two, units > 1)) + ".",
     ]
     return " ".join(" ".join(part.split()) for part in parts if part)

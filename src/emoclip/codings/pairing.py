@@ -20,7 +20,7 @@ from emoclip.codings.coding import (
     minus,
     union,
 )
-from emoclip.errors import InputError, few
+from emoclip.errors import InputError, counted, few
 from emoclip.video import natural_order
 
 Source = tuple[Path, Sequence[Coding]]
@@ -63,6 +63,7 @@ class Pairing:
     """What is compared.
 
     notes: what a reader of the figures has to know, one line each.  machine: one of the raters is a model.
+    taught: a sentence for each model that learnt from what it is compared with, or may have.
     """
 
     raters: list[str]
@@ -71,6 +72,7 @@ class Pairing:
     notes: list[str] = field(default_factory=list)
     subjects: bool = False
     machine: bool = False
+    taught: list[str] = field(default_factory=list)
 
 
 def raters(sources: Sequence[Source]) -> list[Rater]:
@@ -145,7 +147,9 @@ def pair(
         if label not in known:
             raise InputError(f"label {label!r} was not marked by anybody{_nearest(label, known)}")
     machine = any(coding.machine for rater in people for coding in rater.codings.values())
-    pairing = Pairing([rater.name for rater in people], [], chosen, notes, machine=machine)
+    taught = [line for rater in people if (line := _learnt(rater, people, shared))]
+    notes += taught
+    pairing = Pairing([rater.name for rater in people], [], chosen, notes, machine=machine, taught=taught)
     of, unmatched = match_subjects(subjects or {}, shared)
     notes += unmatched
     groups = {video: _subject(video, people, of) for video in shared}
@@ -163,6 +167,36 @@ def pair(
     _note_rare(pairing)
     _note_frames(people, shared, notes)
     return pairing
+
+
+def _learnt(rater: Rater, people: Sequence[Rater], videos: Sequence[str]) -> str:
+    """Say what of that which a model is compared with taught it its labels; "" if nothing did."""
+    taught = {video: found for video in videos if (found := rater.codings[video].taught)}
+    if not taught:
+        return ""
+    known = frozenset[str]().union(*(found.codings for found in taught.values()))
+    by = [
+        other.name
+        for other in people
+        # Codings without a mark are alike, whatever they are of.
+        if any(
+            (its := other.codings[video]).marks and not its.machine and its.digests & known
+            for video in videos
+        )
+    ]
+    on = [video for video, found in taught.items() if found.this_video]
+    if by or on:
+        parts = [f"codings of {few(by)}"] * bool(by) + [counted(len(on), "video")] * bool(on)
+        return (
+            f"{rater.name} learnt its labels from {' and '.join(parts)} that are compared here, so the figures say how "
+            "well it repeats those, not how well it codes other videos"
+        )
+    if all(found.this_video is False for found in taught.values()):
+        return ""
+    return (
+        f"{rater.name} learnt its labels from codings, and no file says if these videos are among them; else the "
+        "figures say how well it repeats those, not how well it codes other videos"
+    )
 
 
 def _ends(people: Sequence[Rater], units: Sequence[Unit], end_s: float | None) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip.codings.boris import read_project
-from emoclip.codings.coding import NOTHING, Coding, Mark, checked, merged, seconds
+from emoclip.codings.coding import NOTHING, Coding, Mark, Teachers, checked, merged, seconds
 from emoclip.codings.elan import names_tier, read_eaf, tier_names
 from emoclip.codings.tables import read_table, track_name
 from emoclip.errors import EmoclipError, InputError, few
@@ -203,17 +203,15 @@ def _timeline(path: Path) -> Coding:
         if end_s is None:
             ends = [track["end_s"] for track in record["tracks"]]  # a window goes on after a face is gone
             end_s = max(ends + [mark.offset_s for mark in marks], default=start_s)
-        return checked(
-            Coding(
-                path,
-                Path(record["input"].replace("\\", "/")).stem,
-                f"model {record['model']['name']}",
-                marks,
-                duration_s,
-                coded=((seconds(start_s), seconds(end_s)),),
-                machine=True,
-            )
+        coding = Coding(
+            path,
+            Path(record["input"].replace("\\", "/")).stem,
+            "",
+            marks,
+            duration_s,
+            coded=((seconds(start_s), seconds(end_s)),),
         )
+        return checked(coding.made_by(record["model"]["name"], Teachers.of(record.get("taught"))))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
         raise InputError(
             f"{path}: was written by another version of emoclip; make the timeline again"

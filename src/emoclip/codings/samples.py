@@ -155,10 +155,12 @@ def lessons(
 ) -> list[CodedWindows]:
     """Return the windows of every recording and coded face, with what its coders said of them.
 
-    labels: those to learn; `none of these` takes coded time without a mark.  Raises InputError for a coding that
-    cannot be of its recording.
+    They are in order of group, video and face, and the codings of each by coder, in whatever order all came in: what is
+    drawn at random follows it.  labels: those to learn; `none of these` takes coded time without a mark.
+    Raises InputError for a coding that cannot be of its recording.
     """
     found = []
+    codings = sorted(codings, key=lambda coding: (coding.coder, coding.marks, coding.coded or ()))
     for video, recording in named(recordings).items():
         about = [_checked(coding, recording) for coding in codings if coding.video == video]
         tracks = sorted({mark.track for coding in about for mark in coding.marks}) or [ANYONE]
@@ -180,7 +182,7 @@ def lessons(
             found.append(
                 replace(samples, video=video, targets=targets, clear=clear, group=group, codings=theirs)
             )
-    return found
+    return sorted(found, key=lambda part: (part.group, part.video, part.track))
 
 
 def _marked_only(coding: Coding) -> Coding:

@@ -30,7 +30,8 @@ DROP_FRAME = {NTSC[30]: 2, NTSC[60]: 4}  # SMPTE 12M: how many numbers of frames
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
 # How our files for BORIS describe themselves.
 _READ = re.compile(
-    r"read from (?P<start_s>\S+) to (?P<end_s>\S+) s by emoclip(, marks (?P<marks>\w+), model (?P<model>.*))?"
+    r"read from (?P<start_s>\S+) to (?P<end_s>\S+) s by emoclip"
+    r"(, marks (?P<marks>\w+), model (?P<model>.*?)(, taught (?P<taught>.*))?)?"
 )
 _BETWEEN = " _-."  # what stands between the parts of an observation's name
 Way = tuple[str, ...]  # a video's folders, and its name without the ending
@@ -95,7 +96,8 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
         way = way_of(media) if _known(media) else (observation or stem,)
         length = row.get("media duration (s)") or row.get("total length", "")
         described = _READ.fullmatch(row.get("description", ""))
-        origin = Origin(**described.groupdict()) if described else None
+        told = described.groupdict() if described else {}
+        origin = Origin(**told | {"taught": {"name": told["taught"]}}) if told else None
         sheet = sheets.setdefault((way, observation), Sheet(_number(length), origin=origin))
         label, track = row["behavior"], track_name(row.get("subject", "").replace("No focal subject", ""))
         if "start (s)" in row:
@@ -130,7 +132,12 @@ def _origin(path: Path) -> Origin | None:
         beside = json.loads(path.with_suffix(".json").read_text(encoding="utf-8-sig"))
         read = beside["StretchRead"]
         return Origin(
-            read["Start"], read["End"], read.get("VideoDuration"), read.get("Model"), read.get("Marks")
+            read["Start"],
+            read["End"],
+            read.get("VideoDuration"),
+            read.get("Model"),
+            read.get("Marks"),
+            read.get("Taught"),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

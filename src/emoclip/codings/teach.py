@@ -21,7 +21,7 @@ from emoclip.codings.validate import Validation, fit, minutes, validate
 from emoclip.config import Progress, WindowConfig
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError, few
-from emoclip.files import finite, sha256, write_text
+from emoclip.files import finite, write_text
 from emoclip.prompts import NONE, PromptSet, Taught, resolve, templated
 from emoclip.prompts.taught import to_json
 from emoclip.recording import Recording
@@ -41,7 +41,8 @@ CURVE_DASH = (
 class Lesson(ByContent):
     """What is to be learnt, and from what.
 
-    words: the rows that read by the words alone.  notes: what was given and is not used, one line each.
+    words: the rows that read by the words alone.  videos: SHA-256 of those that were coded, where their recordings
+    know it, sorted.  notes: what was given and is not used, one line each.
     """
 
     model: EmoCLIP
@@ -50,6 +51,7 @@ class Lesson(ByContent):
     samples: list[CodedWindows]
     words: Floats
     codings: list[Coding]
+    videos: list[str]
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -126,7 +128,10 @@ def prepare(
         raise InputError(
             f"all coded time is {labels[0]!r}: there is nothing to tell it from; code other time too"
         )
-    return Lesson(model, prompts, config, samples, from_words(model, prompts), about, notes)
+    coded = {part.video for part in samples if part.coded.any()}
+    inputs = {each.key.input for video, each in named(recordings).items() if video in coded}
+    seen = sorted(filter(None, inputs))
+    return Lesson(model, prompts, config, samples, from_words(model, prompts), about, seen, notes)
 
 
 def teach(lesson: Lesson, progress: Progress, *, seed: int = 0) -> tuple[Taught, Validation, dict[str, Any]]:
@@ -210,7 +215,7 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
     if any(p["kappa"] is None for p in card["curve"]):
         lines += ["", CURVE_DASH]
     if card["next"]:
-        lines += ["", f"Ten more minutes are likely to bring {card['next']['kappa']:+z.2f} of kappa."]
+        lines += ["", forecast(card["next"])]
     people = card["people"]
     lines += [
         "",
@@ -227,6 +232,19 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", f"emoclip {card['emoclip']}", ""])
 
 
+def forecast(ahead: Mapping[str, Any]) -> str:
+    """Return what `ahead` says of more coding, as a sentence."""
+    if ahead["kappa"] is None:
+        return (
+            "What ten more minutes would bring cannot be told: the learning curve does not rise to its end."
+        )
+    low, high = ahead["draws"]
+    return (
+        f"Ten more minutes are likely to bring {ahead['kappa']:+z.2f} of kappa (single draws of the learning curve "
+        f"say {low:+z.2f} to {high:+z.2f})."
+    )
+
+
 def _card(lesson: Lesson, validation: Validation, groups: int, coded_minutes: float) -> dict[str, Any]:
     taught, words = validation.taught, validation.words
     package = lesson.model.package
@@ -235,7 +253,8 @@ def _card(lesson: Lesson, validation: Validation, groups: int, coded_minutes: fl
         "emoclip": __version__,
         "labels": lesson.labels,
         "model": {"name": package.name, "sha256": package.digest},
-        "codings": sorted({sha256(coding.file) for coding in lesson.codings if coding.file.is_file()}),
+        "codings": sorted(set().union(*(coding.digests for coding in lesson.codings))),
+        "videos": lesson.videos,
         "coders": _coders(lesson.codings),
         "groups": groups,
         "left_out": "subjects" if subjects else "videos",

@@ -43,8 +43,8 @@ class Validation:
     coders: dict[str, Any] | None
     temperature: float
     calibration: dict[str, float]
-    curve: list[dict[str, float]]
-    next_minutes: dict[str, float] | None
+    curve: list[dict[str, Any]]
+    next_minutes: dict[str, Any] | None
     people: dict[str, Any]
     warnings: list[str]
 
@@ -202,8 +202,8 @@ def _windows(samples: Sequence[CodedWindows]) -> list[tuple[NDArray[np.float32],
 
 def _curve(
     coded: Sequence[CodedWindows], words: Floats, rng: np.random.Generator, progress: Progress
-) -> list[dict[str, float]]:
-    """Kappa on the other videos after 0, 1, 2, 4 ... of them."""
+) -> list[dict[str, Any]]:
+    """Kappa on the other videos after 0, 1, 2, 4 ... of them: the mean, and that of each draw."""
     groups = list(dict.fromkeys(part.group for part in coded))
     sizes = [0, *(2**power for power in range(6) if 2**power < len(groups))]
     points = []
@@ -222,6 +222,7 @@ def _curve(
                 "minutes": float(np.mean(spent)),
                 "kappa": float(np.mean(scores)),
                 "sd": float(np.std(scores)),
+                "draws": scores,
             }
         )
         progress(0.6 + 0.3 * (done + 1) / len(sizes))
@@ -229,22 +230,25 @@ def _curve(
 
 
 def ahead(
-    points: Sequence[dict[str, float]], spent: float, reached: float | None, coders: float | None
-) -> dict[str, float] | None:
-    """What ten more minutes than those spent are likely to add to the kappa reached, None if the curve cannot tell.
+    points: Sequence[dict[str, Any]], spent: float, reached: float | None, coders: float | None
+) -> dict[str, Any] | None:
+    """What ten more minutes than those spent are likely to add to the kappa reached, None of too short a curve.
 
     coders: kappa of the coders with each other, which nobody who learns from them can be expected to pass.
+    Returns `minutes`, `kappa`, and `draws`, the least and the most of it that a draw of the curve alone would say;
+    both are None where it cannot be told, since there is room and the curve does not rise to its end.
     """
     learnt = [point for point in points if point["minutes"] > 0 and np.isfinite(point["kappa"])][-3:]
     if len(learnt) < 2 or not np.isfinite(points[-1]["kappa"]):
         return None
+    room = max((1.0 if coders is None else coders) - max(reached or 0.0, learnt[-1]["kappa"]), 0.0)
     # Over a short stretch a learning curve is straight in the logarithm of what was spent.
-    slope = float(
-        np.polyfit(np.log([point["minutes"] for point in learnt]), [p["kappa"] for p in learnt], 1)[0]
-    )
-    gain = slope * float(np.log((spent + 10) / spent))
-    room = (1.0 if coders is None else coders) - max(reached or 0.0, learnt[-1]["kappa"])
-    return {"minutes": 10.0, "kappa": min(max(gain, 0.0), max(room, 0.0))}
+    spans = np.log([point["minutes"] for point in learnt])
+    slopes = np.polyfit(spans, [[point["kappa"], *point["draws"]] for point in learnt], 1)[0]
+    gain, *drawn = np.minimum(slopes * np.log((spent + 10) / spent), room).tolist()
+    if room and (gain <= 0 or learnt[-1]["kappa"] <= learnt[-2]["kappa"]):
+        return {"minutes": 10.0, "kappa": None, "draws": None}
+    return {"minutes": 10.0, "kappa": max(gain, 0.0), "draws": [min(drawn), max(drawn)]}
 
 
 def _people(coded: Sequence[CodedWindows], words: Floats, labels: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from emoclip.characters import is_encodable
+from emoclip.characters import is_encodable, percent
 from emoclip.errors import ConfigError, InputError, LabelError
 from emoclip.files import is_pipe
 from emoclip.prompts import taught as taught_labels
@@ -53,7 +53,7 @@ class PromptSet:
     """At least two prompts with distinct labels, in the user's order.
 
     taught: what was learnt of them from codings, which then takes the place of the sentences.
-    file: the name of the prompt file they are from.
+    file: the name of the file they are from.
     """
 
     prompts: tuple[Prompt, ...]
@@ -95,6 +95,13 @@ class PromptSet:
                 raise ConfigError(
                     f"labels that were taught have probabilities alone, {reason}; leave {name} out"
                 )
+
+    def teachers(self) -> dict[str, Any] | None:
+        """What taught the labels, as results tell it: the set's name and hash, the codings' and videos'; else None."""
+        if self.taught is None:
+            return None
+        hashes = {name: list(getattr(self.taught, name)) for name in ("codings", "videos")}
+        return {"name": percent(Path(self.file).stem), "sha256": self.taught.sha256, **hashes}
 
     @property
     def labels(self) -> list[str]:
@@ -250,7 +257,7 @@ def read_prompt_file(path: Path) -> PromptSet:
 def _read_taught(path: Path) -> PromptSet:
     labels, taught = taught_labels.read(path)
     prompts = (Prompt(label, tuple(map(tuple, parts))) for label, parts in labels.items())
-    return PromptSet(tuple(prompts), taught)
+    return PromptSet(tuple(prompts), taught, path.name)
 
 
 def _from_mapping(mapping: Mapping[Any, Any], name: str) -> PromptSet:

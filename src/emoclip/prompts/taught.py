@@ -3,7 +3,8 @@
 import base64
 import binascii
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,16 @@ class Taught:
     model: SHA-256 of the config.json of the package whose embeddings the rows belong to.
     rows: per label D weights of a clip's unit embedding, D of the unit mean of its frames, and a constant; what they
     give is the label's logit.  window_s: seconds of video that one reading is of.
+    sha256: of the file that they were read from.  codings, videos: SHA-256 of those that taught them, as it says.
     """
 
     model: str
     model_name: str
     rows: tuple[tuple[float, ...], ...]
     window_s: float
+    sha256: str = field(default="", compare=False)
+    codings: tuple[str, ...] = field(default=(), compare=False)
+    videos: tuple[str, ...] = field(default=(), compare=False)
 
     def matrix(self) -> NDArray[np.float32]:
         """Return the rows as an array (K, 2 D + 1)."""
@@ -75,7 +80,8 @@ def read(path: Path) -> tuple[dict[str, list[list[str]]], Taught]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError
-        record = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = path.read_bytes()
+        record = json.loads(content.decode("utf-8-sig"))
         if record["format"] != FORMAT:
             raise InputError(f"{path}: was taught with another version of emoclip; teach it again")
         labels, shape = record["labels"], tuple(record["rows"]["shape"])
@@ -87,7 +93,16 @@ def read(path: Path) -> tuple[dict[str, list[list[str]]], Taught]:
         if not (whole and told and np.isfinite(rows).all() and 0.05 <= window_s <= 3600):
             raise ValueError
         model = record["model"]
-        taught = Taught(str(model["sha256"]), str(model["name"]), tuple(map(tuple, rows.tolist())), window_s)
+        card = record.get("card") or {}
+        taught = Taught(
+            str(model["sha256"]),
+            str(model["name"]),
+            tuple(map(tuple, rows.tolist())),
+            window_s,
+            sha256(content).hexdigest(),
+            tuple(map(str, card.get("codings", ()))),
+            tuple(map(str, card.get("videos", ()))),
+        )
     except FileNotFoundError:
         raise InputError(f"{path}: no such label file; check the path") from None
     except OSError as error:

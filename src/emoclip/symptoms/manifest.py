@@ -54,7 +54,7 @@ class Excluded:
 
 @dataclass
 class Cohort:
-    """Interviews in the manifest's order.
+    """Interviews in order of subject and session, whatever the manifest's, since what is drawn at random follows it.
 
     notes: what a reader of the results should know.  looked: how they were looked at, see `looked_at`.
     """
@@ -135,7 +135,8 @@ def read_manifest(
             f"{path}: none of its {len(rows)} videos is there; paths are relative to the manifest"
         )
     _check_videos([part for joined in parts.values() for part in joined])
-    cohort.interviews += [_join(joined) for joined in parts.values()]
+    interviews = [_join(joined) for joined in parts.values()]
+    cohort.interviews += sorted(interviews, key=lambda item: (item.subject, item.session, item.sources))
     return cohort
 
 

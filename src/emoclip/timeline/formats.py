@@ -102,6 +102,8 @@ def write_eaf(timeline: Timeline, path: Path) -> None:
         document.add_property(key, f"{value:.3f}")
     if timeline.read_s:
         document.add_property("emoclip model", _line(timeline.model))
+        if timeline.taught:
+            document.add_property("emoclip taught", json.dumps(timeline.taught))
         document.add_property("emoclip marks", _fingerprint(timeline))
     for track in timeline.tracks:
         document.add_tier(_track(track.track_id))
@@ -129,10 +131,11 @@ def write_boris(timeline: Timeline, path: Path) -> None:
     duration = f"{timeline.duration_s:.3f}" if timeline.duration_s is not None else "NA"
     start_s, end_s = timeline.read_s or (0.0, timeline.duration_s)
     coded = "NA" if end_s is None else f"{end_s - start_s:.3f}"
+    taught = f", taught {_line(timeline.taught['name'])}" if timeline.taught else ""
     fixed = {
         "Observation id": Path(name).stem,
         "Description": f"read from {start_s:.3f} to {end_s:.3f} s by emoclip, "
-        f"marks {_fingerprint(timeline)}, model {_line(timeline.model)}"
+        f"marks {_fingerprint(timeline)}, model {_line(timeline.model)}{taught}"
         if timeline.read_s
         else "",
         "Observation type": "Media file",
@@ -208,6 +211,7 @@ def write_bids_sidecar(timeline: Timeline, path: Path) -> None:
             "End": end_s,
             "VideoDuration": None if timeline.duration_s is None else round(timeline.duration_s, 3),
             "Model": timeline.model,
+            **({"Taught": timeline.taught} if timeline.taught else {}),
             "Marks": _fingerprint(timeline),
         }
     path.write_text(json_text(columns), encoding="utf-8")

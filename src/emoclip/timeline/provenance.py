@@ -102,6 +102,7 @@ def record(
         "identity": dict(hashes),
         "model": card | {"sha256": package.digest},
         "labels": {prompt.label: [list(part) for part in prompt.parts] for prompt in prompts.prompts},
+        **({"taught": timeline.taught} if timeline.taught else {}),
         "settings": settings,
         "versions": _versions(),
         "statuses": dict(Counter(window.status for window in timeline.windows)),

@@ -91,6 +91,7 @@ class TimelineStream:
         self.precision = precision  # what the command line asked for, if one did
         prompts.check_asked(scores=scores, baseline=baseline is not None)
         self.text, doubtful = model.read_labels(prompts)
+        self._teachers = prompts.teachers()
         doubtful.tell()
         self.label_warnings = doubtful.lines()
         self.scores, self.auto = bool(scores), baseline is not None and baseline.auto
@@ -218,7 +219,15 @@ class TimelineStream:
             label_warnings=self.label_warnings,
             read_s=self._read_s(windows),
             settings=self._unusual(),
+            taught=self._taught(),
         )
+
+    def _taught(self) -> dict[str, Any] | None:
+        """What taught the labels, and whether this input did, as far as both are known."""
+        if (found := self._teachers) is None:
+            return None
+        own = self.seen_as.input if self.seen_as else self.content and self.content.at(self.fps)
+        return found | {"this_video": own in found["videos"] if own and found["videos"] else None}
 
     def _unusual(self) -> dict[str, Any]:
         """The settings that change what is found, and are not the usual ones; but for the detector, told anyway."""

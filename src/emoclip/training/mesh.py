@@ -6,6 +6,7 @@ numpy < 2, so give it an environment of its own), or of any mesh with the same n
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,20 +96,17 @@ def describe_pictures(paths: Sequence[Path], count: int = 1, seed: int = 0) -> d
             "describing pictures needs a face mesh: pip install mediapipe==0.10.21 (in an environment with numpy < 2), "
             "or measure the faces elsewhere and pass the table"
         ) from None
-    described = {}
+    described: dict[Path, list[str]] = {}
     with FaceMesh(static_image_mode=True, max_num_faces=1, refine_landmarks=True) as mesh:
-        for number, path in enumerate(paths):
+        for path in paths:
             picture = read_picture(path)
             found = mesh.process(picture).multi_face_landmarks
             height, width = picture.shape[:2]
-            described[path] = (
-                describe(
-                    measures_of(np.array([(q.x * width, q.y * height) for q in found[0].landmark])),
-                    WEB_FACES, count, seed + number,
-                )
-                if found
-                else []
-            )  # fmt: skip
+            if not found:
+                described[path] = []
+                continue
+            measures = measures_of(np.array([(q.x * width, q.y * height) for q in found[0].landmark]))
+            described[path] = describe(measures, WEB_FACES, count, _own(seed, path.name))
     return described
 
 
@@ -121,9 +119,9 @@ def describe_table(path: Path, count: int = 1, seed: int = 0) -> list[tuple[str,
     """
     places, names, measures = read_measures(path)
     population = population_of(measures)
-    rows = enumerate(zip(places, names, measures, strict=True))
     return [
-        (place, name, describe(row, population, count, seed + number)) for number, (place, name, row) in rows
+        (place, name, describe(row, population, count, _own(seed, name)))
+        for place, name, row in zip(places, names, measures, strict=True)
     ]
 
 
@@ -148,6 +146,11 @@ def read_measures(path: Path) -> tuple[list[str], list[str], NDArray[np.float32]
     with np.errstate(over="ignore"):  # what no float holds is infinite
         measures = np.array(numbers, np.float64).T.astype(np.float32)
     return places, names, measures
+
+
+def _own(seed: int, name: str) -> int:
+    """A face's own seed, so that its phrasing depends on no other face and on no order."""
+    return seed + zlib.crc32(name.encode(errors="surrogatepass"))
 
 
 def population_of(measures: NDArray[np.float32]) -> Population:

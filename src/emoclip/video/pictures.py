@@ -77,12 +77,13 @@ def is_picture(path: Path) -> bool:
 
 
 def natural_order(names: Iterable[Name]) -> list[Name]:
-    """Sort as people count: frame2 before frame10."""
+    """Sort as people count: frame2 before frame10; of those that count alike, frame02 before frame2."""
     return sorted(
         names,
-        key=lambda name: [
-            int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", str(name))
-        ],
+        key=lambda name: (
+            [int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", str(name))],
+            str(name),
+        ),
     )
 
 
