@@ -200,6 +200,21 @@ def test_a_constant_rating_has_no_correlation():
     assert np.isnan(metrics.pcc([1, 2, 3], [2, 2, 2]))
 
 
+def test_a_constant_that_sums_round_has_no_correlation_either():
+    same = np.full(30, 0.1) + 1e-17 * np.arange(30)
+    assert np.isnan(metrics.pcc(np.arange(30.0), same))
+    assert np.isnan(metrics.pcc(np.full(30, 0.1), np.arange(30.0)))
+
+
+def test_an_interval_needs_nearly_all_resamples():
+    """One of n groups differs: (1 - 1/n)^n of the resamples lack it; three of 60, one in twenty-two."""
+    truth = np.zeros(60)
+    for differ, known in ((1, False), (2, False), (4, True)):
+        truth[:differ] = 1
+        ends = metrics.bootstrap_ratings(metrics.pcc, truth, np.arange(60.0), draws=400)
+        assert np.isfinite(ends).all() == known
+
+
 def test_an_interval_of_what_no_resample_knows_is_none_and_quiet():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

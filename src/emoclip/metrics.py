@@ -11,6 +11,7 @@ Interval = tuple[float, float]
 
 LEVEL = 0.95
 DRAWS = 2000
+MOST_UNDEFINED = 0.05  # share of resamples without a figure beyond which it has no interval
 
 
 class AbsentClassWarning(UserWarning):
@@ -213,6 +214,8 @@ def _drawn(
 def pcc(truth: ArrayLike, predicted: ArrayLike) -> float:
     """Pearson's correlation, in [-1, 1]; NaN where either side is constant."""
     truths, predictions = _ratings(truth, predicted)
+    if any(np.ptp(side) <= 1e-12 * np.abs(side).max() for side in (truths, predictions)):
+        return float("nan")  # where sums round, the variance of a constant is not 0
     return _ratio(_covariance(truths, predictions), float(np.sqrt(truths.var() * predictions.var())))
 
 
@@ -259,7 +262,7 @@ def bootstrap_ratings(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """95 % percentile interval of a metric of ratings.
+    """95 % percentile interval of a metric of ratings; NaN where more than `MOST_UNDEFINED` of the resamples have none.
 
     groups: one per sample (a subject); whole groups are drawn, since samples of one subject are not independent.
     """
@@ -305,5 +308,7 @@ def _ratio(above: float, below: float) -> float:
 def _interval(values: Floats) -> Interval:
     tail = (1 - LEVEL) / 2
     known = values[~np.isnan(values)]
-    low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (np.nan, np.nan)
+    if len(known) < max(1, (1 - MOST_UNDEFINED) * len(values)):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [tail, 1 - tail])
     return float(low), float(high)

@@ -131,6 +131,13 @@ def test_matching_finds_as_many_pairs_as_there_can_be(one: list, two: list, tole
         assert len(pairs) == most
 
 
+def test_an_interval_needs_nearly_all_resamples():
+    drawn = np.linspace(0, 1, 400)
+    for undefined, known in ((0, True), (20, True), (21, False), (150, False)):
+        drawn[:undefined] = np.nan
+        assert (stats.estimate(0.5, drawn)["ci95"] is not None) == known
+
+
 def test_resamples_draw_whole_groups():
     drawn = stats.Resamples.of(5, 400, seed=3)
     assert (drawn.weights.sum(axis=1) == 5).all()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -433,6 +434,49 @@ def test_nine_of_ten_new_people_lie_in_the_interval():
     assert np.mean(hits) == pytest.approx(0.9, abs=0.03)
 
 
+def earlier_half_width(residuals, subjects, level=0.9):
+    """As it was: the rank in subjects, taken in the pool of all interviews."""
+    count = len(set(subjects))
+    share = math.ceil((count + 1) * level) / count
+    return None if share > 1 else np.sort(np.abs(residuals))[math.ceil(share * len(residuals) - 1e-9) - 1]
+
+
+def test_one_interview_each_gives_the_plain_conformal_interval():
+    rng = np.random.default_rng(0)
+    for count in range(1, 80):
+        errors, names = rng.normal(size=count), [f"s{at:02d}" for at in range(count)]
+        assert heads.half_width(errors, names) == earlier_half_width(errors, names)
+
+
+def test_people_weigh_the_same_however_many_interviews_they_gave():
+    """By hand: 0.9 of 11 people is 9.9, so ten tenths of the last; one person's errors are no tenth but together."""
+    names = [*map(str, range(9)), *["many"] * 10]
+    assert heads.half_width(np.array([*range(1, 10), *np.arange(10, 20)]), names) == 18.0
+    assert heads.half_width(np.array([*range(1, 10), *[0.5] * 10]), names) == 9.0
+    assert heads.half_width(np.ones(50), ["few", "many"] * 25) is None
+
+
+def test_nine_of_ten_new_people_lie_in_the_interval_where_some_gave_thirty_interviews():
+    rng = np.random.default_rng(0)
+
+    def person(interviews):
+        spread = 0.4 if interviews > 1 else 1.2
+        return spread * (0.9 * rng.normal() + 0.44 * rng.normal(size=interviews))
+
+    def hit(draw, width):
+        people = [person(draw()) for _ in range(30)]
+        names = [str(at) for at, errors in enumerate(people) for _ in errors]
+        return abs(person(draw())[0]) <= width(np.concatenate(people), names)
+
+    for draw in (lambda: 30 if rng.random() < 0.1 else 1, lambda: rng.choice([1, 3])):
+        now, before = (
+            np.mean([hit(draw, width) for _ in range(1000)])
+            for width in (heads.half_width, earlier_half_width)
+        )
+        assert 0.88 <= now <= 0.95
+        assert before < 0.88
+
+
 def test_interviews_unlike_the_study_are_named(tiny, study, written):
     head = heads.Head(EmoCLIP.load(str(written / "package"), threads=1))
     like = study.recordings[0]
@@ -444,11 +488,44 @@ def test_interviews_unlike_the_study_are_named(tiny, study, written):
     assert "distance: " in found
 
 
+def test_what_is_unlike_reads_so_and_a_clip_more_or_less_is_not(study, written):
+    head = heads.Head(EmoCLIP.load(str(written / "package"), threads=1))
+    like, clip_s = study.recordings[0], 0.5  # four frames, eight a second
+    shortest, longest = head.info["cohort"]["duration_s"]
+
+    def unlike(duration_s, coverage=0.9):
+        return head.score("x", replace(like, totals=np.array([duration_s, coverage]))).unlike
+
+    assert unlike(shortest - clip_s) == unlike(longest + clip_s) == []
+    assert unlike(longest + 0.51) == [
+        f"length: {longest + 0.51:.0f} s, longer than every interview of the study ({shortest:.0f} to {longest:.0f} s)"
+    ]
+    head.info["cohort"]["duration_s"] = [12.375, 12.4]
+    assert unlike(11.8) == ["length: 11.8 s, shorter than every interview of the study (12.4 to 12.4 s)"]
+    head.info["cohort"]["duration_s"] = [0.0, 99.0]
+    assert unlike(30.0, 0.8996) == [
+        "coverage: a face is readable in 89.96% of it, less than in any interview of the study (at least 90.00%)"
+    ]
+    assert "to 47.0 s" in (written / "package/README.md").read_text()
+
+
+def test_a_package_of_an_earlier_version_is_read_and_called_that(study, written, tmp_path):
+    folder = shutil.copytree(written / "package", tmp_path / "p")
+    config = json.loads((folder / "config.json").read_text())
+    config["symptoms"]["format"] = 1
+    (folder / "config.json").write_text(json.dumps(config))
+    new, old = (
+        heads.Head(EmoCLIP.load(str(path), threads=1)).score("x", study.recordings[0])
+        for path in (written / "package", folder)
+    )
+    assert (old.scores, new.unlike) == (new.scores, [])
+    (line,) = old.unlike
+    assert line.startswith("clips: the study is of an earlier version")
+
+
 def test_a_head_on_other_embeddings_is_refused(tiny, written, tmp_path):
     def broken(name, change):
         folder = tmp_path / name
-        import shutil
-
         shutil.copytree(written / "package", folder)
         config = json.loads((folder / "config.json").read_text())
         change(config)
@@ -584,6 +661,57 @@ def test_a_loss_is_said_to_be_a_larger_error():
     figures = {"value": -0.85, "ci95": [-1.5, -0.25]}
     assert symptom_report._by(figures) == "larger by 0.85 (0.25 to 1.50)"
     assert symptom_report._by({"value": 0.1, "ci95": [-0.2, 0.4]}) == "smaller by 0.10 (-0.20 to 0.40)"
+    small = {"value": -0.0004, "ci95": [-0.0011, 0.0002]}
+    assert symptom_report._by(small) == "larger by 0.0004 (-0.0002 to 0.0011)"
+    assert symptom_report._by({"value": 0.0, "ci95": [0.0, 0.0]}) == "smaller by 0.00 (0.00 to 0.00)"
+
+
+def test_a_score_that_one_person_has_is_told_and_has_no_interval(tiny, tmp_path):
+    """Zeros and a one: a third of the resamples lack the one, which counted as 0 for all but PCC."""
+    cohort, recordings = made_up(tiny, subjects=12)
+
+    def rare(*subjects):
+        return replace(
+            cohort,
+            interviews=[
+                replace(item, scores=(item.scores[0], float(at in subjects)))
+                for at, item in enumerate(cohort.interviews)
+            ],
+        )
+
+    study = symptoms.fit(tiny, rare(3), recordings, [PROBE], QUICK)
+    rated, other = (study.estimators["probe"].targets[name] for name in ("RATED", "OTHER"))
+    for figure in (*(other[name] for name in ("pcc", "ccc", "icc")), *other["gain_in_pcc"].values()):
+        assert (figure["ci95"], figure["why"]) == ([None, None], validation.NO_INTERVAL)
+    assert (rated["ccc"].keys(), None in other["mae"]["ci95"]) == ({"value", "ci95"}, False)
+    told = symptom_report.warnings(study)
+    assert "OTHER: only 1 subject of 12 has another score than 0; every figure hangs on so few" in told
+    assert not any("RATED: only" in line for line in told)
+    assert not any("0.00 (0.00 to 0.00)" in line for line in told)
+    symptom_report.write(study, tmp_path / "out", [PROBE])
+    shown = f"{other['pcc']['value']:.2f} (no interval)"
+    assert shown in (tmp_path / "out/package/README.md").read_text()
+    assert shown.replace(" (", "\n(") in (tmp_path / "out/report.html").read_text()
+
+    several, enough = (
+        "\n".join(symptom_report.warnings(replace(study, cohort=rare(*range(count))))) for count in (4, 5)
+    )
+    assert "OTHER: only 4 subjects of 12 have another score than 0" in several
+    assert "OTHER: only" not in enough
+
+
+def test_a_resample_without_a_gain_is_left_out_as_one_without_a_correlation_is():
+    rng = np.random.default_rng(0)
+    truth, names = np.array([0.0] * 27 + [1.0] * 3), [f"s{at:02d}" for at in range(30)]
+    ours, theirs = truth + rng.normal(size=(2, 30))
+    found = validation.gains(truth, ours, theirs, names)["pcc"]
+    drawn = [
+        validation.correlations(truth[rows], np.stack([ours[rows], theirs[rows]]))
+        for rows in np.random.default_rng(0).integers(30, size=(2000, 30))
+        if truth[rows].any()
+    ]
+    expected = np.quantile([mine - max(other, 0.0) for mine, other in drawn], [0.025, 0.975])
+    np.testing.assert_allclose(found["ci95"], expected, atol=1e-9)
 
 
 def test_what_is_shown_to_be_worse_is_called_that(study):
@@ -666,7 +794,7 @@ def test_clips_lie_in_a_picture_where_they_lie_in_the_interview():
 def test_a_short_study_is_told_in_minutes_and_nothing_is_minus_zero(study):
     page = symptom_report.html(study, symptom_report._pictures(study))
     assert "0.0 hours" not in page
-    assert symptom_report._with_interval({"value": -0.001, "ci95": [-0.004, 0.1]}) == "0.00 (0.00 to 0.10)"
+    assert heads.with_interval({"value": -0.001, "ci95": [-0.004, 0.1]}) == "0.00 (0.00 to 0.10)"
     assert 'alt="Bland-Altman plot: differences over means for RATED, probe"' in page
 
 

@@ -137,3 +137,42 @@ def test_its_length_is_what_was_seen(tmp_path):
         for source in ("jump.mkv", "late.npz", "apart")
     }
     assert lasts == pytest.approx({"jump.mkv": 7.96, "late.npz": 4.96, "apart": 30.0}, abs=0.01)
+
+
+def folder_of(pictures, path):
+    path.mkdir()
+    for at, picture in enumerate(pictures):
+        cv2.imwrite(str(path / f"{at:03d}.png"), picture)
+    return str(path)
+
+
+def test_what_is_left_over_and_shorter_than_half_a_clip_is_no_clip(tmp_path):
+    """Clips are of 4 frames, half a second, as the package has them."""
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    full = FaceConfig(mode="full")
+    folders = {count: folder_of(noise(count), tmp_path / str(count)) for count in (2, 3, 8, 9, 10, 16)}
+
+    def clips(*counts, fps=8.0):
+        seen = read_interview(model, [folders[count] for count in counts], full, fps=fps)
+        assert seen.coverage == 1
+        return list(zip(seen.parts.tolist(), seen.starts_s.tolist(), seen.ends_s.tolist(), strict=True))
+
+    whole = [(0, 0.0, 0.375), (0, 0.5, 0.875)]
+    assert clips(8) == clips(9) == whole
+    assert clips(10) == [*whole, (0, 1.0, 1.125)]
+    assert clips(9, 8) == [*whole, *((1, start, end) for _, start, end in whole)]
+    assert clips(2, fps=16.0) == [(0, 0.0, 0.0625)]
+    assert clips(2, 3, fps=16.0) == [(1, 0.0, 0.125)]
+    assert [clip[0] for clip in clips(2, 16, fps=16.0)] == [1, 1]
+    assert [clip[1] for clip in clips(3, fps=0.1)] == [0, 10, 20]  # a frame stands for ten seconds
+    one, more = (read_interview(model, [folders[count]], full, fps=8.0) for count in (8, 9))
+    np.testing.assert_array_equal(one.clips, more.clips)
+
+
+def test_a_frame_alone_before_a_jump_of_the_clock_is_no_clip(tmp_path):
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    film = write(tmp_path / "jump.mkv", noise(76), stamps=[40 * at + 20_000 * (at >= 26) for at in range(76)])
+    seen = read_interview(model, [str(film)], FaceConfig(mode="full"))
+    lasted = seen.ends_s - seen.starts_s
+    assert 1.0 not in seen.starts_s.round(2)
+    assert lasted.min() >= 0.2

@@ -359,12 +359,12 @@ def _print_study(study: "Study") -> None:
             dashed = dashed or "–" in row
         print_table(figures)
     if dashed:
-        say("–: not defined (one estimate for all has no correlation, folds of one no p)")
+        say("–: not defined (by one estimate for all, too few other scores, or folds of one)")
     say(NOTE)
 
 
 def _print_estimate(estimate: "Estimate", clips: int) -> None:
-    say(f"{estimate.input}  {estimate.duration_s:.0f} s, face readable in {estimate.coverage:.0%}")
+    say(f"{estimate.input}  {estimate.duration_s:.1f} s, face readable in {estimate.coverage:.1%}")
     for item in estimate.scores:
         limits = "" if item.range is None else f" of {item.range[0]:g} to {item.range[1]:g}"
         interval = (

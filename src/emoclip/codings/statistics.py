@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.metrics import MOST_UNDEFINED
+
 Floats = NDArray[np.float64]
 FEW = 10  # groups below which an interval is said to be of few
 
@@ -137,10 +139,10 @@ class Resamples:
 
 
 def estimate(value: float, drawn: Floats) -> dict[str, Any]:
-    """Return a figure with its 95 % percentile interval, None where there is none."""
+    """Return a figure with its 95 % percentile interval, None where too many of the resamples have no such figure."""
     interval = None
     usable = drawn[np.isfinite(drawn)]
-    if len(usable) >= max(20, len(drawn) / 2):
+    if len(usable) >= max(20, (1 - MOST_UNDEFINED) * len(drawn)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             interval = [float(number) for number in np.quantile(usable, [0.025, 0.975])]

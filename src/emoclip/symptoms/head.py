@@ -5,7 +5,6 @@ A graph that takes `clips` (N, D), an interview's unit clip embeddings, gives `s
 `values` (N, targets), the scores of single clips, whose mean is the interview's.
 """
 
-import math
 import shutil
 import zipfile
 import zlib
@@ -29,7 +28,9 @@ from emoclip.symptoms.scales import Target
 
 Floats = NDArray[np.float64]
 
-FORMAT = 1
+FORMAT = (
+    2  # 1: what was left over at an end was a clip, intervals did not count people alike; read, and said so
+)
 GRAPH, COHORT = "symptoms.onnx", "symptoms_cohort.npz"
 LEVEL = 0.9
 CLIP_BATCH = 64  # clips of a `frames` head at once
@@ -93,16 +94,17 @@ class Estimate:
 def half_width(residuals: Floats, subjects: Sequence[str], level: float = LEVEL) -> float | None:
     """Half the width of an interval that holds `level` of new people's ratings (conformal, Vovk et al. 2005).
 
-    residuals: out-of-fold errors, (n,).  The rank is counted in subjects, since interviews of one are alike.
-    None if there are too few subjects.  It holds for people drawn as the study's were, and on average over them.
+    residuals: out-of-fold errors, (n,).  Each of the N subjects, and the new one, weighs 1 / (N + 1), shared by its
+    interviews, since those of one are alike (Lee, Barber and Willett, Distribution-free inference with hierarchical
+    data, arXiv:2306.06342; cf. Dunn, Wasserman and Ramdas 2022).  None if there are too few subjects.
+    It holds for an interview of people drawn as the study's were, and on average over them.
     """
-    count = len(set(subjects))
-    share = math.ceil((count + 1) * level) / count
-    if share > 1:
-        return None
-    # The share is a whole number of ranks where everybody has one interview; rounding must not add one.
-    rank = math.ceil(share * len(residuals) - 1e-9)
-    return float(np.sort(np.abs(residuals))[rank - 1])
+    _, member, interviews = np.unique(np.asarray(subjects), return_inverse=True, return_counts=True)
+    errors = np.abs(residuals)
+    order = np.argsort(errors)
+    reached = np.cumsum(1 / interviews[member[order]]) / (len(interviews) + 1)
+    rank = int(np.searchsorted(reached, level - 1e-9))  # sums of shares round
+    return float(errors[order[rank]]) if rank < len(errors) else None
 
 
 def centre_of(inputs: NDArray[Any]) -> Floats:
@@ -278,39 +280,59 @@ class Head:
 
     def _otherwise(self, looked: Mapping[str, Any]) -> list[str]:
         """In which ways it was looked at otherwise than the study's interviews."""
-        return [
+        found = [
             f"{name}: {value} here, {self.looked[name]} in the study"
             for name, value in looked.items()
             if value is not None and self.looked.get(name) not in (None, value)
         ]
+        if self.info["format"] < FORMAT:
+            found.append(
+                "clips: the study is of an earlier version, in which a single frame left over at an end was a clip "
+                "too, and intervals did not count people alike; fit it again"
+            )
+        return found
 
     def _unlike(self, recording: SeenInterview, distance: float) -> list[str]:
         """In which ways an interview lies outside what the study had."""
         seen = self.info["cohort"]
         shortest, longest = seen["duration_s"]
+        package = self.model.package
+        clip_s = package.frames_per_clip / package.sample_fps
         found = []
-        if not shortest <= recording.duration_s <= longest:
-            kind = "shorter" if recording.duration_s < shortest else "longer"
+        if not shortest - clip_s <= (lasts := recording.duration_s) <= longest + clip_s:
+            kind, end = ("shorter", shortest) if lasts < shortest else ("longer", longest)
+            form = telling((lasts, end), ".0f")
             found.append(
-                f"length: {recording.duration_s:.0f} s, {kind} than every interview of the study "
-                f"({shortest:.0f} to {longest:.0f} s)"
+                f"length: {lasts:{form}} s, {kind} than every interview of the study "
+                f"({shortest:{form}} to {longest:{form}} s)"
             )
-        if recording.coverage < seen["coverage_min"]:
+        if (covered := recording.coverage) < (least := seen["coverage_min"]):
+            form = telling((covered, least), ".0%")
             found.append(
-                f"coverage: a face is readable in {recording.coverage:.0%} of it, less than in any interview of "
-                f"the study (at least {seen['coverage_min']:.0%})"
+                f"coverage: a face is readable in {covered:{form}} of it, less than in any interview of "
+                f"the study (at least {least:{form}})"
             )
-        if distance > seen["distance_max"]:
+        if distance > (most := seen["distance_max"]):
+            form = telling((distance, most), ".2f")
             found.append(
-                f"distance: its faces read unlike the study's ({distance:.2f}; the study's lie within "
-                f"{seen['distance_max']:.2f})"
+                f"distance: its faces read unlike the study's ({distance:{form}}; the study's lie within "
+                f"{most:{form}})"
             )
         return found
 
 
+def telling(numbers: Sequence[float], form: str) -> str:
+    """The form (`.2f`, `.0%`) with as many more digits, up to 6, as different numbers need to read as different."""
+    forms = [f"z.{digits}{form[-1]}" for digits in range(int(form[1:-1]), 7)]
+    apart = len(set(numbers))
+    return next(
+        (each for each in forms if len({f"{number:{each}}" for number in numbers}) == apart), forms[-1]
+    )
+
+
 def _read_info(info: Fields, package: Package) -> list[Target]:
     """Check what config.json says of a head, and return its targets.  Raises ValueError, PackageError."""
-    if info.values.get("format") != FORMAT:
+    if info.values.get("format") not in (1, FORMAT):
         raise PackageError(
             f"{package.path}: its severity head has format {shown(info.values.get('format'))}, this version reads "
             f"{FORMAT}; update emoclip, or fit it again"
@@ -402,23 +424,25 @@ def card(head: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) -> s
     facts = [
         f"{head['estimator']} estimator, {counted(cohort['subjects'], 'subject')}, "
         f"{counted(cohort['interviews'], 'interview')} of "
-        f"{cohort['duration_s'][0]:.0f} to {cohort['duration_s'][1]:.0f} s",
+        f"{cohort['duration_s'][0]:.1f} to {cohort['duration_s'][1]:.1f} s",
         f"intervals: {LEVEL:.0%}, {head['interval']}",
     ]
     rows = ["| target | PCC | CCC | ICC(2,1) | MAE | RMSE | permutation p |", "|---|---|---|---|---|---|---|"]
     for name, found in figures.items():
-        cells = [_cell(found[metric]) for metric in ("pcc", "ccc", "icc", "mae", "rmse")]
+        cells = [with_interval(found[metric]) for metric in ("pcc", "ccc", "icc", "mae", "rmse")]
         p = found["permutation_p"]
         rows.append(f"| {markdown(name)} | {' | '.join(cells)} | {'–' if p is None else f'{p:.3g}'} |")
     template = files("emoclip").joinpath("assets/severity_card.md").read_text(encoding="utf-8")
     return template.format(facts="\n".join(f"- {fact}" for fact in facts), figures="\n".join(rows))
 
 
-def _cell(figure: Mapping[str, Any]) -> str:
+def with_interval(figure: Mapping[str, Any], form: str = "z.2f") -> str:
+    """A figure as people read it: `0.90 (0.84 to 0.94)`, `0.90 (no interval)`, or a dash where it is undefined."""
     value, ends = figure["value"], figure["ci95"]
-    if value is None or None in ends:
+    if value is None:
         return "–"
-    return f"{value:.2f} ({ends[0]:.2f} to {ends[1]:.2f})"
+    shown = "no interval" if None in ends else f"{ends[0]:{form}} to {ends[1]:{form}}"
+    return f"{value:{form}} ({shown})"
 
 
 def _towers(package: Package) -> list[str]:

@@ -23,10 +23,11 @@ from emoclip.prompts import resolve
 from emoclip.recording import Key, Looks, Recording, following, is_recording
 from emoclip.results import ByContent
 from emoclip.symptoms.manifest import parts_of
-from emoclip.timeline import as_recorded, cut, looks
+from emoclip.timeline import EDGE_S, Draft, as_recorded, cut, looks
 from emoclip.video import changed, is_picture, open_video
 
-FORMAT = 2  # 1 had no warnings, and counted stretches without a frame as video
+FORMAT = 3  # 1 had no warnings, and counted stretches without a frame as video; 2 had clips of any length
+SHORTEST = 0.5  # of a clip's length: each counts the same, so what is left over and shorter is none
 LABELS = "seven"  # what the expression summary is made of
 DAMAGE = (
     OSError,
@@ -126,14 +127,16 @@ def read_interview(
 ) -> SeenInterview:
     """Watch an interview and embed its clips, each `frames_per_clip` frames long, one after the other.
 
+    What is left over at the end of a part, or beside a gap, is no clip if it is shorter than `SHORTEST` of one; where
+    nothing is longer, the longest stands for the interview.
     sources: its parts in order: videos or recordings of them, folders of frames, or folders of videos.
     fps: frames per second of folders.  progress: gets the seconds done.
     Raises InputError if a part cannot be read or is a lone picture, or no clip shows a readable face.
     """
     length_s = model.package.frames_per_clip / model.package.sample_fps
     windows = WindowConfig(length_s=length_s, step_s=length_s)
-    drafts, parts = [], []
-    seconds, cut_out = 0.0, 0
+    clips: list[tuple[float, int, Draft]] = []  # seconds, part
+    seconds = 0.0
     watched, warnings = parts_of(sources), []
     for number, source in enumerate(watched):
         times: list[float] = []
@@ -143,27 +146,28 @@ def read_interview(
             times.append(time_s)
             progress(before_s + time_s)
 
-        for draft in cut(*_looks(model, source, faces, fps, met, told), windows):
-            cut_out += 1
-            if draft.status == "ok":
-                drafts.append(draft)
-                parts.append(number)
+        drafts = list(cut(*_looks(model, source, faces, fps, met, told), windows))
         if len(times) < 2:
             raise InputError(f"{source}: is one picture, no interview; name a video or a folder of frames")
+        frame_s = float(np.median(np.diff(times)))
+        clips += [(draft.end_s - draft.start_s + frame_s, number, draft) for draft in drafts]
         seconds += _lasted(times, length_s)
         where = f"part {number}, {Path(source).name}: " if len(watched) > 1 else ""
         warnings += [where + line for line in met]
-    if not drafts:
+    least_s = min(SHORTEST * length_s - EDGE_S, max((clip[0] for clip in clips), default=0.0))
+    whole = [clip for clip in clips if clip[0] >= least_s]
+    kept = [clip for clip in whole if clip[2].status == "ok"]
+    if not kept:
         fixed = faces.mode == "full" or is_recording(sources[0])
         hint = "" if fixed else "; pass --faces full if its frames are face crops already"
         raise InputError(f"{sources[0]}: no clip in it shows a readable face{hint}")
     return recording(
         model,
-        [draft.embeddings for draft in drafts],
-        parts=np.array(parts),
-        starts_s=np.array([draft.start_s for draft in drafts]),
-        ends_s=np.array([draft.end_s for draft in drafts]),
-        totals=np.array([seconds, len(drafts) / cut_out]),
+        [draft.embeddings for _, _, draft in kept],
+        parts=np.array([part for _, part, _ in kept]),
+        starts_s=np.array([draft.start_s for _, _, draft in kept]),
+        ends_s=np.array([draft.end_s for _, _, draft in kept]),
+        totals=np.array([seconds, len(kept) / len(whole)]),
         warnings=np.array(warnings, np.str_),
     )
 

@@ -21,6 +21,7 @@ METRICS = {"pcc": "PCC", "ccc": "CCC", "icc": "ICC(2,1)", "mae": "MAE", "rmse": 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's: told apart by colour-blind readers
 STRONGEST = 3  # clips listed per interview
 FEW_SUBJECTS, SHORT_S, MOST_PAIRS = 30, 60, 5
+FEW_DIFFER = 5  # subjects with another score than the commonest
 MOST_P = 0.05  # what is called told from chance
 ALIKE = 0.1  # of the median distance between subjects: closer is a copy, in another encoding for instance
 ROWS = 200  # interviews in the picture of what drove a score
@@ -97,6 +98,15 @@ def _of_cohort(study: Study) -> list[str]:
         found.append(
             f"{subjects} subjects are few: with fewer than {FEW_SUBJECTS}, figures change with every study"
         )
+    for target, scores in zip(study.cohort.targets, study.cohort.scores.T, strict=True):
+        rated = [(name, score) for name, score in zip(names, scores, strict=True) if not np.isnan(score)]
+        kinds = {score for _, score in rated}
+        differ, common = min((len({name for name, score in rated if score != each}), each) for each in kinds)
+        if differ < FEW_DIFFER:
+            found.append(
+                f"{target.name}: only {counted(differ, 'subject')} of {len(dict(rated))} "
+                f"{'has' if differ == 1 else 'have'} another score than {common:g}; every figure hangs on so few"
+            )
     short = [
         interview.name
         for interview, item in zip(study.cohort.interviews, study.recordings, strict=True)
@@ -171,23 +181,21 @@ def _rows(study: Study, target: str) -> list[list[str]]:
             [
                 name.replace("_", " "),
                 chance(figures),
-                *(_with_interval(figures[metric]).replace(" (", "\n(") for metric in METRICS),
+                *(heads.with_interval(figures[metric]).replace(" (", "\n(") for metric in METRICS),
             ]
         )
     return rows
 
 
-def _with_interval(figure: dict[str, Any]) -> str:
-    if figure["value"] is None or None in figure["ci95"]:
-        return "–"
-    return "{:z.2f} ({:z.2f} to {:z.2f})".format(figure["value"], *figure["ci95"])
-
-
 def _by(gain: dict[str, Any]) -> str:
-    if gain["value"] is None or None in gain["ci95"] or gain["value"] >= 0:
-        return f"smaller by {_with_interval(gain)}"
-    low, high = gain["ci95"]
-    return f"larger by {_with_interval({'value': -gain['value'], 'ci95': [-high, -low]})}"
+    """A gain in words, in digits enough to tell its figures from each other and from 0."""
+    value, (low, high) = gain["value"], gain["ci95"]
+    if value is None or low is None:
+        return f"smaller by {heads.with_interval(gain)}"
+    form = heads.telling((value, low, high, 0.0), ".2f")
+    if value >= 0:
+        return f"smaller by {heads.with_interval(gain, form)}"
+    return f"larger by {heads.with_interval({'value': -value, 'ci95': [-high, -low]}, form)}"
 
 
 def _strongest(study: Study) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """What makes a small study's figures hold: folds by subject, agreement with intervals, permutation tests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,12 @@ from emoclip.errors import ConfigError, InputError, counted
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Metric = Callable[[Floats, Floats], float]
 
-AGREEMENT = {
-    "pcc": metrics.pcc,
-    "ccc": metrics.ccc,
-    "icc": metrics.icc,
-    "mae": metrics.mae,
-    "rmse": metrics.rmse,
-}
 EXCHANGES = 9999
+NO_INTERVAL = (
+    f"in over {metrics.MOST_UNDEFINED:.0%} of the resamples of subjects all scores, or all estimates, are one"
+)
 
 
 def subject_folds(subjects: Sequence[str], scores: Floats, count: int | None, *, seed: int = 0) -> Ints:
@@ -75,18 +72,39 @@ def check_folds(
             )
 
 
+def _where_scores_differ(metric: Metric) -> Metric:
+    """A metric of agreement, NaN where all scores are one: nothing can agree or disagree with them."""
+    return lambda truth, predicted: metric(truth, predicted) if np.ptp(truth) > 0 else float("nan")
+
+
+AGREEMENT: dict[str, Metric] = {
+    "pcc": metrics.pcc,
+    "ccc": _where_scores_differ(metrics.ccc),
+    "icc": _where_scores_differ(metrics.icc),
+    "mae": metrics.mae,
+    "rmse": metrics.rmse,
+}
+
+
+def _figure(
+    metric: Metric, one: Floats, two: Floats, subjects: Sequence[str], draws: int, seed: int
+) -> dict[str, Any]:
+    """A figure with its interval from resampling subjects, and `why` where it has none."""
+    value = metric(one, two)
+    low, high = metrics.bootstrap_ratings(metric, one, two, groups=subjects, draws=draws, seed=seed)
+    found = {"value": value, "ci95": [low, high]}
+    return found | ({"why": NO_INTERVAL} if np.isnan(low) and not np.isnan(value) else {})
+
+
 def agreement(
     truth: Floats, predicted: Floats, subjects: Sequence[str], *, draws: int = metrics.DRAWS, seed: int = 0
 ) -> dict[str, Any]:
-    """Return PCC, CCC, ICC(2,1), MAE and RMSE, each with a 95 % interval from resampling subjects."""
+    """Return PCC, CCC, ICC(2,1), MAE and RMSE, each with a 95 % interval from resampling subjects.
+
+    The interval is NaN, and `why` says so, where more than `metrics.MOST_UNDEFINED` of the resamples have none.
+    """
     return {
-        name: {
-            "value": metric(truth, predicted),
-            "ci95": list(
-                metrics.bootstrap_ratings(metric, truth, predicted, groups=subjects, draws=draws, seed=seed)
-            ),
-        }
-        for name, metric in AGREEMENT.items()
+        name: _figure(metric, truth, predicted, subjects, draws, seed) for name, metric in AGREEMENT.items()
     }
 
 
@@ -110,8 +128,8 @@ def gains(
 
     def more_correlation(rows: Floats, _: Floats) -> float:
         chosen = rows.astype(np.int64)
-        ours, theirs = correlations(truth[chosen], np.stack([predicted[chosen], baseline[chosen]]))
-        return float(ours - max(theirs, 0.0))
+        theirs = metrics.pcc(truth[chosen], baseline[chosen])
+        return float(metrics.pcc(truth[chosen], predicted[chosen]) - np.fmax(theirs, 0.0))
 
     rows = np.arange(len(truth), dtype=np.float64)
     pairs = {
@@ -119,12 +137,7 @@ def gains(
         "pcc": (more_correlation, rows, rows),
     }
     return {
-        name: {
-            "value": metric(ours, theirs),
-            "ci95": list(
-                metrics.bootstrap_ratings(metric, ours, theirs, groups=subjects, draws=draws, seed=seed)
-            ),
-        }
+        name: _figure(metric, ours, theirs, subjects, draws, seed)
         for name, (metric, ours, theirs) in pairs.items()
     }
 

@@ -16,11 +16,13 @@ from emoclip.timeline.watching import (
     recorded,
     too_sparse,
 )
-from emoclip.timeline.windows import cut
+from emoclip.timeline.windows import EDGE_S, Draft, cut
 
 __all__ = [
     "DEFAULT_FORMATS",
+    "EDGE_S",
     "Baseline",
+    "Draft",
     "Input",
     "InputOutcome",
     "Rest",
