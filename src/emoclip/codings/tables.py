@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from emoclip.codings.coding import ANYONE, Coding, Mark, Origin, checked, seconds, traced
+from emoclip.codings.coding import ANYONE, Coding, Mark, Origin, checked, traced
 from emoclip.errors import InputError
 from emoclip.files import told_apart
-from emoclip.tables import by_column, check_columns, read_cells
+from emoclip.tables import by_column, check_columns, number, read_cells
 
 # Names people give to a column, the first that is there is taken.
 ONSET = ("onset", "onset_s", "start", "start_s", "start (s)", "begin", "from")
@@ -22,7 +22,6 @@ TRACK = ("track", "track_id", "subject_in_video", "face", "person")
 VIDEO = ("video", "file", "media file name", "media file path", "media")
 SUBJECT = ("subject", "participant", "participant_id")
 MODIFIERS = ("modifiers", "modifier #1")
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
 # How our files for BORIS describe themselves.
 _READ = re.compile(
     r"read from (?P<start_s>\S+) to (?P<end_s>\S+) s by emoclip(, marks (?P<marks>\w+), model (?P<model>.*))?"
@@ -90,7 +89,7 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
         length = row.get("media duration (s)") or row.get("total length", "")
         described = _READ.fullmatch(row.get("description", ""))
         origin = Origin(**described.groupdict()) if described else None
-        sheet = sheets.setdefault((way, observation), Sheet(_number(length), origin=origin))
+        sheet = sheets.setdefault((way, observation), Sheet(number(length), origin=origin))
         label, track = row["behavior"], track_name(row.get("subject", "").replace("No focal subject", ""))
         if "start (s)" in row:
             onset, stop = time_s(row["start (s)"], None, path, line), row.get("stop (s)", "")
@@ -216,15 +215,12 @@ def time_s(text: str, fps: float | None, path: Path, line: int) -> float:
     """Return seconds of a number of seconds (of frames with `fps`), [hh:]mm:ss[.mmm], or hh:mm:ss:ff with `fps`."""
     text = text.strip()
     parts = text.split(":")
-    sign = -1.0 if text.startswith("-") else 1.0
-    try:
-        if not all(_NUMBER.fullmatch(part) for part in parts) or len(parts) > (4 if fps else 3):
-            raise ValueError
-        numbers = [abs(seconds(part)) for part in parts]
-    except ValueError:
+    sign = -1.0 if text.startswith(("-", "\u2212")) else 1.0
+    numbers = [abs(value) for part in parts if (value := number(part)) is not None]
+    if len(numbers) < len(parts) or len(parts) > (4 if fps else 3):
         raise InputError(
             f"{path}: line {line}: {text!r} is not a time; write seconds, hh:mm:ss.mmm, or frames with --fps"
-        ) from None
+        )
     if fps and len(parts) in (1, 4) and not numbers[-1].is_integer():
         raise InputError(
             f"{path}: line {line}: {text!r} is no whole frame; is this file in seconds? leave --fps out, or write "
@@ -233,9 +229,9 @@ def time_s(text: str, fps: float | None, path: Path, line: int) -> float:
     if len(parts) == 1:
         return sign * numbers[0] / (fps or 1.0)
     frames = numbers.pop() / (fps or 1.0) if len(parts) == 4 else 0.0
-    if any(number >= 60 for number in numbers[1:]):
+    if any(value >= 60 for value in numbers[1:]):
         raise InputError(f"{path}: line {line}: {text!r} has 60 or more minutes or seconds; correct it")
-    return sign * (sum(number * 60.0**power for power, number in enumerate(reversed(numbers))) + frames)
+    return sign * (sum(value * 60.0**power for power, value in enumerate(reversed(numbers))) + frames)
 
 
 def track_name(text: str) -> str:
@@ -269,7 +265,3 @@ def _known(text: str) -> bool:
 def _is_time(text: str) -> bool:
     # What a computation left as `nan` is not a point event.
     return _known(text) or text.strip().casefold() == "nan"
-
-
-def _number(text: str) -> float | None:
-    return float(text) if _NUMBER.fullmatch(text.strip()) else None
