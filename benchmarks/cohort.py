@@ -155,7 +155,9 @@ def simulate(
             )
         )
         name = f"s{number:02d}"
-        interviews.append(Interview(name, "", (f"{name}.mp4",), tuple(rated[number]), None, None, name))
+        interviews.append(
+            Interview(f"{name}.mp4", name, "", (f"{name}.mp4",), tuple(rated[number]), None, None, name)
+        )
     return Cohort(TARGETS, interviews), truth, recordings
 
 

@@ -35,9 +35,8 @@ def made_up(model, *, subjects=24, clips=6, seed=0, sessions=1):
                 )
             )
             name = f"s{number:02d}"
+            path = f"{name}-{session}.mp4"
             interviews.append(
-                Interview(
-                    name, str(session), (f"{name}-{session}.mp4",), (rated, other), 20.0 + number, None, name
-                )
+                Interview(path, name, str(session), (path,), (rated, other), 20.0 + number, None, name)
             )
     return Cohort((RATED, OTHER), interviews), recordings

@@ -91,6 +91,11 @@ def test_a_resting_face_is_taken_out_of_a_clip(tiny, baseline):
         assert list(moved.values()) == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+def test_a_rate_that_cannot_act_on_a_video_is_told(tiny, media):
+    found = tiny.classify(media / "single_face.mp4", LABELS, end_s=0.5, fps=10)
+    assert found.warnings == ["fps=10: cannot act on a video, whose frames have their own times"]
+
+
 @pytest.mark.parametrize("fps", [25.0, 10.0])
 def test_a_resting_stretch_past_the_end_is_told(tiny, fps):
     pictures, last_s = frames(6), 6 / fps

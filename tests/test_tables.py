@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emoclip.errors import InputError
-from emoclip.tables import read_cells, read_rows
+from emoclip.tables import number, read_cells, read_rows, spelt_alike
 
 TEXT = 'path,label,caption\na.mp4,fröhlich,"smiles; laughs, then\nrests"\nb.mp4,sad,\n'
 
@@ -80,3 +80,13 @@ def test_columns_are_found_in_any_case_unless_two_differ_in_it_alone(tmp_path):
 
 def test_a_table_without_rows_and_one_of_nothing(tmp_path):
     assert read_rows(written(tmp_path, "a,b\n")) == read_rows(written(tmp_path, "")) == []
+
+
+def test_a_number_is_what_people_mean_by_one():
+    assert [number(cell) for cell in ("1.5", " -2", "\u22122", "+.5e1", "3.")] == [1.5, -2, -2, 5, 3]
+    assert [number(cell) for cell in ("1_0", "1,5", "nan", "inf", "1e999", "", "0x1")] == [None] * 7
+
+
+def test_names_that_may_mean_the_same_are_found():
+    names = ["S01", "s02", "s01", "3", "03", "3.0", "S01", "12345678901234567890", "12345678901234567891"]
+    assert spelt_alike(names) == [["S01", "s01"], ["3", "03", "3.0"]]

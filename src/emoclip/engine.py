@@ -41,7 +41,7 @@ from emoclip.prompts import Doubts, Labels, PromptSet, resolve
 from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
-from emoclip.timeline import Baseline, Rest, TimelineStream, clip_rate, record
+from emoclip.timeline import Baseline, Rest, TimelineStream, as_watched, clip_rate, record
 from emoclip.video import Frame, Video, called, expand_inputs, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
@@ -119,6 +119,8 @@ class EmoCLIP:
             Rest(self, source, baseline, config, fps=fps, start_s=start_s, end_s=end_s) if baseline else None
         )
         if not isinstance(source, Video):
+            fps = check_fps(fps)
+            looked += as_watched(source, None if fps == 25 else fps)
             source = open_video(
                 source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls, one_clip=one_clip
             )

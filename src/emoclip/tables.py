@@ -2,11 +2,17 @@
 
 import csv
 import io
+import math
 import re
-from collections.abc import Collection, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from emoclip.errors import InputError
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
+_DECIMAL_COMMA = re.compile(r"[-+]?[\d:]*\d,\d+")
 
 
 def read_rows(
@@ -106,4 +112,34 @@ def _text(path: Path) -> str:
 
 
 def _point(cell: str) -> str:
-    return cell.replace(",", ".") if re.fullmatch(r"[-+]?[\d:]*\d,\d+", cell) else cell
+    return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
+
+
+def number(cell: str) -> float | None:
+    """Return the finite number that a cell is; None of anything else, such as `nan`, `1_000` and `1,5`.
+
+    A minus may be the typographic one, U+2212.
+    """
+    text = cell.strip().replace("\u2212", "-")
+    value = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return value if math.isfinite(value) else None
+
+
+def no_number(cell: str) -> str:
+    """Return what to do about a cell that is no number, for a message: mend it, or write its comma as a point."""
+    point = _point(cell)
+    return f"a decimal comma? write {point}" if point != cell else "mend it"
+
+
+def one_line(cell: str) -> str:
+    """Return a name with one plain space for every white space in it, as wide or as hard as it may be."""
+    return " ".join(cell.split())
+
+
+def spelt_alike(names: Iterable[str]) -> list[list[str]]:
+    """Return the groups of different names that may mean the same: `S01`, `s01`; `3`, `3.0`, `03`."""
+    found: dict[str | Decimal, list[str]] = {}
+    for name in dict.fromkeys(names):
+        plain = one_line(unicodedata.normalize("NFKC", name)).casefold()
+        found.setdefault(Decimal(plain) if _NUMBER.fullmatch(plain) else plain, []).append(name)
+    return [alike for alike in found.values() if len(alike) > 1]

@@ -220,6 +220,15 @@ def test_a_truncated_video_is_read_as_far_as_it_goes_and_said(tiny, media, tmp_p
     assert re.search(r"cut\.mp4: .*end", done.stderr)
 
 
+def test_a_rate_that_cannot_act_on_a_video_is_told(tiny, media):
+    told = "cannot act on a video, whose frames have their own times"
+    video = media / "single_face.mp4"
+    done = predict(tiny, video, "--end", 0.5, "--fps", 25, "--json", "-")
+    assert json.loads(done.stdout)["warnings"] == [f"--fps 25: {told}"]
+    assert f"single_face.mp4: --fps 25: {told}" in done.stderr
+    assert told not in predict(tiny, video, "--end", 0.5).stderr
+
+
 def test_start_past_the_end(tiny, media):
     fails(predict(tiny, media / "single_face.mp4", "--start", 60), r"single_face\.mp4.*2\.4")
 

@@ -149,7 +149,9 @@ def test_a_recording_of_the_model_that_was_fitted_on_is_scored_as_its_video(lab,
     first, second = (json.loads(shown.stdout) for shown in (seen, kept))
     assert first["scores"] == second["scores"]
     assert (first["detector"], first["warnings"]) == (None, [])
-    assert "detector" not in second
+    assert (second["detector"], second["unlike"]) == (None, first["unlike"])
+    named = run("score", lab / "out/package", lab / "v3", tmp_path / "v3.npz", "--fps", 25, "--json", "-")
+    assert "cannot act" not in named.stderr
 
 
 def test_options_that_cannot_act_on_a_recording_are_told(lab, fitted, tmp_path):
@@ -225,6 +227,20 @@ def test_score_looks_as_the_study_did_and_says_where_it_was_told_otherwise(lab, 
     assert (
         "no clip in it shows a readable face; pass --faces full if its frames are face crops" in shown.stderr
     )
+
+
+def test_what_was_made_otherwise_than_the_study_is_told(lab, fitted, media, tmp_path):
+    """A recording says itself how its faces were found; a video has its own times."""
+    model = ("--model", lab / "model", "-o", tmp_path)
+    assert emoclip("watch", media / "single_face.mp4", "--detector", "haar", *model).returncode == 0
+    shown = run("score", lab / "out/package", tmp_path / "single_face.npz", "--json", "-")
+    record = json.loads(shown.stdout)
+    assert record["detector"] == "haar"
+    assert "faces: largest here, full in the study" in record["unlike"]
+    shown = run("score", lab / "out/package", media / "single_face.mp4", "--fps", 25, "--json", "-")
+    line = "--fps 25: cannot act on a video, whose frames have their own times"
+    assert line in json.loads(shown.stdout)["warnings"]
+    assert shown.stderr.count(line) == 1
 
 
 def test_scores_say_where_haar_took_the_place_of_yunet(lab, fitted, media, monkeypatch, tmp_path):

@@ -85,6 +85,13 @@ def test_bad_manifests_are_named(tmp_path, text, match):
         datasets.read("manifest", trees.write(tmp_path / "m.csv", text))
 
 
+def test_subjects_that_are_spelt_alike_are_pointed_at(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("path,label,subject\na,x,S01\nb,y,s01\nc,x,s2\n")
+    told = "S01, s01 are read as different subjects; write a person's name one way"
+    assert datasets.read("manifest", path).notes == (told,)
+
+
 def test_splits_that_differ_in_case_alone_are_pointed_at(tmp_path):
     path = trees.write(tmp_path / "m.csv", "path,label,split\na,happy,test\nb,sad, Test\nc,sad,validation\n")
     dataset = datasets.read("manifest", path)

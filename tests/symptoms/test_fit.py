@@ -523,6 +523,25 @@ def test_a_package_of_an_earlier_version_is_read_and_called_that(study, written,
     assert line.startswith("clips: the study is of an earlier version")
 
 
+def test_an_interview_looked_at_otherwise_than_any_of_the_study_is_named(tiny, study, tmp_path):
+    looked = {"faces": ["full", "largest"], "detector": "yunet", "fps": [5.0, 25.0]}
+    mixed = replace(study, cohort=replace(study.cohort, looked=looked))
+    symptoms.save_package(mixed, PROBE, tmp_path / "package")
+    head = heads.Head(EmoCLIP.load(str(tmp_path / "package"), threads=1))
+    assert (head.usual("faces", "largest"), head.usual("detector", "auto")) == ("largest", "yunet")
+    assert (head.usual("fps", 25.0), head.usual("fps", 10.0)) == (25.0, 5.0)
+
+    def unlike(**here):
+        return head.score("x", study.recordings[0], here).unlike
+
+    assert unlike(faces="full", detector="yunet", fps=5.0) == unlike(detector=None) == []
+    assert unlike(detector="haar", fps=10.0) == [
+        "detector: haar here, yunet in the study",
+        "fps: 10.0 here, 5.0, 25.0 in the study",
+    ]
+    assert unlike(detector=["haar", "yunet"]) == ["detector: haar, yunet here, yunet in the study"]
+
+
 def test_a_head_on_other_embeddings_is_refused(tiny, written, tmp_path):
     def broken(name, change):
         folder = tmp_path / name
@@ -611,9 +630,78 @@ def test_parts_of_a_session_are_one_interview(tmp_path):
     assert "x is in no known scale" in cohort.notes[0]
 
 
+def test_interviews_of_one_person_are_told_apart_in_every_table(tiny, tmp_path):
+    """Without a session, rows of the same person differed in nothing but the figures."""
+    path = write_manifest(tmp_path, "path,subject,RATED,OTHER\na.mp4,s1,4,1\n./b.mp4,s1,5,2\nc.mp4,s2,6,3\n")
+    interviews = read_manifest(path, ["RATED", "OTHER"], scales()).interviews
+    assert [item.path for item in interviews] == ["a.mp4", "./b.mp4", "c.mp4"]
+    cohort, recordings = made_up(tiny, subjects=12, clips=2)
+    for at in range(12):
+        cohort.interviews[at] = replace(cohort.interviews[at], subject=f"s{at // 2}", session="")
+    made = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+    predictions, windows = made.predictions(), made.windows()
+    assert len({(row["path"], row["target"]) for row in predictions}) == len(predictions)
+    assert len({(row["path"], row["start_s"], row["target"]) for row in windows}) == len(windows)
+    assert {row["path"] for row in predictions} == {row["path"] for row in windows}
+    assert "(the first: s0, s00-0.mp4)" in "\n".join(symptom_report.warnings(made))
+    assert "s01-0.mp4" in {row[2] for row in symptom_report._strongest(made)}
+
+
+def test_a_row_without_a_session_is_an_interview_of_its_own(tmp_path):
+    path = write_manifest(tmp_path, "path,subject,session,x\na.mp4,s1,,4\nb.mp4,s1,,4\nc.mp4,s1,2,4\n")
+    cohort = read_manifest(path, ["x"], scales())
+    assert [len(item.sources) for item in cohort.interviews] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("S01", "s01", False),
+        ("3", "3.0", False),
+        ("01", "1", False),
+        ("Jos\u00e9", "Jose\u0301", False),
+        ("anna  k", "anna k", True),
+        ("anna\u00a0k", "anna k", True),
+        ("s1", "s2", None),
+        ("1_0", "10", None),
+    ],
+)
+def test_one_person_under_two_spellings_is_told(tmp_path, first, second, same):
+    path = write_manifest(tmp_path, f"path,subject,PANSS_N1\na.mp4,{first},4\nb.mp4,{second},5\n")
+    cohort = read_manifest(path, ["PANSS_N1"], scales())
+    assert (len(set(cohort.subjects)) == 1) == (same is True)
+    told = [f"{first} and {second}: subjects that are spelt alike are taken for different people"]
+    assert [note.split(";")[0] for note in cohort.notes] == (told if same is False else [])
+
+
+def test_a_minus_and_a_dash_are_read_as_people_write_them(tmp_path):
+    path = write_manifest(tmp_path, "path,subject,x\na.mp4,s1,\u22121.5\nb.mp4,s2,\u2013\nc.mp4,s3,N/A\n")
+    np.testing.assert_array_equal(read_manifest(path, ["x"], scales()).scores[:, 0], [-1.5, np.nan, np.nan])
+
+
+def test_a_pattern_is_said_not_to_be_read(tmp_path):
+    path = write_manifest(tmp_path, "path,subject,x\n*.mp4,s1,4\nb.mp4,s2,5\nz.mp4,s3,5\n")
+    assert [item.reason for item in read_manifest(path, ["x"], scales()).excluded] == [
+        "the video is not there; patterns are not read here, name a video or a folder",
+        "the video is not there",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("path,subject,PANSS_N1\na.mp4,s1,1_0\n", "'1_0' is no number; mend it"),
+        (
+            'path,subject,PANSS_N1\na.mp4,s1,"1,5"\n',
+            "'1,5' is no number; a decimal comma\\? write 1.5, or leave",
+        ),
+        (
+            "path,subject,PANSS_N1\na.mp4,s1,?\n",
+            r"missing \(NA, N/A, nan, null, none, - count as that, too\)",
+        ),
+        ("path,subject,N1\na.mp4,s1,3\n", "no column PANSS_N1, .*N1 is the same item, so pass --targets N1"),
+        ("path,subject,age,PANSS_N1\na.mp4,s1,-3,3\n", r"cohort\.csv:2: age=-3 is no age in years, 0 to 130"),
+        ("path,subject,age,PANSS_N1\na.mp4,s1,3400,3\n", "age=3400 is no age"),
         ("path,subject,PANSS_N1\na.mp4,s1,9\n", r"cohort\.csv:2: PANSS_N1=9 is outside 1 to 7"),
         ("path,subject,PANSS_N1\na.mp4,s1,four\n", r"cohort\.csv:2: PANSS_N1='four' is no number"),
         ("path,subject,PANSS_N2\na.mp4,s1,3\n", "has no column PANSS_N1"),
@@ -779,7 +867,7 @@ def test_what_weakens_a_cohort_is_said(tiny):
     study = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
     told = "\n".join(symptom_report.warnings(study))
     assert "12 subjects are few" in told
-    assert "12 of 12 interviews are shorter than 60 s (the first: s00/0)" in told
+    assert "12 of 12 interviews are shorter than 60 s (the first: s00/0, s00-0.mp4)" in told
     assert "subjects s03 and s08 look like the same video or person" in told
     assert told.count("look like the same") == 1
 
@@ -789,6 +877,31 @@ def test_clips_lie_in_a_picture_where_they_lie_in_the_interview():
     starts, ends = np.array([0.0, 4.0, 0.0]), np.array([4.0, 5.96, 2.0])
     kept = SeenInterview(**rest, parts=np.array([0, 0, 1]), starts_s=starts, ends_s=ends)
     np.testing.assert_allclose(symptom_report._spans(kept), [[0, 4], [4, 1.96], [5.96, 2]])
+
+
+def test_the_picture_of_what_drove_shows_rated_interviews_with_the_ends_named(tiny, monkeypatch):
+    """Those without a rating stood where the highest do."""
+    cohort, recordings = made_up(tiny, subjects=12)
+    for at in range(3):
+        cohort.interviews[at] = replace(cohort.interviews[at], scores=(math.nan, 5.0 + at))
+    made = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+    figures = []
+    monkeypatch.setattr(symptom_report, "png", lambda figure: figures.append(figure) or b"")
+    monkeypatch.setattr(symptom_report, "ROWS", 5)
+    symptom_report._pictures(made)
+    rated = cohort.scores[3:, 0]
+    for figure, ratings in zip(figures[2::3], (rated, cohort.scores[:, 1]), strict=True):
+        axes = figure.axes[0]
+        assert len(axes.collections) == 5
+        assert axes.get_ylim() == (0, 5)
+        assert [text.get_text() for text in axes.get_yticklabels()] == [
+            f"lowest: {ratings.min():g}",
+            f"highest: {ratings.max():g}",
+        ]
+    monkeypatch.setattr(symptom_report, "ROWS", 200)
+    figures.clear()
+    symptom_report._pictures(made)
+    assert [len(figure.axes[0].collections) for figure in figures[2::3]] == [9, 12]
 
 
 def test_a_short_study_is_told_in_minutes_and_nothing_is_minus_zero(study):

@@ -10,7 +10,7 @@ from videos import noise, write
 
 from emoclip import EmoCLIP, FaceConfig, InputError
 from emoclip.recording import Key, Recording, look
-from emoclip.symptoms import InterviewStore, frames_note, read_interview, recordings_note
+from emoclip.symptoms import InterviewStore, frames_note, idle_note, looked_at, read_interview
 from emoclip.video import open_video
 
 
@@ -53,12 +53,42 @@ def test_a_recording_is_read_as_it_was_made_and_what_cannot_act_on_it_is_said(me
         assert len(first.clips) == 1
     names = [str(tmp_path / name) for name in ("all.npz", "full.npz")]
     idle = "cannot act on a recording; ask the video, or record it again so"
-    assert recordings_note(names, FaceConfig("all"), 25.0) == []
-    assert recordings_note(names, largest, 25.0) == [f"{names[1]}: mode=largest: {idle}"]
-    assert recordings_note(names, full, 5.0, "auto") == [
+    assert idle_note(names, FaceConfig("all"), 25.0) == []
+    assert idle_note(names, largest, 25.0) == [f"{names[1]}: mode=largest: {idle}"]
+    assert idle_note(names, full, 5.0, "auto") == [
         f"{names[0]}: --faces full, --fps 5: {idle}",
         f"{names[1]}: --fps 5: {idle}",
     ]
+
+
+def test_a_recording_tells_itself_how_it_was_looked_at(media, tmp_path):
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    video, frames = media / "single_face.mp4", tmp_path / "frames"
+    frames.mkdir()
+    for at, picture in enumerate(noise(4)):
+        cv2.imwrite(str(frames / f"{at}.png"), picture)
+    model.record(video, faces=FaceConfig("all", "haar")).write(tmp_path / "haar.npz")
+    model.record(frames, faces="full", fps=5).write(tmp_path / "full.npz")
+    haar, full = str(tmp_path / "haar.npz"), str(tmp_path / "full.npz")
+    yunet, crops = FaceConfig("largest", "yunet"), FaceConfig("full")
+    assert looked_at([haar], yunet, 25.0) == {"faces": "largest", "detector": "haar"}
+    assert looked_at([haar], crops, 25.0) == {"faces": "largest", "detector": "haar"}  # as it is read
+    assert looked_at([full], yunet, 25.0) == {"faces": "full", "detector": None, "fps": 5.0}
+    assert looked_at([str(video), haar, full, str(frames)], yunet, 25.0) == {
+        "faces": ["full", "largest"],
+        "detector": ["haar", "yunet"],
+        "fps": [5.0, 25.0],
+    }
+    Recording("x", None, Key("m"), 4).write(tmp_path / "first.npz")  # as of format 1, which did not say
+    assert looked_at([str(tmp_path / "first.npz")], yunet, 25.0) == {}
+
+
+def test_a_rate_that_cannot_act_on_a_video_is_told(media, tmp_path):
+    video = str(media / "single_face.mp4")
+    told = "cannot act on a video, whose frames have their own times"
+    assert idle_note([video], FaceConfig("all"), None, "auto") == []
+    assert idle_note([video], FaceConfig("all"), 25.0, "auto") == [f"--fps 25: {told}"]
+    assert idle_note([str(tmp_path)], FaceConfig("all"), 10.0, "auto") == []
 
 
 @pytest.mark.parametrize("ending", [".npz", ".frames.npy"])

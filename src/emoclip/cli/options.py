@@ -17,6 +17,7 @@ Returned = TypeVar("Returned")
 DETECTOR = FaceConfig.detector
 MAX_FACES = FaceConfig.max_faces
 MIN_FACE = FaceConfig.min_face_px
+FPS = 25.0
 EMPTY = "is empty; is a variable of the shell not set?"
 
 
@@ -87,8 +88,10 @@ Start = Annotated[
 End = Annotated[
     float | None, typer.Option("--end", min=0, help="Stop at this second.", show_default="the end")
 ]
-PictureFps = Annotated[
-    float, typer.Option("--fps", min=0.01, help="Frames per second of a folder of pictures or TIFF pages.")
+_PICTURE_FPS = "Frames per second of a folder of pictures or TIFF pages."
+PictureFps = Annotated[float, typer.Option("--fps", min=0.01, help=_PICTURE_FPS)]
+AskedFps = Annotated[
+    float | None, typer.Option("--fps", min=0.01, help=_PICTURE_FPS, show_default=f"{FPS:g}")
 ]
 Model = Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Videos at once.")]

@@ -18,8 +18,10 @@ from emoclip.cli.console import (
 )
 from emoclip.cli.options import (
     DETECTOR,
+    FPS,
     MAX_FACES,
     MIN_FACE,
+    AskedFps,
     BaselineOption,
     Detector,
     EachPicture,
@@ -27,7 +29,6 @@ from emoclip.cli.options import (
     MaxFaces,
     MinFace,
     Model,
-    PictureFps,
     Provider,
     RunPrecision,
     Scores,
@@ -79,7 +80,7 @@ def predict(
     ] = "largest",
     start: Start = 0.0,
     end: End = None,
-    fps: PictureFps = 25.0,
+    fps: AskedFps = None,
     each: EachPicture = None,
     json_file: Annotated[
         Path | None,
@@ -175,20 +176,23 @@ def _classify(
     config: "FaceConfig",
     start: float,
     end: float | None,
-    fps: float,
+    fps: float | None,
     scores: bool,
     rest: "Baseline | None",
     bars: "Progress",
 ) -> "Classification":
+    from dataclasses import replace
+
     from emoclip import interrupt
+    from emoclip.timeline import as_watched
     from emoclip.video import called, open_video
 
     task = bars.add_task(Path(called(source)).name, total=None)
     try:
-        with open_video(source, start_s=start, end_s=end, fps=fps) as video:
+        with open_video(source, start_s=start, end_s=end, fps=fps or FPS) as video:
             span_s = video.span_s(start, end)
             bars.update(task, total=None if span_s is None else max(span_s, 0.01))
-            return model.classify(
+            result = model.classify(
                 video,
                 prompts,
                 start_s=start,
@@ -198,6 +202,7 @@ def _classify(
                 baseline=rest,
                 progress=lambda seconds: bars.update(task, completed=seconds),
             )
+            return replace(result, warnings=[*as_watched(source, fps, "auto"), *result.warnings])
     except Exception as error:  # one bad file must not stop the rest
         interrupt.check()  # it may be what the reading was broken off by
         return model.failed(source, prompts, error, scores=scores)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from emoclip.cli.console import emit, fail, needs_stdout, print_table, progress_bars, say, table, warn
-from emoclip.cli.options import DETECTOR, Detector, Model, PictureFps, Threads, names_in
+from emoclip.cli.options import DETECTOR, FPS, AskedFps, Detector, Model, Threads, names_in
 from emoclip.files import check_apart, check_folder, check_room, json_text
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def fit(
         typer.Option("--cache", help="Folder for embeddings of the videos.", show_default="OUT.cache"),
     ] = None,
     faces: Annotated[Literal["largest", "full"] | None, FACES] = None,
-    fps: PictureFps = 25.0,
+    fps: AskedFps = None,
     detector: Detector = DETECTOR,
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of folds, training and resampling.")
@@ -133,7 +133,7 @@ def fit(
             code=2,
         )
     sources = [source for item in cohort.interviews for source in item.sources]
-    for line in frames_note(sources, fps):
+    for line in frames_note(sources, fps or FPS):
         warn(line)
     loaded = EmoCLIP.load(model, threads=threads)
     estimators = _estimators(
@@ -141,7 +141,7 @@ def fit(
     )
     looked, notes = settled(FaceConfig(mode=faces or "largest", detector=detector))
     cohort.notes += notes + _idle(sources, faces, fps, detector)
-    store = InterviewStore(kept, loaded, looked, fps)
+    store = InterviewStore(kept, loaded, looked, fps or FPS)
     with progress_bars() as bars:
         task = bars.add_task("watching", total=len(cohort.interviews))
 
@@ -208,7 +208,7 @@ def score(
     from emoclip.errors import InputError
     from emoclip.faces import settled
     from emoclip.files import check_writable, write_text
-    from emoclip.symptoms import NOTE, Head, frames_note, looked_at, read_interview
+    from emoclip.symptoms import NOTE, Head, are_recordings, frames_note, looked_at, read_interview
     from emoclip.video import called
 
     needs_stdout(json_file)
@@ -218,11 +218,11 @@ def score(
     model = EmoCLIP.load(package, threads=threads)
     head = Head(model)
     asked = (faces, fps, detector)
-    fps = fps or head.looked.get("fps", 25.0)
+    fps = fps or head.usual("fps", FPS)
     for line in frames_note(videos, fps):
         warn(line)
-    mode = faces or head.looked.get("faces", "largest")
-    usual = "haar" if head.looked.get("detector") == "haar" else DETECTOR
+    mode = faces or head.usual("faces", "largest")
+    usual = "haar" if head.usual("detector", "yunet") == "haar" else DETECTOR
     config, notes = settled(FaceConfig(mode=mode, detector=detector or usual))
     for note in notes:
         warn(note)
@@ -258,9 +258,10 @@ def score(
                 warn(f"{name}: {line}")
             looked = looked_at([video], config, fps)
             estimate = head.score(name, seen, looked)
-            estimate = replace(estimate, warnings=[*idle, *(notes if looked else []), *estimate.warnings])
+            heard = [] if are_recordings([video]) else notes
+            estimate = replace(estimate, warnings=[*idle, *heard, *estimate.warnings])
             record = {"status": "ok", **estimate.record()}
-            if looked:
+            if "detector" in looked:
                 record["detector"] = looked["detector"]
             records.append(record)
             told.append(estimate)
@@ -299,14 +300,14 @@ def scales_(
 
 
 def _idle(sources: list[str], faces: "FaceMode | None", fps: float | None, detector: str | None) -> list[str]:
-    """Say which of the options that were given cannot act on the recordings among the sources."""
+    """Say which of the options that were given cannot act on the sources."""
     from emoclip.config import FaceConfig
-    from emoclip.symptoms import recordings_note
+    from emoclip.symptoms import idle_note
 
-    if faces is None and fps in (None, 25) and detector in (None, DETECTOR):
+    if faces is None and fps is None and detector in (None, DETECTOR):
         return []  # recordings are not read for it
     asked = FaceConfig(mode=faces or "all", detector=detector or DETECTOR)
-    return recordings_note(sources, asked, fps or 25.0, "auto")
+    return idle_note(sources, asked, fps, "auto")
 
 
 def _folds(text: str) -> int | None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
-from emoclip.codings.coding import ANYONE, Coding, Mark, Origin, checked, seconds, traced
+from emoclip.codings.coding import ANYONE, Coding, Mark, Origin, checked, traced
 from emoclip.config import check_fps
 from emoclip.errors import InputError
 from emoclip.files import told_apart
-from emoclip.tables import by_column, check_columns, read_cells
+from emoclip.tables import by_column, check_columns, number, read_cells
 
 # Names people give to a column, the first that is there is taken.
 ONSET = ("onset", "onset_s", "start", "start_s", "start (s)", "begin", "from")
@@ -27,7 +27,6 @@ MODIFIERS = ("modifiers", "modifier #1")
 # Rates of video that are 1000/1001 of a whole one, and are written short: 23.976 or 23.98, 29.97, 59.94.
 NTSC = {base: Fraction(1000 * base, 1001) for base in (24, 30, 48, 60, 120, 240)}
 DROP_FRAME = {NTSC[30]: 2, NTSC[60]: 4}  # SMPTE 12M: how many numbers of frames most minutes begin without
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
 # How our files for BORIS describe themselves.
 _READ = re.compile(
     r"read from (?P<start_s>\S+) to (?P<end_s>\S+) s by emoclip"
@@ -98,7 +97,7 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
         described = _READ.fullmatch(row.get("description", ""))
         told = described.groupdict() if described else {}
         origin = Origin(**told | {"taught": {"name": told["taught"]}}) if told else None
-        sheet = sheets.setdefault((way, observation), Sheet(_number(length), origin=origin))
+        sheet = sheets.setdefault((way, observation), Sheet(number(length), origin=origin))
         label, track = row["behavior"], track_name(row.get("subject", "").replace("No focal subject", ""))
         if "start (s)" in row:
             onset, stop = time_s(row["start (s)"], None, path, line), row.get("stop (s)", "")
@@ -235,28 +234,21 @@ def time_s(text: str, rate: Fraction | None, path: Path, line: int) -> float:
     where = f"{path}: line {line}: {text!r}"
     clock, drop, last = text.rpartition(";")
     parts = [*clock.split(";" if ";" in clock else ":"), last] if drop else text.split(":")
-    sign = -1.0 if text.startswith("-") else 1.0
-    try:
-        if not all(_NUMBER.fullmatch(part) for part in parts):
-            raise ValueError
-        if not (4 if drop else 1) <= len(parts) <= (4 if rate else 3):
-            raise ValueError
-        numbers = [abs(seconds(part)) for part in parts]
-    except ValueError:
-        raise InputError(
-            f"{where} is not a time; write seconds, hh:mm:ss.mmm, or frames with --fps"
-        ) from None
-    if rate and len(parts) in (1, 4) and not all(number.is_integer() for number in numbers):
+    sign = -1.0 if text.startswith(("-", "\u2212")) else 1.0
+    numbers = [abs(value) for part in parts if (value := number(part)) is not None]
+    if len(numbers) < len(parts) or not (4 if drop else 1) <= len(parts) <= (4 if rate else 3):
+        raise InputError(f"{where} is not a time; write seconds, hh:mm:ss.mmm, or frames with --fps")
+    if rate and len(parts) in (1, 4) and not all(value.is_integer() for value in numbers):
         raise InputError(
             f"{where} is no whole frame; is this file in seconds? leave --fps out, or write all tables in frames"
         )
-    if any(number >= 60 for number in numbers[1:3]):
+    if any(value >= 60 for value in numbers[1:3]):
         raise InputError(f"{where} has 60 or more minutes or seconds; correct it")
     if rate and len(parts) == 4:
-        numbers = [_frame([int(number) for number in numbers], rate, bool(drop), where)]
+        numbers = [_frame([int(value) for value in numbers], rate, bool(drop), where)]
     if len(numbers) == 1:
         return sign * numbers[0] / float(rate or 1)
-    return sign * sum(number * 60.0**power for power, number in enumerate(reversed(numbers)))
+    return sign * sum(value * 60.0**power for power, value in enumerate(reversed(numbers)))
 
 
 def _rate(fps: float) -> Fraction:
@@ -321,7 +313,3 @@ def _known(text: str) -> bool:
 def _is_time(text: str) -> bool:
     # What a computation left as `nan` is not a point event.
     return _known(text) or text.strip().casefold() == "nan"
-
-
-def _number(text: str) -> float | None:
-    return float(text) if _NUMBER.fullmatch(text.strip()) else None

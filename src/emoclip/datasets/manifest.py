@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emoclip.datasets.clips import Clip, Dataset, differing_in_case
-from emoclip.errors import ConfigError, InputError, reason
+from emoclip.errors import ConfigError, InputError, few, reason
 from emoclip.files import atomic_path, missing
 from emoclip.prompts import canonical
-from emoclip.tables import check_columns, read_rows
+from emoclip.tables import check_columns, read_rows, spelt_alike
 
 _ODD = re.compile(r"(^|/)\.(/|$)|//|/$")  # parts that say nothing: ./a, a//b, a/
 
@@ -68,6 +68,9 @@ def read(path: Path) -> Dataset:
         )
     if same := differing_in_case(sorted(splits)):
         notes.append(f"{', '.join(same)} are read as different splits; give a split one name")
+    if people := spelt_alike(clip.subject for clip in clips if clip.subject):
+        listed = few([", ".join(names) for names in people])
+        notes.append(f"{listed} are read as different subjects; write a person's name one way")
     return Dataset(
         name="manifest",
         root=path,

@@ -4,10 +4,11 @@ from emoclip.symptoms.fit import Estimator
 from emoclip.symptoms.head import NOTE, Estimate, Head
 from emoclip.symptoms.interviews import (
     InterviewStore,
+    are_recordings,
     frames_note,
+    idle_note,
     looked_at,
     read_interview,
-    recordings_note,
 )
 from emoclip.symptoms.manifest import read_manifest
 from emoclip.symptoms.probe import Probe, check_installed
@@ -23,11 +24,12 @@ __all__ = [
     "Probe",
     "Study",
     "ValidationConfig",
+    "are_recordings",
     "chance",
     "check_installed",
     "frames_note",
+    "idle_note",
     "looked_at",
     "read_interview",
     "read_manifest",
-    "recordings_note",
 ]

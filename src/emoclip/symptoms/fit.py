@@ -22,9 +22,10 @@ from emoclip.symptoms import statistics as validation
 from emoclip.symptoms.interviews import (
     InterviewStore,
     SeenInterview,
+    are_recordings,
+    idle_note,
     looked_at,
     read_interview,
-    recordings_note,
 )
 from emoclip.symptoms.manifest import Cohort, check_targets
 from emoclip.symptoms.study import Floats, Ints, Result, Study, ValidationConfig
@@ -220,12 +221,12 @@ def score(
     source: a video, a folder of frames (`fps` per second) or of videos.  Raises PackageError, InputError.
     """
     loaded = heads.Head(model)
-    idle = recordings_note([source], faces, fps)
+    idle = idle_note([source], faces, None if fps == 25 else fps)
     faces, notes = settled(faces)
     seen = read_interview(model, [source], faces, fps=fps, progress=progress)
     looked = looked_at([source], faces, fps)
     found = loaded.score(source, seen, looked)
-    return replace(found, warnings=[*idle, *(notes if looked else []), *found.warnings])
+    return replace(found, warnings=[*idle, *([] if are_recordings([source]) else notes), *found.warnings])
 
 
 def _folds(cohort: Cohort, settings: ValidationConfig) -> Ints:

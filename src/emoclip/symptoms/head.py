@@ -23,7 +23,7 @@ from emoclip.config import DETECTORS, FACE_MODES
 from emoclip.engine import EmoCLIP
 from emoclip.errors import PackageError, counted, reason, shown
 from emoclip.model import FLOAT, Fields, Package, Value, check_values, new_package, seal
-from emoclip.symptoms.interviews import SeenInterview
+from emoclip.symptoms.interviews import SeenInterview, each
 from emoclip.symptoms.scales import Target
 
 Floats = NDArray[np.float64]
@@ -209,6 +209,11 @@ class Head:
         looked: Mapping[str, Any] = self.info.get("looked") or {}
         return looked
 
+    def usual(self, name: str, usual: Any) -> Any:
+        """Return how to look at an interview by one field of `looked`: as the study, as usual where it did both."""
+        known = each(self.looked.get(name))
+        return usual if not known or usual in known else known[0]
+
     def score(
         self, name: str, recording: SeenInterview, looked: Mapping[str, Any] = MappingProxyType({})
     ) -> Estimate:
@@ -280,11 +285,13 @@ class Head:
 
     def _otherwise(self, looked: Mapping[str, Any]) -> list[str]:
         """In which ways it was looked at otherwise than the study's interviews."""
-        found = [
-            f"{name}: {value} here, {self.looked[name]} in the study"
-            for name, value in looked.items()
-            if value is not None and self.looked.get(name) not in (None, value)
-        ]
+        found = []
+        for name, value in looked.items():
+            here, there = each(value), each(self.looked.get(name))
+            if there and not {*here} <= {*there}:
+                found.append(
+                    f"{name}: {', '.join(map(str, here))} here, {', '.join(map(str, there))} in the study"
+                )
         if self.info["format"] < FORMAT:
             found.append(
                 "clips: the study is of an earlier version, in which a single frame left over at an end was a clip "
@@ -353,10 +360,10 @@ def _read_info(info: Fields, package: Package) -> list[Target]:
     if info.has("looked"):
         looked = info.inner("looked")
         for key, choices in (("faces", FACE_MODES), ("detector", DETECTORS)):
-            if looked.has(key):
-                looked.text(key, choices)
-        if looked.has("fps"):
-            looked.number("fps", 0.01, 1e4)
+            for value in each(looked.values.get(key)):
+                Fields({key: value}, looked.key).text(key, choices)
+        for value in each(looked.values.get("fps")):
+            Fields({"fps": value}, looked.key).number("fps", 0.01, 1e4)
     cohort = info.inner("cohort")
     if len(cohort.numbers("duration_s", 0, 1e9)) != 2:
         raise ValueError("symptoms.cohort.duration_s must be the shortest and the longest")

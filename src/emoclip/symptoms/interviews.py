@@ -23,8 +23,8 @@ from emoclip.prompts import resolve
 from emoclip.recording import Key, Looks, Recording, following, is_recording
 from emoclip.results import ByContent
 from emoclip.symptoms.manifest import parts_of
-from emoclip.timeline import EDGE_S, Draft, as_recorded, cut, looks
-from emoclip.video import changed, is_picture, open_video
+from emoclip.timeline import EDGE_S, Draft, as_recorded, as_watched, cut, looks
+from emoclip.video import changed, is_picture, open_video, rate_of
 
 FORMAT = 3  # 1 had no warnings, and counted stretches without a frame as video; 2 had clips of any length
 SHORTEST = 0.5  # of a clip's length: each counts the same, so what is left over and shorter is none
@@ -91,30 +91,64 @@ def frames_note(sources: Sequence[str], fps: float) -> list[str]:
     ]
 
 
-def recordings_note(
-    sources: Sequence[str], faces: FaceConfig, fps: float, precision: str | None = None
+def idle_note(
+    sources: Sequence[str], faces: FaceConfig, fps: float | None, precision: str | None = None
 ) -> list[str]:
-    """Say what was asked for and cannot act on the recordings among the sources; the rest as in `as_recorded`."""
+    """Say what was asked for and cannot act on the videos and recordings; the rest as in `as_recorded`."""
     told: dict[str, list[str]] = {}
     parts = list(parts_of(sources))
     for part in parts:
-        if is_recording(part):
-            with suppress(InputError):  # told where it is read
-                for line in as_recorded(Recording.read(part).key, faces, fps, precision)[1]:
-                    told.setdefault(line, []).append(part)
+        with suppress(InputError):  # told where it is read
+            for line in (
+                as_recorded(Recording.read(part).key, faces, fps, precision)[1]
+                if is_recording(part)
+                else as_watched(part, fps, precision)
+            ):
+                told.setdefault(line, []).append(part)
     return [line if len(parts) == 1 else f"{few(found)}: {line}" for line, found in told.items()]
 
 
 def looked_at(sources: Iterable[str], faces: FaceConfig, fps: float) -> dict[str, Any]:
     """How interviews are looked at, as a score depends on it: `faces`, `detector`; of folders of pictures `fps`.
 
-    A recording was looked at as it says itself.
+    A recording was looked at as it says itself, if it does; see `each` for where some were looked at otherwise.
     """
-    parts = [part for part in parts_of(list(sources)) if not is_recording(part)]
-    if not parts:
-        return {}
-    folders = any(Path(part).is_dir() for part in parts)
-    return {"faces": faces.mode, "detector": used(faces)} | ({"fps": fps} if folders else {})
+    found: dict[str, list[Any]] = {}
+    for part in parts_of(list(sources)):
+        rate = fps if Path(part).is_dir() else None
+        looked = faces
+        if is_recording(part):
+            key = Recording.read(part).key
+            if not key.following:  # of format 1, which did not say
+                continue
+            looked, rate = _kept(key, faces), rate_of(key.input)
+        for name, value in {"faces": looked.mode, "detector": used(looked), "fps": rate}.items():
+            known = found.setdefault(name, [])
+            if value is not None and value not in known:
+                known.append(value)
+    one = {
+        name: sorted(known) if len(known) > 1 else next(iter(known), None) for name, known in found.items()
+    }
+    return {name: value for name, value in one.items() if name != "fps" or value is not None}
+
+
+def each(looked: Any) -> list[Any]:
+    """Return the ways of one field of `looked_at`: several in a list, one by itself, None where it is not known."""
+    return looked if isinstance(looked, list) else [] if looked is None else [looked]
+
+
+def are_recordings(sources: Sequence[str]) -> bool:
+    """Say whether there is no video among the sources, in which faces are looked for now."""
+    return all(map(is_recording, parts_of(sources)))
+
+
+def _kept(key: Key, faces: FaceConfig) -> FaceConfig:
+    """How the faces of a recording are read.
+
+    Where all that were seen are kept, whole frames are no faces, and the most prominent one is the interview's.
+    """
+    mode = "largest" if faces.mode == "full" else faces.mode
+    return as_recorded(key, replace(faces, mode=mode), None)[0]
 
 
 def read_interview(
@@ -248,9 +282,7 @@ def _looks(
         return watched(), faces
     kept = Recording.read(Path(source), model=model.package.seen_by)
     met += kept.warnings
-    # Where all that were seen are kept, whole frames are no faces, and the most prominent one is the interview's.
-    mode = "largest" if faces.mode == "full" else faces.mode
-    return recorded(), as_recorded(kept.key, replace(faces, mode=mode), fps)[0]
+    return recorded(), _kept(kept.key, faces)
 
 
 def _lasted(times: Sequence[float], clip_s: float) -> float:

@@ -10,14 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError
+from emoclip.errors import InputError, few
 from emoclip.files import missing, sha256
 from emoclip.symptoms.scales import Scale, Target, target
-from emoclip.tables import read_rows
+from emoclip.tables import check_columns, no_number, number, one_line, read_rows, spelt_alike
 from emoclip.video import expand_inputs, is_picture
 
 USUAL = "a cohort's first line is path,subject[,session][,age] and the scores"
 OWN = ("path", "session", "age", "fold")
+MISSING = (
+    "NA",
+    "N/A",
+    "nan",
+    "null",
+    "none",
+    "-",
+)  # what people write where there is no number, or nothing at all
+OLDEST = 130  # years
+DASHES = str.maketrans("\u2013\u2014\u2212", "---")
 LARGEST_COMPARED = 64 << 20  # bytes at either end of a long video that tell it from others of the same size
 
 
@@ -25,8 +35,11 @@ LARGEST_COMPARED = 64 << 20  # bytes at either end of a long video that tell it 
 class Interview:
     """One interview of one subject, in one or more videos.
 
-    scores: one per target, NaN where missing.  fold: of a manifest that brings its own folds.  place: `file:line`.
+    path: of the first source as the manifest has it, which no other interview has.  scores: one per target, NaN where
+    missing.  age: in years.  fold: of a manifest that brings its own folds.  place: `file:line`.
     """
+
+    path: str
 
     subject: str
     session: str
@@ -96,10 +109,10 @@ def read_manifest(
     """Read `path,subject[,session][,age][,fold],<scores>`; paths are relative to the file.
 
     A path names a video, a folder of frames or a folder of videos.  Rows of the same subject and session are parts of
-    one interview; without a session column every row is an interview.  group: the column that says who it is.
+    one interview; without a session every row is an interview.  group: the column that says who it is.
     A score may be empty.  Videos that are not there are left out and listed.
     Raises InputError naming the line: a missing column, a target or group that is another of these columns, a score out
-    of its scale's range or no number, the same video twice, parts of one interview that disagree.
+    of its scale's range or no number, no age in years, the same video twice, parts of one interview that disagree.
     """
     if not path.is_file():
         raise InputError(
@@ -109,9 +122,11 @@ def read_manifest(
         raise InputError(f"--group {group}: is no name of a person; name the column that says who it is")
     if own := [name for name in targets if name in (*OWN, "subject", group)]:
         raise InputError(f"--targets {own[0]}: is a column of the manifest itself; name columns of scores")
-    rows = read_rows(path, dict.fromkeys(("path", group, *targets)), USUAL, OWN)
+    rows = read_rows(path, ("path", group), USUAL, (*OWN, *targets))
     if not rows:
         raise InputError(f"{path}: the manifest has no rows; list at least one interview")
+    columns = list(rows[0][1])
+    check_columns(path, columns, dict.fromkeys(targets), _otherwise_named(columns, targets, known) or USUAL)
     wanted = tuple(target(name, known) for name in targets)
     cohort = Cohort(wanted, [])
     for item in wanted:
@@ -119,16 +134,19 @@ def read_manifest(
             cohort.notes.append(
                 f"{item.name} is in no known scale, so its range is not checked; --scales FILE gives it one"
             )
-    parts: dict[tuple[str, str], list[Interview]] = {}
-    for number, (place, row) in enumerate(rows):
+    parts: dict[tuple[str, str, str], list[Interview]] = {}
+    for place, row in rows:
         interview = _interview(path, place, row, group, wanted)
-        reason = "" if Path(interview.sources[0]).exists() else "the video is not there"
-        if reason:
+        if not Path(interview.sources[0]).exists():
+            pattern = "; patterns are not read here, name a video or a folder"
+            reason = (
+                f"the video is not there{pattern if '*' in interview.path or '?' in interview.path else ''}"
+            )
             cohort.excluded.append(
                 Excluded(interview.subject, interview.session, interview.sources[0], reason)
             )
             continue
-        key = (interview.subject, interview.session if "session" in row else f"row {number}")
+        key = (interview.subject, interview.session, "" if interview.session else place)
         parts.setdefault(key, []).append(interview)
     if not parts:
         raise InputError(
@@ -137,6 +155,11 @@ def read_manifest(
     _check_videos([part for joined in parts.values() for part in joined])
     interviews = [_join(joined) for joined in parts.values()]
     cohort.interviews += sorted(interviews, key=lambda item: (item.subject, item.session, item.sources))
+    if alike := spelt_alike(cohort.subjects):
+        cohort.notes.append(
+            f"{few([' and '.join(names) for names in alike])}: subjects that are spelt alike are taken for different "
+            "people; write a person's name one way, or the same person is in training and test at once"
+        )
     return cohort
 
 
@@ -167,8 +190,8 @@ def check_targets(cohort: Cohort) -> None:
 def _interview(
     manifest: Path, place: str, row: dict[str, str], group: str, targets: Sequence[Target]
 ) -> Interview:
-    written = row["path"].replace("\\", "/")
-    if not written or not row[group]:
+    written, who = row["path"].replace("\\", "/"), one_line(row[group])
+    if not written or not who:
         raise InputError(f"{place}: has no {'path' if not written else group}; every row needs both")
     scores = []
     for item in targets:
@@ -177,9 +200,14 @@ def _interview(
             item.check(score, place)
         scores.append(math.nan if score is None else score)
     age = _number(row.get("age", ""), f"{place}: age")
+    if age is not None and not 0 <= age <= OLDEST:
+        raise InputError(
+            f"{place}: age={age:g} is no age in years, 0 to {OLDEST}; mend it, or leave it empty if it is missing"
+        )
     return Interview(
-        subject=row[group],
-        session=row.get("session", ""),
+        path=row["path"],
+        subject=who,
+        session=one_line(row.get("session", "")),
         sources=(str(manifest.parent / written),),
         scores=tuple(scores),
         age=age,
@@ -188,16 +216,27 @@ def _interview(
     )
 
 
+def _otherwise_named(columns: Sequence[str], targets: Sequence[str], known: Sequence[Scale]) -> str:
+    """Say which columns hold the targets that there is no column of, under another name of theirs."""
+    absent = [name for name in targets if name not in columns and target(name, known).low is not None]
+    named = {
+        name: column
+        for name in absent
+        for column in columns
+        if replace(target(column, known), name=name) == target(name, known)
+    }
+    return "; ".join(f"{column} is the same item, so pass --targets {column}" for column in named.values())
+
+
 def _number(text: str, place: str) -> float | None:
     """A number, or None where it is missing as people write that."""
-    if text.casefold() in ("", "na", "n/a", "nan", "null", "none", "-"):
+    if text.casefold().translate(DASHES) in ("", *map(str.casefold, MISSING)):
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"{place}={text!r} is no number; mend it, or leave it empty if it is missing")
+    if (value := number(text)) is None:
+        raise InputError(
+            f"{place}={text!r} is no number; {no_number(text)}, or leave it empty if it is missing "
+            f"({', '.join(MISSING)} count as that, too)"
+        )
     return value
 
 
@@ -214,7 +253,7 @@ def _join(parts: Sequence[Interview]) -> Interview:
                 "scores, another age or another fold; give both the same, or another session"
             )
     sources = tuple(source for part in parts for source in part.sources)
-    return Interview(first.subject, first.session, sources, first.scores, first.age, first.fold, first.place)
+    return replace(first, sources=sources)
 
 
 def _check_videos(parts: Sequence[Interview]) -> None:

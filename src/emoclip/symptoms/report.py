@@ -15,7 +15,7 @@ from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
 from emoclip.symptoms.fit import Estimator
 from emoclip.symptoms.interviews import SeenInterview
-from emoclip.symptoms.study import Floats, Result, Study
+from emoclip.symptoms.study import Floats, Ints, Result, Study
 
 METRICS = {"pcc": "PCC", "ccc": "CCC", "icc": "ICC(2,1)", "mae": "MAE", "rmse": "RMSE"}
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's: told apart by colour-blind readers
@@ -108,7 +108,7 @@ def _of_cohort(study: Study) -> list[str]:
                 f"{'has' if differ == 1 else 'have'} another score than {common:g}; every figure hangs on so few"
             )
     short = [
-        interview.name
+        f"{interview.name}, {interview.path}"
         for interview, item in zip(study.cohort.interviews, study.recordings, strict=True)
         if item.duration_s < SHORT_S
     ]
@@ -124,7 +124,7 @@ def _of_cohort(study: Study) -> list[str]:
     for one, other in np.argwhere(close)[:MOST_PAIRS]:
         found.append(
             f"subjects {names[one]} and {names[other]} look like the same video or person "
-            f"({study.cohort.interviews[one].name}, {study.cohort.interviews[other].name}); one person under two names "
+            f"({study.cohort.interviews[one].path}, {study.cohort.interviews[other].path}); one person under two names "
             "is in training and test at once"
         )
     if (more := len(np.argwhere(close)) - MOST_PAIRS) > 0:
@@ -208,9 +208,7 @@ def _strongest(study: Study) -> list[list[str]]:
             if np.isnan(influence).any():
                 continue
             for clip in np.argsort(-np.abs(influence), kind="stable")[:STRONGEST].tolist():
-                source = Path(interview.sources[0]).name + (
-                    f" [{kept.parts[clip]}]" if kept.parts.max() else ""
-                )
+                source = interview.path + (f" [{kept.parts[clip]}]" if kept.parts.max() else "")
                 rows.append(
                     [
                         interview.name,
@@ -235,8 +233,11 @@ def _pictures(study: Study) -> dict[str, bytes]:
             found[f"bland_altman_{column}_{name}.png"] = _bland_altman(
                 truth[known], estimate, f"{about}: Bland-Altman"
             )
-            if not all(np.isnan(item).all() for item in result.influence):
-                found[f"influence_{column}_{name}.png"] = _influence(study, result, column, target.name, name)
+            moved = np.array([not np.isnan(item).any() for item in result.influence])
+            if (drawn := known & moved).any():
+                found[f"influence_{column}_{name}.png"] = _influence(
+                    study, result, column, target.name, name, np.flatnonzero(drawn)
+                )
     return found
 
 
@@ -269,16 +270,17 @@ def _bland_altman(truth: Floats, estimate: Floats, title: str) -> bytes:
 
 
 @own_style()
-def _influence(study: Study, result: Result, column: int, target: str, estimator: str) -> bytes:
+def _influence(study: Study, result: Result, column: int, target: str, estimator: str, drawn: Ints) -> bytes:
     """Interviews from the lowest rating to the highest, their clips along time; grey where no face was readable.
 
-    Those of one clip are left out.
+    drawn: which have a rating and several clips; of more than `ROWS`, so many are shown, of low and high ratings alike.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    ranked = np.argsort(study.cohort.scores[:, column], kind="stable").tolist()
-    order = [row for row in ranked if not np.isnan(result.influence[row]).any()][-ROWS:]
+    ratings = study.cohort.scores[:, column]
+    ranked = drawn[np.argsort(ratings[drawn], kind="stable")]
+    order = ranked[np.linspace(0, len(ranked) - 1, min(len(ranked), ROWS)).round().astype(int)].tolist()
     spans = [_spans(study.recordings[row]) for row in order]
     end_s = max(float(span.sum(axis=1).max()) for span in spans)
     unit, seconds = ("minutes", 60) if end_s >= 120 else ("seconds", 1)
@@ -294,12 +296,13 @@ def _influence(study: Study, result: Result, column: int, target: str, estimator
         )
     axes.set(
         xlim=(0, end_s / seconds),
-        ylim=(len(order), 0),
+        ylim=(0, len(order)),
         xlabel=f"{unit} of the interview",
-        ylabel="interviews, high to low rating",
+        ylabel=f"{counted(len(order), 'interview')}, by rating",
         title=f"{target}, {estimator}: what drove it",
     )
-    axes.set_yticks([])
+    ends = [f"lowest: {ratings[order[0]]:g}", f"highest: {ratings[order[-1]]:g}"]
+    axes.set_yticks([0.5, len(order) - 0.5][: len(order)], ends[: len(order)])
     figure.colorbar(shade, ax=axes, label="influence x clips, in points")
     return png(figure)
 

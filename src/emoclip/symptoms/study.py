@@ -96,10 +96,14 @@ class Study(ByContent):
         }
 
     def predictions(self) -> list[dict[str, Any]]:
-        """Return the rows of predictions.csv: one per interview and target, everything out of fold."""
+        """Return the rows of predictions.csv: one per interview and target, everything out of fold.
+
+        `path`, as the manifest has it, tells interviews apart, here and in `windows`.
+        """
         results = self.estimators | self.baselines
         return [
             {
+                "path": interview.path,
                 "subject": interview.subject,
                 "session": interview.session,
                 "fold": interview.fold or int(self.folds[row]),  # as the manifest calls it
@@ -122,6 +126,7 @@ class Study(ByContent):
 
         return [
             {
+                "path": interview.path,
                 "subject": interview.subject,
                 "session": interview.session,
                 "part": int(kept.parts[clip]),

@@ -9,6 +9,7 @@ from emoclip.timeline.segments import find_segments
 from emoclip.timeline.stream import TimelineStream
 from emoclip.timeline.watching import (
     as_recorded,
+    as_watched,
     clip_rate,
     embedding_rate,
     looks,
@@ -29,6 +30,7 @@ __all__ = [
     "Settings",
     "TimelineStream",
     "as_recorded",
+    "as_watched",
     "clip_rate",
     "cut",
     "embedding_rate",

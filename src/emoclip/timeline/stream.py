@@ -125,9 +125,8 @@ class TimelineStream:
             )
         self._began = True
         # A recording that was found on a shelf stands for the input that was named.
-        self._lacks = as_watched(
-            self.content.source if self.content else self.source, self.fps, self.precision
-        )
+        asked = None if self.fps == 25 else self.fps  # the usual rate is not told from none
+        self._lacks = as_watched(self.content.source if self.content else self.source, asked, self.precision)
         if is_recording(self.source):
             self.source = Recording.read(Path(self.source), model=self.model.package.seen_by)
         if isinstance(self.source, Recording):
@@ -135,8 +134,8 @@ class TimelineStream:
             self.name, self.duration_s, self.ended_s = kept.name, kept.duration_s, kept.ended_s
             self._met = kept.warnings
             self.seen_as, rate = kept.key, embedding_rate(self.model, self.windows.length_s)
-            fps = 25.0 if self._lacks else self.fps
-            self.faces, lines = as_recorded(kept.key, self.faces, fps, self.precision)
+            asked = None if self._lacks else asked
+            self.faces, lines = as_recorded(kept.key, self.faces, asked, self.precision)
             self._lacks += lines
             if line := too_sparse(self.model, kept.key, self.windows.length_s):
                 self._lacks.append(line)

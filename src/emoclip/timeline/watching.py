@@ -24,7 +24,7 @@ from emoclip.recording import (
     is_recording,
     look,
 )
-from emoclip.video import Content, Video, at_rate, is_picture, open_video, paced
+from emoclip.video import Content, Video, at_rate, is_picture, open_video, paced, rate_of
 
 LIVE_BATCH = 4  # crops embedded at once where somebody waits for them
 
@@ -181,12 +181,12 @@ def watched(faces: FaceConfig) -> FaceConfig:
 
 
 def as_recorded(
-    key: Key, faces: FaceConfig, fps: float, precision: str | None = None
+    key: Key, faces: FaceConfig, fps: float | None, precision: str | None = None
 ) -> tuple[FaceConfig, list[str]]:
     """Return how the faces of a recording are read, and a line on settings that were asked for and cannot act on it.
 
     Whom of those seen is told, and from which size on, is still free; all else is as it was recorded.
-    precision: what the command line asked for; the line then names its options.
+    fps: None where none was asked for.  precision: what the command line asked for; the line then names its options.
     """
     kept = followed(key)
     if kept.mode != "full":
@@ -194,7 +194,7 @@ def as_recorded(
         kept = replace(kept, mode=mode, min_face_px=max(faces.min_face_px, kept.min_face_px))
     given = unusual(faces, FaceConfig("all"))
     idle = {name: value for name, value in given.items() if value != getattr(kept, name)}
-    if not (key.input or "").endswith(at_rate(fps)):
+    if fps is not None and at_rate(fps) != at_rate(rate_of(key.input) or 25):
         idle["fps"] = f"{fps:g}"
     if precision not in (None, "auto", key.form.partition("/")[0]):
         idle["precision"] = precision
@@ -202,12 +202,12 @@ def as_recorded(
     return kept, lines if idle else []
 
 
-def as_watched(source: Any, fps: float, precision: str | None = None) -> list[str]:
+def as_watched(source: Any, fps: float | None, precision: str | None = None) -> list[str]:
     """Return a line on a rate that was asked for and cannot act on a video; none of what it may act on.
 
-    precision: as in `as_recorded`.
+    fps, precision: as in `as_recorded`.
     """
-    if fps == 25 or paced(source) or is_recording(source) or is_picture(Path(source)):
+    if fps is None or paced(source) or is_recording(source) or is_picture(Path(source)):
         return []
     return [
         f"{_asked({'fps': f'{fps:g}'}, precision)}: cannot act on a video, whose frames have their own times"

@@ -3,7 +3,7 @@
 from emoclip.video.ahead import Ahead, one_opencv_thread
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import called
-from emoclip.video.content import Content, at_rate, changed, paced
+from emoclip.video.content import Content, at_rate, changed, paced, rate_of
 from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
 from emoclip.video.frames import Frame, none_between
 from emoclip.video.inputs import AHEAD_BYTES, Found, Video, expand_inputs, find_inputs, open_video
@@ -33,6 +33,7 @@ __all__ = [
     "one_opencv_thread",
     "open_video",
     "paced",
+    "rate_of",
     "read_animation",
     "read_picture",
 ]

@@ -1,6 +1,7 @@
 """What an input holds, by which what is kept of it is found again."""
 
 import json
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -68,6 +69,12 @@ class Content:
 def at_rate(fps: float) -> str:
     """What a digest ends with of frames whose times are set by another rate than the usual one."""
     return "" if fps == 25 else f" at {fps:g} frames a second"
+
+
+def rate_of(digest: str | None) -> float | None:
+    """Return the rate that a digest ends with, see `at_rate`; None of frames with their own times, or 25 a second."""
+    found = re.search(r" at (\S+) frames a second$", digest or "")
+    return float(found[1]) if found else None
 
 
 def paced(source: Any) -> bool:
