@@ -8,6 +8,8 @@ from pathlib import Path
 
 from emoclip.errors import InputError
 
+MISSING = ("NA", "N/A", "nan", "null", "none", "-")  # what people write where there is nothing to write
+
 
 def read_rows(
     path: Path, needed: Collection[str] = (), usual: str = "", known: Collection[str] = ()
@@ -46,6 +48,11 @@ def by_column(
         (line, dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False)))
         for line, cells in rows
     ]
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell is empty, or says in one of the words of `MISSING` that there is nothing, in any case."""
+    return cell.casefold() in ("", *map(str.casefold, MISSING))
 
 
 def check_columns(path: Path, names: Sequence[str], needed: Collection[str] = (), usual: str = "") -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from emoclip.errors import InputError
 from emoclip.files import missing, sha256
 from emoclip.symptoms.scales import Scale, Target, target
-from emoclip.tables import read_rows
+from emoclip.tables import is_missing, read_rows
 from emoclip.video import expand_inputs, is_picture
 
 USUAL = "a cohort's first line is path,subject[,session][,age] and the scores"
@@ -189,7 +189,7 @@ def _interview(
 
 def _number(text: str, place: str) -> float | None:
     """A number, or None where it is missing as people write that."""
-    if text.casefold() in ("", "na", "n/a", "nan", "null", "none", "-"):
+    if is_missing(text):
         return None
     try:
         value = float(text)
