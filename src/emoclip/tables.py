@@ -13,6 +13,8 @@ from emoclip.errors import InputError
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
 _DECIMAL_COMMA = re.compile(r"[-+]?[\d:]*\d,\d+")
+MISSING = ("NA", "N/A", "nan", "null", "none", "-")  # what people write where there is nothing to write
+DASHES = str.maketrans("\u2013\u2014\u2212", "---")  # what office programs make of a hyphen
 
 
 def read_rows(
@@ -52,6 +54,11 @@ def by_column(
         (line, dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False)))
         for line, cells in rows
     ]
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell is empty, or says in one of the words of `MISSING` that there is nothing, in any case."""
+    return cell.casefold().translate(DASHES) in ("", *map(str.casefold, MISSING))
 
 
 def check_columns(path: Path, names: Sequence[str], needed: Collection[str] = (), usual: str = "") -> None:

@@ -30,6 +30,17 @@ def test_csv_manifest(tmp_path, end):
     assert third.fold == 1
 
 
+def test_words_for_a_subject_that_is_missing_are_nobody(tmp_path):
+    names = ["", "NA", "n/a", "NaN", "null", "None", "-", "Nan Li", "s1"]
+    rows = "".join(f"{at}.mp4,happy,{name}\n" for at, name in enumerate(names))
+    dataset = datasets.read("manifest", trees.write(tmp_path / "m.csv", f"path,label,subject\n{rows}"))
+    assert [clip.subject for clip in dataset.clips] == [None] * 7 + ["Nan Li", "s1"]
+    columns = {"path": ["a.mp4", "b.mp4"], "label": ["none", "sad"], "subject": [float("nan"), 2.0]}
+    pq.write_table(pa.table(columns), tmp_path / "m.parquet")
+    dataset = datasets.read("manifest", tmp_path / "m.parquet")
+    assert [(clip.label, clip.subject) for clip in dataset.clips] == [("none", None), ("sad", "2.0")]
+
+
 def test_parquet_manifest_with_pictures_in_it(tmp_path):
     path = tmp_path / "m.parquet"
     columns = {"path": ["a.jpg", "b.jpg"], "label": ["happy", "sad"], "split": ["val", "val"]}

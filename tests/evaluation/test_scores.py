@@ -99,6 +99,7 @@ def test_prompts_follow_the_sets_classes_names_and_order(tmp_path):
     assert "a face: Bored" in class_prompts(data, "sentences").prompts[1].parts[0]
     assert len(class_prompts(data, "templates").prompts[0].parts[0]) > 1
     path = trees.write(tmp_path / "p.yaml", "Bored: yawns\nanger: scowls\nSad: [weeps, sobs]\n")
+    assert class_prompts(data, str(path)).file == "p.yaml"
     assert [prompt.parts for prompt in class_prompts(data, str(path)).prompts] == [
         *((("scowls",),), (("yawns",),), (("weeps", "sobs"),))
     ]

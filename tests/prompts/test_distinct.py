@@ -159,10 +159,12 @@ def test_the_prompt_files_of_our_pages_are_not_doubted(mini, tmp_path):
 
 
 def test_a_doubt_about_a_prompt_file_names_it(mini, tmp_path):
-    (tmp_path / "mine.yaml").write_text("amused: a face trying not to laugh\nsad: a sad face\n", "utf-8")
+    text = "amused: a face trying not to laugh\nnot sad: a face that is not sad\ncalm: [calm]\n"
+    (tmp_path / "mine.yaml").write_text(text, "utf-8")
     lines = mini.read_labels(tmp_path / "mine.yaml")[1].lines()
-    assert [line.split(";")[0] for line in lines] == [
-        "mine.yaml: labels: the model overlooks the negation in 'amused'"
+    assert lines == [
+        "mine.yaml: labels: the model overlooks the negation in the sentences under them: "
+        "'a face trying not to laugh', 'a face that is not sad'; say what the face shows instead"
     ]
 
 

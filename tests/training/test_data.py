@@ -6,12 +6,14 @@ import warnings
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 from clips import CAPTIONS, CLASSES, TINY, make_clips  # noqa: E402
 
+from emoclip import datasets  # noqa: E402
 from emoclip.datasets import Clip  # noqa: E402
 from emoclip.errors import ConfigError, InputError  # noqa: E402
 from emoclip.model import PixelSpec, paper_window, prepare  # noqa: E402
@@ -34,7 +36,7 @@ from emoclip.training.describe import describe  # noqa: E402
 from emoclip.training.mesh import WEB_FACES, read_measures  # noqa: E402
 from emoclip.training.mini.faces import MEASURES  # noqa: E402
 from emoclip.training.recipe import load_recipe  # noqa: E402
-from emoclip.training.samples import choose_samples, class_counts  # noqa: E402
+from emoclip.training.samples import choose_samples, class_counts, source_groups  # noqa: E402
 
 GREY = PixelSpec(48, "grey", (0.5,), (0.25,), "bilinear-antialias", 0.0)
 
@@ -117,6 +119,61 @@ def test_clips_of_one_subject_stay_together(tmp_path):
     samples = choose_samples(tiny(), manifest)
     assert samples.held
     assert not {s.clip.subject for s in samples.train} & {s.clip.subject for s in samples.held}
+
+
+def one_subject_each(manifest, name):
+    return rewritten(manifest, lambda row: row | {"subject": name(int(row["path"][4:]))})
+
+
+def test_pictures_in_a_manifest_stay_with_their_subject_and_with_their_like(tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    pyarrow = importlib.import_module("pyarrow")
+    random = np.random.default_rng(0)
+
+    def picture(pixels):
+        return cv2.imencode(".png", pixels)[1].tobytes()
+
+    pixels = random.integers(0, 256, (60, 48, 48), np.uint8)
+    pixels[40] = pixels[5]  # of subjects 10 and 1
+    rows = {
+        "path": [f"{n}.png" for n in range(60)],
+        "label": [CLASSES[n % 3] for n in range(60)],
+        "subject": [None if n >= 52 else f"s{n // 4}" for n in range(60)],
+        "image": [picture(each) if n != 7 else None for n, each in enumerate(pixels)],
+    }
+    pq.write_table(pyarrow.table(rows), tmp_path / "clips.parquet")
+    (tmp_path / "7.png").write_bytes(picture(pixels[7]))
+    groups = source_groups(datasets.read("manifest", tmp_path / "clips.parquet").clips)
+    for number in range(13):
+        assert len(set(groups[4 * number : 4 * number + 4])) == 1
+    assert groups[40] == groups[5]
+    assert len(set(groups)) == 12 + 8
+    for seed in range(5):
+        recipe = tiny("data.text=classes", f"loop.seed={seed}")
+        samples = choose_samples(recipe, tmp_path / "clips.parquet")
+        trained, held = ({s.clip.subject for s in part} - {None} for part in (samples.train, samples.held))
+        assert held
+        assert not trained & held
+
+
+def test_another_share_than_was_asked_for_is_told(tmp_path):
+    manifest = one_subject_each(make_clips(tmp_path, count=24), lambda number: f"s{number // 12}")
+    (note,) = choose_samples(tiny("selection.held_out=0.1"), manifest).notes
+    assert note.startswith(
+        "12 of 24 clips are held out where selection.held_out=0.1 asks for 3: clips of one "
+    )
+    assert choose_samples(tiny("selection.held_out=0.5"), manifest).notes == ()
+
+
+def test_clips_of_one_subject_alone_are_told_as_that(tmp_path):
+    manifest = one_subject_each(make_clips(tmp_path, count=24), lambda number: "p1")
+    with pytest.raises(InputError) as caught:
+        choose_samples(tiny(), manifest)
+    assert str(caught.value).startswith(f"{manifest}: its column subject is 'p1' in all 24 clips")
+    assert "selection.select=last" in str(caught.value)
+    few = make_clips(tmp_path / "few", count=3)
+    with pytest.raises(InputError, match=r"clips\.csv: 3 clips are too few to hold 10% of them out"):
+        choose_samples(tiny("selection.held_out=0.1"), few)
 
 
 def test_clips_without_a_caption_are_left_out_and_named(tmp_path):
@@ -277,7 +334,7 @@ def test_the_same_clip_in_train_and_test_is_refused(tmp_path):
     manifest = make_clips(tmp_path, count=6, test=3)
     text = manifest.read_text() + "clip006,anger,angry,train\n"
     manifest.write_text(text)
-    with pytest.raises(InputError, match="1 clips are in the training and the test part"):
+    with pytest.raises(InputError, match="1 clip in the training and the test part at once"):
         choose_samples(tiny(), manifest)
 
 

@@ -1,14 +1,37 @@
 """The picture of a run's curves: panels for what there is, and no library's warning."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 
 pytest.importorskip("lightning")
 figures = pytest.importorskip("matplotlib.figure")
 
-from emoclip.training.finish import draw_curves, table  # noqa: E402
-from emoclip.training.recipe import SelectionRecipe  # noqa: E402
+from clips import TINY, make_clips  # noqa: E402
+
+from emoclip.training.finish import draw_curves, table, training_data  # noqa: E402
+from emoclip.training.recipe import SelectionRecipe, load_recipe  # noqa: E402
+from emoclip.training.samples import choose_samples  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("text", "captioned", "said"),
+    [
+        ("mixed", 0, "class sentences"),
+        ("mixed", 5, "sample-level captions (5 of 18) and class sentences"),
+        ("mixed", 18, "sample-level captions and class sentences"),
+        ("classes", 18, "class sentences"),
+        ("captions", 18, "sample-level captions"),
+    ],
+)
+def test_the_card_counts_the_captions_there_are(tmp_path, text, captioned, said):
+    recipe = load_recipe("smoke", (*TINY, "data.file=''", "data.measures=''", f"data.text={text}"))
+    samples = choose_samples(recipe, make_clips(tmp_path))
+    train = tuple(
+        replace(s, captions=s.captions if at < captioned else ()) for at, s in enumerate(samples.train)
+    )
+    assert training_data(recipe, replace(samples, train=train)) == f"manifest: 18 clips with {said}"
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 30])

@@ -616,6 +616,18 @@ def test_frozen_towers_with_random_weights_are_told_with_the_way_out(tmp_path):
     assert not any(line.startswith(told) for line in notes)
 
 
+def test_a_cache_that_would_not_be_used_is_refused(tmp_path):
+    manifest, kept = make_clips(tmp_path / "data"), tmp_path / "kept"
+    learns = ("model.train_image=true", "model.train_text=true")
+    with pytest.raises(ConfigError, match="--cache: both towers learn"):
+        train(tiny(*learns), manifest, tmp_path / "run", cache=kept)
+    with pytest.raises(ConfigError, match="--cache: has no effect with --no-cache"):
+        train(tiny(*FROZEN), manifest, tmp_path / "run", cache=kept, use_cache=False)
+    assert not (tmp_path / "run").exists()
+    train(tiny(*learns[:1], FROZEN[1], "loop.epochs=1"), manifest, tmp_path / "run", cache=kept)
+    assert [path.name for path in kept.iterdir()] == ["sentences"]
+
+
 def test_patience_ends_a_run_that_gets_no_better(tmp_path):
     recipe = tiny(*FROZEN, "optimiser.lr=0", "selection.patience=2", "loop.epochs=50")
     outcome = train(recipe, make_clips(tmp_path / "data"), tmp_path / "run")

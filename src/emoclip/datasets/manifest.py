@@ -16,7 +16,7 @@ from emoclip.datasets.clips import Clip, Dataset, differing_in_case
 from emoclip.errors import ConfigError, InputError, few, reason
 from emoclip.files import atomic_path, missing
 from emoclip.prompts import canonical
-from emoclip.tables import check_columns, read_rows, spelt_alike
+from emoclip.tables import check_columns, is_missing, read_rows, spelt_alike
 
 _ODD = re.compile(r"(^|/)\.(/|$)|//|/$")  # parts that say nothing: ./a, a//b, a/
 
@@ -194,7 +194,7 @@ def _clip(folder: str, place: str, row: Mapping[str, Any]) -> Clip:
         caption=values["caption"],
         fold=int(float(fold)) if fold else None,
         split=values["split"],
-        subject=values["subject"],
+        subject=None if is_missing(values["subject"] or "") else values["subject"],
         image=image,
     )
 

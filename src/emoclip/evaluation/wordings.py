@@ -1,6 +1,7 @@
 """Prompts for exactly the classes of a data set, in several wordings, and which wording does how well."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def class_prompts(dataset: Dataset, wording: str) -> PromptSet:
         problems = [f"lacks {', '.join(lacking)}"] if lacking else []
         problems += [f"has {', '.join(foreign)}, which {dataset.called} does not"] if foreign else []
         raise InputError(f"{path}: {' and '.join(problems)}; a prompt file names each class once")
-    return _prompts(dataset, lambda name: given[canonical(name)].parts[0])
+    return replace(_prompts(dataset, lambda name: given[canonical(name)].parts[0]), file=read.file)
 
 
 def _prompts(dataset: Dataset, sentences: Callable[[str], tuple[str, ...]]) -> PromptSet:

@@ -50,11 +50,25 @@ def read_labels(
         [any(embedded[place[s], column] for part in label for s in part) for label in parts]
         for column in (width, width + 1)
     )
-    overlooked = [
-        any(float(rows[said] @ rows[without]) > OVERLOOKED for said, without in label.items())
+    heard = [
+        [said for said, without in label.items() if float(rows[said] @ rows[without]) > OVERLOOKED]
         for label in bare
     ]
-    found = replace(doubts(prompts.labels, text, scale, unknown, cut, overlooked), file=prompts.file)
+    overlooked = [
+        any(said in label for said in sentences)
+        for label, sentences in zip(prompts.labels, heard, strict=True)
+    ]
+    denying = dict.fromkeys(
+        said
+        for label, sentences in zip(prompts.labels, heard, strict=True)
+        for said in sentences
+        if said not in label
+    )
+    found = replace(
+        doubts(prompts.labels, text, scale, unknown, cut, overlooked),
+        denying=tuple(denying),
+        file=prompts.file,
+    )
     if denied.any():
         text = denying_rows(text, denied, -offset / slope, scale, package.rejection)
     return text, found

@@ -25,7 +25,8 @@ class Doubts:
     same: groups of labels that the model cannot tell apart.  unknown: labels with a sentence in which it knows no word.
     cut: labels with a sentence longer than it reads.  close: groups of near synonyms, which is no fault, of labels that
     are neither in `same` nor in `unknown`.
-    overlooked: labels whose negation makes no difference to it ("no anger"), which is a hint only.
+    overlooked: labels whose negation makes no difference to it ("no anger"), which is a hint only.  denying: sentences
+    of a prompt file of which the same is true.
     file: the name of the prompt file that they are from.
     """
 
@@ -34,6 +35,7 @@ class Doubts:
     cut: tuple[str, ...] = ()
     close: tuple[tuple[str, ...], ...] = ()
     overlooked: tuple[str, ...] = ()
+    denying: tuple[str, ...] = ()
     file: str = ""
 
     def faults(self) -> list[str]:
@@ -46,7 +48,7 @@ class Doubts:
         return [self._line(f"{what} {_names(labels)}; {remedy}") for labels, what, remedy in told if labels]
 
     def hints(self) -> list[str]:
-        """Return a line on near synonyms and one on negations that are overlooked, if there are any."""
+        """Return a line on near synonyms and those on negations that are overlooked, if there are any."""
         told: list[tuple[Sequence[str] | Sequence[tuple[str, ...]], str]] = [
             (
                 self.close,
@@ -56,6 +58,10 @@ class Doubts:
                 self.overlooked,
                 "the model overlooks the negation in {}; say what the face shows instead, or make 'not ...' a whole "
                 "label, which is worked out where a model has calibrated scores",
+            ),
+            (
+                self.denying,
+                "the model overlooks the negation in the sentences under them: {}; say what the face shows instead",
             ),
         ]
         return [self._line(what.format(_names(labels))) for labels, what in told if labels]

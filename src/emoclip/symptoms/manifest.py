@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from emoclip.errors import InputError, few
 from emoclip.files import missing, sha256
 from emoclip.symptoms.scales import Scale, Target, target
-from emoclip.tables import check_columns, no_number, number, one_line, read_rows, spelt_alike
+from emoclip.tables import (
+    MISSING,
+    check_columns,
+    is_missing,
+    no_number,
+    number,
+    one_line,
+    read_rows,
+    spelt_alike,
+)
 from emoclip.video import expand_inputs, is_picture
 
 USUAL = "a cohort's first line is path,subject[,session][,age] and the scores"
 OWN = ("path", "session", "age", "fold")
-MISSING = (
-    "NA",
-    "N/A",
-    "nan",
-    "null",
-    "none",
-    "-",
-)  # what people write where there is no number, or nothing at all
 OLDEST = 130  # years
-DASHES = str.maketrans("\u2013\u2014\u2212", "---")
 LARGEST_COMPARED = 64 << 20  # bytes at either end of a long video that tell it from others of the same size
 
 
@@ -230,7 +230,7 @@ def _otherwise_named(columns: Sequence[str], targets: Sequence[str], known: Sequ
 
 def _number(text: str, place: str) -> float | None:
     """A number, or None where it is missing as people write that."""
-    if text.casefold().translate(DASHES) in ("", *map(str.casefold, MISSING)):
+    if is_missing(text):
         return None
     if (value := number(text)) is None:
         raise InputError(

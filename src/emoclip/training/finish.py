@@ -11,6 +11,7 @@ from typing import Any
 from emoclip import __version__
 from emoclip.characters import markdown
 from emoclip.drawing import own_style
+from emoclip.errors import counted
 from emoclip.files import atomic_path, json_text, write_text
 from emoclip.model import Description
 from emoclip.training.export.export import Towers, export_package
@@ -62,13 +63,21 @@ def finish(
 
 def training_data(recipe: Recipe, samples: Samples) -> str:
     """Say in words what was trained on."""
+    clips = len(samples.train)
+    counts = {
+        "captions": sum(bool(sample.captions) for sample in samples.train),
+        "classes": sum(sample.label is not None for sample in samples.train),
+    }
     kinds = {"captions": "sample-level captions", "classes": "class sentences"}
-    text = kinds.get(recipe.data.text, " and ".join(kinds.values()))
-    if recipe.data.measures and recipe.data.text != "classes":
+    told = {kind: counts[kind] for kind in kinds if recipe.data.text in (kind, "mixed") and counts[kind]}
+    text = " and ".join(
+        kinds[kind] + ("" if count == clips else f" ({count} of {clips})") for kind, count in told.items()
+    )
+    if recipe.data.measures and "captions" in told:
         text += " (captions made from face-mesh measures)"
     left_out = f", without the class {recipe.data.leave_out}" if recipe.data.leave_out else ""
     fold = f", fold {recipe.data.fold}" if samples.dataset.folds else ""
-    return f"{samples.dataset.name}{fold}{left_out}: {len(samples.train)} clips with {text}"
+    return f"{samples.dataset.name}{fold}{left_out}: {counted(clips, 'clip')} with {text}"
 
 
 def card_notes(outcome: Outcome, command: str) -> str:

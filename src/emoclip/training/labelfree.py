@@ -7,7 +7,7 @@ actions    what every crop's face does, by mesh points and skin       -> actions
 features   what the geometry tower sees in every crop and its mirror  -> features.safetensors
 towers     a head on these features and a text tower, contrastive     -> towers.safetensors
 prompts    choose among the sentences written for every class         -> prompts.yaml
-package    ONNX graphs, tokenizer, config                             -> package/
+package    ONNX graphs, tokenizer, config, card                             -> package/
 Nothing here reads the val split.  Labels are read by the last two steps only, those of the held-out tenth of train:
 to choose sentences, and to fit the logit scale and threshold, which change no prediction.
 """
@@ -18,7 +18,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from emoclip import metrics
 from emoclip.files import atomic_path, write_text
 from emoclip.model import Description, new_package, seal
+from emoclip.training.export.export import card
 from emoclip.training.export.graphs import save_graph
 from emoclip.training.mini.actions import PHRASES, actions, readings, say
 from emoclip.training.mini.command import FaceRun, check_same, run_steps
@@ -61,6 +62,30 @@ DESCRIPTION = Description(
     pixels=PIXELS,
     sample_fps=8.0,
 )
+CARD = """## How well it does
+
+On the {count} held-out crops of train, which neither the head nor the text tower learned from:
+
+| sentences | WAR | UAR |
+|---|---|---|
+{rows}
+
+The sentences in `prompts.yaml` were chosen by the labels of these very crops, so the figures of the chosen ones are
+flattered. The val split was not looked at.
+
+## What to know before use
+
+- It is an ablation that shows how far descriptions of facial actions carry alone, no replacement for `mini`.
+- It understands the words of its own descriptions only; any other ("happy", "smile") adds nothing. Give it the
+  sentences beside this card: `--prompts prompts.yaml`.
+- Labels came in all the same, though not in training: they chose the sentences, and the pool that these are from was
+  written with an eye on what faces of each class measure; the strength of the map between faces and texts was fixed on
+  held-out crops, and logit scale and rejection threshold are fitted there.
+- Rare classes say little: {rarest} has {fewest} of the held-out crops. In the documented run fear was
+  practically not found.
+- Its training images are web pictures whose rights are unresolved.
+
+How it is made, with figures on val of the documented run: `docs/label-free.md` of the project."""
 
 
 @dataclass(frozen=True)
@@ -303,18 +328,30 @@ class LabelFreeRun(FaceRun):
     def prompts(self) -> None:
         """Choose each class's sentences from the pool by the held-out crops, and say what they reach there."""
         embedded, _, text = self._joint()
-        pool: dict[str, list[str]] = yaml.safe_load(POOL.read_text(encoding="utf-8"))["pool"]
+        pool = _pool()
         texts = self._said(text, pool)
         images, labels = embedded[torch.from_numpy(self.held)], self.faces.labels[self.held]
         chosen = choose_sentences(images, texts, labels)
         kept = {name: [pool[name][row] for row in chosen[name]] for name in CLASSES}
         with atomic_path(self.out / "prompts.yaml", force=True) as target:
             target.write_text(yaml.safe_dump(kept, sort_keys=False, width=110), encoding="utf-8")
-        best = {name: rows[chosen[name]] for name, rows in texts.items()}
-        for what, rows in (("all sentences", texts), ("chosen sentences", best)):
-            said = (images @ _means(rows).T).argmax(1).numpy()
-            war, uar = metrics.war(labels, said), metrics.uar(labels, said, len(CLASSES))
+        for what, (war, uar) in self._reached(embedded, text, pool, kept).items():
             print(f"held-out crops, {what}: WAR {war:.3f} UAR {uar:.3f}")
+
+    def _reached(
+        self,
+        embedded: Tensor,
+        text: nn.Module,
+        pool: Mapping[str, Sequence[str]],
+        chosen: Mapping[str, Sequence[str]],
+    ) -> dict[str, tuple[float, float]]:
+        """Return WAR and UAR on the held-out crops, by which sentences stand for the classes."""
+        images, labels = embedded[torch.from_numpy(self.held)], self.faces.labels[self.held]
+        found = {}
+        for what, sentences in (("all sentences", pool), ("chosen sentences", chosen)):
+            said = (images @ _means(self._said(text, sentences)).T).argmax(1).numpy()
+            found[what] = metrics.war(labels, said), metrics.uar(labels, said, len(CLASSES))
+        return found
 
     def _said(self, text: nn.Module, sentences: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
         """Return unit rows (S, 64) of each class's sentences."""
@@ -335,6 +372,14 @@ class LabelFreeRun(FaceRun):
             precision="fp32",
             rejection=rejection(rejection_threshold(cosines)),
         )
+        reached = self._reached(embedded, text, _pool(), prompts)
+        counts = np.bincount(self.faces.labels[self.held], minlength=len(CLASSES))
+        notes = CARD.format(
+            count=f"{counts.sum():,}",
+            rows="\n".join(f"| {what} | {war:.3f} | {uar:.3f} |" for what, (war, uar) in reached.items()),
+            rarest=CLASSES[counts.argmin()],
+            fewest=counts.min(),
+        )
         pixels = torch.from_numpy(self.faces.images[:2])[:, None].float() / 255
         tokens = token_ids(self.tokenizer, ["raised brows", "a closed mouth"])
         with new_package(self.out / "package", force=True) as part:
@@ -342,7 +387,13 @@ class LabelFreeRun(FaceRun):
             save_graph(text, tokens, part / "text.onnx", {0: (1, None)}, "fp32")
             write_text(part / "tokenizer.json", self.tokenizer.to_str(pretty=False))
             shutil.copy(self.out / "prompts.yaml", part / "prompts.yaml")
-            seal(part, config, "# labelfree\n")
+            seal(part, config, card(replace(DESCRIPTION, notes=notes), config))
+
+
+def _pool() -> dict[str, list[str]]:
+    """Return the sentences written for each class."""
+    pool: dict[str, list[str]] = yaml.safe_load(POOL.read_text(encoding="utf-8"))["pool"]
+    return pool
 
 
 def _means(texts: Mapping[str, Tensor]) -> Tensor:

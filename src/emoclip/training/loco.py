@@ -62,7 +62,7 @@ def leave_one_class_out(
             "leave it out"
         )
     classes = recipe.loco.classes or choose_samples(recipe, root).classes
-    shared = None if differ else cache or out / "cache"
+    shared = cache or (out / "cache" if use_cache and recipe.model.frozen and not differ else None)
     rows = []
     for text in recipe.loco.texts:
         for name in classes:

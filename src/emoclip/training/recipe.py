@@ -73,6 +73,11 @@ class ModelRecipe:
     channels: tuple[Channels, ...] = (16, 32, 64, 128)  # compact: per stage of the image tower
     width: Annotated[int, Within(8, 4096)] = 128  # compact: of the embeddings
 
+    @property
+    def frozen(self) -> bool:
+        """Whether a tower does not learn, so that what it makes can be kept."""
+        return not (self.train_image and self.train_text)
+
 
 @dataclass(frozen=True)
 class ClipRecipe:

@@ -55,9 +55,16 @@ def train(
     cache: where embeddings of frozen towers are kept; may be shared by runs.  use_cache: False runs frozen towers
     anew in every epoch.  going_on: resume the run in `out`.  force: drop the run that is there.
     report: called with what is done, how far, of how much.  note: called with each line the user should read.
-    Under `torchrun` every process calls this.  Raises InputError, ConfigError, PackageError, OutputError.
+    Under `torchrun` every process calls this.  Raises InputError, ConfigError (for a `cache` that would not be used,
+    too), PackageError, OutputError.
     """
     out = Path(out)
+    if cache and not use_cache:
+        raise ConfigError("--cache: has no effect with --no-cache; leave one of them out")
+    if cache and not recipe.model.frozen:
+        raise ConfigError(
+            "--cache: both towers learn, so there is nothing to keep; leave it out, or freeze one"
+        )
     check_folder(out, going_on=going_on, force=force)
     fabric = make_fabric(recipe, out)
     if not fabric.is_global_zero:

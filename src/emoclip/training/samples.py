@@ -13,10 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from emoclip import datasets
 from emoclip.datasets import Clip, Dataset
-from emoclip.errors import ConfigError, InputError, few
+from emoclip.errors import ConfigError, InputError, counted, few
 from emoclip.prompts import canonical, class_prompts, one_class_twice
 from emoclip.training.describe import describe
 from emoclip.training.mesh import population_of, read_measures
@@ -78,16 +80,18 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     overlap = {clip.id for clip in train_clips} & {clip.id for clip in test_clips}
     if overlap:
         raise InputError(
-            f"{place}: {len(overlap)} clips are in the training and the test part ({few(sorted(overlap))}); "
+            f"{place}: {counted(len(overlap), 'clip')} in the training and the test part at once "
+            f"({few(sorted(overlap))}); "
             f"`emoclip data check {recipe.data.dataset}` lists them, mend the lists first"
         )
     if shared := {clip.subject for clip in train_clips} & {clip.subject for clip in test_clips} - {None}:
+        are = "is" if len(shared) == 1 else "are"
         notes.append(
-            f"{len(shared)} subjects are in the training and the test part ({few(sorted(map(str, shared)))}): scores "
-            "on the test part are of people that were trained on"
+            f"{counted(len(shared), 'subject')} {are} in the training and the test part "
+            f"({few(sorted(map(str, shared)))}): scores on the test part are of people that were trained on"
         )
     kept = _kept(recipe, classes, samples(train_clips), place, notes)
-    held = _held_mask(recipe, kept)
+    held = _held_mask(recipe, kept, place, notes)
     test = samples(_present(test_clips, place, notes))
     tested = [sample for sample in test if sample.label is not None]
     if len(tested) < len(test):
@@ -211,26 +215,59 @@ def _kept(
     return usable
 
 
-def _held_mask(recipe: Recipe, samples: list[Sample]) -> NDArray[np.bool_]:
+def _held_mask(recipe: Recipe, samples: list[Sample], place: Path, notes: list[str]) -> NDArray[np.bool_]:
     share = recipe.selection.held_out if recipe.selection.select.startswith("held-out") else 0.0
     if not share:
         return np.zeros(len(samples), bool)
     labels = np.array([-1 if sample.label is None else sample.label for sample in samples], np.int64)
-    mask = held_out(labels, source_groups([sample.clip for sample in samples]), share, recipe.loop.seed)
+    groups = source_groups([sample.clip for sample in samples])
+    mask = held_out(labels, groups, share, recipe.loop.seed)
     if not mask.any() or mask.all():
-        raise InputError(
-            f"{len(samples)} clips are too few to hold {share:.0%} of them out for selection; "
-            "pass --set selection.select=last, or add clips"
+        raise InputError(f"{place}: {_why_none(samples, groups, share)}")
+    held, wanted = int(mask.sum()), sum(round(share * count) for count in Counter(labels.tolist()).values())
+    if not wanted / 1.5 <= held <= wanted * 1.5:
+        notes.append(
+            f"{held} of {len(samples)} clips are held out where selection.held_out={share:g} asks for {wanted}: clips "
+            "of one subject, and pictures that nearly are the same, stay together; pass another share, or "
+            "--set selection.select=last to hold none out"
         )
     return mask
 
 
+def _why_none(samples: Sequence[Sample], groups: NDArray[np.int64], share: float) -> str:
+    last = "pass --set selection.select=last"
+    subjects = {sample.clip.subject for sample in samples}
+    if len(samples) > 1 and len(subjects) == 1 and None not in subjects:
+        return (
+            f"its column subject is {subjects.pop()!r} in all {len(samples)} clips that may be trained on, and clips "
+            f"of one subject are not held out from each other; add clips of other people, {last}, or empty the "
+            "column to choose the epoch on clips of the same person"
+        )
+    if len(samples) > 1 and len(set(groups.tolist())) == 1:
+        return (
+            f"all {len(samples)} clips trained on belong together, by their subject or as nearly the same picture, so "
+            f"none can be held out for selection; add others, or {last}"
+        )
+    return f"{len(samples)} clips are too few to hold {share:.0%} of them out for selection; {last}, or add clips"
+
+
 def source_groups(clips: Sequence[Clip]) -> NDArray[np.int64]:
-    """Return a group number per clip: alike for one subject, and for pictures that nearly are the same."""
-    if all(clip.image is not None for clip in clips) and clips:
-        return near_duplicates(np.stack([_thumbnail(clip) for clip in clips]))
-    names = [clip.subject or clip.id for clip in clips]
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    """Return a group number per clip: alike for one subject, and for pictures in a manifest that nearly are the same.
+
+    Clips that either of these joins, and those that they are joined with, are one group.
+    """
+    rows = np.arange(len(clips))
+    first: dict[str, int] = {}
+    of_subject = [first.setdefault(clip.subject or clip.id, row) for row, clip in enumerate(clips)]
+    alike = rows.copy()
+    pictured = np.array([row for row, clip in enumerate(clips) if clip.image is not None], np.int64)
+    if len(pictured):
+        alike[pictured] = pictured[near_duplicates(np.stack([_thumbnail(clips[row]) for row in pictured]))]
+    joined = coo_array(
+        (np.ones(2 * len(rows)), (np.tile(rows, 2), np.append(of_subject, alike))),
+        shape=(len(rows), len(rows)),
+    )
+    return np.asarray(connected_components(joined, directed=False)[1], np.int64)
 
 
 def _thumbnail(clip: Clip) -> NDArray[np.uint8]:

@@ -66,3 +66,20 @@ def test_a_run_goes_on_with_its_own_crops_votes_and_geometry_only(crops, tmp_pat
         with pytest.raises(InputError, match="its run was begun on other crops") as caught:
             begun()
         assert "\n" not in str(caught.value)
+
+
+def test_distilling_goes_on_with_its_own_teacher_only(crops, tmp_path, monkeypatch):
+    monkeypatch.setattr(MiniRun, "_train_images", lambda *args, **settings: None)
+    for name in ("mini", "one", "two"):
+        torch.manual_seed(len(name) + ord(name[0]))
+        weights = ImageModel(ImageTowerConfig(), 82).state_dict()
+        save_weights(tmp_path / name / "sturdy" / "model.safetensors", weights)
+
+    def distil(teacher):
+        MiniRun(MiniRecipe(), crops, tmp_path / "mini", teacher=teacher).distil()
+
+    distil(tmp_path / "one")
+    distil(tmp_path / "one")
+    for other in (tmp_path / "two", None):
+        with pytest.raises(InputError, match=r"mini: its run was begun on other teacher than are given now"):
+            distil(other)

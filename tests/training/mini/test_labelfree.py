@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_unknown_words_change_nothing():
     assert torch.isfinite(named).all()
 
 
-def test_every_step_makes_a_package_that_reads_faces(shared, tmp_path):
+def test_every_step_makes_a_package_that_reads_faces(shared, tmp_path, capsys):
     root, run = tmp_path / "faces", tmp_path / "run"
     root.mkdir()
     table = pq.read_table(shared / "faces" / "fer2013_trainval.parquet", filters=[("split", "=", "train")])
@@ -114,6 +115,14 @@ def test_every_step_makes_a_package_that_reads_faces(shared, tmp_path):
     )
     for step in labelfree.STEPS:
         getattr(trained, step)()
+    card = (tmp_path / "out" / "package" / "README.md").read_text("utf-8")
+    printed = re.findall(r"held-out crops, (.+): WAR (\S+) UAR (\S+)", capsys.readouterr().out)
+    assert len(printed) == 2
+    assert all(f"| {' | '.join(figures)} |" in card for figures in printed)
+    assert f"On the {trained.held.sum()} held-out crops" in card
+    assert "| Licence | Apache-2.0; the training images" in card
+    assert "--prompts prompts.yaml" in card
+    assert "not what a person feels" in card
     model = EmoCLIP.load(str(tmp_path / "out" / "package"), threads=1)
     text = model.embed_text(tmp_path / "out" / "prompts.yaml")
     assert text.shape == (7, labelfree.WIDTH)

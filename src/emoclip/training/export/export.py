@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -134,7 +134,7 @@ def export_package(
             facts["quantisation"] = _add_int8(
                 part, towers, calibration, description.pixels, lambda share: progress(0.4 + 0.6 * share)
             )
-        seal(part, config(**facts), _card(description, config(**facts)))
+        seal(part, config(**facts), card(description, config(**facts)))
     progress(1.0)
     return figures
 
@@ -239,10 +239,12 @@ def _check(
     return figures
 
 
-def _card(description: Description, config: dict[str, Any]) -> str:
+def card(description: Description, config: Mapping[str, Any]) -> str:
+    """Return a package's card in Markdown.  config: what its config.json says."""
     kind = "mean of unit frame embeddings" if config["temporal"] == "mean" else "temporal transformer"
     pixels = description.pixels
-    agreement = ", ".join(f"{name} {cosine:.6f}" for name, cosine in config["cosine_to_torch"].items())
+    cosines = ", ".join(f"{name} {cosine:.6f}" for name, cosine in config.get("cosine_to_torch", {}).items())
+    agreement = f"| Cosine to the torch model | {cosines} (least, on random clips and sentences) |\n"
     return f"""# {markdown(description.name)}
 
 A model package for emoclip: `emoclip predict VIDEO --model FOLDER`.
@@ -256,15 +258,14 @@ A model package for emoclip: `emoclip predict VIDEO --model FOLDER`.
 | Clips | {description.frames_per_clip} frames at {description.sample_fps:g} per second, {kind} |
 | Embeddings | {config["width"]} numbers, logit scale {config["logit_scale"]:.4g} |
 | Weights | stored as {config["precision"]}, computed in fp32 |
-| Cosine to the torch model | {agreement} (least, on random clips and sentences) |
-{_int8_rows(config)}
+{agreement if cosines else ""}{_int8_rows(config)}
 {description.notes}
 
 The output says how an expression reads to a viewer, not what a person feels.
 """
 
 
-def _int8_rows(config: dict[str, Any]) -> str:
+def _int8_rows(config: Mapping[str, Any]) -> str:
     """The card's rows on the 8-bit image tower, or nothing."""
     quantisation = config.get("quantisation", {})
     return "".join(

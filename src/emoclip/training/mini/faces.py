@@ -167,17 +167,25 @@ def near_duplicates(images: NDArray[np.uint8], threshold: float = 0.985) -> NDAr
 def held_out(
     labels: NDArray[np.int64], groups: NDArray[np.int64], share: float, seed: int = 0
 ) -> NDArray[np.bool_]:
-    """Return a mask of the held-out part: `share` of every class, whole near-duplicate groups only."""
-    chosen = np.zeros(len(labels), bool)
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(labels))
-    wanted = {c: round(share * int((labels == c).sum())) for c in np.unique(labels)}
-    members: dict[int, list[int]] = {}
-    for i, g in enumerate(groups):
-        members.setdefault(int(g), []).append(i)
+    """Return a mask of the held-out part: `share` of every class, as near as whole groups come to that.
+
+    A group is taken where a class of its clips is still wanted and taking it does not lead away from what is wanted of
+    all classes, in squares; where that takes none, the one group that comes nearest to it.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    classes, class_of = np.unique(labels, return_inverse=True)
+    names, group_of = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), len(classes)), np.int64)
+    np.add.at(counts, (group_of, class_of), 1)
+    wanted = np.array([round(share * int(count)) for count in counts.sum(axis=0)], np.int64)
+    chosen = np.zeros(len(names), bool)
     for i in order:
-        if not chosen[i] and wanted[labels[i]] > 0:
-            for member in members[int(groups[i])]:
-                chosen[member] = True
-                wanted[labels[member]] -= 1
-    return chosen
+        group = group_of[i]
+        if not chosen[group] and wanted[class_of[i]] > 0:
+            left = wanted - counts[group]
+            if (left**2).sum() <= (wanted**2).sum():
+                chosen[group], wanted = True, left
+    if wanted.any() and not chosen.any():
+        missed = ((wanted - counts) ** 2).sum(axis=1)[group_of[order]]
+        chosen[group_of[order[missed.argmin()]]] = True
+    return chosen[group_of]

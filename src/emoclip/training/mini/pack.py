@@ -20,6 +20,7 @@ from emoclip.files import write_text
 from emoclip.model import Description, PixelSpec, new_package, seal
 from emoclip.model import package as packages
 from emoclip.training.export.exact import ExactGraph
+from emoclip.training.export.export import card
 from emoclip.training.export.graphs import save_graph
 from emoclip.training.export.packing import folded, quantise_image, store_fp16, store_int8
 from emoclip.training.mini.fitting import Fitted
@@ -104,7 +105,7 @@ def write_package(
                 "least_cosine_to_fp32": {name: round(value, 5) for name, value in figures.items()},
             },
         )
-        seal(part, config, "# mini\n")
+        seal(part, config, card(DESCRIPTION, config))
     return figures
 
 

@@ -149,6 +149,8 @@ class MiniRun(FaceRun):
         """Go on from there towards what this run's tower and a teacher's, on average, read in the same crops."""
         recipe = replace(self.recipe.distil, tower=self.recipe.images.tower)
         teachers = [read_model(run / "sturdy") for run in (self.out, self.teacher) if run]
+        weights = [(self.teacher / "sturdy" / "model.safetensors").read_bytes()] if self.teacher else []
+        check_same(self.out / "teacher.sha256", *weights)
         first = self.out / "sturdy" / "model.safetensors"
         self._train_images("distil", recipe, self.most, self.unseen, initial=first, teachers=teachers)
 
