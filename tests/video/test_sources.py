@@ -16,8 +16,7 @@ from videos import noise, read, write
 
 from emoclip.addresses import is_address
 from emoclip.errors import InputError
-from emoclip.video import sources
-from emoclip.video.inputs import expand_inputs, open_video
+from emoclip.video import expand_inputs, open_video, sources
 from emoclip.video.sources import for_ffmpeg, limits
 
 COLONS = pytest.mark.skipif(os.name == "nt", reason="Windows has no files with colons in their names")

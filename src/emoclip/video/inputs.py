@@ -9,8 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from itertools import chain, takewhile
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +19,7 @@ import numpy as np
 from emoclip.addresses import is_address
 from emoclip.config import check_flags, check_fps, check_span
 from emoclip.errors import InputError
-from emoclip.files import dangling, is_pipe, missing, told
+from emoclip.files import is_pipe, missing, told
 from emoclip.video import arrays
 from emoclip.video.ahead import Ahead
 from emoclip.video.animations import read_animation
@@ -31,11 +30,10 @@ from emoclip.video.folders import (
     are_frames,
     beside_clip,
     expand_folder,
-    left_out,
     list_pictures,
 )
 from emoclip.video.frames import Frame, Notes, none_between, past_end
-from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
+from emoclip.video.pictures import is_picture, looks_like_picture
 from emoclip.video.sources import silence_told
 
 Source = Any  # what `open_video` says
@@ -257,61 +255,6 @@ def _open_stream(file: IO[bytes], start_s: float, end_s: float | None, fps: floa
     if picture:
         return _open_picture(file, name, start_s, end_s, fps)
     return _open_container(file, name, start_s, end_s)
-
-
-@dataclass(frozen=True)
-class Found:
-    """A single input for `open_video`, and its way from the folder that was named, if it was found in one."""
-
-    source: str
-    inside: str | None = None
-
-
-def find_inputs(
-    inputs: Iterable[str], *, each: bool | None = None, say: Callable[[str], object] = lambda line: None
-) -> list[Found]:
-    """Turn what a user names into single inputs, in natural order, none twice.
-
-    A folder stands for the videos in it and in its folders, and for their pictures: one input each, or one of a whole
-    folder where they look like the frames of a clip (`each` settles it, True for one each).  A pattern (`*.mp4`,
-    `**/*.mov`) stands for what it matches, found in the folder before its first wildcard.  Anything else, and whatever
-    matches nothing, is passed on for `open_video` to complain about.
-    say: called with a line for each guess, and for what is left out of a folder.
-    """
-    found: list[Found] = []
-    for name in inputs:
-        matches, root = [Path(name)], None
-        if glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110 (no error over a long name)
-            matches = natural_order(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 (takes any root)
-            root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(name).parts))
-            if (broken := dangling(matches)) and broken != matches:
-                say(f"{told(name)}: {left_out(broken)}")
-                matches = [path for path in matches if path not in set(broken)]
-        missing = "://" in name and not os.path.exists(name)  # noqa: PTH110 (`Path` makes `:/` of it)
-        if not name or is_address(name) or not matches or missing:
-            found.append(Found(name))
-            continue
-        for match in matches:
-            is_folder = os.path.isdir(match)  # noqa: PTH112 (no error over a long name)
-            sources = expand_folder(match, each, say) if is_folder else [str(match)]
-            home = root or (match if is_folder else None)
-            found += [Found(source, _inside(source, home)) for source in sources]
-    return list(dict.fromkeys(found))
-
-
-def expand_inputs(
-    inputs: Iterable[str], *, each: bool | None = None, say: Callable[[str], object] = lambda line: None
-) -> list[str]:
-    """The names alone of what `find_inputs` finds, none twice."""
-    return list(dict.fromkeys(found.source for found in find_inputs(inputs, each=each, say=say)))
-
-
-def _inside(source: str, home: Path | None) -> str | None:
-    """The way from a folder to what was found in it; None if that is the folder itself."""
-    if home is None:
-        return None
-    way = os.path.relpath(source, home)
-    return None if way == os.curdir else way
 
 
 def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: float | None) -> Video:
