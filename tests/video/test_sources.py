@@ -234,7 +234,7 @@ def test_a_picture_through_a_pipe_is_the_picture(tmp_path, suffix):
             (one,), (other,) = read(picture)[0], read(pipe)[0]
             np.testing.assert_array_equal(one.image, other.image)
         else:
-            with pytest.raises(InputError, match=f"pipe.{suffix}: the pipe is empty"):
+            with pytest.raises(InputError, match=f"pipe.{suffix}: is empty"):
                 read(pipe)
         feeder.join()
 

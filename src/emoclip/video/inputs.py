@@ -1,14 +1,13 @@
 """Any input (file, folder of frames, picture, array, camera, stream) -> frames with their time in seconds."""
 
 import glob
-import io
 import math
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +23,7 @@ from emoclip.video import arrays
 from emoclip.video.ahead import Ahead
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import PIPE, called
-from emoclip.video.containers import Container
+from emoclip.video.containers import Container, UndecodableError, fetch
 from emoclip.video.folders import (
     VIDEO_SUFFIXES,
     are_frames,
@@ -34,6 +33,7 @@ from emoclip.video.folders import (
 )
 from emoclip.video.frames import Frame, Notes, none_between, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture
+from emoclip.video.pipes import BLOCK_BYTES, Blocks, Whole, read_pipe, settle
 from emoclip.video.sources import silence_told
 
 Source = Any  # what `open_video` says
@@ -174,22 +174,19 @@ def open_video(
     if isinstance(plain, (list, tuple)):
         return _open_pictures(called(plain), plain, start_s, end_s, fps)
     if arrays.is_file(plain):
-        return _open_stream(plain, start_s, end_s, fps)
+        return _open_stream(plain, called(plain), start_s, end_s, fps)
     if not isinstance(plain, (str, os.PathLike)):
         return _open_iterator(plain, start_s, end_s, fps)
     name = os.fspath(plain)
     if name == "-":
         if sys.stdin is None:
             raise InputError(f"{PIPE}: is closed; name a file, or pipe one in")
-        piped = sys.stdin.buffer
         with silence_told(PIPE):
-            if isinstance(piped, io.BufferedReader) and not piped.peek(1):
-                raise InputError(f"{PIPE}: is empty; check the program that writes to it")
-            return _open_container(piped, PIPE, start_s, end_s)
+            return _open_stream(sys.stdin.buffer, PIPE, start_s, end_s, fps)
     if is_address(name):
         if not allow_urls:
             raise InputError(f"{told(name)}: an address, and allow_urls=False; give a file")
-        return _open_container(name, told(name), start_s, end_s)
+        return _open_container(name, told(name), start_s, end_s, fps)
     try:
         with silence_told(told(name)) if is_pipe(name) else nullcontext():
             return _open_path(name, start_s, end_s, fps, one_clip)
@@ -233,38 +230,64 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float, one_c
     if path.suffix.lower() == ".npz":
         raise InputError(f"{told(name)}: named like a recording, not a video; ask it with `timeline`")
     unknown = path.suffix.lower() not in VIDEO_SUFFIXES
-    if is_picture(path) and is_pipe(name):  # FFmpeg would take its name for that of a file
-        whole = io.BytesIO(path.read_bytes())
-        if not whole.getvalue():
-            raise InputError(f"{told(name)}: the pipe is empty; check the program that writes to it")
-        whole.name = told(name)  # type: ignore[attr-defined]
-        return _open_stream(whole, start_s, end_s, fps)
+    if is_pipe(name):
+        return _open_blocks(read_pipe(name), told(name), start_s, end_s, fps)
     if path.is_file() and (is_picture(path) or (unknown and looks_like_picture(path))):
         return _open_picture(path, told(name), start_s, end_s, fps)
-    return _open_container(name, told(name), start_s, end_s)
+    return _open_container(name, told(name), start_s, end_s, fps)
 
 
-def _open_stream(file: IO[bytes], start_s: float, end_s: float | None, fps: float) -> Video:
-    name = called(file)
+def _open_stream(file: IO[bytes], name: str, start_s: float, end_s: float | None, fps: float) -> Video:
     if not file.seekable():
-        return _open_container(file, name, start_s, end_s)
+        return _open_blocks(iter(lambda: file.read(BLOCK_BYTES), b""), name, start_s, end_s, fps)
+    file.seek(0)
     if not file.read(1):
         raise InputError(f"{name}: is empty; give the content of a picture or a video")
     picture = looks_like_picture(file)
     file.seek(0)
     if picture:
         return _open_picture(file, name, start_s, end_s, fps)
-    return _open_container(file, name, start_s, end_s)
+    return _open_container(file, name, start_s, end_s, fps)
 
 
-def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: float | None) -> Video:
+def _open_blocks(
+    blocks: Iterator[bytes], name: str, start_s: float, end_s: float | None, fps: float
+) -> Video:
+    """What comes once."""
+    came = settle(blocks, name)
+    if isinstance(came, Blocks):
+        return _open_container(came, name, start_s, end_s, fps)  # type: ignore[arg-type]  # typing's IO is no io's
+    video = _open_stream(came, name, start_s, end_s, fps)
+    video.blocking = True  # as it cannot be opened again
+    return video
+
+
+def _fetched(source: str | IO[bytes], name: str) -> Whole | None:
+    """A picture on a web server, asked for once more; None for anything else."""
+    if not isinstance(source, str) or not re.match(r"https?://", source, re.IGNORECASE):
+        return None
+    with closing(fetch(source, name)) as blocks:
+        came = settle(blocks, name)
+    return came if isinstance(came, Whole) else None
+
+
+def _open_container(
+    source: str | IO[bytes], name: str, start_s: float, end_s: float | None, fps: float
+) -> Video:
     notes = Notes()
-    container = Container(source, name, notes)
+    try:
+        container = Container(source, name, notes)
+    except UndecodableError:
+        if picture := _fetched(source, name):
+            return _open_stream(picture, name, start_s, end_s, fps)
+        raise
+    # Only now, as a stream may allow but one to listen.
+    if container.is_picture and (picture := _fetched(source, name)):
+        container.close()
+        return _open_stream(picture, name, start_s, end_s, fps)
     if container.runs_together:
         container.close()
-        return _open_picture(
-            Path(source) if isinstance(source, str) else source, name, start_s, end_s, fps=25.0
-        )
+        return _open_picture(Path(source) if isinstance(source, str) else source, name, start_s, end_s, fps)
     address = isinstance(source, str) and is_address(source)
     if isinstance(source, str):
         file = not address and Path(source).is_file()
