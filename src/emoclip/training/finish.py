@@ -11,6 +11,7 @@ from typing import Any
 from emoclip import __version__
 from emoclip.characters import markdown
 from emoclip.drawing import own_style
+from emoclip.errors import counted
 from emoclip.files import atomic_path, json_text, write_text
 from emoclip.model import Description
 from emoclip.training.export.export import Towers, export_package
@@ -68,7 +69,7 @@ def training_data(recipe: Recipe, samples: Samples) -> str:
         text += " (captions made from face-mesh measures)"
     left_out = f", without the class {recipe.data.leave_out}" if recipe.data.leave_out else ""
     fold = f", fold {recipe.data.fold}" if samples.dataset.folds else ""
-    return f"{samples.dataset.name}{fold}{left_out}: {len(samples.train)} clips with {text}"
+    return f"{samples.dataset.name}{fold}{left_out}: {counted(len(samples.train), 'clip')} with {text}"
 
 
 def card_notes(outcome: Outcome, command: str) -> str:

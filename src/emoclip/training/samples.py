@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from emoclip import datasets
 from emoclip.datasets import Clip, Dataset
-from emoclip.errors import ConfigError, InputError, few
+from emoclip.errors import ConfigError, InputError, counted, few
 from emoclip.prompts import canonical, class_prompts, one_class_twice
 from emoclip.training.describe import describe
 from emoclip.training.mesh import population_of, read_measures
@@ -78,13 +78,13 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     overlap = {clip.id for clip in train_clips} & {clip.id for clip in test_clips}
     if overlap:
         raise InputError(
-            f"{place}: {len(overlap)} clips are in the training and the test part ({few(sorted(overlap))}); "
-            f"`emoclip data check {recipe.data.dataset}` lists them, mend the lists first"
+            f"{place}: {counted(len(overlap), 'clip')} in both the training and the test part "
+            f"({few(sorted(overlap))}); `emoclip data check {recipe.data.dataset}` lists them, mend the lists first"
         )
     if shared := {clip.subject for clip in train_clips} & {clip.subject for clip in test_clips} - {None}:
         notes.append(
-            f"{len(shared)} subjects are in the training and the test part ({few(sorted(map(str, shared)))}): scores "
-            "on the test part are of people that were trained on"
+            f"{counted(len(shared), 'subject')} in both the training and the test part "
+            f"({few(sorted(map(str, shared)))}): scores on the test part are of people that were trained on"
         )
     kept = _kept(recipe, classes, samples(train_clips), place, notes)
     held = _held_mask(recipe, kept)
@@ -219,7 +219,7 @@ def _held_mask(recipe: Recipe, samples: list[Sample]) -> NDArray[np.bool_]:
     mask = held_out(labels, source_groups([sample.clip for sample in samples]), share, recipe.loop.seed)
     if not mask.any() or mask.all():
         raise InputError(
-            f"{len(samples)} clips are too few to hold {share:.0%} of them out for selection; "
+            f"{counted(len(samples), 'clip')}: too few to hold {share:.0%} out for selection; "
             "pass --set selection.select=last, or add clips"
         )
     return mask
