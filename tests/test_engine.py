@@ -345,7 +345,10 @@ def test_a_folder_and_a_pattern_stand_for_many_inputs(tiny, media, tmp_path):
     expected = [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]
     for sources in (tmp_path / "*.jpg", [str(tmp_path / "[ab].jpg")]):
         assert [found.input for found in tiny.classify_many(sources, LABELS)] == expected
-    with pytest.warns(UserWarning, match="not alike, read one by one"):
+    with pytest.warns(
+        UserWarning,
+        match=r"not alike, read one by one; --one-clip \(from Python, one_clip=True\) reads them as frames",
+    ):
         assert [found.input for found in tiny.classify_many(tmp_path, LABELS)] == expected
 
 
@@ -443,7 +446,7 @@ def vectors(model):
             (lambda model, ask=ask, clips=clips: ask(model)(clips(model), vectors(model)), words)
             for ask in (lambda model: model.probabilities, lambda model: model.intensities)
             for clips, words in (
-                (lambda model: None, "clips: NoneType"),
+                (lambda model: None, "clips: NoneType; give what `embed_clip` returns"),
                 (lambda model: vectors(model)[:, 1:], "clips: shape"),
                 (lambda model: vectors(model) + np.inf, "clips: numbers that are infinite"),
                 (lambda model: vectors(model).astype(object), "clips: an array of object"),

@@ -352,3 +352,22 @@ def test_a_file_has_the_mode_of_other_new_files_whatever_writes_it(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on Unix alone")
+def test_a_name_is_told_alike_in_every_locale(tmp_path):
+    """In a POSIX locale, as cron has it, what is no ASCII in a name comes as halves of surrogate pairs."""
+    program = (
+        "import sys; from emoclip.files import told; sys.stdout.buffer.write(told(sys.argv[1]).encode())"
+    )
+    posix = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    for name, truth in (
+        ("İSTANBUL 笑い.JPG".encode(), "İSTANBUL 笑い.JPG"),
+        (b"caf\xe9.jpg", (tmp_path / "x").as_uri()[:-1] + "caf%E9.jpg"),
+    ):
+        for locale in ({"PYTHONUTF8": "1"}, posix):
+            command = [sys.executable, "-c", program, name]
+            done = subprocess.run(
+                command, env=os.environ | locale, cwd=tmp_path, stdout=subprocess.PIPE, check=True
+            )
+            assert done.stdout.decode() == truth

@@ -407,7 +407,8 @@ class EmoCLIP:
         self._check_text(text)
         width = self.package.width
         taught = text.shape[1] > width + 1
-        check_vectors("clips", clips, [2 * width if taught else width], "`compared`")
+        source = "`compared`" if taught else "`embed_clip`"
+        check_vectors("clips", clips, [2 * width if taught else width], source)
 
     def _follower(self, config: FaceConfig, note: Note) -> FaceFollower | None:
         return None if config.mode == "full" else FaceFollower(config, note=note)

@@ -305,7 +305,7 @@ def missing(path: Path, otherwise: str) -> str:
 
 
 def told(name: str | os.PathLike[str]) -> str:
-    """An input's name as results and messages hold it: itself, or its file: URI where it is not Unicode.
+    """An input's name as results and messages hold it: in UTF-8 in any locale, or as a file: URI where it is none.
 
     An address is told without user, password and query.
 
@@ -315,6 +315,8 @@ def told(name: str | os.PathLike[str]) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
+        with suppress(UnicodeError):  # UTF-8, where the locale knows ASCII alone
+            return os.fsencode(text).decode()
         with suppress(UnicodeEncodeError):  # half a surrogate pair: no file's name, but a program's
             return Path(text).absolute().as_uri()
         return text.encode(errors="backslashreplace").decode()

@@ -111,3 +111,8 @@ def test_an_argument_that_is_empty_is_a_usage_error(command):
 )
 def test_a_list_of_names_with_none_in_it_is_a_usage_error(command):
     fails(emoclip(*command), f"{command[-2]} ' , ': names nothing", code=2)
+
+
+@pytest.mark.parametrize("group", ["", "models", "data", "prompts", "symptoms"])
+def test_a_command_that_is_missing_is_told_as_that(group):
+    fails(emoclip(*group.split()), r"^emoclip: a command is missing \(--help shows what there is\)$", code=2)

@@ -195,12 +195,14 @@ def test_another_provider_is_onnx_runtime_s_and_fp32(machine, both):
     assert "not CUDA" in choose(both, provider="CUDA", precision="int8").warnings[0]
 
 
-def test_threads(machine, both):
+def test_threads(machine, both, monkeypatch):
     assert choose(both).threads == 4
     assert choose(both, threads=1).threads == 1
     asked = choose(both, threads=64)
     assert asked.threads == 4
-    assert asked.warnings == ("threads=64: there are 4 cores to run on; runs on 4",)
+    assert asked.warnings == ("threads=64: this process may use 4 cores; runs on 4",)
+    monkeypatch.setattr(execution, "cores", lambda: 1)
+    assert choose(both, threads=2).warnings == ("threads=2: this process may use 1 core; runs on 1",)
     with pytest.raises(ConfigError, match="threads=0"):
         choose(both, threads=0)
 

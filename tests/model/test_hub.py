@@ -243,3 +243,11 @@ def test_every_known_model_has_what_the_list_shows():
         assert model.licence
         assert model.source
         assert model.size_mb > 0
+
+
+def test_a_file_of_a_package_is_told_from_its_folder(tmp_path, monkeypatch):
+    config = tiny_package(tmp_path / "pk") / "config.json"
+    monkeypatch.chdir(tmp_path)
+    for name in (config, str(config), "pk/config.json", config.relative_to(tmp_path)):
+        with pytest.raises(PackageError, match=f"^{name}: is a file; name the package's folder$"):
+            catalogue.load(name)

@@ -173,6 +173,14 @@ def test_impossible_settings_are_refused(tmp_path):
         Runtime(loaded, threads=0)
 
 
+def test_a_provider_that_asks_servers_is_none(tmp_path, monkeypatch):
+    loaded = hub.load(str(tiny_package(tmp_path / "p")))
+    there = ["AzureExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: there)
+    with pytest.raises(ConfigError, match=r"provider='Azure' is not installed; there is CPU$"):
+        Runtime(loaded, provider="Azure")
+
+
 def test_a_graph_that_cannot_be_loaded_is_named(tmp_path, monkeypatch):
     loaded = hub.load(str(tiny_package(tmp_path / "p")))
     monkeypatch.setattr(ort, "InferenceSession", Broken().run)

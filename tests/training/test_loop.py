@@ -600,7 +600,7 @@ def test_people_in_both_parts_are_told(tmp_path):
     )
     notes = []
     outcome = train(tiny(*FROZEN, "loop.epochs=1"), manifest, tmp_path / "run", note=notes.append)
-    said = [line for line in notes if line.startswith("6 subjects are in the training and the test part (s")]
+    said = [line for line in notes if line.startswith("6 subjects in both the training and the test part (s")]
     assert said
     assert said[0] in card_notes(outcome, "emoclip train")
 

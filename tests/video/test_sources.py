@@ -16,8 +16,7 @@ from videos import noise, read, write
 
 from emoclip.addresses import is_address
 from emoclip.errors import InputError
-from emoclip.video import sources
-from emoclip.video.inputs import expand_inputs, open_video
+from emoclip.video import expand_inputs, open_video, sources
 from emoclip.video.sources import for_ffmpeg, limits
 
 COLONS = pytest.mark.skipif(os.name == "nt", reason="Windows has no files with colons in their names")
@@ -235,7 +234,7 @@ def test_a_picture_through_a_pipe_is_the_picture(tmp_path, suffix):
             (one,), (other,) = read(picture)[0], read(pipe)[0]
             np.testing.assert_array_equal(one.image, other.image)
         else:
-            with pytest.raises(InputError, match=f"pipe.{suffix}: the pipe is empty"):
+            with pytest.raises(InputError, match=f"pipe.{suffix}: is empty"):
                 read(pipe)
         feeder.join()
 

@@ -111,6 +111,7 @@ def _run() -> int:
         return _said(str(error), 2 if isinstance(error, ConfigError) else 1)
     except UsageError as error:
         words = error.format_message().replace("Value error, ", "")  # pydantic's, of newer typers
+        words = words or "a command is missing"
         dashed = [name for name in sys.argv[1:] if name[:1] == "-" and name != "-" and os.path.exists(name)]  # noqa: PTH110
         hint = f"write ./{dashed[0]} for the file of that name" if dashed else "--help shows what there is"
         return _said(f"{words} ({hint})", 2)

@@ -20,7 +20,7 @@ from emoclip.codings.statistics import Floats
 from emoclip.codings.validate import Validation, fit, minutes, validate
 from emoclip.config import Progress, WindowConfig
 from emoclip.engine import EmoCLIP
-from emoclip.errors import InputError, few
+from emoclip.errors import InputError, counted, few
 from emoclip.files import finite, write_text
 from emoclip.prompts import NONE, PromptSet, Taught, resolve, templated
 from emoclip.prompts.taught import to_json
@@ -180,7 +180,7 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
         "",
         f"- Labels: {', '.join(map(markdown, card['labels']))}",
         f"- Taught on {card['minutes']:.1f} minutes coded in {card['groups']} {card['left_out']} "
-        f"({card['coders']} coder{'s' * (card['coders'] != 1)}), windows of {card['window_s']:g} s",
+        f"({counted(card['coders'], 'coder')}), windows of {card['window_s']:g} s",
         f"- Model: {markdown(card['model']['name'])} (SHA-256 {card['model']['sha256'][:16]}...)",
         "",
         f"## On {card['left_out']} left out",

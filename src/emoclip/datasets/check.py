@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from emoclip.datasets.clips import Clip, Dataset
-from emoclip.errors import InputError, few
+from emoclip.errors import InputError, counted, few
 from emoclip.video import is_picture, natural_order, open_video, read_picture
 
 WORKERS = 2
@@ -221,8 +221,8 @@ def _check_files(dataset: Dataset, clips: Sequence[Clip], seen: Sequence[_Seen],
     if lengths:
         report.frames = (min(lengths), median(lengths), max(lengths))
     if uncounted := sum(bool(found.size) and found.frames is None for found in seen):
-        report.remarks.append(f"frames of {uncounted} videos are not counted; --thorough counts them")
+        report.remarks.append(f"frames of {counted(uncounted, 'video')} not counted; --thorough counts them")
 
 
 def _some(names: Sequence[str]) -> str:
-    return f"{len(names)} clip{'s' if len(names) > 1 else ''} ({few(names, SHOWN)})"
+    return f"{counted(len(names), 'clip')} ({few(names, SHOWN)})"

@@ -9,7 +9,7 @@ from PIL import Image, ImageColor, ImageDraw
 
 from emoclip.drawing.fonts import Font, font, shortened
 from emoclip.drawing.html import clock
-from emoclip.errors import ConfigError
+from emoclip.errors import ConfigError, counted
 from emoclip.files import atomic_path
 from emoclip.results import Classification, FaceResult
 from emoclip.video import open_video
@@ -92,7 +92,7 @@ def _bars(pen: ImageDraw.ImageDraw, face: FaceResult, colour: str, left: int, to
         _write(pen, (x0 + width + 8, top), f"{share:.2f}", 15, INK)
         top += ROW
     if len(ranked) > MAX_LABELS:
-        _write(pen, (left, top), f"and {len(ranked) - MAX_LABELS} more labels", 14, FAINT)
+        _write(pen, (left, top), f"and {counted(len(ranked) - MAX_LABELS, 'more label')}", 14, FAINT)
 
 
 def _tag(pen: ImageDraw.ImageDraw, left: int, top: int, face: FaceResult, colour: str) -> int:

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from emoclip.config import check_choice, check_number
-from emoclip.errors import ConfigError
+from emoclip.errors import ConfigError, counted
 from emoclip.model.cpu import Processor, cores, processor
 from emoclip.model.package import QUANTISED_FORM, Package
 
@@ -76,7 +76,7 @@ def choose(
     runs: Precision = wanted if wanted not in lacks else "int8" if "fp32" in lacks else "fp32"
     warnings = []
     if threads is not None and threads > have:
-        warnings.append(f"threads={threads}: there are {have} cores to run on; runs on {have}")
+        warnings.append(f"threads={threads}: this process may use {counted(have, 'core')}; runs on {have}")
     if no_openvino.startswith(_TOO_OLD) and engine is None:
         warnings.append(f"{no_openvino}; runs on ONNX Runtime")
     if runs != wanted:

@@ -107,6 +107,8 @@ def find(name: str) -> Path:
         return packages.bundled_folder() / name
     if os.path.isdir(folder := os.path.expanduser(name)):  # noqa: PTH111, PTH112 (takes any name)
         return Path(folder)
+    if is_file(folder) and not is_file(packages.cache_folder() / name / "config.json"):
+        raise _file(name)
     if plain:
         if is_file(packages.cache_folder() / name / "config.json"):
             return packages.cache_folder() / name
@@ -140,9 +142,15 @@ def load(name: str | os.PathLike[str]) -> Package:
 
     Raises PackageError that says where it looked, or what is wrong with it.
     """
-    if isinstance(name, os.PathLike):
-        return packages.read(Path(name))
-    return packages.read(find(name))
+    if not isinstance(name, os.PathLike):
+        return packages.read(find(name))
+    if os.path.isfile(name):  # noqa: PTH113 (takes any length)
+        raise _file(name)
+    return packages.read(Path(name))
+
+
+def _file(name: str | os.PathLike[str]) -> PackageError:
+    return PackageError(f"{os.fspath(name)}: is a file; name the package's folder")
 
 
 def weights_folder() -> Path:

@@ -52,7 +52,10 @@ class Runtime:
         RuntimeWarning what is not to be had here.  machine: the processor to choose for, this one if None.
         Raises ConfigError for a provider this installation lacks, a thread count below 1, an unknown precision.
         """
-        available = [name.removesuffix("ExecutionProvider") for name in ort.get_available_providers()]
+        found = [name.removesuffix("ExecutionProvider") for name in ort.get_available_providers()]
+        available = [
+            name for name in found if name != "Azure"
+        ]  # which asks servers, and none for a package's graphs
         if not isinstance(provider, str) or provider not in available:
             raise ConfigError(f"provider={shown(provider)} is not installed; there is {', '.join(available)}")
         self.package = package

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from emoclip.datasets import Clip
-from emoclip.errors import EmoclipError, InputError
+from emoclip.errors import EmoclipError, InputError, counted
 from emoclip.model import PixelSpec, paper_window, prepare
 from emoclip.model.cpu import cores
 from emoclip.training.cache import EmbeddingCache
@@ -179,7 +179,7 @@ class EpochBatches(Sampler[list[tuple[int, int, int]]]):
             )
         if self.batch > len(labels):
             raise InputError(
-                f"loop.batch={self.batch} is larger than the {len(labels)} clips to train on; "
+                f"loop.batch={self.batch} is larger than the data, {counted(len(labels), 'clip')} to train on; "
                 f"pass --set loop.batch={max(2, len(labels) // 2)}, or add clips"
             )
         rng = np.random.default_rng([recipe.loop.seed, epoch])

@@ -80,14 +80,12 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     overlap = {clip.id for clip in train_clips} & {clip.id for clip in test_clips}
     if overlap:
         raise InputError(
-            f"{place}: {counted(len(overlap), 'clip')} in the training and the test part at once "
-            f"({few(sorted(overlap))}); "
-            f"`emoclip data check {recipe.data.dataset}` lists them, mend the lists first"
+            f"{place}: {counted(len(overlap), 'clip')} in both the training and the test part "
+            f"({few(sorted(overlap))}); `emoclip data check {recipe.data.dataset}` lists them, mend the lists first"
         )
     if shared := {clip.subject for clip in train_clips} & {clip.subject for clip in test_clips} - {None}:
-        are = "is" if len(shared) == 1 else "are"
         notes.append(
-            f"{counted(len(shared), 'subject')} {are} in the training and the test part "
+            f"{counted(len(shared), 'subject')} in both the training and the test part "
             f"({few(sorted(map(str, shared)))}): scores on the test part are of people that were trained on"
         )
     kept = _kept(recipe, classes, samples(train_clips), place, notes)

@@ -4,9 +4,10 @@ from emoclip.video.ahead import Ahead, one_opencv_thread
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import called
 from emoclip.video.content import Content, at_rate, changed, paced, rate_of
+from emoclip.video.finding import Found, expand_inputs, find_inputs
 from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
 from emoclip.video.frames import Frame, none_between
-from emoclip.video.inputs import AHEAD_BYTES, Found, Video, expand_inputs, find_inputs, open_video
+from emoclip.video.inputs import AHEAD_BYTES, Video, open_video
 from emoclip.video.pictures import Pixels, is_picture, natural_order, read_picture
 from emoclip.video.sources import for_ffmpeg
 

@@ -1,7 +1,7 @@
 """Video containers and streams through PyAV: frames in order, times that grow, damage stepped over."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -9,10 +9,9 @@ from typing import IO, TYPE_CHECKING, Any
 from emoclip.addresses import is_address
 from emoclip.config import Limits
 from emoclip.errors import InputError
-from emoclip.files import is_pipe
 from emoclip.video.animations import count_pages
 from emoclip.video.frames import Converter, Decoded, Frame, Notes, none_between, orientation_of, past_end
-from emoclip.video.pictures import Orientation, high_range
+from emoclip.video.pictures import HEIF_BRANDS, Orientation, high_range
 from emoclip.video.sources import for_ffmpeg, limits, refuse_others
 
 if TYPE_CHECKING:
@@ -31,12 +30,17 @@ READ_FAILURES = 100  # in a row, before the rest of a damaged file is given up
 SHORTFALL_S = 1.0  # a video that ends earlier than its header says by more than this was cut off
 
 
+class UndecodableError(InputError):
+    """What could be opened, but is no video here: perhaps a picture that others read."""
+
+
 class Container:
     """One opened container, its best video stream and the stream's clock.
 
     fps: nominal.  duration_s: from time zero to the end of the video, None if the header does not say.
     runs_together: a GIF of which FFmpeg, which parts frames where a graphic control block begins, misses some.
-    Raises InputError if there is no video in it that this machine can decode.
+    Raises InputError for what cannot be opened, UndecodableError if there is no video in it that this machine can
+    decode.
     """
 
     def __init__(self, source: str | IO[bytes], name: str, notes: Notes) -> None:
@@ -50,6 +54,13 @@ class Container:
         self.duration_s = self._duration()
         if self.file.format.name == "gif" and _is_rereadable(source):
             self._count()
+
+    @property
+    def is_picture(self) -> bool:
+        """True for what FFmpeg reads as a picture, or as pictures one after another."""
+        kind, brand = self.file.format.name, self.file.metadata.get("major_brand", "")
+        one = kind in ("image2", "apng", "webp_anim", "gif") or kind.endswith("_pipe")
+        return one or brand.encode() in HEIF_BRANDS
 
     def close(self) -> None:
         """Let go of the file."""
@@ -245,7 +256,18 @@ class Clock:
         return time_s > last_s + JUMP_AHEAD_S and time_s > self.end_s + 1.0
 
 
-def _open(source: str | IO[bytes], name: str) -> "InputContainer":
+def fetch(address: str, name: str) -> Generator[bytes, None, None]:
+    """What an address gives, as it comes, over a connection like that of a video.  Raises InputError."""
+    import av
+
+    with _open(address, name, "data") as file:
+        try:
+            yield from map(bytes, file.demux())
+        except av.FFmpegError as error:
+            raise _unopened(error, address, name) from None
+
+
+def _open(source: str | IO[bytes], name: str, kind: str | None = None) -> "InputContainer":
     import av
 
     live = isinstance(source, str) and is_address(source)
@@ -254,23 +276,33 @@ def _open(source: str | IO[bytes], name: str) -> "InputContainer":
         file: InputContainer = av.open(
             for_ffmpeg(source) if isinstance(source, str) else source,
             "r",
+            format=kind,
             timeout=NETWORK_TIMEOUT_S if live else None,
             # FFmpeg decodes some of it already while it looks for what is in it.
             options=limits(source) | _most_pixels(),
             **_lenient_metadata(),
         )
     except av.error.InvalidDataError:
-        if isinstance(source, str) and is_pipe(source):  # to FFmpeg its end looks like data of no kind
-            raise InputError(
-                f"{name}: the pipe is empty, or gives no video; check the program that writes to it"
-            ) from None
-        raise InputError(f"{name}: not a video, or cut off or damaged; play it elsewhere to check") from None
+        raise UndecodableError(
+            f"{name}: not a video, or cut off or damaged; play it elsewhere to check"
+        ) from None
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{name}: cannot be opened ({_reason(error)}); check name and rights") from None
+        raise _unopened(error, source, name) from None
     if file.format.name == "tty":  # FFmpeg draws any .txt file as a terminal's screen
         file.close()
         raise InputError(f"{name}: a text file, not a video; name a video or a picture")
     return file
+
+
+def _unopened(error: Exception, source: str | IO[bytes], name: str) -> InputError:
+    import av
+
+    if isinstance(error, av.error.ExitError):  # PyAV's own, when the time is up
+        within = f"within {NETWORK_TIMEOUT_S:g} s"
+        return InputError(f"{name}: did not answer {within}; check the server, or download the file")
+    live = isinstance(source, str) and is_address(source)
+    check = "the address, the server and the connection" if live else "name and rights"
+    return InputError(f"{name}: cannot be opened ({_reason(error)}); check {check}")
 
 
 def _lenient_metadata() -> dict[str, Any]:
@@ -290,18 +322,21 @@ def _best_video_stream(file: "InputContainer", name: str) -> "VideoStream":
         raise InputError(f"{name}: there {holds} in it; name a file with a video stream")
     decodable = [stream for stream in moving if stream.codec_context is not None]
     if not decodable:
-        raise InputError(
+        raise UndecodableError(
             f"{name}: there is no decoder here for its pictures, or it is damaged; convert it elsewhere"
         )
     best = max(decodable, key=lambda stream: stream.width * stream.height)
     allowed = Limits.current()
     size, most = f"{best.width}x{best.height}", f"{allowed.video_megapixels:g} megapixels a frame"
     if best.width * best.height > allowed.video_pixels:
-        raise InputError(
+        raise UndecodableError(
             f"{name}: {size} is above {most}; make it smaller, or raise EMOCLIP_MAX_VIDEO_MEGAPIXELS"
         )
     if best.width * best.height == 0:
-        raise InputError(f"{name}: its pictures have no size: damaged, or above {most}; convert it elsewhere")
+        raise UndecodableError(
+            f"{name}: its pictures have no size: above {most}, which EMOCLIP_MAX_VIDEO_MEGAPIXELS raises, or damaged; "
+            "play it elsewhere to check"
+        )
     if best.frames > allowed.frames:
         raise InputError(
             f"{name}: says it has {best.frames} frames, above {allowed.frames:g}; raise EMOCLIP_MAX_FRAMES if it does"

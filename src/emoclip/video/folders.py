@@ -143,11 +143,13 @@ def _are_photographs(folder: Path, pictures: Sequence[Path], each: bool | None, 
         return bool(each)
     if are_frames(pictures):
         say(
-            f"{told(folder)}: {len(pictures)} pictures alike, read as the frames of one clip; --each reads each alone"
+            f"{told(folder)}: {len(pictures)} pictures alike, read as the frames of one clip; --each (from Python, "
+            "a list of their names) reads each alone"
         )
         return False
     say(
-        f"{told(folder)}: {len(pictures)} pictures not alike, read one by one; --one-clip reads them as frames"
+        f"{told(folder)}: {len(pictures)} pictures not alike, read one by one; --one-clip (from Python, one_clip=True) "
+        "reads them as frames"
     )
     return True
 

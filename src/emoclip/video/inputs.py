@@ -1,16 +1,14 @@
 """Any input (file, folder of frames, picture, array, camera, stream) -> frames with their time in seconds."""
 
 import glob
-import io
 import math
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from itertools import chain, takewhile
+from contextlib import closing, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,22 +18,22 @@ import numpy as np
 from emoclip.addresses import is_address
 from emoclip.config import check_flags, check_fps, check_span
 from emoclip.errors import InputError
-from emoclip.files import dangling, is_pipe, missing, told
+from emoclip.files import is_pipe, missing, told
 from emoclip.video import arrays
 from emoclip.video.ahead import Ahead
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import PIPE, called
-from emoclip.video.containers import Container
+from emoclip.video.containers import Container, UndecodableError, fetch
 from emoclip.video.folders import (
     VIDEO_SUFFIXES,
     are_frames,
     beside_clip,
     expand_folder,
-    left_out,
     list_pictures,
 )
 from emoclip.video.frames import Frame, Notes, none_between, past_end
-from emoclip.video.pictures import is_picture, looks_like_picture, natural_order
+from emoclip.video.pictures import is_picture, looks_like_picture
+from emoclip.video.pipes import BLOCK_BYTES, Blocks, Whole, read_pipe, settle
 from emoclip.video.sources import silence_told
 
 Source = Any  # what `open_video` says
@@ -176,22 +174,19 @@ def open_video(
     if isinstance(plain, (list, tuple)):
         return _open_pictures(called(plain), plain, start_s, end_s, fps)
     if arrays.is_file(plain):
-        return _open_stream(plain, start_s, end_s, fps)
+        return _open_stream(plain, called(plain), start_s, end_s, fps)
     if not isinstance(plain, (str, os.PathLike)):
         return _open_iterator(plain, start_s, end_s, fps)
     name = os.fspath(plain)
     if name == "-":
         if sys.stdin is None:
             raise InputError(f"{PIPE}: is closed; name a file, or pipe one in")
-        piped = sys.stdin.buffer
         with silence_told(PIPE):
-            if isinstance(piped, io.BufferedReader) and not piped.peek(1):
-                raise InputError(f"{PIPE}: is empty; check the program that writes to it")
-            return _open_container(piped, PIPE, start_s, end_s)
+            return _open_stream(sys.stdin.buffer, PIPE, start_s, end_s, fps)
     if is_address(name):
         if not allow_urls:
             raise InputError(f"{told(name)}: an address, and allow_urls=False; give a file")
-        return _open_container(name, told(name), start_s, end_s)
+        return _open_container(name, told(name), start_s, end_s, fps)
     try:
         with silence_told(told(name)) if is_pipe(name) else nullcontext():
             return _open_path(name, start_s, end_s, fps, one_clip)
@@ -235,93 +230,64 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float, one_c
     if path.suffix.lower() == ".npz":
         raise InputError(f"{told(name)}: named like a recording, not a video; ask it with `timeline`")
     unknown = path.suffix.lower() not in VIDEO_SUFFIXES
-    if is_picture(path) and is_pipe(name):  # FFmpeg would take its name for that of a file
-        whole = io.BytesIO(path.read_bytes())
-        if not whole.getvalue():
-            raise InputError(f"{told(name)}: the pipe is empty; check the program that writes to it")
-        whole.name = told(name)  # type: ignore[attr-defined]
-        return _open_stream(whole, start_s, end_s, fps)
+    if is_pipe(name):
+        return _open_blocks(read_pipe(name), told(name), start_s, end_s, fps)
     if path.is_file() and (is_picture(path) or (unknown and looks_like_picture(path))):
         return _open_picture(path, told(name), start_s, end_s, fps)
-    return _open_container(name, told(name), start_s, end_s)
+    return _open_container(name, told(name), start_s, end_s, fps)
 
 
-def _open_stream(file: IO[bytes], start_s: float, end_s: float | None, fps: float) -> Video:
-    name = called(file)
+def _open_stream(file: IO[bytes], name: str, start_s: float, end_s: float | None, fps: float) -> Video:
     if not file.seekable():
-        return _open_container(file, name, start_s, end_s)
+        return _open_blocks(iter(lambda: file.read(BLOCK_BYTES), b""), name, start_s, end_s, fps)
+    file.seek(0)
     if not file.read(1):
         raise InputError(f"{name}: is empty; give the content of a picture or a video")
     picture = looks_like_picture(file)
     file.seek(0)
     if picture:
         return _open_picture(file, name, start_s, end_s, fps)
-    return _open_container(file, name, start_s, end_s)
+    return _open_container(file, name, start_s, end_s, fps)
 
 
-@dataclass(frozen=True)
-class Found:
-    """A single input for `open_video`, and its way from the folder that was named, if it was found in one."""
-
-    source: str
-    inside: str | None = None
-
-
-def find_inputs(
-    inputs: Iterable[str], *, each: bool | None = None, say: Callable[[str], object] = lambda line: None
-) -> list[Found]:
-    """Turn what a user names into single inputs, in natural order, none twice.
-
-    A folder stands for the videos in it and in its folders, and for their pictures: one input each, or one of a whole
-    folder where they look like the frames of a clip (`each` settles it, True for one each).  A pattern (`*.mp4`,
-    `**/*.mov`) stands for what it matches, found in the folder before its first wildcard.  Anything else, and whatever
-    matches nothing, is passed on for `open_video` to complain about.
-    say: called with a line for each guess, and for what is left out of a folder.
-    """
-    found: list[Found] = []
-    for name in inputs:
-        matches, root = [Path(name)], None
-        if glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110 (no error over a long name)
-            matches = natural_order(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 (takes any root)
-            root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(name).parts))
-            if (broken := dangling(matches)) and broken != matches:
-                say(f"{told(name)}: {left_out(broken)}")
-                matches = [path for path in matches if path not in set(broken)]
-        missing = "://" in name and not os.path.exists(name)  # noqa: PTH110 (`Path` makes `:/` of it)
-        if not name or is_address(name) or not matches or missing:
-            found.append(Found(name))
-            continue
-        for match in matches:
-            is_folder = os.path.isdir(match)  # noqa: PTH112 (no error over a long name)
-            sources = expand_folder(match, each, say) if is_folder else [str(match)]
-            home = root or (match if is_folder else None)
-            found += [Found(source, _inside(source, home)) for source in sources]
-    return list(dict.fromkeys(found))
+def _open_blocks(
+    blocks: Iterator[bytes], name: str, start_s: float, end_s: float | None, fps: float
+) -> Video:
+    """What comes once."""
+    came = settle(blocks, name)
+    if isinstance(came, Blocks):
+        return _open_container(came, name, start_s, end_s, fps)  # type: ignore[arg-type]  # typing's IO is no io's
+    video = _open_stream(came, name, start_s, end_s, fps)
+    video.blocking = True  # as it cannot be opened again
+    return video
 
 
-def expand_inputs(
-    inputs: Iterable[str], *, each: bool | None = None, say: Callable[[str], object] = lambda line: None
-) -> list[str]:
-    """The names alone of what `find_inputs` finds, none twice."""
-    return list(dict.fromkeys(found.source for found in find_inputs(inputs, each=each, say=say)))
-
-
-def _inside(source: str, home: Path | None) -> str | None:
-    """The way from a folder to what was found in it; None if that is the folder itself."""
-    if home is None:
+def _fetched(source: str | IO[bytes], name: str) -> Whole | None:
+    """A picture on a web server, asked for once more; None for anything else."""
+    if not isinstance(source, str) or not re.match(r"https?://", source, re.IGNORECASE):
         return None
-    way = os.path.relpath(source, home)
-    return None if way == os.curdir else way
+    with closing(fetch(source, name)) as blocks:
+        came = settle(blocks, name)
+    return came if isinstance(came, Whole) else None
 
 
-def _open_container(source: str | IO[bytes], name: str, start_s: float, end_s: float | None) -> Video:
+def _open_container(
+    source: str | IO[bytes], name: str, start_s: float, end_s: float | None, fps: float
+) -> Video:
     notes = Notes()
-    container = Container(source, name, notes)
+    try:
+        container = Container(source, name, notes)
+    except UndecodableError:
+        if picture := _fetched(source, name):
+            return _open_stream(picture, name, start_s, end_s, fps)
+        raise
+    # Only now, as a stream may allow but one to listen.
+    if container.is_picture and (picture := _fetched(source, name)):
+        container.close()
+        return _open_stream(picture, name, start_s, end_s, fps)
     if container.runs_together:
         container.close()
-        return _open_picture(
-            Path(source) if isinstance(source, str) else source, name, start_s, end_s, fps=25.0
-        )
+        return _open_picture(Path(source) if isinstance(source, str) else source, name, start_s, end_s, fps)
     address = isinstance(source, str) and is_address(source)
     if isinstance(source, str):
         file = not address and Path(source).is_file()

@@ -118,6 +118,16 @@ def looks_like_picture(path: str | Path | IO[bytes]) -> bool:
         return False
 
 
+def begins_picture(head: bytes) -> bool:
+    """True for the first 16 bytes of a picture, or a moving one, that Pillow reads."""
+    from PIL import Image
+
+    formats = _formats()
+    Image.init()  # registers them all
+    accepts = [Image.OPEN[name][1] for name in formats if name in Image.OPEN]
+    return any(accept is not None and accept(head) is True for accept in accepts)
+
+
 @contextmanager
 def opened(path: str | Path | IO[bytes]) -> Iterator["Image.Image"]:
     """Open a picture with Pillow; nothing is decoded yet.  Whatever goes wrong in the block is an InputError."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.datasets import Clip, manifest
-from emoclip.errors import InputError
+from emoclip.errors import InputError, counted
 from emoclip.training.crops import read_crops
 from emoclip.video import is_picture, natural_order, read_picture
 
@@ -53,7 +53,7 @@ def read_calibration(source: Path, progress: Callable[[float], None] = lambda sh
             break
     if count < LEAST:
         raise InputError(
-            f"{source}: has {count} face crops that can be read, calibration needs at least {LEAST}"
+            f"{source}: has {counted(count, 'face crop')} that can be read, calibration needs at least {LEAST}"
         )
     half = len(groups) // 2
     measured = [crop for group in groups[:half] for crop in group][:MOST_MEASURED]

@@ -1,0 +1,77 @@
+"""What comes once, through a pipe or from an address: a picture whole, from memory, all else as it comes."""
+
+import io
+from collections.abc import Iterator
+from itertools import chain
+
+from emoclip.errors import InputError
+from emoclip.video.pictures import begins_picture
+
+WHOLE_BYTES = 512 << 20  # of a picture: 100 megapixels take 400 MB where they are not compressed
+BLOCK_BYTES = 16 << 10  # read at once: of a live series little waits
+HEAD_BYTES = 16
+# What a camera's or a program's pictures, sent one after another, begin with (JPEG, PNG, BMP, PPM), and how much of
+# that is the same in each: of a PPM, what stands before its pixels.
+SERIES, SERIES_BYTES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"P"), 12
+JPEG_END = b"\xff\xd9"
+
+
+class Whole(io.BytesIO):
+    """The content of a picture that came once, called as what it came from."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.name = name
+
+
+class Blocks(io.RawIOBase):
+    """Bytes that come in blocks, as an open file that cannot go back."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks, self._rest = blocks, b""
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fill as much as came at once."""
+        self._rest = self._rest or next(self._blocks, b"")
+        part, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def read_pipe(name: str) -> Iterator[bytes]:
+    """What comes through a pipe with a name, until its writers are gone."""
+    with open(name, "rb") as pipe:
+        while block := pipe.read(BLOCK_BYTES):
+            yield block
+
+
+def settle(blocks: Iterator[bytes], name: str) -> Whole | Blocks:
+    """A picture read to its end; anything else, and pictures one after another, as a file that cannot go back.
+
+    Raises InputError if nothing comes, and for a picture of more than 512 MB.
+    """
+    head = b""
+    while len(head) < HEAD_BYTES and (block := next(blocks, b"")):
+        head += block
+    if not head:
+        raise InputError(f"{name}: is empty; check where it comes from")
+    if not begins_picture(head[:HEAD_BYTES]):
+        return Blocks(chain([head], blocks))
+    # The first of a series must not wait for the last.  A JPEG may hold another as its preview: the next one follows on
+    # the mark of its end.
+    again = JPEG_END * head.startswith(SERIES[0]) + head[:SERIES_BYTES]
+    content = bytearray()
+    for block in chain([head], blocks):
+        seen = max(0, len(content) - len(again))
+        content += block
+        if head.startswith(SERIES) and content.find(again, max(1, seen)) > 0:
+            return Blocks(chain([bytes(content)], blocks))
+        if len(content) > WHOLE_BYTES:
+            raise InputError(
+                f"{name}: a picture of more than {WHOLE_BYTES >> 20} MB; save it to a file, and name that"
+            )
+    return Whole(bytes(content), name)
