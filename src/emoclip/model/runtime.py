@@ -53,9 +53,7 @@ class Runtime:
         Raises ConfigError for a provider this installation lacks, a thread count below 1, an unknown precision.
         """
         found = [name.removesuffix("ExecutionProvider") for name in ort.get_available_providers()]
-        available = [
-            name for name in found if name != "Azure"
-        ]  # which asks servers, and none for a package's graphs
+        available = [name for name in found if name != "Azure"]  # which asks servers, no graph of ours
         if not isinstance(provider, str) or provider not in available:
             raise ConfigError(f"provider={shown(provider)} is not installed; there is {', '.join(available)}")
         self.package = package

@@ -7,7 +7,7 @@ actions    what every crop's face does, by mesh points and skin       -> actions
 features   what the geometry tower sees in every crop and its mirror  -> features.safetensors
 towers     a head on these features and a text tower, contrastive     -> towers.safetensors
 prompts    choose among the sentences written for every class         -> prompts.yaml
-package    ONNX graphs, tokenizer, config, card                             -> package/
+package    ONNX graphs, tokenizer, config, card                       -> package/
 Nothing here reads the val split.  Labels are read by the last two steps only, those of the held-out tenth of train:
 to choose sentences, and to fit the logit scale and threshold, which change no prediction.
 """
