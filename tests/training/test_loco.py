@@ -108,8 +108,17 @@ def test_every_class_is_left_out_in_turn_with_each_text(tmp_path):
     assert again == found
 
 
-@pytest.mark.parametrize("cache", [None, "kept"])
-def test_runs_share_the_cache_that_was_named(tmp_path, monkeypatch, cache):
+@pytest.mark.parametrize(
+    ("cache", "use_cache", "learns", "shared"),
+    [
+        (None, True, "false", "out/cache"),
+        ("kept", True, "false", "kept"),
+        ("kept", False, "false", "kept"),  # refused by each run
+        (None, False, "false", None),
+        (None, True, "true", None),
+    ],
+)
+def test_runs_share_the_cache_that_was_named(tmp_path, monkeypatch, cache, use_cache, learns, shared):
     seen = []
 
     def train(recipe, root, folder, **options):
@@ -117,11 +126,12 @@ def test_runs_share_the_cache_that_was_named(tmp_path, monkeypatch, cache):
         raise InputError("enough")
 
     monkeypatch.setattr("emoclip.training.loco.train", train)
-    recipe = load_recipe("smoke-loco", ("model.backbone='ViT-B-32'", "loco.classes=['anger']"))
+    towers = (f"model.train_image={learns}", f"model.train_text={learns}")
+    recipe = load_recipe("smoke-loco", ("model.backbone='ViT-B-32'", "loco.classes=['anger']", *towers))
     named = None if cache is None else tmp_path / cache
     with pytest.raises(InputError, match="enough"):
-        leave_one_class_out(recipe, tmp_path, tmp_path / "out", cache=named, use_cache=False)
-    assert seen == [(named or tmp_path / "out" / "cache", False)]
+        leave_one_class_out(recipe, tmp_path, tmp_path / "out", cache=named, use_cache=use_cache)
+    assert seen == [(shared and tmp_path / shared, use_cache)]
 
 
 def test_a_class_that_the_test_part_lacks_is_told(tmp_path):
