@@ -28,9 +28,7 @@ from emoclip.symptoms.scales import Target
 
 Floats = NDArray[np.float64]
 
-FORMAT = (
-    2  # 1: what was left over at an end was a clip, intervals did not count people alike; read, and said so
-)
+FORMAT = 2  # 1, which is read, counted what was left over at an end as a clip, and not all people alike
 GRAPH, COHORT = "symptoms.onnx", "symptoms_cohort.npz"
 LEVEL = 0.9
 CLIP_BATCH = 64  # clips of a `frames` head at once

@@ -183,8 +183,7 @@ def read_interview(
         drafts = list(cut(*_looks(model, source, faces, fps, met, told), windows))
         if len(times) < 2:
             raise InputError(f"{source}: is one picture, no interview; name a video or a folder of frames")
-        frame_s = float(np.median(np.diff(times)))
-        clips += [(draft.end_s - draft.start_s + frame_s, number, draft) for draft in drafts]
+        clips += [(draft.until_s - draft.start_s, number, draft) for draft in drafts]
         seconds += _lasted(times, length_s)
         where = f"part {number}, {Path(source).name}: " if len(watched) > 1 else ""
         warnings += [where + line for line in met]
