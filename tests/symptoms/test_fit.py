@@ -670,7 +670,9 @@ def test_one_person_under_two_spellings_is_told(tmp_path, first, second, same):
     path = write_manifest(tmp_path, f"path,subject,PANSS_N1\na.mp4,{first},4\nb.mp4,{second},5\n")
     cohort = read_manifest(path, ["PANSS_N1"], scales())
     assert (len(set(cohort.subjects)) == 1) == (same is True)
-    told = [f"{first} and {second}: subjects that are spelt alike are taken for different people"]
+    told = [
+        f"{' and '.join(sorted((first, second)))}: subjects that are spelt alike are taken for different people"
+    ]
     assert [note.split(";")[0] for note in cohort.notes] == (told if same is False else [])
 
 
