@@ -648,7 +648,7 @@ def test_interviews_of_one_person_are_told_apart_in_every_table(tiny, tmp_path):
 
 
 def test_a_row_without_a_session_is_an_interview_of_its_own(tmp_path):
-    path = write_manifest(tmp_path, "path,subject,session,x\na.mp4,s1,,4\nb.mp4,s1,,4\nc.mp4,s1,2,4\n")
+    path = write_manifest(tmp_path, "path,subject,session,x\na.mp4,s1,,4\nb.mp4,s1,NA,4\nc.mp4,s1,NA,4\n")
     cohort = read_manifest(path, ["x"], scales())
     assert [len(item.sources) for item in cohort.interviews] == [1, 1, 1]
 
@@ -708,6 +708,7 @@ def test_a_pattern_is_said_not_to_be_read(tmp_path):
         ("path,subject,PANSS_N1\na.mp4,s1,four\n", r"cohort\.csv:2: PANSS_N1='four' is no number"),
         ("path,subject,PANSS_N2\na.mp4,s1,3\n", "has no column PANSS_N1"),
         ("path,subject,PANSS_N1\na.mp4,,3\n", r"cohort\.csv:2: has no subject"),
+        ("path,subject,PANSS_N1\na.mp4,NA,3\n", r"cohort\.csv:2: has no subject \(NA counts as missing\)"),
         ("path,subject,PANSS_N1\n", "has no rows"),
         ("path,subject,PANSS_N1\nz.mp4,s1,3\n", "none of its 1 videos is there"),
         (

@@ -133,8 +133,9 @@ def fit(
             code=2,
         )
     sources = [source for item in cohort.interviews for source in item.sources]
-    for line in frames_note(sources, fps or FPS):
-        warn(line)
+    if fps is None:
+        for line in frames_note(sources, FPS):
+            warn(line)
     loaded = EmoCLIP.load(model, threads=threads)
     estimators = _estimators(
         estimator, loaded.package, seed, (permutations or 199, paper_permutations), threads
@@ -218,9 +219,10 @@ def score(
     model = EmoCLIP.load(package, threads=threads)
     head = Head(model)
     asked = (faces, fps, detector)
-    fps = fps or head.usual("fps", FPS)
-    for line in frames_note(videos, fps):
-        warn(line)
+    if fps is None:
+        fps = head.usual("fps", FPS)
+        for line in frames_note(videos, fps):
+            warn(line)
     mode = faces or head.usual("faces", "largest")
     usual = "haar" if head.usual("detector", "yunet") == "haar" else DETECTOR
     config, notes = settled(FaceConfig(mode=mode, detector=detector or usual))

@@ -190,9 +190,13 @@ def check_targets(cohort: Cohort) -> None:
 def _interview(
     manifest: Path, place: str, row: dict[str, str], group: str, targets: Sequence[Target]
 ) -> Interview:
-    written, who = row["path"].replace("\\", "/"), one_line(row[group])
+    written = row["path"].replace("\\", "/")
+    who, session = (
+        "" if is_missing(name) else name for name in map(one_line, (row[group], row.get("session", "")))
+    )
     if not written or not who:
-        raise InputError(f"{place}: has no {'path' if not written else group}; every row needs both")
+        said = f" ({row[group]} counts as missing)" if row[group] else ""
+        raise InputError(f"{place}: has no {f'{group}{said}' if written else 'path'}; every row needs both")
     scores = []
     for item in targets:
         score = _number(row[item.name], f"{place}: {item.name}")
@@ -207,7 +211,7 @@ def _interview(
     return Interview(
         path=row["path"],
         subject=who,
-        session=one_line(row.get("session", "")),
+        session=session,
         sources=(str(manifest.parent / written),),
         scores=tuple(scores),
         age=age,
