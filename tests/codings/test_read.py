@@ -293,6 +293,8 @@ def test_a_timecode_numbers_frames(tmp_path: Path, fps: float, text: str, exact_
     ("fps", "text", "told"),
     [
         (23.976, "00:00:01:29", "has frame 29 of a second, of which --fps 23.976 has 24, from 0"),
+        (23.98, "00:00:01:29", "of which --fps 23.98 has 24"),
+        (24000 / 1001, "00:00:01:24", "of which --fps 23.97602398 has 24"),
         (25, "00:00:01:25", "has frame 25 of a second"),
         (29.97, "00:01:00;01", "is no frame: in drop-frame timecode this minute begins with frame 2"),
         (59.94, "00:59:00;03", "this minute begins with frame 4"),

@@ -1,6 +1,7 @@
 """Labels taught from simulated codings: what is learnt, what is warned of, what is suggested, what files hold."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,24 +99,28 @@ def test_where_gaps_are_not_coded_they_are_no_disagreement(model: EmoCLIP):
     _, validation, card = teach_labels(prepare_lesson(model, recordings, few, skip_gaps=True), quiet)
     assert card["agreement"]["value"] > 0.9
     assert card["kappa"]["value"] == pytest.approx(validation.curve[-1]["kappa"], abs=0.15)
-    assert card["next"] is None or card["next"]["kappa"] <= 1 - validation.curve[-1]["kappa"]
+    assert card["next"]["room"] is None or card["next"]["kappa"] <= 1 - validation.curve[-1]["kappa"]
 
 
 @pytest.mark.parametrize(
     ("kappas", "reached", "coders", "gain"),
     [
-        ([0.0, 0.5, 0.6], 0.6, None, 0.1 * np.log2(12 / 2)),  # .1 at each doubling, from 2 minutes to 12
+        # .1 at each doubling, from 2.5 minutes to 12.5.
+        ([0.0, 0.5, 0.6], 0.6, None, 0.1 * np.log2(12.5 / 2.5)),
+        ([0.0, 0.1, 0.5, 0.6], 0.6, None, 0.1 * np.log2(12.5 / 2.5)),
         ([0.0, 0.5, 0.6], 0.93, None, 0.07),
         ([0.0, 0.5, 0.6], None, 0.7, 0.1),
         ([0.0, 0.5, 0.6], 0.8, 0.7, 0.0),
-        ([0.0, 0.6, 0.5], 0.5, None, None),
-        ([0.0, 0.3, 0.7, 0.6], 0.6, None, None),
         ([0.0, 0.9, 0.8], 0.95, 0.9, 0.0),
-        ([0.0, 0.5, 0.6, np.nan], 0.6, None, None),
+        ([0.0, 0.6, 0.5], 0.5, None, "the end of the learning curve rises by no more"),
+        ([0.0, 0.3, 0.6, 0.6], 0.6, None, "the end of the learning curve rises by no more"),
+        ([0.0, 0.5, 0.6, np.nan], 0.6, None, "the learning curve is not defined at its end"),
+        ([0.0, np.nan, 0.6], 0.6, None, "a single point after the words alone"),
+        ([0.0, 0.5], 0.5, None, "a single point after the words alone"),
     ],
     ids=[
-        *("straight", "one", "the coders", "past the coders"),
-        *("falling", "falling at its end", "falling past the coders", "not known at the end"),
+        *("straight", "steep at first", "one", "the coders", "past the coders", "falling past the coders"),
+        *("falling", "flat at its end", "not known at the end", "not known before", "two videos"),
     ],
 )
 def test_more_coding_brings_no_more_than_coders_agree(kappas, reached, coders, gain):
@@ -123,26 +128,62 @@ def test_more_coding_brings_no_more_than_coders_agree(kappas, reached, coders, g
         {"videos": at, "minutes": at and 2.0 ** (at - 1), "kappa": kappa, "draws": [kappa, kappa]}
         for at, kappa in enumerate(kappas)
     ]
-    found = ahead(points, 2.0, reached, coders)
-    assert (found and found["kappa"]) == (gain if gain is None else pytest.approx(gain))
-    assert (found is None) == np.isnan(kappas[-1])
-    if found:
-        assert (found["draws"] is None) == (gain is None)
-        assert (gain is None) == ("cannot be told: the learning curve does not rise" in forecast(found))
+    found = ahead(points, 2.5, reached, coders)
+    if isinstance(gain, str):
+        assert found["kappa"] is found["room"] is found["draws"] is None
+        assert f"would bring cannot be told: {found['why']}." in forecast(found)
+        assert gain in found["why"]
+    else:
+        assert found["kappa"] == pytest.approx(gain)
+        # Whatever was cut is told, once.
+        assert forecast(found).count("as much as there is room for") == (found["kappa"] == found["room"])
+        assert (found["draws"] is None) == (gain == 0)
+
+
+def curve(*draws: list[float]) -> list[dict]:
+    """A learning curve over 1, 2, 4 ... minutes."""
+    return [
+        {"videos": 2**at, "minutes": 2.0**at, "kappa": float(np.mean(each)), "draws": each}
+        for at, each in enumerate(draws)
+    ]
 
 
 def test_the_forecast_says_how_far_the_draws_of_the_curve_are_apart():
-    points = [
-        {"videos": 1, "minutes": 1.0, "kappa": 0.5, "draws": [0.6, 0.4]},
-        {"videos": 2, "minutes": 2.0, "kappa": 0.55, "draws": [0.55, 0.55]},
-    ]
-    found = ahead(points, 10.0, 0.5, None)  # from 10 minutes to 20 is another doubling
+    # The draws rise by .02 and .08: .05, give or take .03; from 10 minutes to 20 is another doubling.
+    found = ahead(curve([0.6, 0.4], [0.62, 0.48]), 10.0, 0.5, None)
     assert found == {
         "minutes": 10.0,
         "kappa": pytest.approx(0.05),
-        "draws": pytest.approx([-0.05, 0.15]),
+        "room": pytest.approx(0.45),
+        "draws": pytest.approx([0.02, 0.08]),
+        "why": "",
     }
-    assert forecast(found).endswith("+0.05 of kappa (single draws of the learning curve say -0.05 to +0.15).")
+    assert forecast(found).endswith("+.05 of kappa (single draws of the learning curve say +.02 to +.08).")
+
+
+def test_the_forecast_says_what_there_was_no_room_for():
+    told = forecast(ahead(curve([0.6, 0.4], [0.62, 0.48]), 10.0, 0.94, None))
+    assert told.endswith(
+        "+.05 of kappa (single draws of the learning curve say +.02 to +.06, as much as there is room for)."
+    )
+    told = forecast(ahead(curve([0.6, 0.4], [0.62, 0.48]), 10.0, 0.5, 0.58))
+    assert told.endswith(
+        "bring +.03 of kappa, as much as there is room for (single draws of the learning curve say +.02 to +.03)."
+    )
+    told = forecast(ahead(curve([0.6, 0.4], [0.62, 0.48]), 10.0, 0.5, 0.5))
+    assert told == "Ten more minutes are likely to bring +.00 of kappa, as much as there is room for."
+
+
+def test_a_curve_flat_within_its_noise_promises_nothing():
+    # A user's: .63, .83, .83. The last doubling rose by .02, .05, -.04 and -.01: .005, give or take .034.
+    draws = [0.90, 0.43, 0.75, 0.43], [0.84, 0.79, 0.80, 0.88], [0.86, 0.84, 0.76, 0.87]
+    found = ahead(curve(*draws), 10.0, 0.86, None)
+    assert "cannot be told: the end of the learning curve rises by no more than" in forecast(found)
+    # Nor is there much to see ten minutes ahead from half a minute, however steep.
+    steep = curve([0.1, 0.1], [0.5, 0.5])
+    assert "cannot be told: fewer than 2.5 minutes are coded" in forecast(ahead(steep, 0.5, 0.5, None))
+    assert "cannot be told: fewer than 2.5 minutes are coded" in forecast(ahead(steep, 2.49, 0.5, None))
+    assert ahead(steep, 2.5, 0.5, None)["kappa"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("second", ["ben", ""])
@@ -475,7 +516,8 @@ def test_a_suggestion_is_filled_in_elan_and_read_back(model: EmoCLIP, tmp_path: 
     untouched, _ = read_all(tmp_path / "to-code")
     assert all(not coding.marks and not coding.coded for coding in untouched)
 
-    video = max({item.video for item in windows}, key=[item.video for item in windows].count)
+    videos = [item.video for item in windows]
+    video = max(videos, key=videos.count)  # the first of those with as many, whatever the order of a set
     assert f"{video}.eaf" in names
     path = tmp_path / "to-code" / f"{video}.eaf"
     document = Eaf(path)
@@ -549,6 +591,8 @@ def test_dashes_of_a_card_are_explained_under_its_tables(model: EmoCLIP):
     assert "the words alone on all" in card_text("a", card)
     assert "a little" not in card_text("a", card)
     assert "–" not in card_text("a", card)
+    figures = re.findall(r"\b0\.\d+\b(?! s|\.\d)", card_text("a", card).split("## On")[1])
+    assert set(figures) <= {f"{p['minutes']:.1f}" for p in card["curve"]}  # kappa is .83 everywhere
     card["curve"][0]["kappa"] = None
     card["per_label"]["smirk | <i>"] = {"kappa": None, "f1": {"value": None, "ci95": None}, "lag_s": None}
     table, curve = card_text("a", card).split("## Learning curve")
@@ -568,7 +612,7 @@ def test_teaching_that_does_worse_than_the_words_is_called_that():
             temperature=1.0,
             calibration={"before": 0.0, "after": 0.0},
             curve=[],
-            next_minutes=None,
+            next_minutes={},
             people={"known": 0.0, "new": 0.0},
             warnings=[],
         )

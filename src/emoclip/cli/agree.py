@@ -137,7 +137,7 @@ def read_sources(
         warn(f"{few(empty)}: no mark in {'it' if len(empty) == 1 else 'them'}; was it coded to the end?")
     endings = {coding.file.suffix.casefold() for _, found in sources for coding in found}
     if fps and not endings & {".csv", ".tsv", ".txt", ""}:
-        fail(f"--fps {fps:g}: no table was read, and all else has times in seconds; leave it out")
+        fail(f"--fps {fps:.10g}: no table was read, and all else has times in seconds; leave it out")
     return sources, failed
 
 

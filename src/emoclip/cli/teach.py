@@ -250,5 +250,4 @@ def _show(card: "dict[str, Any]") -> None:
         say(f"  {label}: kappa {shown_figure(kappa)}")
     if any(kappa["value"] is None for kappa in [card["kappa"], card["kappa_words"], *kappas.values()]):
         say(DASH)
-    if card["next"]:
-        say(forecast(card["next"]))
+    say(forecast(card["next"]))

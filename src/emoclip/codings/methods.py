@@ -82,13 +82,14 @@ def figure(value: dict[str, Any]) -> str:
     """Return a figure with its interval: `.83 [.71, .90]`; a dash where it is undefined."""
     if value["value"] is None:
         return "–"
-    shown = _short(value["value"])
-    return f"{shown} [{', '.join(map(_short, value['ci95']))}]" if value["ci95"] else shown
+    shown = short(value["value"])
+    return f"{shown} [{', '.join(map(short, value['ci95']))}]" if value["ci95"] else shown
 
 
-def _short(value: float) -> str:
-    text = f"{value:z.2f}"
-    return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("-").startswith("0.") else text
+def short(value: float, shown: str = "z.2f") -> str:
+    """Return a figure that cannot exceed 1, formatted as `shown` and without a 0 before the point: `.83`, `-.20`."""
+    text = format(value, shown)
+    return text.replace("0.", ".", 1) if text.lstrip("+-").startswith("0.") else text
 
 
 def _references(two: bool, several: bool) -> list[str]:

@@ -43,7 +43,7 @@ def read_table(path: Path, *, fps: float | None = None) -> list[Coding]:
 
     Raises InputError naming file and line, ConfigError for `fps`.
     """
-    rate = None if fps is None else _rate(check_fps(fps))
+    fps = None if fps is None else check_fps(fps)
     rows = read_cells(path)
     # BORIS puts what it knows of the observation before the table.
     for at, (_, cells) in enumerate(rows[:40]):
@@ -54,7 +54,7 @@ def read_table(path: Path, *, fps: float | None = None) -> list[Coding]:
             return _boris(path, names, before, rows[at + 1 :])
         if known & set(ONSET) and known & set(OFFSET + DURATION):
             check_columns(path, names)
-            return _plain(path, names, rows[at + 1 :], rate)
+            return _plain(path, names, rows[at + 1 :], fps)
         if any(name.endswith(".onset") for name in names):
             return _datavyu(path, names, rows[at + 1 :])
     raise InputError(
@@ -63,18 +63,18 @@ def read_table(path: Path, *, fps: float | None = None) -> list[Coding]:
     )
 
 
-def _plain(path: Path, names: list[str], rows: list[Cells], rate: Fraction | None) -> list[Coding]:
+def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -> list[Coding]:
     if not set(names) & set(LABEL):
         raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
     sheets: dict[tuple[Way, str], Sheet] = {}
     stem, subject, origin = re.sub(r"_events$", "", path.stem), bids_subject(path), _origin(path)
     for line, row in by_column(path, names, rows):
-        onset = time_s(_get(row, ONSET), rate, path, line)
+        onset = time_s(_get(row, ONSET), fps, path, line)
         end, lasts = _get(row, OFFSET), _get(row, DURATION)
         if _is_time(end):
-            offset = time_s(end, rate, path, line)
+            offset = time_s(end, fps, path, line)
         else:
-            offset = onset + (time_s(lasts, rate, path, line) if _is_time(lasts) else 0.0)
+            offset = onset + (time_s(lasts, fps, path, line) if _is_time(lasts) else 0.0)
         media = _get(row, VIDEO)
         key = (way_of(media) if _known(media) else (stem,), _get(row, CODER))
         sheet = sheets.setdefault(key, Sheet(subject=subject or _get(row, SUBJECT), origin=origin))
@@ -224,8 +224,8 @@ def _codings(path: Path, sheets: Sequence[tuple[Way, str, str, Sheet]]) -> list[
     ]
 
 
-def time_s(text: str, rate: Fraction | None, path: Path, line: int) -> float:
-    """Return seconds of a number of seconds or [hh:]mm:ss[.mmm]; with a `rate`, of a number of frames or a timecode.
+def time_s(text: str, fps: float | None, path: Path, line: int) -> float:
+    """Return seconds of a number of seconds or [hh:]mm:ss[.mmm]; with `fps`, of a number of frames or a timecode.
 
     A timecode, hh:mm:ss:ff, numbers the frames: it is not the time of day at rates such as 29.97.  `;` before the
     frames, or in place of every `:`, is SMPTE's drop-frame timecode.  Raises InputError naming file and line.
@@ -236,18 +236,18 @@ def time_s(text: str, rate: Fraction | None, path: Path, line: int) -> float:
     parts = [*clock.split(";" if ";" in clock else ":"), last] if drop else text.split(":")
     sign = -1.0 if text.startswith(("-", "\u2212")) else 1.0
     numbers = [abs(value) for part in parts if (value := number(part)) is not None]
-    if len(numbers) < len(parts) or not (4 if drop else 1) <= len(parts) <= (4 if rate else 3):
+    if len(numbers) < len(parts) or not (4 if drop else 1) <= len(parts) <= (4 if fps else 3):
         raise InputError(f"{where} is not a time; write seconds, hh:mm:ss.mmm, or frames with --fps")
-    if rate and len(parts) in (1, 4) and not all(value.is_integer() for value in numbers):
+    if fps and len(parts) in (1, 4) and not all(value.is_integer() for value in numbers):
         raise InputError(
             f"{where} is no whole frame; is this file in seconds? leave --fps out, or write all tables in frames"
         )
     if any(value >= 60 for value in numbers[1:3]):
         raise InputError(f"{where} has 60 or more minutes or seconds; correct it")
-    if rate and len(parts) == 4:
-        numbers = [_frame([int(value) for value in numbers], rate, bool(drop), where)]
+    if fps and len(parts) == 4:
+        numbers = [_frame([int(value) for value in numbers], fps, bool(drop), where)]
     if len(numbers) == 1:
-        return sign * numbers[0] / float(rate or 1)
+        return sign * numbers[0] / (float(_rate(fps)) if fps else 1.0)
     return sign * sum(value * 60.0**power for power, value in enumerate(reversed(numbers)))
 
 
@@ -257,10 +257,11 @@ def _rate(fps: float) -> Fraction:
     return exact if exact and abs(fps - exact) < 0.005 else Fraction(fps)
 
 
-def _frame(timecode: Sequence[int], rate: Fraction, drop: bool, where: str) -> int:
+def _frame(timecode: Sequence[int], fps: float, drop: bool, where: str) -> int:
     """Return the number, from 0, of the frame at hours, minutes, seconds and frames.  Raises InputError."""
     hours, minutes, secs, frames = timecode
-    base, asked = round(rate), f"--fps {float(rate):g}"
+    rate = _rate(fps)
+    base, asked = round(rate), f"--fps {fps:.10g}"  # as it was given, be it 23.976, 23.98 or more digits
     if abs(rate - base) > base / 100:
         raise InputError(
             f"{where} is a timecode, which counts whole frames a second, not {asked}; write numbers of frames"

@@ -13,7 +13,7 @@ from emoclip import __version__
 from emoclip.characters import markdown
 from emoclip.codings.coding import Coding
 from emoclip.codings.learn import from_words
-from emoclip.codings.methods import figure
+from emoclip.codings.methods import figure, short
 from emoclip.codings.pairing import match_subjects, mirrored, plain_label
 from emoclip.codings.samples import CodedWindows, lessons, named
 from emoclip.codings.statistics import Floats
@@ -193,7 +193,8 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
         f"Coders with each other: kappa {figure(card['coders_kappa'])}." if card["coders_kappa"] else "",
         "",
         f"Taught less words: {figure(card['gain'])}. Probabilities are off by "
-        f"{card['calibration']['after']:.3f} on average (before calibration {card['calibration']['before']:.3f}).",
+        f"{short(card['calibration']['after'], '.3f')} on average (before calibration "
+        f"{short(card['calibration']['before'], '.3f')}).",
         "",
         "| label | kappa | onset F1 | mean lag |",
         "|---|---|---|---|",
@@ -214,10 +215,10 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
     ]
     if any(p["kappa"] is None for p in card["curve"]):
         lines += ["", CURVE_DASH]
-    if card["next"]:
-        lines += ["", forecast(card["next"])]
     people = card["people"]
     lines += [
+        "",
+        forecast(card["next"]),
         "",
         f"Kappa on the second halves of videos: {_score(people['known'])} with their people known from the first "
         f"halves, {_score(people['new'])} with them unknown.",
@@ -235,14 +236,16 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
 def forecast(ahead: Mapping[str, Any]) -> str:
     """Return what `ahead` says of more coding, as a sentence."""
     if ahead["kappa"] is None:
-        return (
-            "What ten more minutes would bring cannot be told: the learning curve does not rise to its end."
-        )
-    low, high = ahead["draws"]
-    return (
-        f"Ten more minutes are likely to bring {ahead['kappa']:+z.2f} of kappa (single draws of the learning curve "
-        f"say {low:+z.2f} to {high:+z.2f})."
+        return f"What ten more minutes would bring cannot be told: {ahead['why']}."
+    gain, room, limit = ahead["kappa"], ahead["room"], ", as much as there is room for"
+    said = (
+        f"Ten more minutes are likely to bring {short(gain, '+z.2f')} of kappa{limit if gain >= room else ''}"
     )
+    if ahead["draws"] is None:
+        return f"{said}."
+    low, high = (short(value, "+z.2f") for value in ahead["draws"])
+    cut = limit if gain < room <= ahead["draws"][1] else ""
+    return f"{said} (single draws of the learning curve say {low} to {high}{cut})."
 
 
 def _card(lesson: Lesson, validation: Validation, groups: int, coded_minutes: float) -> dict[str, Any]:
@@ -294,7 +297,7 @@ def _coders(codings: Sequence[Coding]) -> int:
 
 
 def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else short(value)
 
 
 def _prompts(labels: Sequence[str], sentences: Mapping[str, Sequence[str]]) -> PromptSet:

@@ -12,6 +12,7 @@ from emoclip.codings import statistics as stats
 from emoclip.codings.agreement import Agreement, AgreementConfig, confusions, measure
 from emoclip.codings.coding import Mark
 from emoclip.codings.learn import learn, logits, softmax, temperature
+from emoclip.codings.methods import short
 from emoclip.codings.pairing import Pairing, Unit, nearest_label
 from emoclip.codings.samples import CodedWindows
 from emoclip.codings.statistics import Floats, Resamples, estimate
@@ -24,6 +25,7 @@ MAX_FOLDS = 10
 MAX_WINDOWS = 20_000  # learnt from at once
 ORDERS = 4  # random orders of videos behind a learning curve
 WORSE = 0.05  # calibration error added by calibrating, beyond which that is told
+FAR = 4  # times the minutes spent, beyond which nothing is said of what more would bring
 APART = 0.2  # kappa lost on new people beyond which people are thought to be learnt
 
 
@@ -44,7 +46,7 @@ class Validation:
     temperature: float
     calibration: dict[str, float]
     curve: list[dict[str, Any]]
-    next_minutes: dict[str, Any] | None
+    next_minutes: dict[str, Any]
     people: dict[str, Any]
     warnings: list[str]
 
@@ -231,24 +233,33 @@ def _curve(
 
 def ahead(
     points: Sequence[dict[str, Any]], spent: float, reached: float | None, coders: float | None
-) -> dict[str, Any] | None:
-    """What ten more minutes than those spent are likely to add to the kappa reached, None of too short a curve.
+) -> dict[str, Any]:
+    """What ten more minutes than those spent are likely to add to the kappa reached.
 
     coders: kappa of the coders with each other, which nobody who learns from them can be expected to pass.
-    Returns `minutes`, `kappa`, and `draws`, the least and the most of it that a draw of the curve alone would say;
-    both are None where it cannot be told, since there is room and the curve does not rise to its end.
+    Returns `minutes`, `kappa`, `room`, the most that it can be, `draws`, the least and the most of it that a draw of
+    the curve alone would say, None without room, and `why`: the reason where it cannot be told and all these are None.
     """
-    learnt = [point for point in points if point["minutes"] > 0 and np.isfinite(point["kappa"])][-3:]
-    if len(learnt) < 2 or not np.isfinite(points[-1]["kappa"]):
-        return None
+    learnt = [point for point in points if point["minutes"] > 0 and np.isfinite(point["kappa"])][-2:]
+    found: dict[str, Any] = {"minutes": 10.0, "kappa": None, "room": None, "draws": None, "why": ""}
+    if not np.isfinite(points[-1]["kappa"]):
+        why = "the learning curve is not defined at its end, where the other videos hold one label alone in some draw"
+        return found | {"why": why}
+    if len(learnt) < 2:
+        return found | {"why": "the learning curve has a single point after the words alone"}
+    if found["minutes"] > FAR * spent:
+        return found | {"why": f"fewer than {10 / FAR:g} minutes are coded, too little to look so far ahead"}
     room = max((1.0 if coders is None else coders) - max(reached or 0.0, learnt[-1]["kappa"]), 0.0)
+    if not room:
+        return found | {"kappa": 0.0, "room": 0.0}
+    # Each draw adds videos to those it had, so it has a rise of its own.
+    rises = np.subtract(learnt[1]["draws"], learnt[0]["draws"])
+    if rises.mean() <= rises.std():
+        return found | {"why": "the end of the learning curve rises by no more than its draws differ"}
     # Over a short stretch a learning curve is straight in the logarithm of what was spent.
-    spans = np.log([point["minutes"] for point in learnt])
-    slopes = np.polyfit(spans, [[point["kappa"], *point["draws"]] for point in learnt], 1)[0]
-    gain, *drawn = np.minimum(slopes * np.log((spent + 10) / spent), room).tolist()
-    if room and (gain <= 0 or learnt[-1]["kappa"] <= learnt[-2]["kappa"]):
-        return {"minutes": 10.0, "kappa": None, "draws": None}
-    return {"minutes": 10.0, "kappa": max(gain, 0.0), "draws": [min(drawn), max(drawn)]}
+    times = np.log((spent + 10) / spent) / np.log(learnt[1]["minutes"] / learnt[0]["minutes"])
+    gain, low, high = np.minimum(np.array([rises.mean(), rises.min(), rises.max()]) * times, room).tolist()
+    return found | {"kappa": gain, "room": room, "draws": [low, high]}
 
 
 def _people(coded: Sequence[CodedWindows], words: Floats, labels: Sequence[str]) -> dict[str, Any]:
@@ -321,14 +332,15 @@ def _warnings(validation: Validation, coded: Sequence[CodedWindows], labels: Seq
     people = validation.people
     if people["known"] - people["new"] > APART:
         found.append(
-            f"kappa is {people['known']:.2f} on people it has seen and {people['new']:.2f} on others: it learns in "
-            "part who is shown rather than what they do; code each label in more people"
+            f"kappa is {short(people['known'])} on people it has seen and {short(people['new'])} on others: it learns "
+            "in part who is shown rather than what they do; code each label in more people"
         )
     before, after = validation.calibration["before"], validation.calibration["after"]
     if after > before + WORSE:
         found.append(
-            f"probabilities are off by {after:.2f} on videos left out, more than before calibration ({before:.2f}): "
-            "too little is coded to say how often a coder would mark a label; rank windows by them, code more videos"
+            f"probabilities are off by {short(after)} on videos left out, more than before calibration "
+            f"({short(before)}): too little is coded to say how often a coder would mark a label; rank windows by "
+            "them, code more videos"
         )
     groups = {part.group for part in coded}
     for at, label in enumerate(labels):
