@@ -570,6 +570,17 @@ def test_manifest_command_round_trip(emoclip, models, tmp_path):
     )
 
 
+def test_a_manifest_of_faulty_lists_is_told_as_that(emoclip, tmp_path):
+    root = trees.dfew_lists(tmp_path)
+    spoil(root, "leak")
+    spoil(root, "missing")
+    code, _, err = emoclip("data", "manifest", "dfew", "--root", root, "--out", root / "m.csv")
+    assert code == 0
+    assert "PROBLEM: 1 clip (DFEW_Frame_Face/00005) in train and in test or val of the same fold" in err
+    assert "PROBLEM: 1 clip (DFEW_Frame_Face/00003) missing" in err
+    assert (root / "m.csv").is_file()
+
+
 # prompts
 
 
@@ -589,6 +600,9 @@ def test_wordings_are_ranked(emoclip, models, tmp_path):
     uars = [row["uar"] for row in found["ranked"]]
     assert uars == sorted(uars, reverse=True)
     one_line(emoclip(*arguments, "--prompts", "names"), "give at least two to compare", 2)
+    _, out, err = emoclip(*arguments, *wordings, "--prompts", "names", "--json", "-")
+    assert "--prompts: names is given more than once; it is scored once" in err
+    assert json.loads(out)["ranked"] == found["ranked"]
 
 
 def test_prompts_show_is_a_prompt_file(emoclip, tmp_path):

@@ -102,6 +102,15 @@ def test_dfew_frames_are_chosen_by_name(tmp_path):
         datasets.read("dfew", tmp_path, frames="112x112")
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_dfew_lists_that_a_spreadsheet_saved(tmp_path, mark):
+    usual = datasets.read("dfew", trees.dfew_official(tmp_path))
+    for path in (tmp_path / "EmoLabel_DataSplit").rglob("*.csv"):
+        saved = path.read_text().replace("video_name,label", '"Video_Name","Label"').replace(",", mark)
+        path.write_text(saved, encoding="utf-8-sig")
+    assert datasets.read("dfew", tmp_path).clips == usual.clips
+
+
 def test_dfew_labels_that_count_from_0_are_seen(tmp_path):
     dataset = datasets.read("dfew", trees.dfew_official(tmp_path, base=0))
     assert {int(clip): label for clip, label in labels(dataset).items()}[1] == "happiness"
@@ -147,6 +156,16 @@ def test_afew_official_reads_aligned_faces_where_they_are(tmp_path):
     assert all_there(aligned)
     assert labels(aligned, "val") == labels(dataset, "val")
     assert not datasets.read("afew", tmp_path, frames="video").cropped
+
+
+def test_afew_clips_of_one_name_in_both_parts_have_their_own_faces(tmp_path):
+    trees.afew_official(tmp_path, aligned=True)
+    for path in (tmp_path / "Val_AFEW").rglob("000006280*"):
+        path.rename(path.with_name(path.name.replace("6280", "1240")))
+    dataset = datasets.read("afew", tmp_path)
+    for split, part in (("train", "Train_AFEW"), ("val", "Val_AFEW")):
+        (same,) = [clip for clip in dataset.select(split) if clip.path.name == "000001240"]
+        assert same.id == f"{part}/AlignedFaces_LBPTOP_Points/Faces/000001240"
 
 
 def test_afew_in_the_form_of_the_official_code(tmp_path):

@@ -465,6 +465,14 @@ def test_balance_draws_rare_classes_as_often():
     assert 0.4 < np.mean(order >= 900) < 0.6
 
 
+def test_balance_leaves_clips_without_a_label_their_share():
+    recipe = tiny("data.balance=1", "loop.batch=8")
+    order = EpochBatches([0] * 8000 + [1] * 1000 + [None] * 1000, recipe, 0).order
+    assert np.mean(order >= 9000) == pytest.approx(0.1, abs=0.015)
+    assert np.mean((order >= 8000) & (order < 9000)) == pytest.approx(0.45, abs=0.025)
+    assert len(EpochBatches([None] * 20, recipe, 0).order) == 20
+
+
 def test_a_broken_clip_is_named_from_a_worker_too(tmp_path):
     clips, samples = clips_of(tmp_path, "loop.workers=1")
     victim = samples.train[3].clip

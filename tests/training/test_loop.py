@@ -271,6 +271,16 @@ def test_resuming_on_other_data_is_refused_and_leaves_the_run(tmp_path, change):
     assert (tmp_path / "run" / resume.LAST).read_bytes() == before
 
 
+def test_a_run_that_its_cache_refuses_leaves_no_folder(tmp_path):
+    manifest = make_clips(tmp_path / "data", count=18)
+    train(tiny(*FROZEN), manifest, tmp_path / "run", cache=tmp_path / "kept")
+    with pytest.raises(
+        InputError, match=r"image tower=.* other weights \(random ones differ with loop\.seed"
+    ):
+        train(tiny(*FROZEN, "loop.seed=7"), manifest, tmp_path / "new/run", cache=tmp_path / "kept")
+    assert not (tmp_path / "new").exists()
+
+
 def test_data_that_moved_and_other_test_clips_resume(tmp_path):
     manifest = make_clips(tmp_path / "data", test=3)
     first = train(tiny(*FROZEN), manifest, tmp_path / "run")

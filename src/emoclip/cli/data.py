@@ -77,6 +77,7 @@ def manifest(
     given: Reading,
 ) -> None:
     """Write a data set as a manifest: path, label, caption, fold, split, subject."""
+    from emoclip.datasets.check import list_problems
     from emoclip.datasets.manifest import write
     from emoclip.errors import ConfigError
     from emoclip.files import check_writable
@@ -89,6 +90,8 @@ def manifest(
     write(clips, out, force=force)
     for note in data.notes:
         warn(note)
+    for problem in list_problems(data):
+        warn(f"PROBLEM: {problem}")
     found = len({clip.id for clip in clips})
     say(f"{out}: {counted(len(clips), 'row')}, {counted(found, 'clip')}, {data.layout}")
 

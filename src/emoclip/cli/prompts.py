@@ -90,6 +90,9 @@ def compare(
     if json_file and not to_stdout:
         check_writable(json_file, force=force)
     wordings = list(dict.fromkeys(prompts))
+    for wording in wordings:
+        if prompts.count(wording) > 1:
+            warn(f"--prompts: {wording} is given more than once; it is scored once")
     if len(wordings) < 2:
         raise ConfigError("--prompts: give at least two to compare, e.g. --prompts names --prompts mine.yaml")
     data = given.read(dataset, root)

@@ -65,12 +65,12 @@ def _official(root: Path, wanted: str | None) -> tuple[list[Clip], bool]:
         if path.suffix.lower() in VIDEO_SUFFIXES
     ]
     faces = {
-        path.name: path
-        for folder in _OFFICIAL.values()
+        (split, path.name): path
+        for split, folder in _OFFICIAL.items()
         for path in sorted((root / folder).glob("Aligned*/**/*"))
         if path.is_dir()
     }
-    there = sum(path.stem in faces for _, _, path in videos)
+    there = any((split, path.stem) in faces for split, _, path in videos)
     if wanted == "aligned" and not there:
         raise InputError(
             f"{root}: --frames aligned: there are no folders of aligned faces in Train_AFEW or Val_AFEW"
@@ -82,7 +82,7 @@ def _official(root: Path, wanted: str | None) -> tuple[list[Clip], bool]:
     clips = []
     for split, label, video in videos:
         # A clip without aligned faces keeps its row, so that it is counted as missing.
-        path = faces.get(video.stem, root / _OFFICIAL[split] / "AlignedFaces" / video.stem)
+        path = faces.get((split, video.stem), root / _OFFICIAL[split] / "AlignedFaces" / video.stem)
         clips.append(Clip(rows.clip_id(path, root), path, label, split=split))
     return clips, True
 

@@ -49,9 +49,7 @@ def check(
     thorough: decode every frame, not only the first and last of a folder and the first of a video.
     progress: called with the number of distinct clips looked at.
     """
-    report = Report(_counts(dataset.clips))
-    _check_counts(dataset, report)
-    _check_splits(dataset, report)
+    report = _check_lists(dataset)
     clips = list({clip.id: clip for clip in dataset.clips}.values())
     with ThreadPoolExecutor(WORKERS) as pool:
         seen = []
@@ -59,6 +57,19 @@ def check(
             seen.append(item)
             progress(done)
     _check_files(dataset, clips, seen, report)
+    return report
+
+
+def list_problems(dataset: Dataset) -> list[str]:
+    """Return the problems that `check` would find without opening a file: of the lists, and clips that are missing."""
+    missing = {clip.id: None for clip in dataset.clips if clip.image is None and not clip.path.exists()}
+    return _check_lists(dataset).problems + ([f"{_some(list(missing))} missing"] if missing else [])
+
+
+def _check_lists(dataset: Dataset) -> Report:
+    report = Report(_counts(dataset.clips))
+    _check_counts(dataset, report)
+    _check_splits(dataset, report)
     return report
 
 

@@ -7,6 +7,7 @@ from emoclip.datasets import rows
 from emoclip.datasets.clips import Clip, Dataset
 from emoclip.datasets.rows import SEVEN, ListRow
 from emoclip.errors import InputError
+from emoclip.tables import read_cells
 
 _LIST = r"DFEW_set_(?P<fold>[1-5])_(?P<split>train|test)\.txt"
 _OFFICIAL = "EmoLabel_DataSplit"
@@ -94,13 +95,13 @@ def _official(root: Path) -> dict[tuple[int | None, str], list[ListRow]]:
 
 def _csv_rows(path: Path) -> list[ListRow]:
     found = []
-    for place, line in rows.lines(path):
-        fields = [field.strip(' "') for field in line.split(",")]
-        if fields[:2] == ["video_name", "label"]:
+    for line, fields in read_cells(path):
+        place = f"{path}:{line}"
+        if [field.casefold() for field in fields[:2]] == ["video_name", "label"]:
             continue
         if len(fields) < 2 or not (fields[0].isdecimal() and fields[1].isdecimal()):
             raise InputError(
-                f"{place}: {line.strip()[:60]!r} is not 'video_name,label'; fetch the list again"
+                f"{place}: {','.join(fields)[:60]!r} is not 'video_name,label'; fetch the list again"
             )
         found.append(ListRow(place, fields[0], None, int(fields[1])))
     return found

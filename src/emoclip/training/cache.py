@@ -18,6 +18,8 @@ from torch import Tensor
 from emoclip.datasets import Clip
 from emoclip.errors import InputError, OutputError
 from emoclip.files import write_text
+from emoclip.video import is_picture
+from emoclip.video.content import Content
 
 FORMAT = 1
 
@@ -67,13 +69,18 @@ class EmbeddingCache:
             self.close()
             raise
 
-    def holds(self, key: str, stamp: str) -> bool:
-        """Whether the rows of `key` are there.  Raises InputError if they were made of something else."""
+    def holds(self, key: str, stamp: str, content: Callable[[], str] = lambda: "") -> bool:
+        """Whether the rows of `key` are there.  Raises InputError if they were made of something else.
+
+        content: called where the stamp differs; rows added with `STAMP CONTENT` are of the same, if that is.
+        """
         if key not in self.entries:
             return False
-        if self.entries[key][0] != stamp:
+        before, _, held = self.entries[key][0].partition(" ")
+        if before != stamp and not (held and held == content()):
+            clip = key.rpartition("#")[0] or key  # without the number of its view
             raise InputError(
-                f"{self.folder}: was made when {key} was another file than now; "
+                f"{self.folder}: was made when {clip} was another file than now; "
                 "delete that folder, or name another with --cache"
             )
         return True
@@ -156,8 +163,9 @@ def _check_settings(folder: Path, wanted: Mapping[str, Any]) -> None:
         raise _damaged(path, folder)
     for name in sorted({*found, *wanted}):
         if found.get(name) != json.loads(json.dumps(wanted.get(name))):
+            why = ": other weights (random ones differ with loop.seed)" if name.endswith(" tower") else ""
             raise InputError(
-                f"{folder}: was made with {name}={found.get(name)}, this run has {name}={wanted.get(name)}; "
+                f"{folder}: was made with {name}={found.get(name)}, this run has {name}={wanted.get(name)}{why}; "
                 "delete that folder, or name another with --cache"
             )
 
@@ -192,15 +200,13 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
 def stamp(clip: Clip) -> str:
     """Return what a clip's files look like from outside: it changes when they do, and reads no pixel.
 
-    Names, sizes and modification times; for a picture inside a manifest its bytes.
+    Names, sizes and modification times, of the pictures in a folder; for a picture inside a manifest its bytes.
     """
     if clip.image is not None:
         return hashlib.sha256(clip.image).hexdigest()[:16]
     digest = hashlib.sha256()
     try:
-        entries = (
-            sorted(os.scandir(clip.path), key=lambda entry: entry.name) if clip.path.is_dir() else [clip.path]
-        )
+        entries = sorted(filter(is_picture, clip.path.iterdir())) if clip.path.is_dir() else [clip.path]
         for entry in entries:
             state = entry.stat()
             digest.update(f"{entry.name} {state.st_size} {state.st_mtime_ns}".encode())
@@ -209,3 +215,8 @@ def stamp(clip: Clip) -> str:
             f"{clip.path}: cannot be read ({error.strerror}); check the data set's folder"
         ) from None
     return digest.hexdigest()[:16]
+
+
+def content(clip: Clip) -> str:
+    """Return a hash of a clip's files: of a copy of the data set, which has other times, it is the same."""
+    return "" if clip.image is not None else Content.of(clip.path).digest or ""

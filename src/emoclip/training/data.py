@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -184,9 +185,11 @@ class EpochBatches(Sampler[list[tuple[int, int, int]]]):
             )
         rng = np.random.default_rng([recipe.loop.seed, epoch])
         if recipe.data.balance:
-            keys = [-1 if label is None else label for label in labels]
-            counts = np.bincount(np.array(keys) + 1)
-            weights = np.array([float(counts[key + 1]) ** -recipe.data.balance for key in keys])
+            counts = Counter(label for label in labels if label is not None)
+            often = {label: float(count) ** -recipe.data.balance for label, count in counts.items()}
+            # Clips without a label keep their share, as if they were of every class.
+            usual = sum(often[label] * counts[label] for label in often) / (counts.total() or 1) or 1.0
+            weights = np.array([usual if label is None else often[label] for label in labels])
             self.order = rng.choice(len(labels), len(labels), p=weights / weights.sum())
         else:
             self.order = rng.permutation(len(labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -21,7 +22,7 @@ from emoclip.errors import EmoclipError, InputError, few
 from emoclip.faces import settled
 from emoclip.model import PixelSpec
 from emoclip.training.assembly import Assembly
-from emoclip.training.cache import EmbeddingCache, fingerprint, stamp
+from emoclip.training.cache import EmbeddingCache, content, fingerprint, stamp
 from emoclip.training.data import cached_view, said, view_key, view_pixels, workers_of
 from emoclip.training.nets.model import VideoTextModel
 from emoclip.training.nets.tokenizer import token_ids
@@ -136,6 +137,7 @@ def cache_frames(
     }
     cache = EmbeddingCache(folder / "frames", settings, assembly.width, note)
     with closing(cache):
+        known = functools.cache(content)  # of all views of a clip, and only where it is needed
         stamps = {sample.clip.id: stamp(sample.clip) for part in _parts(samples) for sample in part}
         views = recipe.clips.cached_views
         train = [
@@ -144,11 +146,15 @@ def cache_frames(
             for view in (range(1, views + 1) if views else (0,))
         ]
         plain = [(sample.clip, 0) for sample in (*samples.held, *samples.test)]
-        jobs = [job for job in train + plain if not cache.holds(view_key(*job), stamps[job[0].id])]
+        jobs = [
+            job
+            for job in train + plain
+            if not cache.holds(view_key(*job), stamps[job[0].id], functools.partial(known, job[0]))
+        ]
         for done, ((clip, number), rows) in enumerate(
             embed_views(assembly.model, jobs, recipe, assembly.pixels), 1
         ):
-            cache.add(view_key(clip, number), stamps[clip.id], rows)
+            cache.add(view_key(clip, number), f"{stamps[clip.id]} {known(clip)}".strip(), rows)
             progress("embedding frames, once", done, len(jobs))
     return cache
 

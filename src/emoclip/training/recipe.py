@@ -27,7 +27,7 @@ class DataRecipe:
     """Which clips are kept, and where a clip's text comes from: the only difference between the modes.
 
     text: `captions` sample-level descriptions (the paper's), `classes` its class's sentence, `mixed` either.
-    balance: clips of a class are drawn frequency ** -balance as often; 0: every clip once an epoch.
+    balance: clips of a class are drawn frequency ** -balance as often, with replacement; 0: every clip once an epoch.
     """
 
     dataset: Literal["mafw", "dfew", "ferv39k", "afew", "manifest"] = "mafw"

@@ -14,7 +14,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from emoclip.errors import ConfigError
-from emoclip.files import make_folder
+from emoclip.files import new_folders
 from emoclip.training import resume
 from emoclip.training.assembly import Assembly, assemble
 from emoclip.training.data import TrainingClips, said
@@ -102,23 +102,26 @@ def train(
     for line in assembly.notes:
         note(line)
     fabric.to_device(assembly.model)
-    _begin_folder(out, force=force)
-    frames = texts = None
-    for rank_first in (True, False):  # one process fills the caches, then the others read them
-        if fabric.is_global_zero is rank_first and use_cache:
-            folder = Path(cache) if cache else out / "cache"
-            if not recipe.model.train_image:
-                frames = cache_frames(assembly, recipe, samples, folder, report, note)
-            if not recipe.model.train_text:
-                texts = cache_sentences(assembly, recipe, samples, folder, report, note)
-        fabric.barrier()
-    scorer = Scorer(assembly, recipe, samples.sentences, frames, texts)
-    clips = TrainingClips(
-        samples.train, samples.sentences, recipe, assembly.pixels, assembly.tokenizer, frames, texts
-    )
-    progress = fit(Run(recipe, samples, clips, scorer, fabric, checkpoint, report, note))
-    assembly.model.cpu().eval()
-    return Outcome(recipe, samples, assembly, scorer, progress, fabric.is_global_zero)
+    with new_folders([out]):  # of a run that is refused, none is left
+        if force:
+            for name in (resume.LAST, resume.BEST):
+                (out / name).unlink(missing_ok=True)
+        frames = texts = None
+        for rank_first in (True, False):  # one process fills the caches, then the others read them
+            if fabric.is_global_zero is rank_first and use_cache:
+                folder = Path(cache) if cache else out / "cache"
+                if not recipe.model.train_image:
+                    frames = cache_frames(assembly, recipe, samples, folder, report, note)
+                if not recipe.model.train_text:
+                    texts = cache_sentences(assembly, recipe, samples, folder, report, note)
+            fabric.barrier()
+        scorer = Scorer(assembly, recipe, samples.sentences, frames, texts)
+        clips = TrainingClips(
+            samples.train, samples.sentences, recipe, assembly.pixels, assembly.tokenizer, frames, texts
+        )
+        progress = fit(Run(recipe, samples, clips, scorer, fabric, checkpoint, report, note))
+        assembly.model.cpu().eval()
+        return Outcome(recipe, samples, assembly, scorer, progress, fabric.is_global_zero)
 
 
 def make_fabric(recipe: Recipe, out: Path) -> Fabric:
@@ -152,10 +155,3 @@ def _loggers(recipe: Recipe, out: Path) -> list[Any]:
 
         loggers.append(WandbLogger(name=recipe.name, project="emoclip", save_dir=str(out)))
     return loggers
-
-
-def _begin_folder(out: Path, *, force: bool) -> None:
-    make_folder(out)
-    if force:
-        for name in (resume.LAST, resume.BEST):
-            (out / name).unlink(missing_ok=True)
