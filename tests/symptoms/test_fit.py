@@ -369,8 +369,13 @@ def test_scores_of_one_fold_only_are_refused(tiny, study):
         cohort.interviews[at] = Interview(**{**vars(item), "scores": (math.nan, item.scores[1]), "fold": "b"})
     for at in np.flatnonzero(study.folds == 0):
         cohort.interviews[at] = Interview(**{**vars(cohort.interviews[at]), "fold": "a"})
-    with pytest.raises(InputError, match="RATED: all subjects with a score are in one fold"):
+    told = "RATED: all subjects with a score are in one fold, .* give them two in the manifest's column fold"
+    with pytest.raises(InputError, match=told):
         symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+    with pytest.raises(InputError, match=told):
+        symptoms.check(cohort, QUICK)
+    cohort.interviews = [replace(item, fold=None) for item in cohort.interviews]
+    assert symptoms.check(cohort, QUICK) is None
 
 
 def test_two_runs_are_identical(tiny, study):
