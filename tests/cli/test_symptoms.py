@@ -301,6 +301,28 @@ def test_what_cannot_be_fitted_is_said_in_one_line(lab, fitted, tmp_path, argume
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("fold", "abbbbbbb", "all subjects with a score are in one fold"),
+        ("fold", "ab bbbbb", "has no fold, where other rows do"),
+        ("PANSS_N2", "44444444", "is 4 in all 8 interviews"),
+    ],
+)
+def test_what_no_video_can_mend_is_said_before_any_is_watched(lab, tmp_path, column, values, message):
+    _, *rows = (lab / "cohort.csv").read_text().splitlines()
+    lines = [f"path,subject,session,age,PANSS_N1,{column}"]
+    for number, value in enumerate(values):
+        path, subject, session, age, score = rows[number].split(",")
+        kept = score if number or column != "fold" else ""  # fold a has no score
+        lines.append(f"{lab / path},{subject},{session},{age},{kept},{value.strip()}")
+    (tmp_path / "cohort.csv").write_text("\n".join(lines))
+    targets = ",".join(["PANSS_N1", *([] if column == "fold" else [column])])
+    fit = ("fit", tmp_path / "cohort.csv", "-t", targets, "--model", lab / "model", "--faces", "full")
+    fails(run(*fit, "--cache", tmp_path / "seen", "-o", tmp_path / "out"), message)
+    assert not (tmp_path / "seen").exists()
+
+
 def test_a_seed_beyond_a_generators_bits_is_a_usage_error(tmp_path):
     shown = run("fit", tmp_path / "c.csv", "--targets", "PANSS_N1", "--out", tmp_path, "--seed", 10**20)
     assert shown.returncode == 2

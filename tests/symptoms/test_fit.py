@@ -369,8 +369,13 @@ def test_scores_of_one_fold_only_are_refused(tiny, study):
         cohort.interviews[at] = Interview(**{**vars(item), "scores": (math.nan, item.scores[1]), "fold": "b"})
     for at in np.flatnonzero(study.folds == 0):
         cohort.interviews[at] = Interview(**{**vars(cohort.interviews[at]), "fold": "a"})
-    with pytest.raises(InputError, match="RATED: all subjects with a score are in one fold"):
+    told = "RATED: all subjects with a score are in one fold, .* give them two in the manifest's column fold"
+    with pytest.raises(InputError, match=told):
         symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+    with pytest.raises(InputError, match=told):
+        symptoms.check(cohort, QUICK)
+    cohort.interviews = [replace(item, fold=None) for item in cohort.interviews]
+    assert symptoms.check(cohort, QUICK) is None
 
 
 def test_two_runs_are_identical(tiny, study):
@@ -750,11 +755,9 @@ def test_pictures_that_lie_alone_beside_videos_are_no_interviews(tmp_path):
 
 def test_a_loss_is_said_to_be_a_larger_error():
     figures = {"value": -0.85, "ci95": [-1.5, -0.25]}
-    assert symptom_report._by(figures) == "larger by 0.85 (0.25 to 1.50)"
-    assert symptom_report._by({"value": 0.1, "ci95": [-0.2, 0.4]}) == "smaller by 0.10 (-0.20 to 0.40)"
-    small = {"value": -0.0004, "ci95": [-0.0011, 0.0002]}
-    assert symptom_report._by(small) == "larger by 0.0004 (-0.0002 to 0.0011)"
-    assert symptom_report._by({"value": 0.0, "ci95": [0.0, 0.0]}) == "smaller by 0.00 (0.00 to 0.00)"
+    assert symptom_report._larger(figures) == "larger by 0.85 (0.25 to 1.50)"
+    small = {"value": -0.0006, "ci95": [-0.0011, -0.0002]}
+    assert symptom_report._larger(small) == "larger by 0.0006 (0.0002 to 0.0011)"
 
 
 def test_a_score_that_one_person_has_is_told_and_has_no_interval(tiny, tmp_path):
@@ -805,27 +808,52 @@ def test_a_resample_without_a_gain_is_left_out_as_one_without_a_correlation_is()
     np.testing.assert_allclose(found["ci95"], expected, atol=1e-9)
 
 
-def test_what_is_shown_to_be_worse_is_called_that(study):
+def test_the_baselines_that_an_estimate_is_not_shown_to_beat_stand_in_one_line(study):
     result, (target, figures) = (
         study.estimators["probe"],
         next(iter(study.estimators["probe"].targets.items())),
     )
 
-    def said(*ends):
-        gain = {"mean": {"value": sum(ends) / 2, "ci95": list(ends)}}
-        changed = replace(result, targets={target: figures | {"gain_in_mae": gain}})
-        (line,) = (
-            line
-            for line in symptom_report.warnings(replace(study, estimators={"probe": changed}))
-            if "mean error" in line
-        )
-        return line
+    def said(**ends):
+        gains = {name: {"value": sum(both) / 2, "ci95": list(both)} for name, both in ends.items()}
+        changed = replace(result, targets={target: figures | {"gain_in_mae": gains}})
+        told = symptom_report.warnings(replace(study, estimators={"probe": changed}))
+        return [line for line in told if "shown to be" in line]
 
-    worse = f"probe, {target}: shown to be worse than mean (its mean error is larger by 0.27 (0.09 to 0.45))"
-    assert said(-0.45, -0.09) == worse
-    assert "not shown to be better than mean (its mean error is larger by 0.10 (-0.20 to 0.40))" in said(
-        -0.4, 0.2
-    )
+    equal, worse, better = (-0.4, 0.2), (-0.45, -0.09), (0.1, 0.3)
+    assert said(mean=better, age_length=better) == []
+    assert said(mean=equal, age_length=equal, expression_summary=better) == [
+        f"probe, {target}: not shown to be better than mean, age length"
+    ]
+    shown = f"probe, {target}: shown to be worse than age length (its mean error is larger by 0.27 (0.09 to 0.45))"
+    assert said(mean=better, age_length=worse) == [shown]
+    assert said(mean=equal, age_length=worse) == [f"{shown}; not shown to be better than mean"]
+
+
+@pytest.mark.parametrize(
+    ("age", "length_s", "told"),
+    [
+        (None, 24.0, "age length: no ages, and all interviews of one length: the same as mean"),
+        (30.0, 24.0, "age length: all of one age, and all interviews of one length: the same as mean"),
+        (None, None, None),
+    ],
+)
+def test_a_baseline_that_knows_nothing_is_said_to_be_the_mean_once(tiny, tmp_path, age, length_s, told):
+    cohort, recordings = made_up(tiny)
+    cohort.interviews = [replace(item, age=age) for item in cohort.interviews]
+    if length_s:
+        lengths_s = np.array([0.1 + 0.2, 0.3] * 12) * (length_s / 0.3)  # equal but for rounding
+        recordings = [
+            replace(item, totals=np.array([length, 0.9]))
+            for item, length in zip(recordings, lengths_s, strict=True)
+        ]
+    study = symptoms.fit(tiny, cohort, recordings, [PROBE], QUICK)
+    lines = [line for line in symptom_report.warnings(study) if line.startswith("age length")]
+    assert lines == ([told] if told else [])
+    names = ["mean", *([] if told else ["age_length"]), "expression_summary"]
+    assert [*study.baselines] == names
+    assert set(study.estimators["probe"].targets["RATED"]["gain_in_mae"]) == set(names)
+    symptom_report.write(study, tmp_path / "out", [PROBE])
 
 
 def test_a_scale_total_counts_every_subject_of_a_target(tiny):

@@ -132,6 +132,7 @@ def fit(
             f"--folds {folds}: cannot act, as {manifest} has folds of its own; leave it out, or empty the column fold",
             code=2,
         )
+    symptoms.check(cohort, settings)
     sources = [source for item in cohort.interviews for source in item.sources]
     if fps is None:
         for line in frames_note(sources, FPS):

@@ -78,6 +78,40 @@ class Estimator(Protocol):
         ...
 
 
+def check(cohort: Cohort, settings: ValidationConfig) -> Ints | None:
+    """Raise InputError for a cohort that cannot be validated whatever its videos show, so before hours of watching.
+
+    Returns the manifest's own folds, (interviews,), or None where it has none.
+    """
+    check_targets(cohort)
+    names = [interview.fold for interview in cohort.interviews]
+    if any(names):
+        if unnamed := [item.place for item in cohort.interviews if not item.fold]:
+            raise InputError(f"{unnamed[0]}: has no fold, where other rows do; give every row one, or none")
+        folds = validation.named_folds(
+            cohort.subjects, [str(name) for name in names], [item.place for item in cohort.interviews]
+        )
+        _check_learnable(cohort, folds, "give them two in the manifest's column fold at least, or empty it")
+        return folds
+    for item, scores in zip(cohort.targets, cohort.scores.T, strict=True):
+        subjects = {name for name, value in zip(cohort.subjects, scores, strict=True) if not np.isnan(value)}
+        if len(subjects) < max(settings.folds or 2, 3):
+            smaller = "pass a smaller --folds, or " if len(subjects) >= 3 else ""
+            raise InputError(
+                f"{item.name}: {counted(len(subjects), 'subject')} with usable interviews and a score, fewer than "
+                f"{max(settings.folds or 2, 3)} folds; {smaller}add subjects (3 at least)"
+            )
+    return None
+
+
+def _check_learnable(cohort: Cohort, folds: Ints, mend: str) -> None:
+    for item, scores in zip(cohort.targets, cohort.scores.T, strict=True):
+        if len(np.unique(folds[~np.isnan(scores)])) < 2:
+            raise InputError(
+                f"{item.name}: all subjects with a score are in one fold, so nothing is left to learn from; {mend}"
+            )
+
+
 def watch(
     cohort: Cohort, store: InterviewStore, progress: Callable[[int, float], None] = lambda done, seconds: None
 ) -> tuple[Cohort, list[SeenInterview]]:
@@ -121,14 +155,10 @@ def fit(
     if not cohort.interviews:
         listed = "; ".join(f"{item.path}: {item.reason}" for item in cohort.excluded[:3])
         raise InputError(f"no interview of the cohort can be used ({listed})")
-    check_targets(cohort)
-    folds = _folds(cohort, settings)
-    for item, scores in zip(cohort.targets, cohort.scores.T, strict=True):
-        if len(np.unique(folds[~np.isnan(scores)])) < 2:
-            raise InputError(
-                f"{item.name}: all subjects with a score are in one fold, so nothing is left to learn from; "
-                "pass other --folds, name folds in the manifest, or add subjects"
-            )
+    folds = check(cohort, settings)
+    if folds is None:
+        folds = validation.subject_folds(cohort.subjects, cohort.scores, settings.folds, seed=settings.seed)
+        _check_learnable(cohort, folds, "pass other --folds, name folds in the manifest, or add subjects")
     study = Study(cohort, recordings, folds, settings, model)
     study.baselines = _baselines(study, progress)
     for estimator in estimators:
@@ -229,26 +259,6 @@ def score(
     return replace(found, warnings=[*idle, *([] if are_recordings([source]) else notes), *found.warnings])
 
 
-def _folds(cohort: Cohort, settings: ValidationConfig) -> Ints:
-    """The manifest's own folds if it has them, else folds dealt by subject; each target must have enough subjects."""
-    names = [interview.fold for interview in cohort.interviews]
-    if any(names):
-        if unnamed := [item.place for item in cohort.interviews if not item.fold]:
-            raise InputError(f"{unnamed[0]}: has no fold, where other rows do; give every row one, or none")
-        return validation.named_folds(
-            cohort.subjects, [str(name) for name in names], [item.place for item in cohort.interviews]
-        )
-    for item, scores in zip(cohort.targets, cohort.scores.T, strict=True):
-        subjects = {name for name, value in zip(cohort.subjects, scores, strict=True) if not np.isnan(value)}
-        if len(subjects) < max(settings.folds or 2, 3):
-            smaller = "pass a smaller --folds, or " if len(subjects) >= 3 else ""
-            raise InputError(
-                f"{item.name}: {counted(len(subjects), 'subject')} with usable interviews and a score, fewer than "
-                f"{max(settings.folds or 2, 3)} folds; {smaller}add subjects (3 at least)"
-            )
-    return validation.subject_folds(cohort.subjects, cohort.scores, settings.folds, seed=settings.seed)
-
-
 def _baselines(study: Study, progress: StepProgress) -> dict[str, Result]:
     cohort = study.cohort
     ages = np.array([np.nan if item.age is None else item.age for item in cohort.interviews])
@@ -260,6 +270,8 @@ def _baselines(study: Study, progress: StepProgress) -> dict[str, Result]:
         "age_length": columns,
         "expression_summary": list(np.stack([item.summary() for item in study.recordings]).T),
     }
+    if max(map(np.ptp, columns)) < 1e-6:  # knows nothing, but for rounding: the mean again
+        del features["age_length"]
     found = {}
     for done, (name, blocks) in enumerate(features.items()):
         predicted = np.full(cohort.scores.shape, np.nan)

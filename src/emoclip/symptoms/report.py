@@ -64,13 +64,8 @@ def warnings(study: Study) -> list[str]:
         for target, figures in result.targets.items():
             if line := _of_chance(figures):
                 found.append(f"{name}, {target}: {line}")
-            for baseline, gain in figures["gain_in_mae"].items():
-                low, high = gain["ci95"]
-                if low is None or low <= 0:
-                    shown = "not shown to be better" if high is None or high >= 0 else "shown to be worse"
-                    found.append(
-                        f"{name}, {target}: {shown} than {baseline.replace('_', ' ')} (its mean error is {_by(gain)})"
-                    )
+            if line := _of_gains(figures["gain_in_mae"]):
+                found.append(f"{name}, {target}: {line}")
     if study.cohort.excluded:
         found.append(f"left out: {counted(len(study.cohort.excluded), 'row')} of the manifest, see the list")
     return found
@@ -90,6 +85,19 @@ def _of_chance(figures: dict[str, Any]) -> str:
     return f"not told from chance (permutation p {chance(figures)})" if p > MOST_P else ""
 
 
+def _of_gains(gains: dict[str, dict[str, Any]]) -> str:
+    """Say which baselines an estimate is not shown to beat, and how much more it errs where it is shown to be worse."""
+    equal, worse = [], []
+    for name, gain in gains.items():
+        low, high = gain["ci95"]
+        if high is not None and high < 0:
+            worse.append(f"{name.replace('_', ' ')} (its mean error is {_larger(gain)})")
+        elif low is None or low <= 0:
+            equal.append(name.replace("_", " "))
+    told = {"shown to be worse than": worse, "not shown to be better than": equal}
+    return "; ".join(f"{shown} {', '.join(names)}" for shown, names in told.items() if names)
+
+
 def _of_cohort(study: Study) -> list[str]:
     """What in the cohort itself makes figures weak, or too good."""
     found = []
@@ -107,6 +115,12 @@ def _of_cohort(study: Study) -> list[str]:
                 f"{target.name}: only {counted(differ, 'subject')} of {len(dict(rated))} "
                 f"{'has' if differ == 1 else 'have'} another score than {common:g}; every figure hangs on so few"
             )
+    if "age_length" not in study.baselines:
+        ages = any(item.age is not None for item in study.cohort.interviews)
+        found.append(
+            f"age length: {'all of one age' if ages else 'no ages'}, and all interviews of one length: "
+            "the same as mean"
+        )
     short = [
         f"{interview.name}, {interview.path}"
         for interview, item in zip(study.cohort.interviews, study.recordings, strict=True)
@@ -187,14 +201,10 @@ def _rows(study: Study, target: str) -> list[list[str]]:
     return rows
 
 
-def _by(gain: dict[str, Any]) -> str:
-    """A gain in words, in digits enough to tell its figures from each other and from 0."""
+def _larger(gain: dict[str, Any]) -> str:
+    """A loss in words, in digits enough to tell its figures from each other and from 0."""
     value, (low, high) = gain["value"], gain["ci95"]
-    if value is None or low is None:
-        return f"smaller by {heads.with_interval(gain)}"
     form = heads.telling((value, low, high, 0.0), ".2f")
-    if value >= 0:
-        return f"smaller by {heads.with_interval(gain, form)}"
     return f"larger by {heads.with_interval({'value': -value, 'ci95': [-high, -low]}, form)}"
 
 
