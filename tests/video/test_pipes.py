@@ -204,3 +204,10 @@ def test_frames_without_a_size_are_told_which_limit_they_may_be_above(monkeypatc
     words = "no size: above 0.01 megapixels a frame, which EMOCLIP_MAX_VIDEO_MEGAPIXELS raises, or damaged"
     with pytest.raises(InputError, match=words):
         open_video(Pipe(content * 3))
+
+
+def test_what_has_come_is_not_held_back_until_a_block_is_full():
+    reading, writing = os.pipe()
+    with open(reading, "rb") as file, open(writing, "wb", buffering=0) as pipe:
+        pipe.write(b"a little")
+        assert next(pipes.blocks_of(file)) == b"a little"

@@ -33,7 +33,7 @@ from emoclip.video.folders import (
 )
 from emoclip.video.frames import Frame, Notes, none_between, past_end
 from emoclip.video.pictures import is_picture, looks_like_picture
-from emoclip.video.pipes import BLOCK_BYTES, Blocks, Whole, read_pipe, settle
+from emoclip.video.pipes import Blocks, Whole, blocks_of, read_pipe, settle
 from emoclip.video.sources import silence_told
 
 Source = Any  # what `open_video` says
@@ -239,7 +239,7 @@ def _open_path(name: str, start_s: float, end_s: float | None, fps: float, one_c
 
 def _open_stream(file: IO[bytes], name: str, start_s: float, end_s: float | None, fps: float) -> Video:
     if not file.seekable():
-        return _open_blocks(iter(lambda: file.read(BLOCK_BYTES), b""), name, start_s, end_s, fps)
+        return _open_blocks(blocks_of(file), name, start_s, end_s, fps)
     file.seek(0)
     if not file.read(1):
         raise InputError(f"{name}: is empty; give the content of a picture or a video")

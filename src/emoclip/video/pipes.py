@@ -1,14 +1,15 @@
 """What comes once, through a pipe or from an address: a picture whole, from memory, all else as it comes."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import IO
 
 from emoclip.errors import InputError
 from emoclip.video.pictures import begins_picture
 
 WHOLE_BYTES = 512 << 20  # of a picture: 100 megapixels take 400 MB where they are not compressed
-BLOCK_BYTES = 16 << 10  # read at once: of a live series little waits
+BLOCK_BYTES = 16 << 10  # read at once, at most: of a live series little waits
 HEAD_BYTES = 16
 # What a camera's or a program's pictures, sent one after another, begin with (JPEG, PNG, BMP, PPM), and how much of
 # that is the same in each: of a PPM, what stands before its pixels.
@@ -45,8 +46,13 @@ class Blocks(io.RawIOBase):
 def read_pipe(name: str) -> Iterator[bytes]:
     """What comes through a pipe with a name, until its writers are gone."""
     with open(name, "rb") as pipe:
-        while block := pipe.read(BLOCK_BYTES):
-            yield block
+        yield from blocks_of(pipe)
+
+
+def blocks_of(file: IO[bytes]) -> Iterator[bytes]:
+    """What an open file gives, as it comes: `read1`, where there is one, does not wait for a block to be full."""
+    read: Callable[[int], bytes] = getattr(file, "read1", file.read)
+    return iter(lambda: read(BLOCK_BYTES), b"")
 
 
 def settle(blocks: Iterator[bytes], name: str) -> Whole | Blocks:
