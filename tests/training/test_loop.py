@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +217,7 @@ def test_a_killed_run_resumed_ends_with_the_same_weights(tmp_path, monkeypatch, 
 
 def test_a_process_killed_at_any_moment_resumes_to_the_same_weights(tmp_path):
     manifest = make_clips(tmp_path / "data")
-    settings = ("loop.checkpoint_steps=1", "loop.epochs=10")
+    settings = ("loop.checkpoint_steps=1", "loop.epochs=4")
     script = (
         f"import sys; sys.path[:0] = {PLACES!r}\n"
         "from test_loop import tiny, train\n"
@@ -224,11 +225,12 @@ def test_a_process_killed_at_any_moment_resumes_to_the_same_weights(tmp_path):
     )
     args = [sys.executable, "-c", script, str(manifest), str(tmp_path / "killed")]
     running = subprocess.Popen(args, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    straight = train(tiny(*settings), manifest, tmp_path / "straight")  # meanwhile the other one starts
     while not (tmp_path / "killed" / resume.LAST).exists():
         assert running.poll() is None
+        time.sleep(0.002)
     running.kill()
     running.wait()
-    straight = train(tiny(*settings), manifest, tmp_path / "straight")
     resumed = train(tiny(*settings), manifest, tmp_path / "killed", going_on=True)
     assert_identical(weights(resumed), weights(straight))
 
