@@ -53,6 +53,8 @@ def test_metrics_are_those_of_evaluate(run, monkeypatch, tmp_path):
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["part"] == "test part"
     assert metrics["n"] == 6
+    assert "resamples of 6 clips; 6 are few, so that intervals are too narrow" in metrics["resampling"]
+    assert f"{metrics['resampling']}.\n" in (out / "package" / "README.md").read_text()
     assert metrics["selection"] == {
         "rule": "held-out-uar", "leaky": False, "epoch": metrics["selection"]["epoch"],
         "value": metrics["selection"]["value"],
@@ -188,6 +190,7 @@ def test_the_authors_checkpoint_trained_on_and_a_leaky_selection_marked_everywhe
         (["--set", "loop.epoch=9"], "did you mean loop.epochs?"),
         (["--set", "data.text=classes", "--set", "data.leave_out=bored"], "'bored' is not one of"),
         (["--set", "model.backbone=ViT-B-33"], "near ones: "),
+        (["--set", "model.backbone=compact", "--set", "model.weights=openai"], "pass --set model.weights="),
     ],
 )
 def test_what_cannot_be_is_one_line(monkeypatch, tmp_path, capsys, change, said):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emoclip.cli.console import progress_bars, say, warn
+from emoclip.cli.dataset import say_resampling
 from emoclip.errors import counted
 
 if TYPE_CHECKING:
@@ -201,7 +202,8 @@ def _evaluate(outcome: "Outcome", package: Path, command: str, report: "Progress
         found = scorecard.write([evaluation], folder, command, pictures=False)[0]
     for line in absences(found):
         warn(line)
-    return {"part": part, **found}
+    say_resampling([evaluation])
+    return {"part": part, "resampling": evaluation.resampling, **found}
 
 
 def scored_part(samples: "Samples") -> "tuple[str, tuple[Clip, ...]]":
@@ -244,10 +246,10 @@ def _write_metrics(outcome: "Outcome", out: Path, package: Path, found: dict[str
             f"{found['part']}: UAR {100 * found['uar']:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}), "
             f"WAR {100 * found['war']:.1f} %, {counted(found['n'], 'clip')}, class sentences as prompts"
         )
-        add_to_card(package, f"## Scores\n\n{line}.{leak}")
+        add_to_card(package, f"## Scores\n\n{line}; {found['resampling']}.{leak}")
         # Scores are of the package as it is left, whose card tells of them.
         record["model"] = found["model"] = {**found["model"], "sha256": load(package).digest}
-        scored = {key: value for key, value in found.items() if key != "part"}
+        scored = {key: value for key, value in found.items() if key not in ("part", "resampling")}
         write_text(package.parent / "evaluation" / "metrics.json", json_text(scored, 1), force=True)
     write_text(out / "metrics.json", json_text(record), force=True)
     if found:

@@ -190,7 +190,9 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
         f"| kappa with the coders | {figure(card['kappa'])} | {figure(card['kappa_words'])} | 0 |",
         f"| agreement (share of time) | {figure(card['agreement'])} | {figure(card['agreement_words'])} | |",
         "",
-        f"Coders with each other: kappa {figure(card['coders_kappa'])}." if card["coders_kappa"] else "",
+        f"Coders with each other: kappa {figure(card['coders_kappa'])}."
+        if card["coders_kappa"]
+        else "How well coders agree with each other is not known: no two coded the same time.",
         "",
         f"Taught less words: {figure(card['gain'])}. Probabilities are off by "
         f"{short(card['calibration']['after'], '.3f')} on average (before calibration "

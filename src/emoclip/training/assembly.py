@@ -76,8 +76,10 @@ def assemble(recipe: ModelRecipe, sentences: Iterable[str], seed: int) -> Assemb
     idle: list[str] = []
     if recipe.backbone == "compact":
         if recipe.weights or recipe.start:
+            given = [key for key in ("weights", "start") if getattr(recipe, key)]
             raise ConfigError(
-                "model.weights and model.start do not apply to compact, which starts from nothing"
+                f"model.backbone=compact starts from nothing, and {' and '.join(f'model.{key}' for key in given)} "
+                f"would not be used; pass {' '.join(f'--set model.{key}=' for key in given)}"
             )
         return _compact(recipe, sentences)
     if recipe.start:
