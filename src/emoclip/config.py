@@ -14,6 +14,7 @@ from emoclip.errors import ConfigError, shown
 FaceMode = Literal["largest", "all", "full"]
 FACE_MODES: tuple[FaceMode, ...] = ("largest", "all", "full")
 Progress = Callable[[float], None]  # is told how far work is: a share, or seconds of video
+FPS = 25.0  # frames a second of what has no times of its own, such as a folder of pictures
 DETECTORS = ("auto", "yunet", "haar")
 _ON, _OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 MOST = 1e12  # megapixels or frames that a limit can be set to

@@ -42,7 +42,7 @@ from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
 from emoclip.timeline import Baseline, Rest, TimelineStream, as_watched, clip_rate, record
-from emoclip.video import Frame, Video, called, expand_inputs, open_video
+from emoclip.video import Frame, Video, asked_rate, called, expand_inputs, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
@@ -120,7 +120,7 @@ class EmoCLIP:
         )
         if not isinstance(source, Video):
             fps = check_fps(fps)
-            looked += as_watched(source, None if fps == 25 else fps)
+            looked += as_watched(source, asked_rate(fps))
             source = open_video(
                 source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls, one_clip=one_clip
             )

@@ -10,14 +10,13 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 import typer
 
-from emoclip.config import FaceConfig
+from emoclip.config import FPS, FaceConfig
 
 Returned = TypeVar("Returned")
 
 DETECTOR = FaceConfig.detector
 MAX_FACES = FaceConfig.max_faces
 MIN_FACE = FaceConfig.min_face_px
-FPS = 25.0
 EMPTY = "is empty; is a variable of the shell not set?"
 
 

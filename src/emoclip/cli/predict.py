@@ -18,7 +18,6 @@ from emoclip.cli.console import (
 )
 from emoclip.cli.options import (
     DETECTOR,
-    FPS,
     MAX_FACES,
     MIN_FACE,
     AskedFps,
@@ -36,6 +35,7 @@ from emoclip.cli.options import (
     Strict,
     unused,
 )
+from emoclip.config import FPS
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from emoclip.cli.console import emit, fail, needs_stdout, print_table, progress_bars, say, table, warn
-from emoclip.cli.options import DETECTOR, FPS, AskedFps, Detector, Model, Threads, names_in
+from emoclip.cli.options import DETECTOR, AskedFps, Detector, Model, Threads, names_in
+from emoclip.config import FPS
 from emoclip.files import check_apart, check_folder, check_room, json_text
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from emoclip.symptoms.interviews import (
 )
 from emoclip.symptoms.manifest import Cohort, check_targets
 from emoclip.symptoms.study import Floats, Ints, Result, Study, ValidationConfig
+from emoclip.video import asked_rate
 
 StepProgress = Callable[[str, float], None]
 
@@ -251,7 +252,7 @@ def score(
     source: a video, a folder of frames (`fps` per second) or of videos.  Raises PackageError, InputError.
     """
     loaded = heads.Head(model)
-    idle = idle_note([source], faces, None if fps == 25 else fps)
+    idle = idle_note([source], faces, asked_rate(fps))
     faces, notes = settled(faces)
     seen = read_interview(model, [source], faces, fps=fps, progress=progress)
     looked = looked_at([source], faces, fps)

@@ -20,7 +20,7 @@ from emoclip.timeline.plan import Input, Settings, targets
 from emoclip.timeline.report import write_report
 from emoclip.timeline.stream import TimelineStream
 from emoclip.timeline.watching import Model, as_watched, recorded
-from emoclip.video import Content, called
+from emoclip.video import Content, asked_rate, called
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,10 @@ def _watch(model: Model, item: Input, settings: Settings, progress: Progress | N
     )
     if not new:
         return InputOutcome(item.source, "skipped", "recorded already")
-    asked = None if settings.fps == 25 else settings.fps
     return InputOutcome(
         item.source,
         "done",
-        "; ".join([*as_watched(item.source, asked, settings.precision), *kept.warnings]),
+        "; ".join([*as_watched(item.source, asked_rate(settings.fps), settings.precision), *kept.warnings]),
         video_s=kept.frames[-1][0] - kept.frames[0][0] if kept.frames else 0.0,
         spent_s=time.monotonic() - began_s,
     )

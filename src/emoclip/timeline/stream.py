@@ -40,7 +40,7 @@ from emoclip.timeline.watching import (
     watched,
 )
 from emoclip.timeline.windows import Draft, cut, unknown
-from emoclip.video import Content, open_video
+from emoclip.video import Content, asked_rate, open_video
 
 WINDOW_BATCH = 32  # windows that wait for one run of the temporal part
 
@@ -125,7 +125,7 @@ class TimelineStream:
             )
         self._began = True
         # A recording that was found on a shelf stands for the input that was named.
-        asked = None if self.fps == 25 else self.fps  # the usual rate is not told from none
+        asked = asked_rate(self.fps)
         self._lacks = as_watched(self.content.source if self.content else self.source, asked, self.precision)
         if is_recording(self.source):
             self.source = Recording.read(Path(self.source), model=self.model.package.seen_by)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig, check_fps, check_length, check_progress, check_span, unusual
+from emoclip.config import FPS, FaceConfig, check_fps, check_length, check_progress, check_span, unusual
 from emoclip.faces import settled
 from emoclip.model import Package, Runtime, sampling_rate
 from emoclip.prompts import Doubts, PromptSet
@@ -194,7 +194,7 @@ def as_recorded(
         kept = replace(kept, mode=mode, min_face_px=max(faces.min_face_px, kept.min_face_px))
     given = unusual(faces, FaceConfig("all"))
     idle = {name: value for name, value in given.items() if value != getattr(kept, name)}
-    if fps is not None and at_rate(fps) != at_rate(rate_of(key.input) or 25):
+    if fps is not None and at_rate(fps) != at_rate(rate_of(key.input) or FPS):
         idle["fps"] = f"{fps:g}"
     if precision not in (None, "auto", key.form.partition("/")[0]):
         idle["precision"] = precision

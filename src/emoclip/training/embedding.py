@@ -137,7 +137,7 @@ def cache_frames(
     }
     cache = EmbeddingCache(folder / "frames", settings, assembly.width, note)
     with closing(cache):
-        known = functools.cache(content)  # of all views of a clip, and only where it is needed
+        known = functools.cache(content)  # once for all views of a clip
         stamps = {sample.clip.id: stamp(sample.clip) for part in _parts(samples) for sample in part}
         views = recipe.clips.cached_views
         train = [

@@ -3,7 +3,7 @@
 from emoclip.video.ahead import Ahead, one_opencv_thread
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import called
-from emoclip.video.content import Content, at_rate, changed, paced, rate_of
+from emoclip.video.content import Content, asked_rate, at_rate, changed, paced, rate_of
 from emoclip.video.finding import Found, expand_inputs, find_inputs
 from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
 from emoclip.video.frames import Frame, none_between
@@ -21,6 +21,7 @@ __all__ = [
     "Frame",
     "Pixels",
     "Video",
+    "asked_rate",
     "at_rate",
     "called",
     "changed",

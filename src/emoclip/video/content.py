@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from emoclip.config import FPS
 from emoclip.errors import InputError
 from emoclip.files import sha256 as file_sha256
 from emoclip.files import told
@@ -68,7 +69,12 @@ class Content:
 
 def at_rate(fps: float) -> str:
     """What a digest ends with of frames whose times are set by another rate than the usual one."""
-    return "" if fps == 25 else f" at {fps:g} frames a second"
+    return "" if asked_rate(fps) is None else f" at {fps:g} frames a second"
+
+
+def asked_rate(fps: float) -> float | None:
+    """Return frames per second as given; None of the usual rate, which is not told from none."""
+    return None if fps == FPS else fps
 
 
 def rate_of(digest: str | None) -> float | None:
