@@ -29,13 +29,27 @@ def test_list_has_bundled_cached_and_known_models_once(home, tmp_path):
     tiny_package(tmp_path / "cache" / "clip-vit-b-32", name="clip-vit-b-32")
     (tmp_path / "cache" / "broken").mkdir()
     (tmp_path / "cache" / "broken" / "config.json").write_text("{")
+    tiny_package(tmp_path / "cache" / "partial", name="partial")
+    (tmp_path / "cache" / "partial" / "text.onnx").unlink()
+    (tmp_path / "cache" / "pipe").mkdir()
+    os.mkfifo(tmp_path / "cache" / "pipe" / "config.json")
+    (tmp_path / "cache" / "back").symlink_to(tmp_path / "cache")
+    (tmp_path / "cache" / "again").symlink_to(tmp_path / "cache" / "mine")
     done = run(home, "models", "list", "--json", "-")
     rows = {row["name"]: row for row in json.loads(done.stdout)}
     assert len(rows) == len(json.loads(done.stdout))
     assert (
         rows["mine"]["state"] == rows["someone/theirs"]["state"] == rows["clip-vit-b-32"]["state"] == "cached"
     )
-    assert rows["broken"]["state"] == "damaged"
+    for name, words in (
+        ("broken", "cannot be read"),
+        ("partial", "text.onnx: is missing"),
+        ("pipe", "config.json: cannot be read"),
+    ):
+        assert rows[name]["state"] == "damaged"
+        fails(run(home, "models", "show", name), words)
+    assert rows["again"]["state"] == "cached"
+    assert not [name for name in rows if name.startswith("back/")]
     assert rows["clip-vit-l-14"] == {
         "name": "clip-vit-l-14",
         "state": "not here",
@@ -81,7 +95,9 @@ def test_show_verifies_a_package(home, tmp_path):
 
 
 def test_show_says_how_to_get_a_known_model(home):
-    assert "emoclip models fetch clip-vit-l-14" in run(home, "models", "show", "clip-vit-l-14").stdout
+    told = run(home, "models", "show", "clip-vit-l-14").stdout
+    assert "emoclip models fetch clip-vit-l-14" in told
+    assert "None" not in told
     fails(run(home, "models", "show", "nothing-of-this-name"), "`emoclip models list` shows what there is")
 
 

@@ -1,5 +1,6 @@
 """`emoclip models`: what models there are, what one is, and getting one."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,7 +59,8 @@ def show(
     listed = table("", "")
     listed.show_header = False
     for fact, value in facts.items():
-        listed.add_row(fact, shown(value))
+        if value is not None:
+            listed.add_row(fact, shown(value))
     print_table(listed)
     return None
 
@@ -116,6 +118,8 @@ def _rows() -> list[dict[str, Any]]:
     for state, home in (("bundled", package.bundled_folder()), ("cached", package.cache_folder())):
         for config in sorted([*home.glob("*/config.json"), *home.glob("*/*/config.json")]):
             folder = config.parent
+            if folder.parent != home and folder.parent.samefile(home):
+                continue  # a link back to the cache
             name = folder.relative_to(home).as_posix()
             if not any(part.startswith(".") for part in folder.relative_to(home).parts):
                 # One that a bundled package hides is reached by its folder alone.
@@ -134,6 +138,8 @@ def _row(name: str, state: str, folder: Path) -> dict[str, Any]:
 
     try:
         config = read_config(folder)
+        lacks = [file for file in config.values["files"] if not os.path.isfile(folder / file)]  # noqa: PTH113 (takes any)
+        state = "damaged" if lacks else state  # `show` says of what
         licence, source = config.text("licence"), config.text("source")
     except (PackageError, ValueError):
         state, licence, source = "damaged", "?", "?"

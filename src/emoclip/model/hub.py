@@ -100,20 +100,20 @@ def find(name: str) -> Path:
         raise PackageError(f"a model is named by text or a path, not by {shown(name)}")
     if not name:
         raise PackageError("a model without a name; is a variable of the shell not set?")
-    is_file = os.path.isfile  # takes any length
+    is_file, is_there = os.path.isfile, os.path.exists  # take any length
     plain = Path(name).name == name
     # A folder that happens to be named like a bundled model is not meant; `./mini` is.
     if plain and is_file(packages.bundled_folder() / name / "config.json"):
         return packages.bundled_folder() / name
     if os.path.isdir(folder := os.path.expanduser(name)):  # noqa: PTH111, PTH112 (takes any name)
         return Path(folder)
-    if is_file(folder) and not is_file(packages.cache_folder() / name / "config.json"):
+    if is_file(folder) and not is_there(packages.cache_folder() / name / "config.json"):
         raise _file(name)
     if plain:
-        if is_file(packages.cache_folder() / name / "config.json"):
+        if is_there(packages.cache_folder() / name / "config.json"):
             return packages.cache_folder() / name
     elif _HUB_NAME.fullmatch(hub_name := name.removeprefix(HUB)):
-        if is_file(packages.cache_folder() / hub_name / "config.json"):
+        if is_there(packages.cache_folder() / hub_name / "config.json"):
             return packages.cache_folder() / hub_name
         if name == hub_name:
             raise PackageError(
