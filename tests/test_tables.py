@@ -45,7 +45,10 @@ def test_what_python_writes_is_read_whatever_separates_and_each_row_knows_its_li
 
 
 def test_decimal_commas_are_numbers_where_semicolons_separate(tmp_path):
-    assert read_cells(written(tmp_path, "a;b\n1,5;x, y\n"))[1] == (2, ["1.5", "x, y"])
+    assert read_cells(written(tmp_path, "a;b\n1,5;x, y\n,5;z\n"))[1:] == [
+        (2, ["1.5", "x, y"]),
+        (3, [".5", "z"]),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 from emoclip.errors import InputError
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
-_DECIMAL_COMMA = re.compile(r"[-+]?[\d:]*\d,\d+")
+_DECIMAL_COMMA = re.compile(r"[-+]?[\d:]*,\d+")
 MISSING = ("NA", "N/A", "nan", "null", "none", "-")  # what people write where there is nothing to write
 DASHES = str.maketrans("\u2013\u2014\u2212", "---")  # what office programs make of a hyphen
 

@@ -24,6 +24,8 @@ from emoclip.timeline.stream import TimelineStream
         ("auto", Baseline(auto=True)),
         ("Auto ", Baseline(auto=True)),
         ("0-3.5", Baseline(start_s=0, end_s=3.5)),
+        ("0-.5", Baseline(start_s=0, end_s=0.5)),
+        (".5-2.", Baseline(start_s=0.5, end_s=2)),
         (" 12 - 20 ", Baseline(start_s=12, end_s=20)),
         ("neutral.mp4", Baseline(source="neutral.mp4")),
         ("-", Baseline(source="-")),

@@ -37,6 +37,7 @@ EXPRESSION_S = 4.0
 ROUNDED_S = 0.1  # a stretch typed as so much longer than there is was only rounded
 SAME_S = 0.1  # apart, two looks at a face count as one moment,
 SAME = 0.3  # and it is the same face if its boxes overlap by as much then (others' hardly do)
+SECONDS = r"(?:\d+\.?\d*|\.\d+)"
 Moment = tuple[float, Box]  # a face's time in seconds, and its box
 
 
@@ -82,7 +83,7 @@ class Baseline(Numbers):
             return cls(auto=True)
         if not text.strip():
             raise ConfigError("baseline is empty: give auto, START-END in seconds, or a file")
-        span = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*", text)
+        span = re.fullmatch(rf"\s*({SECONDS})\s*-\s*({SECONDS})\s*", text)
         if span is None:
             # Nobody means a file by "3-" or "0-inf", unless it is there.
             numeric = re.fullmatch(r"(?=.*(\d|inf|nan))(\d|[.e\s-]|inf|nan)+", text.casefold())
