@@ -1,5 +1,6 @@
 """The main path, on tiny packages for its rules and on the bundled model for its sense."""
 
+import inspect
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -14,7 +15,7 @@ from videos import noise
 
 from emoclip import EmoCLIP
 from emoclip.config import FaceConfig
-from emoclip.errors import ConfigError, InputError, PackageError
+from emoclip.errors import ConfigError, InputError, InputWarning, LabelWarning, PackageError
 from emoclip.model import unit
 from emoclip.prompts import resolve
 from emoclip.recording import Key, Recording
@@ -244,8 +245,9 @@ def test_a_folder_of_pictures_that_are_not_alike_is_no_single_input_unless_it_is
         ):
             ask(faces="full")
         assert ask(faces="full", one_clip=True) == pytest.approx(3 / 25)
-    with pytest.warns(UserWarning, match="read one by one"):
+    with pytest.warns(InputWarning, match="read one by one") as told:
         assert len(list(tiny.classify_many(tmp_path, LABELS, faces="full"))) == 3
+    assert [line.filename for line in told] == [__file__]
     assert len(list(tiny.classify_many(tmp_path, LABELS, faces="full", one_clip=True))) == 1
     for alone in sorted(tmp_path.iterdir())[1:]:
         alone.unlink()
@@ -346,7 +348,7 @@ def test_a_folder_and_a_pattern_stand_for_many_inputs(tiny, media, tmp_path):
     for sources in (tmp_path / "*.jpg", [str(tmp_path / "[ab].jpg")]):
         assert [found.input for found in tiny.classify_many(sources, LABELS)] == expected
     with pytest.warns(
-        UserWarning,
+        InputWarning,
         match=r"not alike, read one by one; --one-clip \(from Python, one_clip=True\) reads them as frames",
     ):
         assert [found.input for found in tiny.classify_many(tmp_path, LABELS)] == expected
@@ -425,28 +427,28 @@ def vectors(model):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda model: model.embed_frames(None), "crops: a NoneType"),
+        (lambda model: model.embed_frames(None), "crops: None is no list"),
         (
             lambda model: model.embed_frames([np.zeros((9, 9), np.uint8)]),
             r"crops\[0\]: is uint8 of shape \(9, 9\)",
         ),
         (lambda model: model.embed_frames([np.full((9, 9, 3), np.nan)]), r"crops\[0\]: is float64"),
-        (lambda model: model.embed_frames(["a.png"]), r"crops\[0\]: is a str"),
-        (lambda model: model.embed_clip("a.mp4"), "frames: str; give what `embed_frames` returns"),
+        (lambda model: model.embed_frames(["a.png"]), r"crops\[0\]: a str; give arrays"),
+        (lambda model: model.embed_clip("a.mp4"), "frames: a str; give what `embed_frames` returns"),
         (lambda model: model.embed_clip(np.zeros((0, 1), np.float32)), r"frames: shape \(0, 1\)"),
         (
             lambda model: model.embed_clip(vectors(model) * np.nan),
             "frames: numbers that are infinite or undef",
         ),
-        (lambda model: model.embed_clips([None]), "frames: NoneType"),
-        (lambda model: model.embed_clips(None), "clips: NoneType"),
-        (lambda model: model.compared([vectors(model)], None), "text: NoneType"),
-        (lambda model: model.watch(None, FaceConfig(), 8), "a NoneType, no Video"),
+        (lambda model: model.embed_clips([None]), "frames: None"),
+        (lambda model: model.embed_clips(None), "clips: None"),
+        (lambda model: model.compared([vectors(model)], None), "text: None"),
+        (lambda model: model.watch(None, FaceConfig(), 8), "None, no Video"),
         *(
             (lambda model, ask=ask, clips=clips: ask(model)(clips(model), vectors(model)), words)
             for ask in (lambda model: model.probabilities, lambda model: model.intensities)
             for clips, words in (
-                (lambda model: None, "clips: NoneType; give what `embed_clip` returns"),
+                (lambda model: None, "clips: None; give what `embed_clip` returns"),
                 (lambda model: vectors(model)[:, 1:], "clips: shape"),
                 (lambda model: vectors(model) + np.inf, "clips: numbers that are infinite"),
                 (lambda model: vectors(model).astype(object), "clips: an array of object"),
@@ -456,7 +458,8 @@ def vectors(model):
             (lambda model, given=given: model.classify_many(given, LABELS), "a single input")
             for given in (3, b"", np.zeros((9, 9, 3), np.uint8), np.zeros((2, 3, 9, 9), np.uint8), BytesIO())
         ),
-        (lambda model: model.embed_text(None), "a NoneType"),
+        (lambda model: model.embed_text(None), "labels: None is no list of labels; give"),
+        (lambda model: model.embed_text(3), "labels: an int is no list of labels; give"),
         (lambda model: model.classify_many(["a.mp4"], ["a"]), "at least 2"),
     ],
 )
@@ -464,6 +467,47 @@ def test_what_programs_mistake_is_named_in_one_line(tiny, call, words):
     with pytest.raises(InputError, match=words) as caught:
         call(tiny)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"start_s": -1}, "start_s=-1 s must be 0"),
+        ({"faces": "bogus"}, "faces='bogus' is not one of"),
+        ({"fps": 0}, "fps=0 must be"),
+        ({"scores": "yes"}, "scores='yes' must be True or False"),
+        ({"one_clip": 1}, "one_clip=1 must be True or False"),
+        ({"baseline": "3-"}, "no START-END in seconds"),
+        ({"progress": 3}, "progress=3 must be a function"),
+    ],
+)
+def test_wrong_options_are_told_at_the_call_of_many(tiny, wrong, words):
+    for ask, source in ((tiny.classify_many, ["none.mp4"]), (tiny.classify, "none.mp4")):
+        with pytest.raises(ConfigError, match=words):
+            ask(source, LABELS, **wrong)
+    with pytest.raises(TypeError, match=r"classify_many.*'foo'"):
+        tiny.classify_many(["none.mp4"], LABELS, foo=1)
+
+
+def test_one_and_many_have_the_same_options():
+    one, many = (inspect.signature(ask).parameters for ask in (EmoCLIP.classify, EmoCLIP.classify_many))
+    assert list(one.values())[3:] == list(many.values())[3:]
+
+
+def test_warnings_point_at_the_line_that_asked(tiny, mini):
+    picture, labels = np.zeros((64, 64, 3), np.uint8), ["smiling", "smiling!"]
+    for ask in (
+        lambda: mini.classify(picture, labels, faces="full"),
+        lambda: list(mini.classify_many([picture], labels, faces="full")),
+        lambda: mini.timeline(picture, labels, faces="full"),
+        lambda: mini.embed_text(labels),
+    ):
+        with pytest.warns(LabelWarning) as told:
+            ask()
+        assert {line.filename for line in told} == {__file__}
+    with pytest.warns(RuntimeWarning, match="precision=int8") as more:
+        EmoCLIP.load(tiny.package.path, precision="int8")
+    assert {line.filename for line in more} == {__file__}
 
 
 def test_labels_may_come_one_by_one_and_a_package_as_a_path(tiny):

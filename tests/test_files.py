@@ -118,7 +118,7 @@ def test_sha256_is_hashlibs(tmp_path):
 
 
 def test_a_target_that_is_no_name_is_said_to_be_that():
-    with pytest.raises(OutputError, match="a NoneType names no file"):
+    with pytest.raises(OutputError, match="None names no file"):
         write_text(None, "text")
 
 

@@ -15,7 +15,7 @@ from videos import noise, write
 from emoclip import EmoCLIP
 from emoclip.codings.samples import windows as coded_windows
 from emoclip.config import FaceConfig, WindowConfig
-from emoclip.errors import ConfigError, InputError, OutputError
+from emoclip.errors import ConfigError, InputError, InputWarning, OutputError
 from emoclip.faces import yunet
 from emoclip.recording import Key, Recording, Shelf, followed
 from emoclip.symptoms import read_interview
@@ -245,8 +245,9 @@ def test_seconds_that_were_not_recorded_are_told(model, kept, stretch):
 
 def test_a_cutoff_on_what_is_not_known_is_told(model, kept, tmp_path):
     ask = replace(WINDOWS, max_yaw=30.0)
-    with pytest.warns(UserWarning, match="max_yaw left nothing out"):
+    with pytest.warns(InputWarning, match="max_yaw left nothing out") as told:
         model.timeline(old(kept[1], tmp_path / "old.npz", 2), "calm, joyful", windows=ask).read()
+    assert {line.filename for line in told} == {__file__}
 
 
 def test_boxes_and_key_come_back(model, kept, media):

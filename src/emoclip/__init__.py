@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from emoclip import metrics
     from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
     from emoclip.engine import EmoCLIP
-    from emoclip.errors import ConfigError, EmoclipError, InputError, LabelWarning, OutputError, PackageError
+    from emoclip.errors import (
+        ConfigError,
+        EmoclipError,
+        InputError,
+        InputWarning,
+        LabelWarning,
+        OutputError,
+        PackageError,
+    )
     from emoclip.prompts import PromptSet, resolve
     from emoclip.recording import Recording, SeenFace, SeenFrame
     from emoclip.results import (
@@ -38,6 +46,7 @@ _HOMES = {
         "ConfigError",
         "EmoclipError",
         "InputError",
+        "InputWarning",
         "LabelWarning",
         "OutputError",
         "PackageError",
@@ -67,6 +76,7 @@ __all__ = [
     "FaceConfig",
     "FaceResult",
     "InputError",
+    "InputWarning",
     "LabelSummary",
     "LabelWarning",
     "OutputError",

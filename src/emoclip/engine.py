@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from emoclip.config import (
     check_progress,
     check_span,
 )
-from emoclip.errors import ConfigError, InputError, in_one_line
+from emoclip.errors import ConfigError, InputError, InputWarning, in_one_line, kind_of, warn_caller
 from emoclip.faces import Face, FaceFollower, Note, crop_face, settled, used
 from emoclip.model import (
     Package,
@@ -105,13 +104,20 @@ class EmoCLIP:
         InputError.
         progress: called with one number, the seconds of video done.  Raises InputError, ConfigError.
         """
-        config, looked = settled(FaceConfig.of(faces))
-        start_s, end_s = check_span(start_s, end_s)
-        check_flags(scores=scores, allow_urls=allow_urls, one_clip=one_clip)
-        check_progress(progress)
-        baseline = None if baseline is None else Baseline.of(baseline)
         prompts = resolve(labels)
-        prompts.check_asked(scores=scores, baseline=baseline is not None)
+        faces, start_s, end_s, fps, baseline = _checked(
+            prompts,
+            start_s=start_s,
+            end_s=end_s,
+            faces=faces,
+            fps=fps,
+            scores=scores,
+            baseline=baseline,
+            allow_urls=allow_urls,
+            one_clip=one_clip,
+            progress=progress,
+        )
+        config, looked = settled(faces)
         text, doubtful = self.read_labels(prompts)
         doubtful.tell()
         _refuse_recording(source)
@@ -119,7 +125,6 @@ class EmoCLIP:
             Rest(self, source, baseline, config, fps=fps, start_s=start_s, end_s=end_s) if baseline else None
         )
         if not isinstance(source, Video):
-            fps = check_fps(fps)
             looked += as_watched(source, asked_rate(fps))
             source = open_video(
                 source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls, one_clip=one_clip
@@ -165,14 +170,28 @@ class EmoCLIP:
             scored=scores,
         )
 
-    def classify_many(self, sources: Any, labels: Labels, **options: Any) -> Iterator[Classification]:
+    def classify_many(
+        self,
+        sources: Any,
+        labels: Labels,
+        *,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        faces: FaceConfig | str = "largest",
+        fps: float = 25.0,
+        scores: bool = False,
+        baseline: Baseline | str | os.PathLike[str] | None = None,
+        allow_urls: bool = True,
+        one_clip: bool = False,
+        progress: Progress | None = None,
+    ) -> Iterator[Classification]:
         """Classify inputs one after the other, and yield a result for each as it is done.
 
         sources: any number of what `classify` takes.  A name among them, or alone, may also be a folder of videos or of
-        pictures, or a pattern (`talks/*.mp4`), and stands for as many inputs as on the command line; a warning says
-        what was guessed or left out.
-        options: of `classify`; one_clip=True takes every folder's pictures for one clip.  An input that cannot be read
-        gives a result of status `error` with the reason, and the others are done.  Raises InputError for labels,
+        pictures, or a pattern (`talks/*.mp4`), and stands for as many inputs as on the command line; an
+        InputWarning says what was guessed or left out.
+        The rest as in `classify`; one_clip=True takes every folder's pictures for one clip.  An input that cannot be
+        read gives a result of status `error` with the reason, and the others are done.  Raises InputError for labels,
         ConfigError.
         """
         prompts = resolve(labels)
@@ -182,7 +201,19 @@ class EmoCLIP:
         single = isinstance(sources, (bytes, bytearray, memoryview, Video)) or hasattr(sources, "read")
         if single or 1 < getattr(sources, "ndim", 1) < 5 or not isinstance(sources, Iterable):
             raise InputError("sources: a single input; give a list of them, or ask `classify`")
-        return self._classify_each(_expanded(sources, options.get("one_clip", False)), prompts, options)
+        options: dict[str, Any] = {
+            "start_s": start_s,
+            "end_s": end_s,
+            "faces": faces,
+            "fps": fps,
+            "scores": scores,
+            "baseline": baseline,
+            "allow_urls": allow_urls,
+            "one_clip": one_clip,
+            "progress": progress,
+        }
+        _checked(prompts, **options)  # now, not when the first result is asked for
+        return self._classify_each(_expanded(sources, one_clip), prompts, options)
 
     def _classify_each(
         self, sources: Iterable[Any], prompts: PromptSet, options: dict[str, Any]
@@ -191,7 +222,7 @@ class EmoCLIP:
             try:
                 yield self.classify(source, prompts, **options)
             except InputError as error:
-                yield self.failed(source, prompts, error, scores=options.get("scores", False))
+                yield self.failed(source, prompts, error, scores=options["scores"])
 
     def failed(
         self, source: Any, labels: Labels, error: Exception, *, scores: bool = False
@@ -287,23 +318,33 @@ class EmoCLIP:
         )
 
     def watch(
-        self, video: Video, config: FaceConfig, rate: float, *, batch: int = CROP_BATCH
+        self, video: Video, config: FaceConfig, rate: float, *, batch: int = CROP_BATCH, prompt: bool = False
     ) -> Iterator[SeenFrame]:
         """Follow and embed the faces of a video: each frame is decoded, cropped and embedded once.
 
         rate: frames per second of video that are embedded; faces are followed in all of them.
-        batch: crops embedded at once; small where waiting for more is worse than computing slower.
-        Yields one SeenFrame per frame, in order, as soon as its batch is full.
+        batch: crops embedded at once.  prompt: or fewer, where no more are known before another frame has come: for a
+        live input, where waiting is worse than computing slower.
+        Yields one SeenFrame per frame, in order, as soon as its batch is done.
 
         With more than one thread, decoding and following run ahead in a thread each while the batches before are
         embedded here; what is yielded is the same to the last bit.
         """
         if not isinstance(video, Video):
-            raise InputError(f"a {type(video).__name__}, no Video; give what `open_video` returns")
+            raise InputError(f"{kind_of(video)}, no Video; give what `open_video` returns")
         rate = check_fps(rate, "rate")
         ahead = self.runtime.threads > 1
         follower = self._follower(FaceConfig.of(config), video.note)
-        return see(video, follower, rate, crop=self._crop, embed=self.embed_frames, batch=batch, ahead=ahead)
+        return see(
+            video,
+            follower,
+            rate,
+            crop=self._crop,
+            embed=self.embed_frames,
+            batch=batch,
+            ahead=ahead,
+            prompt=prompt,
+        )
 
     def embed_text(self, labels: Labels, *, strict: bool = False) -> NDArray[np.float32]:
         """Embed labels, (K, D) unit rows; labels that were taught have rows (K, 2 D + 1), see `Taught`.
@@ -349,7 +390,7 @@ class EmoCLIP:
         Raises InputError for anything else.
         """
         if not isinstance(clips, (Sequence, np.ndarray)):
-            raise InputError(f"clips: {type(clips).__name__}; give a list of what `embed_frames` returns")
+            raise InputError(f"clips: {kind_of(clips)}; give a list of what `embed_frames` returns")
         for frames in clips:
             check_vectors("frames", frames, [self.package.width], "`embed_frames`", table=True)
         if self.package.temporal == "mean":
@@ -447,9 +488,34 @@ class EmoCLIP:
         )
 
 
+def _checked(
+    prompts: PromptSet,
+    *,
+    start_s: float,
+    end_s: float | None,
+    faces: FaceConfig | str,
+    fps: float,
+    baseline: Baseline | str | os.PathLike[str] | None,
+    progress: Progress | None,
+    scores: bool,
+    **flags: bool,
+) -> tuple[FaceConfig, float, float | None, float, Baseline | None]:
+    """Return what the options of `classify` say.  Raises ConfigError."""
+    start_s, end_s = check_span(start_s, end_s)
+    check_flags(scores=scores, **flags)
+    check_progress(progress)
+    rest = None if baseline is None else Baseline.of(baseline)
+    prompts.check_asked(scores=scores, baseline=rest is not None)
+    return FaceConfig.of(faces), start_s, end_s, check_fps(fps), rest
+
+
 def _refuse_recording(source: Any) -> None:
     if isinstance(source, Recording):
         raise InputError(f"{source.called}: a recording, not a video; ask it with `timeline`")
+
+
+def _warn(line: str) -> None:
+    warn_caller(line, InputWarning)
 
 
 def _expanded(sources: Iterable[Any], one_clip: bool) -> Iterator[Any]:
@@ -457,6 +523,6 @@ def _expanded(sources: Iterable[Any], one_clip: bool) -> Iterator[Any]:
     each = False if one_clip else None
     for source in sources:
         if isinstance(source, (str, os.PathLike)):
-            yield from expand_inputs([os.fspath(source)], each=each, say=warnings.warn)
+            yield from expand_inputs([os.fspath(source)], each=each, say=_warn)
         else:
             yield source

@@ -1,5 +1,6 @@
 """What can go wrong, in the user's words: every message is one line with a name, a reason and a remedy."""
 
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -42,6 +43,18 @@ class LabelWarning(UserWarning):
     """Labels that the model does not understand or cannot tell apart; they are used all the same."""
 
 
+class InputWarning(UserWarning):
+    """What was guessed of inputs, left out of them or cannot be told of them; they are read all the same."""
+
+
+def warn_caller(line: str, category: type[Warning]) -> None:
+    """Issue a warning that points at the line which called this package, however deep in it that was found."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == "emoclip":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(line, category, stacklevel=level)
+
+
 def never_raised() -> None:
     """Have no warning end this process, whatever PYTHONWARNINGS asks for."""
     warnings.filters[:] = [each for each in warnings.filters if each[0] != "error"]  # type: ignore[index]
@@ -65,8 +78,14 @@ def shown(value: object) -> str:
     try:
         text = " ".join(ascii(value).split())
     except Exception:  # whatever another library raises, or a number of too many digits
-        text = f"a {type(value).__name__}"
+        text = kind_of(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def kind_of(value: object) -> str:
+    """Name what a value is: `an int`, `a dict`, `None`."""
+    name = type(value).__name__
+    return "None" if value is None else f"a{'n' * (name[0] in 'AEIOUaeio')} {name}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from emoclip import interrupt
 from emoclip.addresses import without_secrets
-from emoclip.errors import ConfigError, EmoclipError, OutputError
+from emoclip.errors import ConfigError, EmoclipError, OutputError, kind_of
 
 MAX_STEM_BYTES = 200
 DANGLING = "a link to a file that is not there or out of reach"
@@ -33,7 +33,7 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
     Raises OutputError for what `check_writable` refuses, and if it cannot be written.
     """
     if not isinstance(target, (str, os.PathLike)):
-        raise OutputError(f"a {type(target).__name__} names no file to write; give its path")
+        raise OutputError(f"{kind_of(target)} names no file to write; give its path")
     target = Path(target)
     check_writable(target, force=force)
     place = _named(target)

@@ -25,24 +25,26 @@ def see(
     embed: Callable[[Sequence[Picture]], NDArray[np.float32]],
     batch: int,
     ahead: bool,
+    prompt: bool = False,
 ) -> Iterator[SeenFrame]:
-    """Follow and embed the faces of a video; yield one SeenFrame per frame, in order, when its batch is full.
+    """Follow and embed the faces of a video; yield one SeenFrame per frame, in order, when its batch is done.
 
     follower: None takes whole frames as faces.  rate: frames per second of video that are embedded; faces are followed
     in all of them.  crop: cuts a face out.  embed: T pictures (h, w, 3) uint8 RGB to (T, D).
-    batch: crops embedded at once.  ahead: decode and follow in a thread each while the batches before are embedded
+    batch: crops embedded at once.  prompt: or fewer, where no more are known before another frame has come.
+    ahead: decode and follow in a thread each while the batches before are embedded
     here; what is yielded is the same to the last bit.
     """
     with one_opencv_thread():
         if not ahead or video.blocking:
             seen = _followed(iter(video), follower, rate)
-            yield from _embedded(seen, crop if follower else _picture, embed, batch)
+            yield from _embedded(seen, crop if follower else _picture, embed, batch, prompt)
             return
         with (
             video.ahead() as frames,
             Ahead(_followed(frames, follower, rate), limit=AHEAD_BYTES, weigh=_weight) as seen,
         ):
-            yield from _embedded(seen, crop if follower else _picture, embed, batch)
+            yield from _embedded(seen, crop if follower else _picture, embed, batch, prompt)
 
 
 class Person:
@@ -96,12 +98,13 @@ def by_person(
 
 @dataclass(frozen=True)
 class _Followed:
-    """The faces of one frame; `frame` is kept where they are to be embedded."""
+    """The faces of one frame; `frame` is kept where they are to be embedded.  last: of those known so far."""
 
     index: int
     time_s: float
     faces: list[Face]
     frame: Frame | None
+    last: bool
 
 
 def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: float) -> Iterator[_Followed]:
@@ -114,7 +117,7 @@ def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: floa
         wanted = due.popleft() and bool(faces)
         if not wanted:  # not sooner: until a frame is given out, faces may be sought in it
             frame.drop()
-        yield _Followed(frame.index, frame.time_s, faces, frame if wanted else None)
+        yield _Followed(frame.index, frame.time_s, faces, frame if wanted else None, not due)
 
 
 def _sampled(frames: Iterable[Frame], rate: float, sampled: deque[bool]) -> Iterator[Frame]:
@@ -142,6 +145,7 @@ def _embedded(
     crop: Callable[[Frame, Face], Picture],
     embed: Callable[[Sequence[Picture]], NDArray[np.float32]],
     batch: int,
+    prompt: bool,
 ) -> Iterator[SeenFrame]:
     waiting: list[tuple[int, float, list[Face], bool]] = []
     crops: list[Picture] = []
@@ -151,7 +155,8 @@ def _embedded(
             crops += [crop(item.frame, face) for face in item.faces]
             item.frame.drop()
         waiting.append((item.index, item.time_s, item.faces, sampled))
-        if not crops or len(crops) >= batch or len(waiting) >= 16 * batch:
+        full = len(crops) >= batch or len(waiting) >= 16 * batch
+        if not crops or full or (prompt and item.last):
             yield from _embed_waiting(waiting, crops, embed)
             waiting, crops = [], []
     yield from _embed_waiting(waiting, crops, embed)

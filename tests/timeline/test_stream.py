@@ -329,6 +329,26 @@ def test_windows_come_out_of_a_pipe_before_it_ends(model, media, tmp_path):
     assert stream.duration_s is None
 
 
+@pytest.mark.parametrize(("fps", "late"), [(30, 5), (10, 3), (2, 1)])
+def test_a_window_of_a_live_feed_comes_once_its_faces_were_looked_for(model, media, fps, late):
+    """With the frame after it, or with the next look, at most a quarter of a second later."""
+    with av.open(str(media / "single_face.mp4")) as source:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    given = []
+
+    def feed():
+        for at in range(5 * fps):
+            given.append(at / fps)
+            yield given[-1], pictures[at * 30 // fps % len(pictures)]
+
+    after = [
+        sum(time_s > window.end_s + 1e-6 for time_s in given)
+        for window in model.timeline(feed(), "calm, joyful")
+    ]
+    assert min(after[:-1]) >= 1
+    assert max(after[:-1]) <= late
+
+
 def test_peaks_hold_a_small_picture_only_when_asked(model, media):
     def peaks(keep):
         source = media / "single_face.mp4"

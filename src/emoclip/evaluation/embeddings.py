@@ -7,7 +7,6 @@ import re
 import sqlite3
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +22,7 @@ from emoclip import __version__
 from emoclip.config import FaceConfig
 from emoclip.datasets import Clip
 from emoclip.engine import EmoCLIP
-from emoclip.errors import InputError, OutputError
+from emoclip.errors import InputError, OutputError, warn_caller
 from emoclip.evaluation.sampling import Sampling, read_clip
 from emoclip.files import told
 from emoclip.model import Package, cache_folder, prepare
@@ -147,7 +146,7 @@ class Store:
             self._database.close()
         if any(self._new.values()):
             told = "another process has it locked, so that what was computed last is not kept"
-            warnings.warn(f"{self._path}: {told}", RuntimeWarning, stacklevel=2)
+            warn_caller(f"{self._path}: {told}", RuntimeWarning)
 
     def _row(self, table: str, key: str) -> tuple[Any, ...] | None:
         with self._access():

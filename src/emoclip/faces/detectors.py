@@ -1,7 +1,6 @@
 """What finds faces in one picture: YuNet, or OpenCV's Haar cascades where it is not to be had."""
 
 import math
-import warnings
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -10,7 +9,7 @@ import cv2.data
 import numpy as np
 
 from emoclip.config import FaceConfig
-from emoclip.errors import EmoclipError
+from emoclip.errors import EmoclipError, warn_caller
 from emoclip.faces.boxes import Box, Detection, inside, moved, overlap, scaled, side
 from emoclip.faces.crops import square_crop
 from emoclip.faces.yunet import SAME, YuNet, read_model
@@ -60,7 +59,7 @@ def open_detector(name: str) -> Detector:
     """
     chosen, notes = settled(FaceConfig(detector=name))
     for note in notes:
-        warnings.warn(note, stacklevel=2)
+        warn_caller(note, RuntimeWarning)
     return HaarDetector() if chosen.detector == "haar" else YuNet(read_model(fetch=name == "yunet"))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emoclip.errors import InputError
+from emoclip.errors import InputError, kind_of
 from emoclip.model.fields import Fields
 
 RESIZES = ("bilinear-antialias", "bicubic-antialias", "bicubic")
@@ -74,10 +74,10 @@ def check_crops(crops: Any) -> None:
     """Raise InputError for anything but a list of crops (h, w, 3) uint8, naming the first that is none."""
     wanted = "give arrays (h, w, 3) uint8 RGB"
     if isinstance(crops, (str, bytes)) or not isinstance(crops, (Sequence, np.ndarray)):
-        raise InputError(f"crops: a {type(crops).__name__} is no list of crops; {wanted}")
+        raise InputError(f"crops: {kind_of(crops)} is no list of crops; {wanted}")
     for at, crop in enumerate(crops):
         if not isinstance(crop, np.ndarray):
-            raise InputError(f"crops[{at}]: is a {type(crop).__name__}; {wanted}")
+            raise InputError(f"crops[{at}]: {kind_of(crop)}; {wanted}")
         if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or not crop.size:
             raise InputError(f"crops[{at}]: is {crop.dtype} of shape {crop.shape}; {wanted}")
 

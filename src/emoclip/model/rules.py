@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError
+from emoclip.errors import InputError, kind_of
 
 Name = TypeVar("Name")
 
@@ -24,7 +24,7 @@ def check_vectors(name: str, given: Any, widths: Sequence[int], source: str, *, 
     source: what returns such.  table: it must be (N, D), N at least 1.
     """
     if not isinstance(given, np.ndarray):
-        found = type(given).__name__
+        found = kind_of(given)
     elif given.dtype.kind not in "fiu":
         found = f"an array of {given.dtype}"
     elif not given.ndim or given.shape[-1] not in widths or (table and (given.ndim != 2 or not len(given))):

@@ -2,7 +2,6 @@
 
 import math
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from emoclip.characters import is_encodable
-from emoclip.errors import ConfigError, PackageError, reason, shown
+from emoclip.errors import ConfigError, PackageError, reason, shown, warn_caller
 from emoclip.model.cpu import Processor, processor
 from emoclip.model.execution import Engine, Precision, choose
 from emoclip.model.package import Package
@@ -73,7 +72,7 @@ class Runtime:
         self.threads = self.execution.threads
         self._providers = [f"{provider}ExecutionProvider"]
         for warning in self.execution.warnings:
-            warnings.warn(warning, RuntimeWarning, stacklevel=2)
+            warn_caller(warning, RuntimeWarning)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._again, (self.package,)

@@ -49,6 +49,8 @@ def encoded(
 
     def step() -> tuple[NDArray[np.int64], NDArray[np.int64], Flags, Flags]:
         found = tokenizer.encode_batch(list(sentences))
+        if len({len(one.ids) for one in found}) > 1:
+            raise ValueError("it gives sentences of different lengths")
         stranger = getattr(tokenizer.model, "unk_token", None)
         words = [
             {token for token, special in zip(one.tokens, one.special_tokens_mask, strict=True) if not special}

@@ -1,13 +1,12 @@
 """Labels that a model cannot tell apart, or does not understand, named before anybody reads their probabilities."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError, LabelWarning, counted, few
+from emoclip.errors import InputError, LabelWarning, counted, few, warn_caller
 
 # How far apart two labels' logits can be for any face at all: the logit scale times the distance of their vectors.
 # Measured on 840 training crops of FER-2013 with the bundled model and two labels at a time (docs/predict.md).
@@ -71,7 +70,7 @@ class Doubts:
         if strict and self.faults():
             raise InputError("; ".join(self.faults()))
         for line in self.lines():
-            warnings.warn(line, LabelWarning, stacklevel=3)
+            warn_caller(line, LabelWarning)
 
     def lines(self) -> list[str]:
         """Return faults and hints, as results carry them."""

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from emoclip.characters import is_encodable, percent
-from emoclip.errors import ConfigError, InputError, LabelError
+from emoclip.errors import ConfigError, InputError, LabelError, kind_of
 from emoclip.files import is_pipe
 from emoclip.prompts import taught as taught_labels
 from emoclip.prompts.labelfile import read_mapping
@@ -202,7 +202,9 @@ def resolve(labels: Labels) -> PromptSet:
             raise InputError(f"labels: {labels} is a pipe; write the labels to a .yaml or .json file")
         labels = [part for part in labels.split(",") if part.strip()]  # a comma too many is no label
     if not isinstance(labels, Iterable):
-        raise InputError(f"labels: a {type(labels).__name__} is none; give a list of words, or a set's name")
+        raise InputError(
+            f"labels: {kind_of(labels)} is no list of labels; give a list of words, or a set's name"
+        )
     once = isinstance(labels, Iterator)
     # A set's own order changes from run to run.
     labels = sorted(labels, key=str) if isinstance(labels, (set, frozenset)) else list(labels)

@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ from emoclip.config import (
     check_span,
     unusual,
 )
-from emoclip.errors import ConfigError, InputError, shown
+from emoclip.errors import ConfigError, InputError, InputWarning, shown, warn_caller
 from emoclip.faces import settled, used
 from emoclip.prompts import PromptSet
 from emoclip.recording import Key, Looks, Recording, is_recording
@@ -287,10 +286,10 @@ class TimelineStream:
         if self._unknown:
             asked = " and ".join(sorted(self._unknown))
             name = self.source.called if isinstance(self.source, Recording) else self.name
-            warnings.warn(
+            warn_caller(
                 f"{name}: {asked} left nothing out where it is not known, in faces without points (Haar) or "
                 "recordings of an earlier version",
-                stacklevel=2,
+                InputWarning,
             )
 
     def _noted(self, frames: Iterator[Looks]) -> Iterator[Looks]:

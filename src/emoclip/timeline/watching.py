@@ -26,8 +26,6 @@ from emoclip.recording import (
 )
 from emoclip.video import Content, Video, at_rate, is_picture, open_video, paced, rate_of
 
-LIVE_BATCH = 4  # crops embedded at once where somebody waits for them
-
 
 class Model(Protocol):
     """What a timeline asks of a model; `engine.EmoCLIP` is one."""
@@ -36,7 +34,7 @@ class Model(Protocol):
     runtime: Runtime
 
     def watch(  # noqa: D102
-        self, video: Video, config: FaceConfig, rate: float, *, batch: int = ...
+        self, video: Video, config: FaceConfig, rate: float, *, prompt: bool = ...
     ) -> Iterator[SeenFrame]: ...
 
     def embed_text(self, labels: PromptSet, *, strict: bool = ...) -> NDArray[np.float32]: ...  # noqa: D102
@@ -147,8 +145,7 @@ def looks(
 
     keep_pictures: keep a small picture of each face too.  progress: called with each frame's time in seconds.
     """
-    batch = {"batch": LIVE_BATCH} if video.live else {}
-    for frame in model.watch(video, faces, rate, **batch):
+    for frame in model.watch(video, faces, rate, prompt=video.live):
         if progress:
             progress(frame.time_s)
         yield frame.time_s, [look(face, keep_pictures) for face in frame.faces]
