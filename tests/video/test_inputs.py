@@ -461,7 +461,7 @@ class Readable:
     [
         (np.zeros((3, 8, 9), np.uint8), "channels first"),
         (np.zeros((8, 9, 3), np.float32) + 200, "0-1"),
-        (np.zeros((8, 9, 3), np.int64), "int64"),
+        (np.zeros((8, 9, 3), np.int64), "int64; give bool, uint8, uint16 or floats of 0 to 1"),
         (np.zeros((2, 8, 9, 7), np.uint8), "7 channels"),
         (np.zeros((8, 9, 2), np.uint8), "2 channels"),
         (np.zeros((0, 8, 9, 3), np.uint8), "array: is empty"),
@@ -477,11 +477,11 @@ class Readable:
         (iter(["a.png"]), r"iterator of frames\[0\]: a name; give a list of names"),
         (
             iter([None]),
-            r"iterator of frames\[0\]: NoneType is no picture; give arrays or Pillow images, or tuples",
+            r"iterator of frames\[0\]: None is no picture; give arrays or Pillow images, or tuples",
         ),
         (
             iter([[0.0, np.zeros((8, 9), np.uint8)]]),
-            r"frames\[0\]: list is no picture; .* or tuples \(time_s",
+            r"frames\[0\]: a list is no picture; .* or tuples \(time_s",
         ),
         (
             iter([np.zeros((2, 8, 9, 3), np.uint8)]),
@@ -564,7 +564,7 @@ def unplugged():
 
 def test_float_and_16_bit_arrays_scale_to_the_same_picture():
     eight = shade(5)
-    for array in (eight / 255, eight.astype(np.uint16) * 257, eight.astype(np.uint16)):
+    for array in (eight / 255, eight.astype(np.uint16) * 257, eight.astype(np.uint16), eight.astype(">u2")):
         assert np.array_equal(read(array)[0][0].image, eight)
 
 

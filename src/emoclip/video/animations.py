@@ -8,10 +8,12 @@ from typing import IO, TYPE_CHECKING
 from emoclip.config import Limits
 from emoclip.errors import InputError
 from emoclip.video.frames import Frame, Notes, none_between, past_end
-from emoclip.video.pictures import opened, pixels_of, quiet, title
+from emoclip.video.pictures import is_pillow, opened, pixels_of, quiet, title
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from emoclip.video.pictures import Source
 
 MOVING = (
     "WEBP",
@@ -28,7 +30,7 @@ THUMBNAIL = 1  # bit of TIFF's NewSubfileType
 class Animation:
     """One animated picture.  pages: (its number for Pillow, when it begins in seconds).  duration_s: of them all."""
 
-    source: str | Path | IO[bytes]
+    source: "Source"
     pages: list[tuple[int, float]]
     duration_s: float
 
@@ -64,9 +66,10 @@ class Animation:
                     index += 1
 
 
-def read_animation(source: str | Path | IO[bytes], fps: float) -> Animation | None:
+def read_animation(source: "Source", fps: float) -> Animation | None:
     """The pages of a picture and their times; None if it is a still picture.
 
+    source: a file, an open one, or a Pillow image, wherever that stands.
     fps: pages per second of a TIFF, which has no durations.  Raises InputError.
     """
     with opened(_rewound(source)) as picture:
@@ -115,7 +118,7 @@ def _duration_s(picture: "Image.Image") -> float:
     return duration_ms / 1000 if duration_ms > 0 else NO_DURATION_S
 
 
-def _rewound(source: str | Path | IO[bytes]) -> str | Path | IO[bytes]:
-    if not isinstance(source, (str, Path)):
+def _rewound(source: "Source") -> "Source":
+    if not isinstance(source, (str, Path)) and not is_pillow(source):
         source.seek(0)
     return source

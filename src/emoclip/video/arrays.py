@@ -4,20 +4,33 @@ import io
 import math
 import numbers
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, TypeGuard
+from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.addresses import is_address
-from emoclip.errors import EmoclipError, InputError, shown
+from emoclip.errors import EmoclipError, InputError, kind_of, shown
 from emoclip.files import told
 from emoclip.video.folders import media_type
-from emoclip.video.pictures import Pixels, Say, name_of, pixels_of, read_picture, to_rgb
+from emoclip.video.pictures import Pixels, Say, is_pillow, name_of, pixels_of, read_picture, to_rgb
 
-Plain = str | os.PathLike[str] | int | NDArray[Any] | list[Any] | tuple[Any, ...] | IO[bytes] | Iterator[Any]
+if TYPE_CHECKING:
+    from PIL import Image
+
+    Plain = (
+        str
+        | os.PathLike[str]
+        | int
+        | NDArray[Any]
+        | Image.Image
+        | list[Any]
+        | tuple[Any, ...]
+        | IO[bytes]
+        | Iterator[Any]
+    )
+
 PIPE = "standard input"
 FRAMES = "iterator of frames"
 FILE = ("read", "readable", "seekable")  # what an open file has, beside `seek` where it can go back
@@ -27,8 +40,8 @@ KNOWN = (
 )
 
 
-def plain(source: Any) -> Plain:
-    """A source as a name, camera number, array with its channels last, list, file open in binary mode, or iterator.
+def plain(source: Any) -> "Plain":
+    """A source as a name, camera number, array with its channels last, Pillow image, list, binary file, or iterator.
 
     Raises InputError that names the type of anything else.
     """
@@ -38,15 +51,15 @@ def plain(source: Any) -> Plain:
         return int(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source)
-    if _is_pillow(source):
-        return _pillow(source, "Pillow image")
+    if is_pillow(source):
+        return source
     if hasattr(source, "__array__"):
         return _array(source)
     if is_file(source):
         return _binary(source)
     if isinstance(source, Iterator):
         return source
-    what = f"a {type(source).__name__}"
+    what = kind_of(source)
     if hasattr(source, "read"):
         lacks = " and ".join(f"`{name}`" for name in FILE if not hasattr(source, name))
         raise InputError(f"{what} has `read`, but no {lacks}, as an open file has; give {KNOWN}")
@@ -61,7 +74,9 @@ def called(source: Any) -> str:
         return "list of pictures"
     if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
         return f"camera {source}"
-    if _is_pillow(source) or hasattr(source, "__array__"):
+    if is_pillow(source):
+        return "Pillow image"
+    if hasattr(source, "__array__"):
         return "array"
     if isinstance(source, Iterator) and not is_file(source):
         return FRAMES
@@ -80,14 +95,14 @@ def load(
         return _read_file(os.fspath(picture), say)
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return read_picture(io.BytesIO(picture), say=say)
-    if _is_pillow(picture):
+    if is_pillow(picture):
         return _pillow(picture, name, say)
     if hasattr(picture, "__array__"):
         return to_rgb(_array(picture), name)
     if is_file(picture):
         picture = _binary(picture)
         return read_picture(picture if picture.seekable() else io.BytesIO(picture.read()), say=say)
-    raise InputError(f"{name}: {type(picture).__name__} is no picture; give {known}")
+    raise InputError(f"{name}: {kind_of(picture)} is no picture; give {known}")
 
 
 def load_frame(item: Any, index: int, fps: float, last_s: float, say: Say) -> tuple[float, Pixels]:
@@ -154,9 +169,7 @@ def _array(source: Any) -> NDArray[Any]:
         array = np.asarray(source)
     except Exception as error:  # whatever another library raises
         reason = " ".join(str(error).split())
-        raise InputError(
-            f"a {type(source).__name__} that gives no array ({reason}); convert it first"
-        ) from None
+        raise InputError(f"{kind_of(source)} that gives no array ({reason}); convert it first") from None
     first, last = array.shape[-3] if array.ndim >= 3 else 0, array.shape[-1] if array.ndim else 0
     if first in (1, 3, 4) and last not in (1, 3, 4) and (array.ndim == 4 or (tensor and array.ndim == 3)):
         array = np.moveaxis(array, -3, -1)
@@ -190,8 +203,3 @@ def _pillow(image: Any, name: str, say: Say = lambda line: None) -> Pixels:
     except Exception as error:  # closed, or read from a damaged file only now
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name}: cannot be read ({reason}); open it again") from None
-
-
-def _is_pillow(source: Any) -> bool:
-    image = sys.modules.get("PIL.Image")
-    return image is not None and isinstance(source, image.Image)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -32,9 +32,12 @@ from emoclip.video.folders import (
     list_pictures,
 )
 from emoclip.video.frames import Frame, Notes, none_between, past_end
-from emoclip.video.pictures import is_picture, looks_like_picture
+from emoclip.video.pictures import is_picture, is_pillow, looks_like_picture
 from emoclip.video.pipes import Blocks, Whole, blocks_of, read_pipe, settle
 from emoclip.video.sources import silence_told
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Source = Any  # what `open_video` says
 
@@ -173,6 +176,8 @@ def open_video(
         return _open_pictures(called(plain), arrays.split(plain), start_s, end_s, fps)
     if isinstance(plain, (list, tuple)):
         return _open_pictures(called(plain), plain, start_s, end_s, fps)
+    if is_pillow(plain):
+        return _open_picture(plain, called(plain), start_s, end_s, fps)
     if arrays.is_file(plain):
         return _open_stream(plain, called(plain), start_s, end_s, fps)
     if not isinstance(plain, (str, os.PathLike)):
@@ -307,9 +312,9 @@ def _open_container(
 
 
 def _open_picture(
-    source: Path | IO[bytes], name: str, start_s: float, end_s: float | None, fps: float
+    source: "Path | IO[bytes] | Image.Image", name: str, start_s: float, end_s: float | None, fps: float
 ) -> Video:
-    """A picture file: still, moving, or of several pages."""
+    """A picture file, or a Pillow image: still, moving, or of several pages."""
     animation = read_animation(source, fps)
     if animation is None:
         return _open_pictures(name, [source], start_s, end_s, fps)

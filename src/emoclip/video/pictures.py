@@ -2,9 +2,10 @@
 
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, sqrt
@@ -22,6 +23,9 @@ from emoclip.files import told
 
 if TYPE_CHECKING:
     from PIL import Image
+    from typing_extensions import TypeIs
+
+    Source = str | Path | IO[bytes] | Image.Image
 
 Pixels = NDArray[np.uint8]
 Say = Callable[[str], object]
@@ -99,7 +103,9 @@ def read_picture(path: str | Path | IO[bytes], *, say: Say = lambda line: None) 
 
 
 def title(source: object) -> str:
-    """What to call a file, open or not, in messages."""
+    """What to call a file, open or not, or a Pillow image, in messages."""
+    if is_pillow(source):
+        return "Pillow image"
     return name_of(source, "picture") if hasattr(source, "read") else told(str(source))
 
 
@@ -107,6 +113,31 @@ def name_of(file: object, otherwise: str) -> str:
     """What an open file is called, or what is said otherwise of one without a name: uploads, pipes, in memory."""
     name = getattr(file, "name", None)  # a number where only a descriptor is known, None of an upload
     return told(os.fsdecode(name)) if name and isinstance(name, (str, bytes, os.PathLike)) else otherwise
+
+
+def is_pillow(source: object) -> "TypeIs[Image.Image]":
+    """True for a Pillow image."""
+    image = sys.modules.get("PIL.Image")
+    return image is not None and isinstance(source, image.Image)
+
+
+@contextmanager
+def _standing(picture: "Image.Image") -> Iterator["Image.Image"]:
+    at = picture.tell()
+    try:
+        _turn(picture, 0)
+        yield picture
+    finally:
+        _turn(picture, at)
+
+
+def _turn(picture: "Image.Image", page: int) -> None:
+    """Go to a page; back from a decoded one, Pillow loses its way in an APNG, unless it went on to the next before."""
+    at = picture.tell()
+    if page < at and picture.format == "PNG":
+        with suppress(Exception):  # it was the last one, or the next is damaged
+            picture.seek(at + 1)
+    picture.seek(page)
 
 
 def looks_like_picture(path: str | Path | IO[bytes]) -> bool:
@@ -129,10 +160,13 @@ def begins_picture(head: bytes) -> bool:
 
 
 @contextmanager
-def opened(path: str | Path | IO[bytes]) -> Iterator["Image.Image"]:
-    """Open a picture with Pillow; nothing is decoded yet.  Whatever goes wrong in the block is an InputError."""
+def opened(path: "Source") -> Iterator["Image.Image"]:
+    """Open a picture with Pillow; nothing is decoded yet.  Whatever goes wrong in the block is an InputError.
+
+    A Pillow image stays open, and stands afterwards where it stood.
+    """
     try:
-        with _identify(path) as picture:
+        with _standing(path) if is_pillow(path) else _identify(path) as picture:
             yield picture
     except EmoclipError:
         raise
@@ -146,6 +180,8 @@ def opened(path: str | Path | IO[bytes]) -> Iterator["Image.Image"]:
                 f"{title(path)}: cannot be opened ({error.strerror}); check name and rights"
             ) from None
         reason = " ".join(str(error).split()).replace(repr(str(path)), "it") or type(error).__name__
+        if is_pillow(path):  # closed, or read from a damaged file only now
+            raise InputError(f"{title(path)}: cannot be read ({reason}); open it again") from None
         raise InputError(
             f"{title(path)}: not a picture that can be read ({reason}); convert it elsewhere"
         ) from None
@@ -325,7 +361,7 @@ def _reduction(picture: "Image.Image", name: str) -> int:
 def _to_uint8(array: NDArray[Any], name: str) -> Pixels:
     if array.dtype == np.uint8:
         return array
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either order of bytes
         return (array if array.max() <= 255 else array // 257).astype(np.uint8)
     if array.dtype == np.bool_ or array.dtype.kind == "f":
         if not np.isfinite(array).all():
@@ -333,7 +369,7 @@ def _to_uint8(array: NDArray[Any], name: str) -> Pixels:
         if array.min() < 0 or array.max() > 1:
             raise InputError(f"{name}: float pixels outside 0-1; scale them, or give uint8 in 0-255")
         return np.rint(array.astype(np.float32) * 255).astype(np.uint8)
-    raise InputError(f"{name}: pixels of type {array.dtype}; give uint8 in 0-255")
+    raise InputError(f"{name}: pixels of type {array.dtype}; give bool, uint8, uint16 or floats of 0 to 1")
 
 
 def _highest(grey: NDArray[Any], name: str) -> float:
