@@ -31,6 +31,10 @@ def test_scores_equal_scikit_learn_with_absent_classes(seed):
         warnings.simplefilter("ignore")
         ours = metrics.uar(truth, predicted, classes)
     present = sorted(set(truth))
+    found = np.array(metrics.precisions(truth, predicted, classes))
+    expected = sk.precision_recall_fscore_support(truth, predicted, labels=present, zero_division=0)
+    np.testing.assert_allclose(found[:, present], [expected[0], expected[2]])
+    assert np.isnan(np.delete(found, present, axis=1)).all()
     assert ours == pytest.approx(
         sk.recall_score(truth, predicted, labels=present, average="macro", zero_division=0)
     )

@@ -53,6 +53,18 @@ def recalls(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Floats:
     return recall
 
 
+def precisions(truth: ArrayLike, predicted: ArrayLike, classes: int) -> tuple[Floats, Floats]:
+    """Precision and F1 per declared class, each (classes,) in [0, 1]: 0 for a class that is never predicted.
+
+    NaN for a class without a sample.  F1 is the harmonic mean of precision and recall.
+    """
+    counts = confusion(truth, predicted, classes)
+    hits, samples, said = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    found = hits / np.maximum(said, 1), 2 * hits / np.maximum(samples + said, 1)
+    precision, f1 = (np.where(samples > 0, each, np.nan) for each in found)
+    return precision, f1
+
+
 def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
     """Count samples by true class (rows) and predicted class (columns): (classes, classes).
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from emoclip.errors import InputError
+from emoclip.errors import InputError, few, nearest
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
 _DECIMAL_COMMA = re.compile(r"[-+]?[\d:]*,\d+")
@@ -27,14 +27,22 @@ def read_rows(
     Raises InputError naming file and line.
     """
     found = read_cells(path)
-    names = found[0][1] if found else []
-    folded, asked = [name.casefold() for name in names], {name.casefold(): name for name in (*known, *needed)}
-    names = [
-        name if folded.count(plain) > 1 else asked.get(plain, name)
-        for name, plain in zip(names, folded, strict=True)
-    ]
+    names = as_asked(found[0][1] if found else [], (*known, *needed))
     check_columns(path, names, needed, usual)
     return [(f"{path}:{line}", row) for line, row in by_column(path, names, found[1:])]
+
+
+def as_asked(names: Iterable[str], asked: Iterable[str]) -> list[str]:
+    """Return a table's names of columns, those that are `asked` for in another case (`Path`) as they are asked for.
+
+    Two columns that differ in case alone keep their names.
+    """
+    names, wanted = [name.strip() for name in names], {name.casefold(): name for name in asked}
+    folded = [name.casefold() for name in names]
+    return [
+        name if folded.count(plain) > 1 else wanted.get(plain, name)
+        for name, plain in zip(names, folded, strict=True)
+    ]
 
 
 def by_column(
@@ -54,6 +62,17 @@ def by_column(
         (line, dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False)))
         for line, cells in rows
     ]
+
+
+def not_used(names: Iterable[str], lacking: Collection[str]) -> list[str]:
+    """Say in one line, if there are any, that columns are not used, and which of those `lacking` they may be meant for.
+
+    names: of the columns; one without a name goes untold.
+    """
+    unused = [name for name in names if name]
+    meant = dict.fromkeys(near for name in unused for near in nearest(name, lacking, cutoff=0.8))
+    hint = f" (did you mean {', '.join(meant)}?)" if meant else ""
+    return [f"column{'s' * (len(unused) > 1)} not used: {few(unused, 5)}{hint}"] if unused else []
 
 
 def is_missing(cell: str) -> bool:

@@ -177,6 +177,9 @@ def test_one_person_is_resampled_with_all_their_clips(emoclip, models, tmp_path)
     _, _, err = emoclip(*arguments, "--out", tmp_path / "out")
     assert "2,000 resamples of 3 subjects, each with all of its clips; 3 are few" in err
     assert json.loads((tmp_path / "out/metrics.json").read_text())["resampled"] == "subjects"
+    trees.write(manifest, "\n".join(["path,label", *(line.rpartition(",")[0] for line in lines[:8])]))
+    _, _, err = emoclip(*arguments, "--out", tmp_path / "few")
+    assert "2,000 resamples of 4 clips; 4 are few" in err  # of the others no frame is there
 
 
 def test_models_of_one_name_are_told_apart_and_one_named_twice_is_scored_once(emoclip, tmp_path):
@@ -532,6 +535,20 @@ def test_check_as_json(emoclip, tmp_path):
         "per_class": record["counts"][0]["per_class"],
     }
     assert record["problems"]
+
+
+def test_folds_are_listed_in_their_order(emoclip, tmp_path):
+    rows = [
+        f"c{at}.png,happy,{fold},{split}"
+        for at, fold in enumerate((3, 1, 10, 2))
+        for split in ("train", "test")
+    ]
+    manifest = trees.write(tmp_path / "m.csv", "\n".join(["path,label,fold,split,folds", *rows]))
+    _, out, _ = emoclip("data", "check", "manifest", "--root", manifest, "--json", "-")
+    record = json.loads(out)
+    found = [(row["fold"], row["split"]) for row in record["counts"]]
+    assert found == [(fold, split) for fold in (1, 2, 3, 10) for split in ("train", "test")]
+    assert "column not used: folds" in record["remarks"]
 
 
 def test_check_of_another_set_is_one_line(emoclip, tmp_path):

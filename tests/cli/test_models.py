@@ -177,6 +177,7 @@ def test_names_of_files_and_folders_that_are_no_plain_text_are_written_out(tmp_p
     importing.import_package(os.fsdecode(b"my\nweights\xe9.pth"), folder)
     config = package.read(folder).config
     assert (config["name"], config["source"]) == (r"new\nfolder%E9", r"my\nweights%E9.pth")
+    assert config["training_data"] == "not known; see the source of the weights"
     card = (folder / "README.md").read_text()
     assert card.startswith("# new\\\\nfolder%E9\n")
     assert "\nText tower is from a\\|b.pt\n" in card

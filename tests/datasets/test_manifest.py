@@ -51,6 +51,32 @@ def test_parquet_manifest_with_pictures_in_it(tmp_path):
     assert [clip.image for clip in datasets.read("manifest", path).clips] == [b"one", b"two"]
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_are_found_in_any_case_and_those_that_are_not_used_are_told(tmp_path, ending):
+    columns = {"Path": ["a.mp4", "b.mp4"], "label": ["happy", "sad"], "Fold": [1, 2], "SPLIT": ["test"] * 2}
+    path = _table(tmp_path / f"m.{ending}", {**columns, "Subject ": ["s1", "s2"]})
+    dataset = datasets.read("manifest", path)
+    found = [(clip.id, clip.label, clip.fold, clip.split, clip.subject) for clip in dataset.clips]
+    assert found == [("a.mp4", "happy", 1, "test", "s1"), ("b.mp4", "sad", 2, "test", "s2")]
+    assert (dataset.notes, dataset.test_split) == ((), "test")
+    others = {"folds": [1, 2], "subjects": ["s1", "s2"], "participant": ["p", "q"]}
+    path = _table(tmp_path / f"n.{ending}", {"path": ["a.mp4", "b.mp4"], "label": ["x", "y"], **others})
+    assert datasets.read("manifest", path).notes == (
+        "columns not used: folds, subjects, participant (did you mean fold, subject?)",
+    )
+    path = _table(tmp_path / f"o.{ending}", {"path": ["a.mp4"], "label": ["x"], "Label": ["y"], "age": [3]})
+    dataset = datasets.read("manifest", path)
+    assert (dataset.classes, dataset.notes) == (("x",), ("columns not used: Label, age",))
+
+
+def _table(path, columns):
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table(columns), path)
+        return path
+    rows = [",".join(map(str, row)) for row in (columns, *zip(*columns.values(), strict=True))]
+    return trees.write(path, "\n".join(rows) + "\n")
+
+
 @pytest.mark.parametrize(
     ("line", "match"),
     [

@@ -123,6 +123,16 @@ def test_prompts_that_do_not_fit_the_classes_are_named(tmp_path, text, match):
         class_prompts(data, "sentence")
 
 
+def test_a_compound_has_no_line_in_a_prompt_file_and_is_told_as_that(tmp_path):
+    manifest = trees.write(tmp_path / "m.csv", "path,label\na,sad\nb,surprise+fear\n")
+    data, path = datasets.read("manifest", manifest), tmp_path / "p.yaml"
+    told = "p.yaml: lacks fear, surprise and has surprise\\+fear, but a compound is named by its parts and has no line"
+    with pytest.raises(InputError, match=told):
+        class_prompts(data, str(trees.write(path, "sad: a\nsurprise+fear: b\n")))
+    found = class_prompts(data, str(trees.write(path, "sad: a\nsurprise: b\nfear: c\n")))
+    assert [prompt.parts for prompt in found.prompts] == [(("a",),), (("b",), ("c",))]
+
+
 def test_compound_classes_are_the_mean_of_their_parts(tiny, tmp_path):
     data = datasets.read("mafw", trees.mafw_emoclip(tmp_path, compound=True), compound=True)
     prompts = class_prompts(data, "names")
@@ -319,6 +329,10 @@ def test_scores_equal_scikit_learns(seed):
     assert found["war"] == pytest.approx(sk.accuracy_score(truth, predicted), abs=1e-6)
     assert found["uar"] == pytest.approx(sk.balanced_accuracy_score(truth, predicted), abs=1e-6)
     np.testing.assert_array_equal(found["confusion"], sk.confusion_matrix(truth, predicted))
+    assert found["macro_f1"] == pytest.approx(sk.f1_score(truth, predicted, average="macro"), abs=1e-6)
+    for key, score in (("precision", sk.precision_score), ("f1", sk.f1_score)):
+        ours = [row[key] for row in found["per_class"].values()]
+        np.testing.assert_allclose(ours, score(truth, predicted, average=None), atol=1e-6)
     low, high = found["ci95"]["uar"]
     assert low < found["uar"] < high
 
@@ -327,6 +341,8 @@ def test_a_class_without_a_clip_in_single_folds_is_said():
     shares = np.tile([0.9, 0.1, 0.0], (6, 1))
     found = scores(made([0, 0, 1, 0, 1, 1], shares, [1, 1, 2, 2, 3, 3]), "")
     assert found["absent"] == ["c"]
+    assert found["per_class"]["c"] == {"recall": None, "precision": None, "f1": None, "n": 0}
+    assert found["per_class"]["b"]["f1"] == found["per_class"]["b"]["precision"] == 0  # never predicted
     assert [row["absent"] for row in found["folds"]] == [["b", "c"], ["c"], ["a", "c"]]
     assert absences(found) == [
         "no clip of c: UAR is the mean over the other classes",
@@ -353,11 +369,13 @@ def test_folds_are_scored_one_by_one_and_averaged():
     shares = np.array([[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
     found = scores(made([0, 1, 0, 1, 1, 1], shares, [1, 1, 2, 2, 2, 2]), "")
     assert found["folds"] == [
-        {"fold": 1, "war": 1.0, "uar": 1.0, "absent": []},
-        {"fold": 2, "war": 0.25, "uar": 0.5, "absent": []},
+        {"fold": 1, "war": 1.0, "uar": 1.0, "macro_f1": 1.0, "absent": []},
+        # Of a: precision 1/4, recall 1, F1 2/5.  b is never predicted: 0.
+        {"fold": 2, "war": 0.25, "uar": 0.5, "macro_f1": 0.2, "absent": []},
     ]
     assert found["war"] == pytest.approx(0.625)
     assert found["uar"] == pytest.approx(0.75)
+    assert found["macro_f1"] == pytest.approx(0.6)
     assert found["spread"]["folds"]["war"] == pytest.approx(np.std([1, 0.25], ddof=1), abs=1e-6)
 
 

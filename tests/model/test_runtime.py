@@ -13,7 +13,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from packages import tiny_package
+from PIL import Image
 
+from emoclip import EmoCLIP
 from emoclip.errors import ConfigError, PackageError
 from emoclip.model import Runtime, hub, package, processor, unit
 from emoclip.model.cpu import Processor
@@ -128,6 +130,34 @@ def pixels(mini):
     spec = mini.package.pixels
     shape = (40, len(spec.mean), spec.size, spec.size)
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("kind", ["mini", "transformer", "mean"])
+def test_a_package_runs_by_plain_onnxruntime_as_the_page_says(mini, tmp_path, monkeypatch, kind, count):
+    page = (Path(__file__).parents[2] / "docs" / "packages.md").read_text("utf-8")
+    _, section = page.split("## Running a package yourself\n")
+    code = section.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    if kind == "mini":
+        shutil.copytree(mini.package.path, "my-emoclip")
+    else:
+        tiny_package(Path("my-emoclip"), temporal=kind, frames_per_clip=8)
+    Path("crops").mkdir()
+    draw = np.random.default_rng(count)
+    for at in range(count):  # grey as a face crop is, of another size than the model's
+        grey = Image.fromarray(draw.integers(0, 256, (9, 9), np.uint8)).resize(
+            (60, 60), Image.Resampling.BICUBIC
+        )
+        grey.convert("RGB").save(f"crops/{at}.png")
+    said = {}
+    exec(code, said)
+    model = EmoCLIP.load("./my-emoclip", precision="auto" if kind == "mini" else "fp32")
+    crops = [np.asarray(Image.open(f"crops/{at}.png")) for at in range(count)]
+    clip = model.embed_clip(model.embed_frames(crops))
+    text = model.embed_text({label: list(sentences) for label, sentences in said["labels"].items()})
+    np.testing.assert_allclose(said["clip"], clip, atol=2e-4)
+    np.testing.assert_allclose(said["shares"], model.probabilities(clip, text), atol=1e-4)
 
 
 def test_shapes(mini, pixels):

@@ -616,6 +616,12 @@ def test_rows_become_interviews(tmp_path):
     assert cohort.notes == []
 
 
+def test_a_column_that_is_spelt_like_one_of_the_manifests_own_is_told(tmp_path):
+    text = "path,subject,sessions,PANSS_N1,extra\na.mp4,s1,1,4,x\nb.mp4,s1,2,5,y\n"
+    cohort = read_manifest(write_manifest(tmp_path, text), ["PANSS_N1"], scales())
+    assert cohort.notes == ["column not used: sessions (did you mean session?)"]
+
+
 def test_the_order_of_a_manifests_rows_changes_nothing(tmp_path):
     videos = [f"{name}.mp4" for name in "abcdef"]
     rows = ["a.mp4,s2,1,4", "b.mp4,s2,2,5", "c.mp4,s1,2,3", "d.mp4,s1,1,6", "e.mp4,s10,1,2", "f.mp4,s10,2,1"]

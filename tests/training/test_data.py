@@ -189,6 +189,15 @@ def test_clips_without_a_caption_are_left_out_and_named(tmp_path):
     assert len(mixed.train) + len(mixed.held) == 24
 
 
+def test_what_a_data_set_says_of_itself_is_told(tmp_path):
+    manifest = rewritten(
+        make_clips(tmp_path, count=24), lambda row: row | {"participant": "p", "subjects": "s"}
+    )
+    assert choose_samples(tiny(), manifest).notes == (
+        "columns not used: participant, subjects (did you mean subject?)",
+    )
+
+
 def test_rows_of_one_clip_give_it_several_captions(tmp_path):
     manifest = make_clips(tmp_path, count=24)
     with manifest.open("a") as file:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
 from emoclip.errors import InputError  # noqa: E402
@@ -47,6 +48,16 @@ def test_a_table_is_described_row_by_row_and_gaps_give_nothing(tmp_path):
     assert first[:2] == (f"{table}:2", "a.png")
     assert len(first[2]) == 2
     assert second == (f"{table}:3", "b.png", [])
+
+
+def test_columns_are_found_in_any_case_in_either_kind_of_table(tmp_path):
+    names = ["Path", *(name.title() for name in MEASURES)]
+    row = ["a.png", *[0.3] * len(MEASURES)]
+    pq.write_table(
+        pa.table({name: [value] for name, value in zip(names, row, strict=True)}), tmp_path / "f.parquet"
+    )
+    (tmp_path / "f.csv").write_text("\n".join(",".join(map(str, line)) for line in (names, row)))
+    assert describe_table(tmp_path / "f.parquet")[0][1:] == describe_table(tmp_path / "f.csv")[0][1:]
 
 
 def test_the_order_of_faces_changes_no_phrasing(tmp_path):

@@ -214,9 +214,8 @@ def say_dataset(task: "Task", faces: "FaceConfig") -> None:
 
 
 def say_resampling(evaluations: "Sequence[Evaluation]") -> None:
-    """Say on stderr what was resampled, where that is not simply the clips."""
-    told = [each.resampling for each in evaluations if each.task.subjects > 1 or each.task.fold.any()]
-    for line in dict.fromkeys(told):
+    """Say on stderr what was resampled, and where that is few."""
+    for line in dict.fromkeys(each.resampling for each in evaluations):
         warn(line)
 
 

@@ -77,7 +77,7 @@ def _counts(clips: Iterable[Clip]) -> dict[tuple[int | None, str | None], Counte
     counts: dict[tuple[int | None, str | None], Counter[str]] = defaultdict(Counter)
     for clip in clips:
         counts[clip.fold, clip.split][clip.label or ""] += 1
-    return dict(counts)
+    return dict(sorted(counts.items(), key=lambda place: place[0][0] or 0))
 
 
 def _check_counts(dataset: Dataset, report: Report) -> None:

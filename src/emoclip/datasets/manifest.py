@@ -16,7 +16,7 @@ from emoclip.datasets.clips import Clip, Dataset, differing_in_case
 from emoclip.errors import ConfigError, InputError, few, reason
 from emoclip.files import atomic_path, missing
 from emoclip.prompts import canonical
-from emoclip.tables import check_columns, is_missing, read_rows, spelt_alike
+from emoclip.tables import as_asked, check_columns, is_missing, not_used, read_rows, spelt_alike
 
 _ODD = re.compile(r"(^|/)\.(/|$)|//|/$")  # parts that say nothing: ./a, a//b, a/
 
@@ -35,7 +35,7 @@ def read(path: Path) -> Dataset:
             missing(path, "no such manifest; name a .csv or .parquet file with columns path,label")
         )
     parquet = path.suffix.lower() == ".parquet"
-    found = _parquet_rows(path) if parquet else _csv_rows(path)
+    names, found = _parquet_rows(path) if parquet else _csv_rows(path)
     clips: list[Clip] = []
     folder = str(path.parent)
     seen: dict[tuple[str, str | None, int | None], tuple[int, str]] = {}  # where the clip is, and its row
@@ -60,7 +60,10 @@ def read(path: Path) -> Dataset:
         raise InputError(f"{path}: the manifest has no rows; list at least one clip")
     classes = sorted({clip.label for clip in clips if clip.label}, key=lambda name: (name.casefold(), name))
     splits = {clip.split for clip in clips if clip.split}
-    notes = ["pictures are read from the manifest's image column"] if clips[0].image is not None else []
+    pictures = clips[0].image is not None
+    notes = ["pictures are read from the manifest's image column"] if pictures else []
+    used = {*COLUMNS, *(["image"] if parquet else [])}
+    notes += not_used([name for name in names if name not in used], used.difference(names))
     alike = [name for name in classes if [canonical(other) for other in classes].count(canonical(name)) > 1]
     if alike:
         notes.append(
@@ -149,26 +152,28 @@ def _check_names(path: Path, names: Collection[str]) -> None:
         raise InputError(f"{path}: has neither a column label nor caption, only {', '.join(names)}; {USUAL}")
 
 
-def _csv_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
+def _csv_rows(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
     rows = read_rows(path, COLUMNS[:1], USUAL, COLUMNS)
-    if rows:
-        _check_names(path, rows[0][1])
-    return rows
+    names = list(rows[0][1]) if rows else []
+    _check_names(path, names)
+    return names, rows
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet_rows(path: Path) -> tuple[list[str], Iterator[tuple[str, dict[str, Any]]]]:
     pyarrow = _pyarrow(path)
     try:
         # Not read_table(), which imports pandas where it is installed.
         with path.open("rb") as content, pyarrow.parquet.ParquetFile(content) as file:
-            names = file.schema_arrow.names
+            used, written = (*COLUMNS, "image"), file.schema_arrow.names
+            names = as_asked(written, used)
             check_columns(path, names, COLUMNS[:1], USUAL)
             _check_names(path, names)
-            table = file.read(columns=[name for name in (*COLUMNS, "image") if name in names])
+            columns = {name: own for name, own in zip(names, written, strict=True) if name in used}
+            table = file.read(columns=list(columns.values())).select(list(columns.values()))
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: is no readable Parquet file ({reason(error)})") from None
-    for number, row in enumerate(table.to_pylist(), start=1):
-        yield f"{path}, row {number}", row
+    rows = table.rename_columns(list(columns)).to_pylist()
+    return names, ((f"{path}, row {number}", row) for number, row in enumerate(rows, start=1))
 
 
 def _clip(folder: str, place: str, row: Mapping[str, Any]) -> Clip:

@@ -186,16 +186,17 @@ def _model(
     spreads = []
     for title, rows in (("fold", metrics["folds"]), ("seed", metrics["seeds"])):
         if rows:
-            table = [[str(row[title]), 100 * row["uar"], 100 * row["war"]] for row in rows]
+            named = [(str(row[title]), row) for row in rows]
             if spread := metrics["spread"][f"{title}s"]:
-                table.append(["standard deviation", 100 * spread["uar"], 100 * spread["war"]])
+                named.append(("standard deviation", spread))
+            table = [[name, *(100 * row[key] for key in ("uar", "war", "macro_f1"))] for name, row in named]
             spreads.append((title, table))
     return {
         "name": evaluation.name,
         "metrics": metrics,
         "absences": absences(metrics),
         "classes": [
-            [name, row["n"], None if row["recall"] is None else 100 * row["recall"]]
+            [name, row["n"], *(row[key] and 100 * row[key] for key in ("recall", "precision", "f1"))]
             for name, row in metrics["per_class"].items()
         ],
         "spreads": spreads,

@@ -23,6 +23,7 @@ from emoclip.prompts import PromptSet
 from emoclip.results import ByContent
 
 Indices = NDArray[np.int64]
+KEYS = ("war", "uar", "macro_f1")
 FEW = 10  # units, of which resamples tell little
 
 
@@ -227,7 +228,9 @@ def classify(
 
 
 def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
-    """Return what metrics.json holds.  WAR and UAR are shares in [0, 1]: means over folds, then over seeds.
+    """Return what metrics.json holds.  WAR, UAR and macro F1 are shares in [0, 1]: means over folds, then over seeds.
+
+    Macro F1 is the mean over the classes with clips; a class that is never predicted has precision and F1 0.
 
     Clips that could not be read are left out, listed under `missing`, and counted as wrong in `missing_as_wrong`.
     """
@@ -239,7 +242,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
     by_fold = [
         {
             "fold": fold,
-            **{key: float(np.mean([seed[fold][key] for seed in seeds])) for key in ("war", "uar")},
+            **{key: float(np.mean([seed[fold][key] for seed in seeds])) for key in KEYS},
             "absent": _absent(classes, truth[rows[folds == fold]]),
         }
         for fold in seeds[0]
@@ -247,7 +250,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
     by_seed = [
         {
             "seed": sampling.seed,
-            **{key: float(np.mean([row[key] for row in seed.values()])) for key in ("war", "uar")},
+            **{key: float(np.mean([row[key] for row in seed.values()])) for key in KEYS},
         }
         for sampling, seed in zip(evaluation.samplings, seeds, strict=True)
     ]
@@ -259,9 +262,19 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
         metrics.confusion(truth[read], predicted[read], count) for predicted in evaluation.predicted
     )
     samples = np.bincount(truth[read], minlength=count)
-    recall = [
-        float(evaluation.right[read][truth[read] == k].mean()) if samples[k] else None for k in range(count)
-    ]
+    precision, f1 = np.mean(
+        [metrics.precisions(truth[read], predicted[read], count) for predicted in evaluation.predicted],
+        axis=0,
+    )
+    per_class = {
+        name: {
+            "recall": float(evaluation.right[read][truth[read] == k].mean()) if samples[k] else None,
+            "precision": float(precision[k]) if samples[k] else None,
+            "f1": float(f1[k]) if samples[k] else None,
+            "n": int(samples[k]),
+        }
+        for k, name in enumerate(classes)
+    }
     all_folds = [
         metrics.mean_scores(truth[rows], evaluation.right[rows][:, None], count) for rows in _by_fold(task)
     ]
@@ -269,14 +282,11 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
     odd = {place: lines for found in evaluation.embeddings for place, lines in found.warnings.items()}
     return rounded(
         {
-            "war": float(np.mean([row["war"] for row in by_seed])),
-            "uar": float(np.mean([row["uar"] for row in by_seed])),
+            **{key: float(np.mean([row[key] for row in by_seed])) for key in KEYS},
             "ci95": {"war": war_ci, "uar": uar_ci},
             "resampled": "subjects" if task.subjects > 1 else "clips",
             "n": len(read),
-            "per_class": {
-                name: {"recall": recall[k], "n": int(samples[k])} for k, name in enumerate(classes)
-            },
+            "per_class": per_class,
             "classes": list(classes),
             "absent": _absent(classes, truth[read]),
             "complete": not missing,
@@ -354,7 +364,7 @@ def versions() -> dict[str, str]:
 
 
 def _fold_scores(evaluation: Evaluation, predicted: Indices) -> dict[int, dict[str, float]]:
-    """Fold -> its WAR and UAR for one seed, of the clips that could be read."""
+    """Fold -> its WAR, UAR and macro F1 for one seed, of the clips that could be read."""
     task = evaluation.task
     found = {}
     for fold in np.unique(task.fold):
@@ -363,9 +373,13 @@ def _fold_scores(evaluation: Evaluation, predicted: Indices) -> dict[int, dict[s
             raise InputError(
                 f"{task.dataset.root}: no clip of fold {fold} can be read; see `emoclip data check`"
             )
-        hits = (predicted[rows] == task.truth[rows]).astype(np.float64)[:, None]
-        war, uar = metrics.mean_scores(task.truth[rows], hits, len(task.dataset.classes))
-        found[int(fold)] = {"war": float(war[0]), "uar": float(uar[0])}
+        hits, count = (
+            (predicted[rows] == task.truth[rows]).astype(np.float64)[:, None],
+            len(task.dataset.classes),
+        )
+        war, uar = metrics.mean_scores(task.truth[rows], hits, count)
+        _, f1 = metrics.precisions(task.truth[rows], predicted[rows], count)
+        found[int(fold)] = {"war": float(war[0]), "uar": float(uar[0]), "macro_f1": float(np.nanmean(f1))}
     return found
 
 
@@ -395,10 +409,10 @@ def _by_fold(task: Task) -> list[Indices]:
 
 
 def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
-    """Standard deviation (n - 1) of WAR and UAR over folds or seeds; None for one of them."""
+    """Standard deviation (n - 1) of the scores over folds or seeds; None for one of them."""
     if len(rows) < 2:
         return None
-    return {key: float(np.std([row[key] for row in rows], ddof=1)) for key in ("war", "uar")}
+    return {key: float(np.std([row[key] for row in rows], ddof=1)) for key in KEYS}
 
 
 def rounded(value: dict[str, Any]) -> dict[str, Any]:

@@ -50,8 +50,15 @@ def class_prompts(dataset: Dataset, wording: str) -> PromptSet:
     lacking = sorted(part for name, part in needed.items() if name not in given)
     foreign = sorted(prompt.label for name, prompt in given.items() if name not in needed)
     if lacking or foreign:
+        classes = {canonical(name) for name in dataset.classes}
+        compounds = [name for name in foreign if canonical(name) in classes]
+        foreign = [name for name in foreign if name not in compounds]
         problems = [f"lacks {', '.join(lacking)}"] if lacking else []
         problems += [f"has {', '.join(foreign)}, which {dataset.called} does not"] if foreign else []
+        if compounds:
+            problems.append(
+                f"has {', '.join(compounds)}, but a compound is named by its parts and has no line of its own"
+            )
         raise InputError(f"{path}: {' and '.join(problems)}; a prompt file names each class once")
     return replace(_prompts(dataset, lambda name: given[canonical(name)].parts[0]), file=read.file)
 

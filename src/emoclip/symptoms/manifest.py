@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError, few
+from emoclip.errors import InputError, few, nearest
 from emoclip.files import missing, sha256
 from emoclip.symptoms.scales import Scale, Target, target
 from emoclip.tables import (
@@ -18,6 +18,7 @@ from emoclip.tables import (
     check_columns,
     is_missing,
     no_number,
+    not_used,
     number,
     one_line,
     read_rows,
@@ -129,6 +130,10 @@ def read_manifest(
     check_columns(path, columns, dict.fromkeys(targets), _otherwise_named(columns, targets, known) or USUAL)
     wanted = tuple(target(name, known) for name in targets)
     cohort = Cohort(wanted, [])
+    # Columns of other scores are no mistake; those that are spelt like the manifest's own are.
+    lacking = set(OWN).difference(columns)
+    misspelt = [name for name in columns if name not in targets and nearest(name, lacking, cutoff=0.8)]
+    cohort.notes += not_used(misspelt, lacking)
     for item in wanted:
         if item.low is None:
             cohort.notes.append(

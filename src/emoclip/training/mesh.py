@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.errors import InputError, reason, shown
-from emoclip.tables import read_rows
+from emoclip.tables import as_asked, read_rows
 from emoclip.training.describe import Population, describe
 from emoclip.training.mini.faces import MEASURES
 from emoclip.video import read_picture
@@ -180,7 +180,8 @@ def _read_columns(path: Path) -> tuple[list[str], dict[str, list[Any]]]:
 
             with path.open("rb") as content:
                 table = pq.read_table(content)
-            columns = {name: table[name].to_pylist() for name in table.column_names if name in wanted}
+            names = as_asked(table.column_names, wanted)
+            columns = {name: table.column(at).to_pylist() for at, name in enumerate(names) if name in wanted}
             return [f"{path}, row {number}" for number in range(1, len(table) + 1)], columns
         rows = read_rows(path, known=wanted)
         names = [name for name in (rows[0][1] if rows else ()) if name in wanted]

@@ -63,7 +63,7 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     root = Path(root).expanduser()
     place = root / recipe.data.file if recipe.data.dataset == "manifest" and recipe.data.file else root
     dataset = datasets.read(recipe.data.dataset, place)
-    notes: list[str] = []
+    notes = list(dataset.notes)
     labels = recipe.data.labels or dataset.classes
     if alike := one_class_twice(labels):
         raise InputError(f"{place}: {alike}; give a class one name")

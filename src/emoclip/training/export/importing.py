@@ -13,16 +13,18 @@ from emoclip.model import package as packages
 from emoclip.training.export.calibration import Calibration, read_calibration
 from emoclip.training.export.checkpoint import import_checkpoint, openai_name
 from emoclip.training.export.export import StoredPrecision, Towers, export_package
+from emoclip.training.export.weights import is_torchscript
 from emoclip.training.nets.model import image_settings
 from emoclip.training.nets.tokenizer import VOCABULARY_SIZE, clip_tokenizer
 
 Progress = Callable[[float], None]
 # Licence and training data: of plain CLIPs, and of the official code's checkpoints.
-_CLIP = ("see the source of the weights", "CLIP's image-text pairs; nothing of faces in motion")
+_CLIP = ("see the source of the weights", "not known; see the source of the weights")
 _OFFICIAL = (
     "code Apache-2.0, CLIP's weights MIT; MAFW, which it learned from, is for research",
     "CLIP's image-text pairs; then, in the paper, MAFW's clips with their captions",
 )
+_OPENAI_DATA = "CLIP's image-text pairs; nothing of faces in motion"
 
 
 def import_package(
@@ -37,6 +39,7 @@ def import_package(
     name: str | None = None,
     licence: str | None = None,
     source: str | None = None,
+    training_data: str | None = None,
     force: bool = False,
     progress: Progress = lambda share: None,
 ) -> list[str]:
@@ -44,7 +47,8 @@ def import_package(
 
     calibration: folder or manifest of face crops that int8 is made and judged on.
     clip: "openai", or the weights file of the CLIP that a downstream checkpoint was trained from.
-    name, licence, source: for the card; the folder's name, the form's usual licence and the file's name by default.
+    name, licence, source, training_data: for the card; the folder's name, the form's usual licence, the file's name and
+    what is known of OpenAI's files and the official form by default.
     Returns notes in sentences: what was taken from where, and how well runtime and torch agree.
     Raises PackageError, ConfigError, OutputError; nothing is left behind then.
     """
@@ -64,12 +68,16 @@ def import_package(
             f"{checkpoint}: its text tower has a vocabulary of {vocabulary}, not CLIP's {VOCABULARY_SIZE}; "
             "only backbones with CLIP's tokenizer become packages"
         )
-    usual_licence, training_data = _CLIP if imported.form == "clip" else _OFFICIAL
+    usual_licence, usual_data = _CLIP if imported.form == "clip" else _OFFICIAL
+    if imported.form == "clip" and is_torchscript(
+        Path(checkpoint)
+    ):  # read only where its hash is one of OpenAI's
+        usual_data = _OPENAI_DATA
     description = Description(
         name=name or in_a_line(percent(folder.resolve().name)),
         licence=licence or usual_licence,
         source=source or in_a_line(percent(Path(checkpoint).name)),
-        training_data=training_data,
+        training_data=training_data or usual_data,
         pixels=image_settings(
             imported.model.backbone, resize="bicubic-antialias" if imported.form == "clip" else "bicubic"
         ),
@@ -114,6 +122,7 @@ def make_known(
         name=name,
         licence=model.licence,
         source=model.source,
+        training_data=_OPENAI_DATA if model.backbone else None,
         progress=progress,
     )
     return folder
