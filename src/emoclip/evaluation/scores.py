@@ -373,10 +373,8 @@ def _fold_scores(evaluation: Evaluation, predicted: Indices) -> dict[int, dict[s
             raise InputError(
                 f"{task.dataset.root}: no clip of fold {fold} can be read; see `emoclip data check`"
             )
-        hits, count = (
-            (predicted[rows] == task.truth[rows]).astype(np.float64)[:, None],
-            len(task.dataset.classes),
-        )
+        count = len(task.dataset.classes)
+        hits = (predicted[rows] == task.truth[rows]).astype(np.float64)[:, None]
         war, uar = metrics.mean_scores(task.truth[rows], hits, count)
         _, f1 = metrics.precisions(task.truth[rows], predicted[rows], count)
         found[int(fold)] = {"war": float(war[0]), "uar": float(uar[0]), "macro_f1": float(np.nanmean(f1))}
