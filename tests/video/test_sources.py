@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from videos import noise, read, write
 
 from emoclip.addresses import is_address
-from emoclip.errors import InputError
+from emoclip.errors import InputError, InputWarning
 from emoclip.video import expand_inputs, open_video, sources
 from emoclip.video.sources import for_ffmpeg, limits
 
@@ -202,7 +202,7 @@ def test_addresses_of_other_kinds_are_refused_as_they_were_given(name):
 def test_a_pipe_that_nobody_writes_to_is_told_of_once(clip, tmp_path, monkeypatch, waits):
     monkeypatch.setattr(sources, "SILENCE_S", 0.0 if waits else 600.0)
     said, told = [], threading.Event()
-    monkeypatch.setattr(sources.warnings, "warn", lambda line: (said.append(line), told.set()))
+    monkeypatch.setattr(sources.warnings, "warn", lambda *given: (said.append(given), told.set()))
     pipe = tmp_path / "pipe.ts"
     os.mkfifo(pipe)
 
@@ -218,7 +218,7 @@ def test_a_pipe_that_nobody_writes_to_is_told_of_once(clip, tmp_path, monkeypatc
     assert len(read(pipe)[0]) == 5
     feeder.join()
     line = f"{pipe}: nothing comes through this pipe; waiting until a program writes to it (Ctrl-C stops)"
-    assert said == [line] * waits
+    assert said == [(line, InputWarning)] * waits
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
