@@ -197,6 +197,9 @@ def test_a_recording_is_asked_with_other_cutoffs(model, kept):
     dark = model.timeline(path, "calm, joyful", windows=replace(WINDOWS, min_exposure=1.0)).read()
     assert {row.status for row in dark.windows} == {"too_dark", "no_face", "low_coverage"}
     assert dark.segments == []
+    (first_s, until_s), *_ = dark.unread[0]
+    assert (first_s, dark.unread[-1]) == (dark.tracks[0].start_s, dark.unread[0])  # nobody else is there
+    assert until_s <= dark.tracks[0].end_s + 0.05
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])

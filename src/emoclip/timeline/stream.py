@@ -30,7 +30,7 @@ from emoclip.recording import Key, Looks, Recording, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import watching
 from emoclip.timeline.baseline import Baseline, Moment, Rest
-from emoclip.timeline.segments import Kept, find_peaks, find_segments, smooth, summarise
+from emoclip.timeline.segments import Kept, find_peaks, find_segments, find_unread, smooth, summarise
 from emoclip.timeline.watching import (
     Model,
     as_recorded,
@@ -223,6 +223,7 @@ class TimelineStream:
             scored=self.scores,
             label_warnings=self.label_warnings,
             read_s=self._read_s(windows),
+            unread=find_unread(windows, segments, self._seen),
             settings=self._unusual(),
             taught=self._taught(),
         )
