@@ -17,7 +17,7 @@ from emoclip.codings.samples import windows as coded_windows
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.errors import ConfigError, InputError, InputWarning, OutputError
 from emoclip.faces import yunet
-from emoclip.recording import Key, Recording, Shelf, followed
+from emoclip.recording import Key, Recording, Shelf, as_frames, followed
 from emoclip.symptoms import read_interview
 from emoclip.timeline import Baseline, Rest, recorded
 from emoclip.video import Content, open_video
@@ -197,6 +197,9 @@ def test_a_recording_is_asked_with_other_cutoffs(model, kept):
     dark = model.timeline(path, "calm, joyful", windows=replace(WINDOWS, min_exposure=1.0)).read()
     assert {row.status for row in dark.windows} == {"too_dark", "no_face", "low_coverage"}
     assert dark.segments == []
+    (first_s, until_s), *_ = dark.unread[0]
+    assert (first_s, dark.unread[-1]) == (dark.tracks[0].start_s, dark.unread[0])  # nobody else is there
+    assert until_s <= dark.tracks[0].end_s + 0.05
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
@@ -220,13 +223,13 @@ def test_a_stretch_of_a_recording_may_be_the_resting_face(model, kept, tmp_path,
 
 
 def test_a_resting_stretch_that_was_not_recorded_is_told(model, kept):
-    last_s = Recording.read(kept[1]).frames[-1][0]
+    end_s = Recording.read(kept[1]).duration_s  # where the last frame is over, not where it begins
     stretch = Baseline(start_s=0.5, end_s=100.0)
     assert model.timeline(kept[1], "calm, joyful", baseline=stretch).read().warnings == [
-        f"baseline 0.5-100: only 0.50 to {last_s:.2f} s of it are there"
+        f"baseline 0.5-100: only 0.50 to {end_s:.2f} s of it are there"
     ]
     with pytest.raises(
-        InputError, match=rf"^baseline 50-60: .*npz: only 0.00 to {last_s:.2f} s were recorded"
+        InputError, match=rf"^baseline 50-60: .*npz: only 0.00 to {end_s:.2f} s were recorded"
     ):
         model.timeline(kept[1], "calm, joyful", baseline=Baseline(start_s=50.0, end_s=60.0))
 
@@ -236,11 +239,21 @@ def test_seconds_that_were_not_recorded_are_told(model, kept, stretch):
     recording = Recording.read(kept[1])
     recording.frames = [frame for frame in recording.frames if frame[0] >= 1.0]
     first_s, last_s = recording.frames[0][0], recording.frames[-1][0]
-    rest = rf"only {first_s:.2f} to {last_s:.2f} s were recorded; name seconds of those$"
+    rest = rf"only {first_s:.2f} to {recording.duration_s:.2f} s were recorded; name seconds of those$"
     told = f"^{re.escape(str(kept[1]))}: {rest}"
     with pytest.raises(InputError, match=told):
         model.timeline(recording, "calm, joyful", **stretch).read()
     assert model.timeline(recording, "calm, joyful", start_s=last_s).read().windows
+
+
+def test_a_recording_goes_on_to_the_end_of_what_was_watched(kept):
+    recording = Recording.read(kept[1])
+    last_s = recording.frames[-1][0]
+    assert recording.span_s == (0.0, recording.duration_s)
+    assert replace(recording, ended_s=last_s + 0.01).span_s[1] == last_s + 0.01
+    assert replace(recording, key=replace(recording.key, end_s=last_s + 0.02)).span_s[1] == last_s + 0.02
+    assert replace(recording, duration_s=None).span_s[1] == last_s  # a stream
+    assert replace(recording, frames=[]).span_s == (0.0, 0.0)
 
 
 def test_a_cutoff_on_what_is_not_known_is_told(model, kept, tmp_path):
@@ -528,4 +541,4 @@ def test_a_recording_is_equal_to_one_of_the_same_content(model, tmp_path):
     assert looks
     looks[0] = replace(looks[0], embedding=looks[0].embedding + 1)
     assert one != same
-    assert list(one.seen(0.0, None, 9.0)) == list(one.seen(0.0, None, 9.0))
+    assert list(as_frames(one.between(0.0, None, 9.0))) == list(as_frames(one.between(0.0, None, 9.0)))

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -131,27 +132,27 @@ class EmoCLIP:
             )
         with source as video:
             rate = clip_rate(self, video, start_s, end_s)
-            last_s = start_s
+            times: list[float] = []
 
             def seen(time_s: float) -> None:
-                nonlocal last_s
-                last_s = time_s
+                times.append(time_s)
                 if progress:
                     progress(time_s - start_s)
 
             ranked, frames = by_person(self.watch(video, config, rate), seen)
             if config.mode == "largest":
                 ranked = ranked[:1]
-            spans = {p.track_id: (np.stack(p.embeddings), p.end_s - p.start_s) for p in ranked}
+            clips = {person.track_id: np.stack(person.embeddings) for person in ranked}
             name, notes = video.name, video.warnings
             # A file that does not tell its length, or a stream: as long as it was read.
+            last_s = times[-1] if times else start_s
             duration_s = last_s + 1 / video.fps if video.duration_s is None else video.duration_s
         results = []
         if rest:
-            rest.meet(spans)
+            rest.meet(clips, max(1 / rate, median_low(np.diff(times).tolist() or [0.0])))
             rest.place({person.track_id: person.moments for person in ranked})
         for person in ranked:
-            clip = self.compared([spans[person.track_id][0]], text)[0]
+            clip = self.compared([clips[person.track_id]], text)[0]
             if rest:
                 clip = rest.taken_out(clip, rest.of(person.track_id))
             results.append(self._result(person, clip, prompts.labels, text, frames, scores))

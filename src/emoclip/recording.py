@@ -161,6 +161,15 @@ class Recording(ByContent):
         """What messages about it name: its own file; of one that was read from none, the input."""
         return self.name if self.path is None else told(self.path)
 
+    @property
+    def span_s(self) -> tuple[float, float]:
+        """From when to when it was recorded, in seconds; until its last frame where nobody knows when that ends."""
+        if not self.frames:
+            return 0.0, 0.0
+        ends = [end_s for end_s in (self.key.end_s, self.ended_s or self.duration_s) if end_s]
+        last_s = self.frames[-1][0]
+        return self.frames[0][0], max(last_s, min(ends, default=last_s))
+
     def listen(self, frames: Iterable[Looks]) -> Iterator[Looks]:
         """Pass frames on and keep them, without their pictures."""
         for time_s, looks in frames:
@@ -174,10 +183,10 @@ class Recording(ByContent):
         Raises InputError for seconds before all that was recorded, or after, or between two frames.
         """
         end_s = inf if end_s is None else end_s
-        if self.frames and (start_s > self.frames[-1][0] or end_s <= self.frames[0][0]):
-            first_s, last_s = self.frames[0][0], self.frames[-1][0]
+        first_s, until_s = self.span_s
+        if self.frames and (end_s <= first_s or self.frames[-1][0] < start_s >= until_s):
             raise InputError(
-                f"{self.called}: only {first_s:.2f} to {last_s:.2f} s were recorded; name seconds of those"
+                f"{self.called}: only {first_s:.2f} to {until_s:.2f} s were recorded; name seconds of those"
             )
         frames = [frame for frame in self.frames if start_s <= frame[0] < end_s]
         if self.frames and not frames:
@@ -196,13 +205,6 @@ class Recording(ByContent):
             (time_s, looks if at in left else list(map(_unembedded, looks)))
             for at, (time_s, looks) in enumerate(frames)
         )
-
-    def seen(self, start_s: float, end_s: float | None, rate: float) -> Iterator[SeenFrame]:
-        """Yield the same as frames of a video; where boxes were not kept, a square of the face's size is told."""
-        for index, (time_s, looks) in enumerate(self.between(start_s, end_s, rate)):
-            faces = [Face(item.track_id, item.place, item.score) for item in looks]
-            embeddings = [item.embedding for item in looks]
-            yield SeenFrame(index, time_s, list(map(SeenFace, faces, embeddings)))
 
     def write(self, path: str | Path, *, force: bool = False) -> None:
         """Write it as .npz: times (F,); per look its frame, track, box, score and quality; embeddings (M, D).
@@ -414,6 +416,14 @@ def _detected(key: Key, yaws: NDArray[np.float64]) -> Key:
 def is_recording(source: object) -> bool:
     """True for the name of a recording."""
     return isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".npz"
+
+
+def as_frames(frames: Iterable[Looks]) -> Iterator[SeenFrame]:
+    """Yield looks as frames of a video, without crops; where boxes were not kept, a square of the face's size."""
+    for index, (time_s, looks) in enumerate(frames):
+        faces = [Face(item.track_id, item.place, item.score) for item in looks]
+        embeddings = [item.embedding for item in looks]
+        yield SeenFrame(index, time_s, list(map(SeenFace, faces, embeddings)))
 
 
 def look(face: SeenFace, keep_picture: bool) -> Look:

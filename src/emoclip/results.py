@@ -286,6 +286,8 @@ class Timeline:
 
     duration_s: None for a stream.  warnings: what was met on the way that did not stop the reading.
     read_s: the stretch that was read, in seconds; None where it takes no time, as of a picture.
+    unread: by track, the time in seconds in which its face is in the picture and could not be read; under -1 that in
+    which so it is with all who are.
     label_warnings: labels that the model cannot tell apart or does not understand, one line each.
     model_sha256: the package's digest.  detector: what found the faces, None of face crops and where it is not known.
     settings: those that change what was found and are not the usual ones, by name ("segments.smooth_s").
@@ -309,6 +311,7 @@ class Timeline:
     detector: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     taught: dict[str, Any] | None = None
+    unread: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         length = "a stream" if self.duration_s is None else f"{self.duration_s:.1f} s"

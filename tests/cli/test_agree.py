@@ -86,6 +86,29 @@ def test_a_timeline_of_a_stretch_agrees_alike_from_every_file(capsys, tmp_path: 
     assert found[1:] == found[:1] * 3
 
 
+def test_what_a_cut_off_leaves_out_is_not_coded_alike_from_every_file(capsys, tmp_path: Path, media: Path):
+    pytest.importorskip("pympi")
+    video, out = media / "WolfgangLanger_Pexels.mp4", tmp_path / "part"
+    options = ("--labels", LABELS, "--formats", "eaf,boris,bids", "--end", 10, "--max-yaw", 8)
+    assert call("timeline", video, *options, "--out", out) == 0
+    record = json.loads((out / f"{video.stem}.json").read_text())
+    unread_s = sum(end - start for start, end in record["unread"]["track 0"])
+    assert unread_s > 1
+    phases = table(tmp_path, "phases.csv", ROWS)
+    found = []
+    for suffix in (".json", ".eaf", ".boris.tsv", "_events.tsv"):
+        _, text, err = run(
+            capsys, "agree", phases, out / f"{video.stem}{suffix}", "--force", "-o", tmp_path / "a"
+        )
+        line = f"or {unread_s:.1f} s faces could not be read by model mini, so that these count as not coded"
+        assert f"f{line}" in err
+        assert f"F{line}" in text
+        told = figures(tmp_path / "a")
+        found.append((told["seconds"], told["overall"], told["confusion"]))
+    assert found[0][0] == pytest.approx(10 - unread_s, abs=0.3)
+    assert found[1:] == found[:1] * 3
+
+
 def test_a_real_recording_agrees_with_the_coding_of_its_three_phases(capsys, tmp_path: Path, timelines: Path):
     phases = table(tmp_path, "phases.csv", ROWS)
     code, _, err = run(capsys, "agree", phases, timelines, "--out", tmp_path / "out")

@@ -79,7 +79,7 @@ def test_baselines_that_cannot_be(tiny, frame, tmp_path):
     fails(nowhere, "neutral.mp4: no such file")
     grey = tmp_path / "grey.png"
     Image.new("RGB", (200, 200), "grey").save(grey)
-    fails(predict(tiny, "--baseline", grey, frame), "baseline: .*grey.png: no face is seen in it")
+    fails(predict(tiny, "--baseline", grey, frame), "baseline: .*grey.png: no face is seen well enough in it")
 
 
 def test_one_bad_input_is_reported_and_the_rest_is_done(tiny, frame, tmp_path):

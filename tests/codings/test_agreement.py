@@ -393,3 +393,53 @@ def test_files_are_whole_strict_and_safe(tmp_path: Path):
     methods = (tmp_path / "out" / "methods.txt").read_text("utf-8")
     assert "Cohen (1960" in methods
     assert "emoclip" in methods
+
+
+def test_time_that_a_model_could_not_read_is_not_coded_by_it_and_told():
+    human = coding(
+        "anna", [(0, 10, "smile", "track 0"), (20, 30, "frown", "track 0"), (0, 60, "smile", "track 1")]
+    )
+    spans = [(0, 10, "smile", "track 0"), (0, 10, "smile", "track 1")]
+    model = coding("model m", spans, coded=((0.0, 60.0),), machine=True)
+    blind = replace(model, unread={"track 0": ((20.0, 30.0),), "track 1": ((10.0, 60.0),)})
+    plain, found = compare([human], [model]), compare([human], [blind])
+    assert plain.overall["agreement"]["value"] == pytest.approx(60 / 120)
+    assert (found.overall["agreement"]["value"], found.seconds) == (1.0, pytest.approx(60))
+    assert found.labels["frown"]["seconds"]["mean"] == {"anna": 0, "model m": 0}
+    assert found.labels["smile"]["offsets"]["events"] == [
+        1,
+        1,
+    ]  # where it could not be read, no change was seen
+    line = "for 60.0 s faces could not be read by model m, so that these count as not coded"
+    assert (line in found.notes, line in plain.notes) == (True, False)
+    assert f"F{line[1:]}." in methods_paragraph(found)
+    part = compare([human], [blind], start_s=25, end_s=40)
+    assert "for 20.0 s faces could not be read by model m, so that these count as not coded" in part.notes
+
+
+def test_a_face_that_could_not_be_read_at_all_is_left_out_and_told():
+    human = coding("anna", [(0, 10, "smile", "track 0"), (0, 60, "smile", "track 1")])
+    model = coding("model m", [(0, 10, "smile", "track 0")], coded=((0.0, 60.0),), machine=True)
+    blind = replace(model, unread={"track 1": ((0.0, 60.0),)})
+    found = compare([human], [blind], end_s=60)
+    assert [unit.track for unit in found.pairing.units] == ["track 0"]
+    assert "v1: track 1 could not be read where another coded it; left out" in found.notes
+    third = replace(
+        human, coder="ben"
+    )  # two people coded it all the same, and the amounts are of what all three did
+    found = compare([human], [third], [blind])
+    assert [unit.track for unit in found.pairing.units] == ["track 0", "track 1"]
+    assert found.labels["smile"]["seconds"]["mean"] == {"anna": 10, "ben": 10, "model m": 10}
+    blind = replace(model, unread={"track 0": ((0.0, 60.0),), "track 1": ((0.0, 60.0),)})
+    with pytest.raises(InputError, match="v1: no face could be read where another coded it"):
+        compare([human], [blind])
+
+
+def test_of_faces_taken_together_the_time_counts_in_which_nobody_could_be_read():
+    human = coding("anna", [(0, 30, "smile")])
+    spans = [(0, 10, "smile", "track 0"), (5, 10, "smile", "track 1")]
+    unread = {"track 0": ((10.0, 40.0),), "track 1": ((20.0, 60.0),), "anyone": ((20.0, 40.0),)}
+    model = coding("model m", spans, coded=((0.0, 60.0),), machine=True, unread=unread)
+    assert compare([human], [model]).seconds == pytest.approx(40)
+    one = replace(model, marks=model.marks[:1])  # a coding of one face: what could be read of that one
+    assert compare([human], [one]).seconds == pytest.approx(30)

@@ -550,6 +550,47 @@ def test_a_timelines_file_tells_the_stretch_that_was_read(
     assert (coding.coded, coding.duration_s) == (coded, duration_s)
 
 
+@pytest.mark.parametrize("kind", ["eaf", "boris", "bids", "json"])
+def test_a_timelines_file_tells_what_could_not_be_read_until_somebody_marks_there(tmp_path: Path, kind: str):
+    if kind == "eaf":
+        pytest.importorskip("pympi")
+    segments = [Segment(at, "smiling", 4.0, 5.25, 5.0, 0.9, 0.8) for at in (0, 1)]
+    tracks = [Track(at, 4.0, 8.96, 1, 1, 1.0, {"ok": 1}) for at in (0, 1)]
+    unread = {1: [(6.0, 7.0), (7.5, 9.0)], -1: [(6.0, 6.5)]}
+    timeline = Timeline(
+        "clip.mp4", "mini", ["smiling"], 12.0, [], segments, tracks, [], read_s=(4.0, 9.0), unread=unread
+    )
+    found = {"track 1": ((6.0, 7.0), (7.5, 9.0)), "anyone": ((6.0, 6.5),)}
+    if kind == "json":
+        told = {"read_s": [4.0, 9.0], "unread": {"track 1": [[6, 7], [7.5, 9]], "anyone": [[6, 6.5]]}}
+        coding = only(write(tmp_path, "clip.json", json.dumps(SIDECAR | told)))
+    else:
+        for suffix, writer in WRITERS[kind].items():
+            writer(timeline, tmp_path / f"clip{suffix}")
+        coding = only(file := tmp_path / f"clip{next(iter(WRITERS[kind]))}")
+    assert (coding.machine, coding.unread) == (True, found)
+    assert coding.coded_of("track 1") == ((4.0, 6.0), (7.0, 7.5))
+    assert coding.coded_of("track 0") == coding.coded == ((4.0, 9.0),)
+    if kind == "bids":
+        text = file.read_text("utf-8")
+        file.write_text(text + "6.200\t0.600\tsmiling\t1\t6.5\t.9\t.8\n", "utf-8")
+        coding = only(file)
+        looked = {"track 1": ((6.0, 6.2), (6.8, 7.0), (7.5, 9.0)), "anyone": ((6.0, 6.2),)}
+        assert (coding.machine, coding.unread) == (False, looked)
+        file.write_text(text + "0.200\t0.600\tsmiling\t1\t0.5\t.9\t.8\n", "utf-8")
+        assert (only(file).coded, only(file).unread) == (None, {})  # all of the video was looked at
+
+
+@pytest.mark.parametrize("unread", [[1], {"track 0": [1]}, {"track 0": [[1, "x"]]}, {"track 0": 5}])
+def test_unread_time_that_cannot_be_is_told_in_one_line(tmp_path: Path, unread):
+    told = {"StretchRead": {"Start": 0.0, "End": 9.0, "Unread": unread}}
+    write(tmp_path, "v1_events.json", json.dumps(told))
+    with pytest.raises(InputError, match="make the timeline again"):
+        only(write(tmp_path, "v1_events.tsv", "onset\tduration\ttrial_type\n1.5\t1.75\tsmile\n"))
+    with pytest.raises(InputError, match="make the timeline again"):
+        only(write(tmp_path, "v1.json", json.dumps(SIDECAR | {"unread": unread})))
+
+
 @pytest.mark.parametrize("taught", [None, "g, taught h"])
 @pytest.mark.parametrize("kind", ["eaf", "boris", "bids"])
 def test_a_timelines_file_is_a_models_until_somebody_corrects_or_signs_it(tmp_path: Path, kind: str, taught):

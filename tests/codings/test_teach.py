@@ -21,7 +21,6 @@ from emoclip.codings import (
     write_labels,
     write_suggestions,
 )
-from emoclip.codings.coding import union
 from emoclip.codings.teach import CURVE_DASH, card_text
 from emoclip.codings.validate import Validation, ahead
 from emoclip.engine import EmoCLIP
@@ -32,6 +31,7 @@ from emoclip.prompts.taught import Taught
 from emoclip.prompts.taught import read as read_taught
 from emoclip.recording import Key
 from emoclip.timeline import Baseline, embedding_rate
+from emoclip.timeline.spans import union
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +292,17 @@ def test_time_that_was_not_coded_teaches_nothing(model: EmoCLIP):
     first, second = lesson.samples[:2]
     assert (first.coded == (first.end_s <= 10.0)).all()
     assert not second.coded.any()
+
+
+def test_time_that_a_model_could_not_read_teaches_nothing_where_nobody_marked(model: EmoCLIP):
+    recordings, codings = films(model)
+    end_s = codings[0].end_s
+    corrected = replace(
+        codings[0], coded=((0.0, end_s),), unread={"anyone": ((10.0, end_s),), "track 1": ((0.0, 9.0),)}
+    )
+    lesson = prepare_lesson(model, recordings, [corrected, *codings[1:]])
+    first = lesson.samples[0]
+    assert (first.coded == (first.end_s <= 10.0)).all()
 
 
 def test_a_label_may_be_called_anything(model: EmoCLIP):

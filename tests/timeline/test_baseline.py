@@ -1,6 +1,7 @@
 """A person's resting face: what may be typed, and that taking it out moves a frown to neutral."""
 
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import get_args, get_type_hints
 
@@ -12,10 +13,11 @@ from emoclip import EmoCLIP
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.errors import ConfigError, InputError
 from emoclip.model import unit
-from emoclip.recording import Key, Look, Recording
+from emoclip.recording import Key, Look, Recording, Sampler
 from emoclip.results import Quality
-from emoclip.timeline import Baseline, Rest
+from emoclip.timeline import Baseline, Rest, embedding_rate
 from emoclip.timeline.stream import TimelineStream
+from emoclip.video import open_video
 
 
 @pytest.mark.parametrize(
@@ -71,8 +73,9 @@ def test_a_program_may_give_a_path_or_a_baseline_and_nothing_else(tmp_path):
 def test_of_a_single_moment_no_rest_is_known_and_of_little_it_is_doubted():
     usual, smiling = np.eye(4, dtype=np.float32)[[0, 2]]
     rest = Rest(model(usual), "video.mp4", Baseline(auto=True), FaceConfig())
-    rest.meet({0: (smiling[None], 0.0), 1: (smiling[None], 3.9), 2: (smiling[None], 4.0)})
-    assert [list(rest.of(track)) for track in range(3)] == [list(usual), list(smiling), list(smiling)]
+    rest.meet({0: smiling[None], 1: np.stack([smiling] * 39), 2: np.stack([smiling] * 40)}, 0.1)
+    for track, found in enumerate((usual, smiling, smiling)):
+        assert rest.of(track) == pytest.approx(found)
     still, brief = rest.notes
     assert still.startswith("baseline auto: face 0 is seen at a single moment: nothing is taken out")
     assert brief.startswith("baseline auto: face 1 is seen for less than 4 s")
@@ -175,12 +178,12 @@ def test_each_face_has_its_own_rest_of_a_stretch_and_who_is_not_seen_in_it_none(
     assert moved[1] == pytest.approx(own[1], abs=1e-5)
     if stretch == "1-60":
         assert moved[2] == pytest.approx(without(tiny, three, 2), abs=1e-5)
-        assert told == ["baseline 1-60: only 1.00 to 7.90 s of it are there"]
+        assert told == ["baseline 1-60: only 1.00 to 8.00 s of it are there"]
     else:
         assert moved[2] == plain[2]
         assert told == [
-            f"baseline {stretch}: face 2 is not seen in it: nothing is taken out; name a stretch that shows everybody, "
-            "or auto"
+            f"baseline {stretch}: face 2 is not seen well enough in it: nothing is taken out; name a stretch that "
+            "shows everybody, or auto"
         ]
 
 
@@ -208,3 +211,91 @@ def test_a_clip_and_its_only_face_keep_their_stretch(tiny, media, mode):
     assert rest is not None
     assert moved.faces[0].probs == as_file.faces[0].probs != tiny.classify(video, LABELS).faces[0].probs
     assert moved.warnings == []
+
+
+def turned(recording, track, from_s, to_s, yaw=60.0):
+    """The recording with a face turned away for a while, in which it looks like somebody else."""
+    frames = [
+        (
+            at,
+            [
+                replace(look, quality=replace(look.quality, yaw=yaw), embedding=np.roll(look.embedding, 1))
+                if look.track_id == track and from_s <= at < to_s
+                else look
+                for look in looks
+            ],
+        )
+        for at, looks in recording.frames
+    ]
+    return replace(recording, frames=frames)
+
+
+def test_frames_that_a_cut_off_leaves_out_are_nobodys_resting_face(tiny, three, tmp_path):
+    cut_off = WindowConfig(max_yaw=30.0)
+    plain, _ = read(tiny, three)
+    away = turned(three, 0, 0.0, 2.0)
+    for stretch in ("1-4", "auto"):  # what is left of the stretch is as if nobody had turned away
+        moved, _ = read(tiny, away, baseline=stretch, windows=cut_off)
+        assert moved[0] == pytest.approx(without(tiny, three, 0), abs=1e-5)
+    away.write(tmp_path / "away.npz")
+    moved, _ = read(tiny, three, baseline=str(tmp_path / "away.npz"), windows=cut_off)
+    assert moved[0] == pytest.approx(without(tiny, three, 0), abs=1e-5)
+    moved, told = read(tiny, away, baseline="0-1.5", windows=cut_off)
+    assert moved[0] == plain[0]
+    assert moved[1] == pytest.approx(without(tiny, three, 1), abs=1e-5)
+    assert told == [
+        "baseline 0-1.5: faces 0, 2 are not seen well enough in it: nothing is taken out; name a stretch that shows "
+        "everybody, or auto"
+    ]
+    everybody = turned(turned(three, 0, 0.0, 2.0), 1, 0.0, 2.0)
+    with pytest.raises(InputError, match=r"baseline 0-1\.5: three\.mp4: no face is seen well enough in it"):
+        read(tiny, everybody, baseline="0-1.5", windows=cut_off)
+
+
+def sparse(tiny, seconds, looks_at):
+    """Frames at 24 a second of one face, of which 16 a second are embedded; looks_at gives each its embedding."""
+    sampler, box = Sampler(16.0), (0.0, 0.0, 200.0, 200.0)
+    recording = Recording("one.mp4", seconds, Key(tiny.package.seen_by, rate=16.0), tiny.package.width)
+    for at in range(round(24 * seconds)):
+        face = looks_at(at / 24)
+        taken = face is not None and sampler.takes(at / 24)
+        look = Look(0, 0.9, Quality(200.0, 0.5, 0.7, 0.0, 0.0, 0.0), face if taken else None, None, box)
+        recording.frames.append((at / 24, [] if face is None else [look]))
+    return recording
+
+
+@pytest.mark.parametrize("step_s", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("seen_s", [3.0, 4.0])
+def test_auto_counts_the_time_in_which_a_face_is_seen_whatever_the_step(tiny, step_s, seen_s):
+    face = np.random.default_rng(1).normal(size=tiny.package.width).astype(np.float32)
+    # Out of the picture for half a second in between, and windows reach beyond what is seen.
+    recording = sparse(
+        tiny, 9.0, lambda at: face if 2 <= at < 3 or 3.5 - 1e-6 <= at < seen_s + 2.5 - 1e-6 else None
+    )
+    _, told = read(tiny, recording, baseline="auto", windows=WindowConfig(2.0, step_s))
+    line = "baseline auto: face 0 is seen for less than 4 s, which may be one expression"
+    assert [each[: len(line)] for each in told] == ([line] if seen_s < 4 else [])
+
+
+def test_auto_takes_each_frame_once_whatever_the_step(tiny):
+    random = np.random.default_rng(2)
+    recording = sparse(tiny, 6.0, lambda at: random.normal(size=tiny.package.width).astype(np.float32))
+    read_of = recording.between(0.0, None, embedding_rate(tiny, 2.0))
+    frames = [look.embedding for _, looks in read_of for look in looks if look.embedding is not None]
+    rests = []
+    for step_s in (0.1, 0.5, 2.0):
+        stream = tiny.timeline(recording, LABELS, baseline="auto", windows=WindowConfig(2.0, step_s))
+        stream.read()
+        rests.append(stream.rest.of(0))
+        assert rests[-1] == pytest.approx(stream.rest.quietest(np.stack(frames)))
+    assert len({rest.tobytes() for rest in rests}) == 1
+
+
+def test_auto_of_a_clip_counts_the_time_in_which_a_face_is_seen(tiny, media):
+    face = media / "single_face.mp4"  # 2.4 s
+    pictures = [frame.image for frame in open_video(face)]
+    told = tiny.classify(pictures, LABELS, baseline="auto", fps=30).warnings
+    assert [line.split(",")[0] for line in told] == ["baseline auto: face 0 is seen for less than 4 s"]
+    assert tiny.classify(pictures[:60], LABELS, baseline="auto", fps=15).warnings == []  # 4 s
+    slow = ((float(at), picture) for at, picture in enumerate(pictures[:5]))  # with times of their own
+    assert tiny.classify(slow, LABELS, baseline="auto", faces="full").warnings == []

@@ -251,6 +251,23 @@ def test_the_stretch_that_was_read_stands_where_each_program_has_a_place(written
     assert list(described["StretchRead"].values())[2:] == [0.25, 9.75, 10.0, model, marks]
 
 
+def test_what_could_not_be_read_stands_there_too(written):
+    from pympi.Elan import Eaf
+
+    timeline = replace(
+        make(), read_s=(0.25, 9.75), unread={3: [(7.00049, 7.5), (8.0, 9.0)], NO_TRACK: [(8.0, 8.5)]}
+    )
+    told = {"track 3": [[7.0, 7.5], [8.0, 9.0]], "anyone": [[8.0, 8.5]]}
+    boris = pd.read_csv(written("boris", timeline), sep="\t", quoting=csv.QUOTE_NONE)
+    but_for = "but for track 3 at 7.000-7.500 8.000-9.000 s anyone at 8.000-8.500 s"
+    assert (
+        boris["Description"].str.startswith(f"read from 0.250 to 9.750 s, {but_for} by emoclip, marks ").all()
+    )
+    assert json.loads(dict(Eaf(written("eaf", timeline)).get_properties())["emoclip unread"]) == told
+    described = json.loads(written("bids", timeline, "_events.json").read_text("utf-8"))
+    assert described["StretchRead"]["Unread"] == told
+
+
 def test_onset_and_duration_give_the_same_rounded_offset_in_every_format(written):
     timeline = make()
     times = [(0.0004, 1.5019), (1.6006, 3.1024)]  # last 1.502 and 1.501 s by themselves, 1.501 of the rounded

@@ -11,7 +11,7 @@ from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
 from emoclip.recording import Look
 from emoclip.results import NO_TRACK, Peak, Quality, Window
-from emoclip.timeline.segments import Kept, find_peaks, find_segments, smooth, summarise
+from emoclip.timeline.segments import Kept, find_peaks, find_segments, find_unread, smooth, summarise
 from emoclip.timeline.windows import cut
 
 LABELS = ["calm", "joy"]
@@ -86,6 +86,29 @@ def test_unreadable_stretches_are_bridged_up_to_bridge_s():
     assert spans(held) == [("joy", 0.0, 3.5)]
     broken = find_segments(windows([0.9, None, None, None, 0.9]), LABELS, SegmentConfig(bridge_s=1.0))
     assert spans(broken) == [("joy", 0.0, 1.25), ("joy", 2.75, 4.0)]
+
+
+def test_what_cannot_be_read_and_is_not_bridged_is_told():
+    # Windows speak for 0.25 s to either side of centres at 1, 1.5, 2 s ...
+    rows = windows([0.9, 0.9, *[None] * 4, 0.5, None, 0.5])
+    found = find_segments(rows, LABELS, HYSTERESIS)
+    assert spans(found) == [("joy", 0.0, 1.75)]
+    assert find_unread(rows, found) == {
+        0: [(1.75, 3.75), (4.25, 4.75)],
+        NO_TRACK: [(1.75, 3.75), (4.25, 4.75)],
+    }
+    short = windows([0.9, None, None, 0.9])  # a second, which a segment bridges
+    assert find_unread(short, find_segments(short, LABELS, HYSTERESIS)) == {}
+    gone = [replace(row, status="no_face") if row.status == "low_coverage" else row for row in rows]
+    assert find_unread(gone, found) == {}
+    # Only while the face is in the picture; a second face, read from 1.25 s on, leaves less in which nobody is.
+    other = windows([None, 0.5, 0.5, 0.5, 0.5, 0.5, None, None, None], track_id=1)
+    both = find_unread([*rows, *other], found, {0: (0.0, 6.0), 1: (0.5, 4.5)})
+    assert both == {
+        0: [(1.75, 3.75), (4.25, 4.75)],
+        1: [(0.5, 1.25), (3.75, 4.5)],
+        NO_TRACK: [(4.25, 4.75)],
+    }
 
 
 def test_short_segments_are_dropped_below_min_s():

@@ -119,6 +119,31 @@ def test_transparent_video_is_laid_over_white(tmp_path):
     assert tuple(image[5, 90]) == (255, 255, 255)
 
 
+@pytest.mark.parametrize("sizes", [((96, 64), (128, 96)), ((128, 96), (96, 64)), ((96, 64), (96, 64))])
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
+def test_of_several_video_streams_it_is_said_which_is_read(tmp_path, sizes, ending):
+    path = tmp_path / f"two.{ending}"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("mpeg4", rate=25) for _ in sizes]
+        for stream, (stream.width, stream.height) in zip(streams, sizes, strict=True):
+            stream.pix_fmt = "yuv420p"
+        for i in range(10):
+            for stream, (width, height) in zip(streams, sizes, strict=True):
+                frame = av.VideoFrame.from_ndarray(shade(i, (height, width)), format="rgb24")
+                frame.pts = i
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode())
+    for start_s in (0.0, 0.2):
+        frames, video = read(path, start_s=start_s)
+        number = sizes.index(max(sizes)) + 1
+        told = ", ".join(f"{width}x{height}" for width, height in sizes)
+        assert video.warnings == [
+            f"at 0.00 s: of 2 video streams ({told}) number {number} is read, as none is larger"
+        ]
+        assert (frames[0].width, frames[0].height) == max(sizes)
+
+
 def test_start_and_end_give_the_frames_between(media):
     path = media / "WolfgangLanger_Pexels.mp4"
     frames, _ = read(path, start_s=12.0, end_s=13.5)

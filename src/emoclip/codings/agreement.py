@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.codings import statistics as stats
-from emoclip.codings.coding import Mark, Span, union
+from emoclip.codings.coding import Mark
 from emoclip.codings.pairing import Pairing, Unit
 from emoclip.codings.statistics import FEW, Floats, Resamples, by_group, estimate
 from emoclip.config import Numbers
 from emoclip.errors import ConfigError, InputError
 from emoclip.metrics import DRAWS
 from emoclip.results import ByContent
+from emoclip.timeline.spans import Span, union
 
 UNMARKED = "(no label)"
 EDGE_S = 0.1  # the last frame of a stretch begins that much before its end, at most
@@ -337,23 +338,27 @@ def _amounts(
     raters: Sequence[str],
 ) -> dict[str, Any]:
     """Seconds of a label per unit and rater, in the time that all coded."""
-    seconds = np.zeros((len(units), len(raters)))
+    everybody = [list(unit.coded[0]) for unit in units]
     for place, unit in enumerate(units):
-        spans: list[Span] = list(unit.coded[0])
         for coded in unit.coded[1:]:
-            spans = shared_spans(spans, coded)
-        for rater, marks in enumerate(unit.marks):
+            everybody[place] = shared_spans(everybody[place], coded)
+    # Of a face that one of several coders could not read, there are no amounts to compare.
+    kept = [at for at, spans in enumerate(everybody) if spans] or list(range(len(units)))
+    seconds = np.zeros((len(kept), len(raters)))
+    for place, at in enumerate(kept):
+        spans = everybody[at]
+        for rater, marks in enumerate(units[at].marks):
             mine = [(m.onset_s, m.offset_s) for m in marks if m.label == label]
             seconds[place, rater] = sum(end - start for start, end in shared_spans(mine, spans))
-    weights = drawn.weights[:, member]
-    two, three = stats.iccs(seconds, np.ones(len(units)))
+    weights = drawn.weights[:, member[kept]]
+    two, three = stats.iccs(seconds, np.ones(len(kept)))
     many = stats.iccs(seconds, weights)
     amounts = {
         "mean": {name: float(value) for name, value in zip(raters, seconds.mean(axis=0), strict=True)},
         "icc2": estimate(float(two), many[0]),
         "icc3": estimate(float(three), many[1]),
     }
-    if len(raters) == 2 and len(units) > 1:
+    if len(raters) == 2 and len(kept) > 1:
         amounts["bland_altman"] = stats.bland_altman(seconds[:, 0], seconds[:, 1])
     return {"seconds": amounts}
 

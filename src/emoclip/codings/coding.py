@@ -1,8 +1,8 @@
 """What was marked in a video by one coder: labels with onset and offset."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,12 @@ from emoclip.characters import is_encodable
 from emoclip.errors import InputError
 from emoclip.files import sha256
 from emoclip.timeline.formats import fingerprint
+from emoclip.timeline.spans import Span, intersection, minus, union
 
 ANYONE = "anyone"  # the track of a mark that does not say whose face it is about
 SLACK_S = 0.5  # coders stop the clock a little after the last frame
 NOTHING = "none of these"  # marks time that was looked at and in which no label fits
 OPEN = "?"  # marks a window that waits to be coded
-
-Span = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -61,7 +60,8 @@ class Coding:
     duration_s: of the video, where the file knows it.  coded: the time that was coded; None is all of the video.
     subject: who is shown, "" if unknown.  machine: made by a model, not by a person.
     way: the video's folders and name, where the file gives them.  taught: what taught the labels of a model's.
-    further: files that hold more of it than `file`.
+    further: files that hold more of it than `file`.  unread: by track, the time in which a model could not read a face,
+    so that it was not coded; `anyone`: in which it could read nobody in the picture.
     """
 
     file: Path
@@ -75,6 +75,7 @@ class Coding:
     way: str = ""
     taught: Teachers | None = None
     further: tuple[Path, ...] = ()
+    unread: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
 
     @property
     def digests(self) -> set[str]:
@@ -102,6 +103,10 @@ class Coding:
         """Where the last mark ends, 0 without any."""
         return max((mark.offset_s for mark in self.marks), default=0.0)
 
+    def coded_of(self, track: str) -> tuple[Span, ...] | None:
+        """The time in which a face was coded; None is all of the video."""
+        return self.coded if self.coded is None else tuple(minus(self.coded, self.unread.get(track, ())))
+
     def rows(self) -> Iterator[tuple[str, str, str, str, float, float]]:
         """Yield file, coder, track, label, onset and offset of each mark."""
         for mark in self.marks:
@@ -119,6 +124,7 @@ class Origin:
 
     start_s, end_s: the stretch that was read.  duration_s: the video's length, None where it is not said.
     model: whose marks these are.  marks: their `fingerprint` as they were written.  taught: what taught the labels.
+    unread: as of `Coding`, None in files of earlier versions.
     """
 
     start_s: Any
@@ -127,12 +133,14 @@ class Origin:
     model: Any = None
     marks: Any = None
     taught: Any = None
+    unread: Any = None
 
 
 def checked(coding: Coding) -> Coding:
     """Return it with marks in order of time, to the millisecond, which every format keeps.
 
-    Who marks `none of these` marks whatever they looked at, so that only the marked time was coded.
+    Who marks `none of these` marks whatever they looked at, so that only the marked time was coded.  Who marks where a
+    model could not read a face has looked there.
     Raises InputError for times that cannot be.
     """
     for text in (
@@ -160,6 +168,12 @@ def checked(coding: Coding) -> Coding:
                 f"{where} {how} after the end of the video, which is {coding.duration_s:g} s long; "
                 "is it the coding of another video, in another unit of time, or moved by a time offset?"
             )
+    spans = [(mark.track, (mark.onset_s, mark.offset_s)) for mark in coding.marks]
+    unread = {
+        track: tuple(minus(stretches, [span for whose, span in spans if track in (ANYONE, whose)]))
+        for track, stretches in coding.unread.items()
+    }
+    coding = replace(coding, unread=unread)
     marks = (replace(m, onset_s=round(m.onset_s, 3), offset_s=round(m.offset_s, 3)) for m in coding.marks)
     kept = sorted(mark for mark in marks if mark.label.casefold() != NOTHING)
     if len(kept) == len(coding.marks):
@@ -178,16 +192,17 @@ def traced(coding: Coding, origin: Origin, marks: Iterable[Mark] | None = None) 
     try:
         start_s, end_s = seconds(origin.start_s), seconds(origin.end_s)
         length_s = coding.duration_s if origin.duration_s is None else seconds(origin.duration_s)
+        unread = unread_of(origin.unread)
         if not 0 <= start_s < end_s:
             raise ValueError
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise InputError(
             f"{coding.file}: says that {origin.start_s!r} to {origin.end_s!r} of {origin.duration_s!r} s were read, "
             "which are no times; make the timeline again"
         ) from None
     beyond = any(m.onset_s < start_s - SLACK_S or m.offset_s > end_s + SLACK_S for m in coding.marks)
     coded = coding.coded if beyond or coding.coded is not None else ((start_s, end_s),)
-    coding = replace(coding, duration_s=length_s, coded=coded)
+    coding = replace(coding, duration_s=length_s, coded=coded, unread={} if coded is None else unread)
     # A person who is named vouches for the marks; else one who corrected any is told by that.
     if coding.coder or origin.marks is None or origin.marks != _fingerprint(marks or coding.marks):
         return coding
@@ -207,6 +222,17 @@ def seconds(value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError
     return number
+
+
+def unread_of(told: Any) -> dict[str, tuple[Span, ...]]:
+    """Return by track what a file tells of time that could not be read, of earlier versions nothing.
+
+    Raises ValueError, TypeError, AttributeError or OverflowError.
+    """
+    return {
+        track: tuple((seconds(start_s), seconds(end_s)) for start_s, end_s in stretches)
+        for track, stretches in ({} if told is None else told).items()
+    }
 
 
 def merged(codings: Iterable[Coding]) -> list[Coding]:
@@ -230,35 +256,10 @@ def _together(parts: list[Coding]) -> Coding:
             marks=tuple({mark: None for part in parts for mark in part.marks}),
             coded=None if coded is None else tuple(coded),
             duration_s=max(known) if known else None,
+            unread={
+                track: tuple(union(span for part in parts for span in part.unread.get(track, ())))
+                for track in dict.fromkeys(track for part in parts for track in part.unread)
+            },
             further=tuple(dict.fromkeys(file for part in parts for file in (part.file, *part.further)))[1:],
         )
     )
-
-
-def union(spans: Iterable[Span]) -> list[Span]:
-    """Return spans of time without overlap, in order."""
-    joined: list[Span] = []
-    for start, end in sorted(spans):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined
-
-
-def intersection(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
-    """Return what spans and others have in common."""
-    return minus(spans, minus(spans, others))
-
-
-def minus(spans: Iterable[Span], holes: Sequence[Span]) -> list[Span]:
-    """Return what is left of spans outside of `holes`."""
-    left = union(spans)
-    for low, high in union(holes):
-        left = [
-            part
-            for start, end in left
-            for part in ((start, min(end, low)), (max(start, high), end))
-            if part[1] > part[0]
-        ]
-    return left

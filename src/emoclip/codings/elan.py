@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import unquote
 from xml.etree.ElementTree import iterparse
 
-from emoclip.codings.coding import ANYONE, OPEN, Coding, Mark, Origin, Span, checked, minus, traced
+from emoclip.codings.coding import ANYONE, OPEN, Coding, Mark, Origin, checked, traced
 from emoclip.errors import ConfigError, InputError
+from emoclip.timeline.spans import Span, minus
 
 TO_CODE = "to code"  # the tier of a suggestion that holds the windows to look at
 SCHEMA = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
@@ -82,15 +83,17 @@ def _filled(coding: Coding, windows: list[Span]) -> Coding:
 def _origin(document: Any, ours: bool) -> Origin | None:
     """What our own documents tell as properties; nobody's marks where somebody else is the author since."""
     known = dict(document.properties)
-    start_s, end_s, duration_s, model, marks, told = (
-        known.get(f"{OURS} {name}") for name in ("start_s", "end_s", "duration_s", "model", "marks", "taught")
+    start_s, end_s, duration_s, model, marks, *told = (
+        known.get(f"{OURS} {name}")
+        for name in ("start_s", "end_s", "duration_s", "model", "marks", "taught", "unread")
     )
     if start_s is None and end_s is None:
         return None
-    taught = None
-    with suppress(ValueError):  # somebody wrote into it
-        taught = json.loads(told or "null")
-    return Origin(start_s, end_s, duration_s, model, marks if ours else None, taught)
+    read: list[Any] = [None, None]
+    for at, text in enumerate(told):
+        with suppress(ValueError):  # somebody wrote into it
+            read[at] = json.loads(text or "null")
+    return Origin(start_s, end_s, duration_s, model, marks if ours else None, *read)
 
 
 def _parsed(path: Path) -> Any:

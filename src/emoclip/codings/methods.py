@@ -58,6 +58,7 @@ def paragraph(agreement: Agreement) -> str:
         f"Agreement of {people} was computed over {extent(agreement)} with emoclip {__version__}. "
         f"Codings were compared every {settings.step_s:g} s. {gaps}",
         f"{full[:1].upper()}{full[1:]}." if (full := seconds_of_each(agreement)) else "",
+        *(f"{line[:1].upper()}{line[1:]}." for line in agreement.pairing.unread),
         f"Over all labels, {name} was {figure(agreement.overall['kappa'])}, Krippendorff's nominal alpha "
         f"{figure(agreement.overall['alpha'])}, and agreement {figure(agreement.overall['agreement'])}.",
         f"Per label, {name} was: {kappas}." if kappas else "",

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 from emoclip.codings.coding import (
@@ -14,13 +14,10 @@ from emoclip.codings.coding import (
     SLACK_S,
     Coding,
     Mark,
-    Span,
-    intersection,
     merged,
-    minus,
-    union,
 )
 from emoclip.errors import InputError, counted, few
+from emoclip.timeline.spans import Span, intersection, minus, union
 from emoclip.video import natural_order
 
 Source = tuple[Path, Sequence[Coding]]
@@ -63,7 +60,8 @@ class Pairing:
     """What is compared.
 
     notes: what a reader of the figures has to know, one line each.  machine: one of the raters is a model.
-    taught: a sentence for each model that learnt from what it is compared with, or may have.
+    taught: a sentence for each model that learnt from what it is compared with, or may have.  unread: one for each that
+    could not read some of it.
     """
 
     raters: list[str]
@@ -73,6 +71,7 @@ class Pairing:
     subjects: bool = False
     machine: bool = False
     taught: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
 
 def raters(sources: Sequence[Source]) -> list[Rater]:
@@ -155,14 +154,21 @@ def pair(
     groups = {video: _subject(video, people, of) for video in shared}
     pairing.subjects = any(groups.values())
     wrong = []
+    unread_s = [0.0] * len(people)
     for video in shared:
         try:
-            pairing.units += _units(video, people, groups[video], anyone, start_s, end_s, notes)
+            pairing.units += _units(video, people, groups[video], anyone, start_s, end_s, notes, unread_s)
         except InputError as error:
             wrong.append(str(error))
     if not pairing.units:
         raise InputError(wrong[0])
     notes += [f"{reason}; left out" for reason in wrong]
+    pairing.unread = [
+        f"for {gone:.1f} s faces could not be read by {rater.name}, so that these count as not coded"
+        for rater, gone in zip(people, unread_s, strict=True)
+        if gone >= 0.05
+    ]
+    notes += pairing.unread
     notes += _ends(people, pairing.units, end_s)
     _note_rare(pairing)
     _note_frames(people, shared, notes)
@@ -202,7 +208,10 @@ def _learnt(rater: Rater, people: Sequence[Rater], videos: Sequence[str]) -> str
 def _ends(people: Sequence[Rater], units: Sequence[Unit], end_s: float | None) -> list[str]:
     """Say where the comparison of a video ends, if nobody asked for that."""
     told = []
-    last = {unit.video: sorted(spans[-1][1] for spans in unit.coded)[-2] for unit in units}  # that two coded
+    last: dict[str, float] = {}  # that two coded
+    for unit in units:
+        ends = sorted(spans[-1][1] if spans else 0.0 for spans in unit.coded)
+        last[unit.video] = max(last.get(unit.video, 0.0), ends[-2])
     endless = [
         video
         for video in last
@@ -291,7 +300,9 @@ def _units(
     start_s: float,
     end_s: float | None,
     notes: list[str],
+    unread_s: list[float],
 ) -> list[Unit]:
+    """unread_s: by rater, to which the seconds are added that it could not read."""
     codings = [rater.codings[video] for rater in people]
     lengths = [coding.duration_s for coding in codings if coding.duration_s is not None]
     if lengths and max(lengths) - min(lengths) > max(1.0, 0.02 * max(lengths)):
@@ -315,11 +326,25 @@ def _units(
         for coding in codings
     ]
     _check_overlap(video, codings, coded)
-    group = subject or video
-    return [
-        Unit(video, track, group, tuple(_flat(part) for part in marks), tuple(coded), open_s)
-        for track, marks in _faces(video, codings, anyone, notes)
-    ]
+    units, unseen = [], []
+    for track, marks in _faces(video, codings, anyone, notes):
+        left: list[tuple[Span, ...]] = []
+        for at, (coding, spans) in enumerate(zip(codings, coded, strict=True)):
+            # Where faces are taken together, a coding of a single one is told by what could be read of that one.
+            whose = coding.tracks[0] if track == ANYONE and len(coding.tracks) == 1 else track
+            left.append(tuple(minus(spans, coding.unread.get(whose, ()))))
+            unread_s[at] += sum(b - a for a, b in spans) - sum(b - a for a, b in left[at])
+        if not any(intersection(one, two) for one, two in combinations(left, 2)):
+            unseen.append(track)
+            continue
+        units.append(Unit(video, track, subject or video, tuple(map(_flat, marks)), tuple(left), open_s))
+    if not units:
+        raise InputError(
+            f"{video}: no face could be read where another coded it; make the timeline again with other cut-offs"
+        )
+    if unseen:
+        notes.append(f"{video}: {_listed(unseen)} could not be read where another coded it; left out")
+    return units
 
 
 def _check_overlap(video: str, codings: Sequence[Coding], coded: Sequence[Sequence[Span]]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclip.codings.boris import read_project
-from emoclip.codings.coding import NOTHING, Coding, Mark, Teachers, checked, merged, seconds
+from emoclip.codings.coding import NOTHING, Coding, Mark, Teachers, checked, merged, seconds, unread_of
 from emoclip.codings.elan import names_tier, read_eaf, tier_names
 from emoclip.codings.tables import read_table, track_name
 from emoclip.errors import EmoclipError, InputError, few
@@ -210,6 +210,7 @@ def _timeline(path: Path) -> Coding:
             marks,
             duration_s,
             coded=((seconds(start_s), seconds(end_s)),),
+            unread=unread_of(record.get("unread")),
         )
         return checked(coding.made_by(record["model"]["name"], Teachers.of(record.get("taught"))))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.codings.coding import ANYONE, Coding, Mark, Span, intersection, union
+from emoclip.codings.coding import ANYONE, Coding, Mark
 from emoclip.codings.statistics import Floats
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.engine import EmoCLIP
@@ -18,6 +18,7 @@ from emoclip.prompts import NONE
 from emoclip.recording import Recording
 from emoclip.results import ByContent
 from emoclip.timeline import cut, embedding_rate
+from emoclip.timeline.spans import Span, intersection, union
 
 CODED = 0.99  # share of a window that a coder must have coded for it to count
 LEAST_NEW, LEAST_CLEAR = 0.05, 0.05  # what a window counts at least
@@ -172,7 +173,10 @@ def lessons(
                     f"(it has {', '.join(sorted(known - {ANYONE})) or 'no face'}); name its tracks, or no face"
                 )
             samples = windows(model, recording, config, track)
-            mine = [replace(c, marks=tuple(m for m in c.marks if m.track == track)) for c in about]
+            mine = [
+                replace(c, marks=tuple(m for m in c.marks if m.track == track), coded=c.coded_of(track))
+                for c in about
+            ]
             group = (subjects or {}).get(video) or next((c.subject for c in about if c.subject), video)
             spans = zip(samples.start_s, samples.end_s, strict=True)
             said = [_target(mine, labels, span, skip_gaps) for span in spans]

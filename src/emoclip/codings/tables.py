@@ -29,9 +29,10 @@ NTSC = {base: Fraction(1000 * base, 1001) for base in (24, 30, 48, 60, 120, 240)
 DROP_FRAME = {NTSC[30]: 2, NTSC[60]: 4}  # SMPTE 12M: how many numbers of frames most minutes begin without
 # How our files for BORIS describe themselves.
 _READ = re.compile(
-    r"read from (?P<start_s>\S+) to (?P<end_s>\S+) s by emoclip"
+    r"read from (?P<start_s>\S+) to (?P<end_s>\S+) s(, but for (?P<unread>[^,]+))? by emoclip"
     r"(, marks (?P<marks>\w+), model (?P<model>.*?)(, taught (?P<taught>.*))?)?"
 )
+_UNREAD = re.compile(r"(\S.*?) at ((?:\S+-\S+ ?)+)s")
 _BETWEEN = " _-."  # what stands between the parts of an observation's name
 Way = tuple[str, ...]  # a video's folders, and its name without the ending
 Row = dict[str, str]
@@ -96,7 +97,8 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
         length = row.get("media duration (s)") or row.get("total length", "")
         described = _READ.fullmatch(row.get("description", ""))
         told = described.groupdict() if described else {}
-        origin = Origin(**told | {"taught": {"name": told["taught"]}}) if told else None
+        told |= {"taught": {"name": told["taught"]}, "unread": _unread(told["unread"])} if told else {}
+        origin = Origin(**told) if told else None
         sheet = sheets.setdefault((way, observation), Sheet(number(length), origin=origin))
         label, track = row["behavior"], track_name(row.get("subject", "").replace("No focal subject", ""))
         if "start (s)" in row:
@@ -123,6 +125,13 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
     return observations(path, sheets or {((stem,), stem): Sheet()})
 
 
+def _unread(told: str | None) -> dict[str, list[list[str]]]:
+    return {
+        track: [stretch.split("-") for stretch in stretches.split()]
+        for track, stretches in _UNREAD.findall(told or "")
+    }
+
+
 def _origin(path: Path) -> Origin | None:
     """What our dictionary beside BIDS events tells of them; None for any other table."""
     if not path.stem.endswith("_events"):
@@ -137,6 +146,7 @@ def _origin(path: Path) -> Origin | None:
             read.get("Model"),
             read.get("Marks"),
             read.get("Taught"),
+            read.get("Unread"),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -3,8 +3,8 @@
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.addresses import is_address
-from emoclip.config import FaceConfig, Numbers, check_span
+from emoclip.config import FaceConfig, Numbers, WindowConfig, check_span
 from emoclip.errors import ConfigError, InputError, few, shown
 from emoclip.faces import settled
 from emoclip.faces.boxes import Box, overlap
 from emoclip.files import is_pipe, told
 from emoclip.model import unit
 from emoclip.prompts import resolve
-from emoclip.recording import Recording, is_recording
+from emoclip.recording import Looks, Recording, as_frames, is_recording
 from emoclip.seeing import Person, by_person
-from emoclip.timeline.watching import Model, clip_rate, embedding_rate
+from emoclip.timeline.watching import Model, as_recorded, clip_rate, embedding_rate, looks
+from emoclip.timeline.windows import doubt
 from emoclip.video import Video, called, open_video
 
 Vectors = NDArray[np.float32]
@@ -111,11 +112,12 @@ class Rest:
         baseline: Baseline,
         config: FaceConfig,
         *,
+        windows: WindowConfig | None = None,
         fps: float = 25.0,
         start_s: float = 0.0,
         end_s: float | None = None,
     ) -> None:
-        """start_s, end_s: what of the source is read."""
+        """windows: whose cut-offs say which frames are read; None: all.  start_s, end_s: what of the source is read."""
         if model.package.resting is None:
             raise ConfigError(f"model {model.package.name} knows no usual resting face; leave baseline out")
         self.usual = model.package.resting
@@ -147,7 +149,7 @@ class Rest:
         if baseline.source and not is_recording(of):
             self._notes += [f"baseline {Path(baseline.source).name}: {note}" for note in notes]
         try:
-            people, first_s, last_s = _people(model, of, baseline, config, fps)
+            people, first_s, last_s = _people(model, of, baseline, config, windows, fps)
         except InputError as error:
             raise InputError(f"baseline{stretch}: {error}") from None
         rests = model.embed_clips([np.stack(person.embeddings) for person in people])
@@ -169,8 +171,8 @@ class Rest:
         """What is to be known of it, one line each; faces that were asked for so far are named."""
         unseen, asked = sorted(self._asked - self._own.keys()), sorted(self._asked)
         if self.stretch and unseen:
-            line = f"{self.told}: {_faces(unseen)} not seen in it: nothing is taken out; name a stretch that shows "
-            return [*self._notes, line + "everybody, or auto"]
+            line = f"{self.told}: {_faces(unseen)} not seen well enough in it: nothing is taken out"
+            return [*self._notes, f"{line}; name a stretch that shows everybody, or auto"]
         if self.found is not None and not self.stretch and len(asked) > 1:
             line = f"{self.told}: the resting face of one person is taken out of faces {few(list(map(str, asked)))}"
             return [
@@ -179,16 +181,18 @@ class Rest:
             ]
         return self._notes
 
-    def meet(self, seen: Mapping[int, tuple[Vectors, float]]) -> None:
+    def meet(self, seen: Mapping[int, Vectors], frame_s: float) -> None:
         """Find the rest of each track in all that is seen of it, if no stretch or file shows it.
 
-        seen: all frames (T, D) of it, and over how many seconds they were seen.  Of a single moment the rest cannot be
-        told, so the usual face stands for it; that, and of whom there is little, is noted.
+        seen: frames (T, D) of it, each once.  frame_s: for how long one of them stands, in seconds.  Of a single moment
+        the rest cannot be told, so the usual face stands for it; that, and of whom there is little, is noted.
         """
         if self.found is not None:
             return
-        still = [track for track, (_, seconds) in seen.items() if seconds == 0]
-        brief = [track for track, (_, seconds) in seen.items() if 0 < seconds < EXPRESSION_S]
+        still = [track for track, frames in seen.items() if len(frames) == 1]
+        # A sum of frames' lengths may fall short of the whole by what it was rounded.
+        least = (EXPRESSION_S - 1e-6) / max(frame_s, 1e-9)
+        brief = [track for track, frames in seen.items() if 1 < len(frames) < least]
         for tracks, what in (
             (still, "at a single moment: nothing is taken out"),
             (
@@ -198,7 +202,7 @@ class Rest:
         ):
             if tracks:
                 self._notes.append(f"baseline auto: {_faces(tracks)} seen {what}; name a stretch or a file")
-        self._own = {track: self.quietest(frames) for track, (frames, seconds) in seen.items() if seconds}
+        self._own = {track: self.quietest(frames) for track, frames in seen.items() if len(frames) > 1}
 
     def place(self, seen: Mapping[int, Sequence[Moment]]) -> None:
         """Give each track the rest of whoever was where it was, in the stretch.
@@ -245,24 +249,43 @@ def _overlap(ours: Sequence[Moment], theirs: Sequence[Moment]) -> float:
 
 
 def _people(
-    model: Model, of: Any, baseline: Baseline, config: FaceConfig, fps: float
+    model: Model, of: Any, baseline: Baseline, config: FaceConfig, windows: WindowConfig | None, fps: float
 ) -> tuple[list[Person], float, float]:
-    """Who is seen in the stretch, the most prominent first, and from when to when there is anything to be seen."""
+    """Who can be read in the stretch, the most prominent first, and from when to when there is anything to be seen."""
+
+    def readable(frames: Iterable[Looks]) -> Iterator[Looks]:
+        for time_s, seen in frames:
+            unread = [
+                windows is not None and doubt(each.quality, config, windows) is not None for each in seen
+            ]
+            yield (
+                time_s,
+                [
+                    replace(each, embedding=None) if out else each
+                    for each, out in zip(seen, unread, strict=True)
+                ],
+            )
+
     start_s, end_s = baseline.start_s, baseline.end_s
     name = of.name if isinstance(of, Recording) else of
     if is_recording(of):
         of = Recording.read(Path(of), model=model.package.seen_by)
     if isinstance(of, Recording):
-        first_s, last_s = (of.frames[0][0], of.frames[-1][0]) if of.frames else (0.0, 0.0)
+        config, _ = as_recorded(of.key, config, None)
+        first_s, last_s = of.span_s
         span_s = min(end_s or math.inf, last_s) - max(start_s, first_s)
-        people, _ = by_person(of.seen(start_s, end_s, embedding_rate(model, span_s)))
+        frames = of.between(start_s, end_s, embedding_rate(model, span_s))
+        people, _ = by_person(as_frames(readable(frames)))
     else:
         with open_video(of, start_s=start_s, end_s=end_s, fps=fps) as video:
             times = [start_s]
             rate = clip_rate(model, video, start_s, end_s)
-            people, _ = by_person(model.watch(video, config, rate), times.append)
+            frames = looks(model, video, config, rate)
+            people, _ = by_person(as_frames(readable(frames)), times.append)
             known_s = video.ended_s or video.duration_s
             first_s, last_s = 0.0, times[-1] + 1 / video.fps if known_s is None else known_s
     if not people:
-        raise InputError(f"{name}: no face is seen in it; name a file or a stretch that shows one")
+        raise InputError(
+            f"{name}: no face is seen well enough in it; name a file or a stretch that shows one"
+        )
     return people, first_s, last_s

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from emoclip.characters import cell
 from emoclip.errors import ConfigError
 from emoclip.files import json_text, relative
-from emoclip.results import Segment, Timeline, Window
+from emoclip.results import NO_TRACK, Segment, Timeline, Window
 from emoclip.video import media_type
 
 # Control characters that XML 1.0 cannot hold, and halves of surrogate pairs, which no encoding can.
@@ -105,6 +105,8 @@ def write_eaf(timeline: Timeline, path: Path) -> None:
         if timeline.taught:
             document.add_property("emoclip taught", json.dumps(timeline.taught))
         document.add_property("emoclip marks", _fingerprint(timeline))
+        if gaps := unread(timeline):
+            document.add_property("emoclip unread", json.dumps(gaps))
     for track in timeline.tracks:
         document.add_tier(_track(track.track_id))
     for segment in timeline.segments:
@@ -125,16 +127,22 @@ def write_vtt(timeline: Timeline, path: Path) -> None:
 def write_boris(timeline: Timeline, path: Path) -> None:
     """Write segments in the columns of BORIS's aggregated events, tab-separated; a track is a subject.
 
-    BORIS has no column for when the coding began, so the description tells the stretch that was read, and by whom.
+    BORIS has no column for when the coding began, so the description tells the stretch that was read, which parts of it
+    could not be, and by whom.
     """
     name = _line(timeline.input)
     duration = f"{timeline.duration_s:.3f}" if timeline.duration_s is not None else "NA"
     start_s, end_s = timeline.read_s or (0.0, timeline.duration_s)
     coded = "NA" if end_s is None else f"{end_s - start_s:.3f}"
     taught = f", taught {_line(timeline.taught['name'])}" if timeline.taught else ""
+    gaps = " ".join(
+        f"{track} at {' '.join(f'{on:.3f}-{off:.3f}' for on, off in of)} s"
+        for track, of in unread(timeline).items()
+    )
+    but_for = f", but for {gaps}" if gaps else ""
     fixed = {
         "Observation id": Path(name).stem,
-        "Description": f"read from {start_s:.3f} to {end_s:.3f} s by emoclip, "
+        "Description": f"read from {start_s:.3f} to {end_s:.3f} s{but_for} by emoclip, "
         f"marks {_fingerprint(timeline)}, model {_line(timeline.model)}{taught}"
         if timeline.read_s
         else "",
@@ -212,9 +220,20 @@ def write_bids_sidecar(timeline: Timeline, path: Path) -> None:
             "VideoDuration": None if timeline.duration_s is None else round(timeline.duration_s, 3),
             "Model": timeline.model,
             **({"Taught": timeline.taught} if timeline.taught else {}),
+            **({"Unread": gaps} if (gaps := unread(timeline)) else {}),
             "Marks": _fingerprint(timeline),
         }
     path.write_text(json_text(columns), encoding="utf-8")
+
+
+def unread(timeline: Timeline) -> dict[str, list[list[float]]]:
+    """Return when each track's face could not be read, in seconds, as files tell it; `anyone`: when nobody's could."""
+    return {
+        "anyone" if track_id == NO_TRACK else _track(track_id): [
+            [round(time_s, 3) for time_s in stretch] for stretch in stretches
+        ]
+        for track_id, stretches in timeline.unread.items()
+    }
 
 
 def fingerprint(marks: Iterable[tuple[float, float, str, str]]) -> str:

@@ -20,6 +20,7 @@ from emoclip.files import relative, sha256
 from emoclip.model import Package
 from emoclip.prompts import PromptSet
 from emoclip.results import Timeline
+from emoclip.timeline.formats import unread
 
 LIBRARIES = ("numpy", "av", "opencv-python-headless", "onnxruntime", "tokenizers")
 
@@ -97,6 +98,7 @@ def record(
         "input": told(timeline.input),
         "duration_s": timeline.duration_s,
         "read_s": timeline.read_s,
+        "unread": unread(timeline),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["emoclip", *map(argument, command)]),
         "identity": dict(hashes),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from emoclip.config import SegmentConfig
 from emoclip.results import NO_TRACK, LabelSummary, Peak, Segment, Track, Window
+from emoclip.timeline.spans import Span, minus
 
-Span = tuple[float, float]
 UNKNOWN: Mapping[int, Span] = MappingProxyType({})  # when faces were seen
 
 
@@ -119,6 +119,28 @@ def _runs(
 
 def _led(row: Window, label: str, least: float) -> bool:
     return row.top == label and row.probs[label] >= least
+
+
+def find_unread(
+    windows: Sequence[Window], segments: Sequence[Segment], seen: Mapping[int, Span] = UNKNOWN
+) -> dict[int, list[Span]]:
+    """Return the time of which nothing is said of each track whose face is in the picture, as it cannot be read.
+
+    What a segment bridges is said to be of its label.  Under NO_TRACK is the time in which nobody in the picture can be
+    read.  seen: as in `find_segments`.
+    """
+    found: dict[int, list[Span]] = {}
+    told: list[Span] = [(segment.onset_s, segment.offset_s) for segment in segments]
+    for track_id, rows, spans in _tracks(windows, seen):
+        mine = [(segment.onset_s, segment.offset_s) for segment in segments if segment.track_id == track_id]
+        each = list(zip(rows, spans, strict=True))
+        unread = minus(
+            (span for row, span in each if row.status not in ("ok", "no_face") and span[1] > span[0]), mine
+        )
+        found |= {track_id: unread} if unread else {}
+        told += [span for row, span in each if row.status == "ok"]
+    nobody = minus((span for unread in found.values() for span in unread), told)
+    return found | ({NO_TRACK: nobody} if nobody else {})
 
 
 def summarise(

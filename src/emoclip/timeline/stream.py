@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import cv2
@@ -28,7 +29,7 @@ from emoclip.recording import Key, Looks, Recording, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import watching
 from emoclip.timeline.baseline import Baseline, Moment, Rest
-from emoclip.timeline.segments import Kept, find_peaks, find_segments, smooth, summarise
+from emoclip.timeline.segments import Kept, find_peaks, find_segments, find_unread, smooth, summarise
 from emoclip.timeline.watching import (
     Model,
     as_recorded,
@@ -38,7 +39,7 @@ from emoclip.timeline.watching import (
     too_sparse,
     watched,
 )
-from emoclip.timeline.windows import Draft, cut, unknown
+from emoclip.timeline.windows import Draft, cut, doubt, unknown
 from emoclip.video import Content, asked_rate, open_video
 
 WINDOW_BATCH = 32  # windows that wait for one run of the temporal part
@@ -98,7 +99,9 @@ class TimelineStream:
         if baseline:
             kept = is_recording(source) or isinstance(source, Recording)
             looked = faces if kept else self._settled[0]
-            self.rest = Rest(model, source, baseline, looked, fps=fps, start_s=start_s, end_s=end_s)
+            self.rest = Rest(
+                model, source, baseline, looked, windows=windows, fps=fps, start_s=start_s, end_s=end_s
+            )
         model.runtime.close_text()
         self.name = ""
         self.duration_s: float | None = None
@@ -114,6 +117,7 @@ class TimelineStream:
         self._pictures: dict[tuple[int, str], Kept] = {}
         self._places: dict[int, list[Moment]] = {}  # of each face in the stretch that shows it at rest
         self._rested = False  # whether that stretch is over
+        self._readable: dict[int, list[NDArray[np.float32]]] = {}  # of each face, for its rest with `auto`
         self._unknown: set[str] = set()  # cut-offs that were asked of what is not known
         self._began = False
 
@@ -140,7 +144,9 @@ class TimelineStream:
                 self._lacks.append(line)
             if self.keep_pictures and self.precision is None:  # the command line keeps them unasked
                 self._lacks.append("keep_pictures=True: there are none in a recording; ask the video")
-            yield from self._windows(kept.between(self.start_s, self.end_s, rate))
+            yield from self._windows(
+                kept.between(self.start_s, self.end_s, rate), min(rate, kept.key.rate or rate)
+            )
             return
         with open_video(
             self.source,
@@ -161,7 +167,7 @@ class TimelineStream:
                 self._recording.name, self._recording.duration_s = self.name, self.duration_s
                 seen = self._recording.listen(seen)
             try:
-                yield from self._windows(seen)
+                yield from self._windows(seen, rate)
             finally:
                 self._met[:], self.ended_s = [*notes, *video.warnings], video.ended_s
                 if self._recording:
@@ -216,6 +222,7 @@ class TimelineStream:
             scored=self.scores,
             label_warnings=self.label_warnings,
             read_s=self._read_s(windows),
+            unread=find_unread(windows, segments, self._seen),
             settings=self._unusual(),
             taught=self._taught(),
         )
@@ -256,7 +263,8 @@ class TimelineStream:
         ends = (self.end_s, kept.end_s if kept else None, self.duration_s)
         return min((end for end in ends if end), default=None)
 
-    def _windows(self, frames: Iterator[Looks]) -> Iterator[Window]:
+    def _windows(self, frames: Iterator[Looks], rate: float) -> Iterator[Window]:
+        """rate: how many of the frames a second are embedded, if there are as many."""
         waiting: list[Draft] = []
         drafts: Iterable[Draft] = cut(self._noted(frames), self.faces, self.windows, self._end_s)
         if self.rest and self.auto:  # a resting face is known once all of it was seen
@@ -265,16 +273,10 @@ class TimelineStream:
                     f"{self.name}: baseline auto needs the whole video; name a file or a stretch"
                 )
             drafts = list(drafts)
-            seen: dict[int, list[Draft]] = {}
-            for draft in drafts:
-                if draft.status == "ok":
-                    seen.setdefault(draft.track_id, []).append(draft)
-            self.rest.meet(
-                {
-                    track: (np.concatenate([d.embeddings for d in of]), of[-1].end_s - of[0].start_s)
-                    for track, of in seen.items()
-                }
-            )
+            told = sorted({draft.track_id for draft in drafts if draft.status == "ok"})
+            frame_s = max(1 / rate, median_low([draft.frame_s for draft in drafts] or [0.0]))
+            self.rest.meet({track: np.stack(self._readable[track]) for track in told}, frame_s)
+            self._readable = {}
         elif self.rest and self.rest.stretch:
             drafts = self._held(drafts)
         for draft in drafts:
@@ -299,8 +301,12 @@ class TimelineStream:
             for each in looks:
                 first_s, _ = self._seen.get(each.track_id, (time_s, time_s))
                 self._seen[each.track_id] = first_s, time_s
-                if each.embedding is not None and from_s <= time_s < to_s:
+                if each.embedding is None:
+                    continue
+                if from_s <= time_s < to_s:
                     self._places.setdefault(each.track_id, []).append((time_s, each.place))
+                if self.auto and doubt(each.quality, self.faces, self.windows) is None:
+                    self._readable.setdefault(each.track_id, []).append(each.embedding)
             self._rested = time_s >= to_s
             yield time_s, looks
 

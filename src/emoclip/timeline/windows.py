@@ -123,8 +123,7 @@ def _draft(
     config: WindowConfig,
 ) -> Draft:
     embedded = [(time_s, item) for time_s, item in seen if item.embedding is not None]
-    least = max(config.min_size, 0 if faces.mode == "full" else faces.min_face_px)
-    doubts = [doubt(item.quality, least, config) for _, item in embedded]
+    doubts = [doubt(item.quality, faces, config) for _, item in embedded]
     read = [each for each, why in zip(embedded, doubts, strict=True) if why is None]
     coverage = len(seen) / frames
     status: WindowStatus = "ok"
@@ -149,9 +148,9 @@ def _draft(
     )
 
 
-def doubt(quality: Quality, least_px: float, config: WindowConfig) -> WindowStatus | None:
+def doubt(quality: Quality, faces: FaceConfig, config: WindowConfig) -> WindowStatus | None:
     """Say why a frame of a face is not to be read, None if it is; what is not known is no reason."""
-    if quality.size < least_px:
+    if quality.size < max(config.min_size, 0 if faces.mode == "full" else faces.min_face_px):
         return "too_small"
     if abs(quality.yaw) > config.max_yaw:
         return "turned_away"

@@ -48,6 +48,8 @@ class Container:
         self._reached_s: float | None = None
         self.runs_together = False
         self._open()
+        if not self.is_picture:  # whose tiles FFmpeg reads as streams of their own
+            self._tell_others()
         rate = self.stream.average_rate or self.stream.guessed_rate
         self.fps = float(rate) if rate and 0.01 <= rate <= 1000 else 25.0
         self.zero_s = self._zero()
@@ -114,6 +116,16 @@ class Container:
             raise
         # One thread: measured as fast as frame threads at 540p, and it leaves the cores to the model.
         self.stream.codec_context.thread_count = 1
+
+    def _tell_others(self) -> None:
+        """Say which stream is read where it could be another."""
+        streams = [stream for stream in _moving(self.file) if stream.codec_context is not None]
+        if len(streams) > 1:
+            sizes = ", ".join(f"{stream.width}x{stream.height}" for stream in streams)
+            number = streams.index(self.stream) + 1
+            self.notes.add(
+                f"of {len(streams)} video streams ({sizes}) number {number} is read, as none is larger", 0.0
+            )
 
     def _reopen(self) -> None:
         self.file.close()
@@ -314,9 +326,7 @@ def _lenient_metadata() -> dict[str, Any]:
 
 def _best_video_stream(file: "InputContainer", name: str) -> "VideoStream":
     """The largest moving picture; the cover art of a sound file is none."""
-    from av.stream import Disposition
-
-    moving = [stream for stream in file.streams.video if not stream.disposition & Disposition.attached_pic]
+    moving = _moving(file)
     if not moving:
         holds = "is only sound" if file.streams.audio else "are no pictures"
         raise InputError(f"{name}: there {holds} in it; name a file with a video stream")
@@ -343,6 +353,12 @@ def _best_video_stream(file: "InputContainer", name: str) -> "VideoStream":
         )
     best.codec_context.options = _most_pixels()  # of sizes that change on the way
     return best
+
+
+def _moving(file: "InputContainer") -> "list[VideoStream]":
+    from av.stream import Disposition
+
+    return [stream for stream in file.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
 def _most_pixels() -> dict[str, str]:
