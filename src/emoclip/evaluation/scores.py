@@ -23,7 +23,7 @@ from emoclip.prompts import PromptSet
 from emoclip.results import ByContent
 
 Indices = NDArray[np.int64]
-KEYS = ("war", "uar", "macro_f1")
+OVERALL = ("war", "uar", "macro_f1")  # what a fold, a seed and all of them are told by
 FEW = 10  # units, of which resamples tell little
 
 
@@ -242,7 +242,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
     by_fold = [
         {
             "fold": fold,
-            **{key: float(np.mean([seed[fold][key] for seed in seeds])) for key in KEYS},
+            **{key: float(np.mean([seed[fold][key] for seed in seeds])) for key in OVERALL},
             "absent": _absent(classes, truth[rows[folds == fold]]),
         }
         for fold in seeds[0]
@@ -250,7 +250,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
     by_seed = [
         {
             "seed": sampling.seed,
-            **{key: float(np.mean([row[key] for row in seed.values()])) for key in KEYS},
+            **{key: float(np.mean([row[key] for row in seed.values()])) for key in OVERALL},
         }
         for sampling, seed in zip(evaluation.samplings, seeds, strict=True)
     ]
@@ -282,7 +282,7 @@ def scores(evaluation: Evaluation, command: str) -> dict[str, Any]:
     odd = {place: lines for found in evaluation.embeddings for place, lines in found.warnings.items()}
     return rounded(
         {
-            **{key: float(np.mean([row[key] for row in by_seed])) for key in KEYS},
+            **{key: float(np.mean([row[key] for row in by_seed])) for key in OVERALL},
             "ci95": {"war": war_ci, "uar": uar_ci},
             "resampled": "subjects" if task.subjects > 1 else "clips",
             "n": len(read),
@@ -410,7 +410,7 @@ def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
     """Standard deviation (n - 1) of the scores over folds or seeds; None for one of them."""
     if len(rows) < 2:
         return None
-    return {key: float(np.std([row[key] for row in rows], ddof=1)) for key in KEYS}
+    return {key: float(np.std([row[key] for row in rows], ddof=1)) for key in OVERALL}
 
 
 def rounded(value: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from emoclip.faces.boxes import Box, overlap
 from emoclip.files import is_pipe, told
 from emoclip.model import unit
 from emoclip.prompts import resolve
-from emoclip.recording import Looks, Recording, as_frames, is_recording
+from emoclip.recording import Look, Looks, Recording, as_frames, is_recording
 from emoclip.seeing import Person, by_person
 from emoclip.timeline.watching import Model, as_recorded, clip_rate, embedding_rate, looks
 from emoclip.timeline.windows import doubt
@@ -253,18 +253,12 @@ def _people(
 ) -> tuple[list[Person], float, float]:
     """Who can be read in the stretch, the most prominent first, and from when to when there is anything to be seen."""
 
+    def is_read(face: Look) -> bool:
+        return windows is None or doubt(face.quality, config, windows) is None
+
     def readable(frames: Iterable[Looks]) -> Iterator[Looks]:
         for time_s, seen in frames:
-            unread = [
-                windows is not None and doubt(each.quality, config, windows) is not None for each in seen
-            ]
-            yield (
-                time_s,
-                [
-                    replace(each, embedding=None) if out else each
-                    for each, out in zip(seen, unread, strict=True)
-                ],
-            )
+            yield time_s, [face if is_read(face) else replace(face, embedding=None) for face in seen]
 
     start_s, end_s = baseline.start_s, baseline.end_s
     name = of.name if isinstance(of, Recording) else of
