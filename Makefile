@@ -4,6 +4,8 @@ BIN := .venv/bin
 VIDEO ?=
 LABELS ?= smiling, sad, surprised, angry, neutral
 WORKERS ?= auto
+# Many tests start a fresh Python: where a machine forbids to keep compiled modules, each would compile all libraries anew.
+export PYTHONDONTWRITEBYTECODE =
 PYTEST = pytest -n $(WORKERS) --dist worksteal  # neighbours share a process, and so what they need is made once
 BASE = .venv-base/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
