@@ -28,11 +28,11 @@ from emoclip.training.nets.compact import ImageTower, ImageTowerConfig, TextTowe
 
 @pytest.fixture(scope="module")
 def crops():
-    """Smooth pictures, as faces are: (256, 1, 48, 48) in [0, 1], some of them dim."""
+    """Smooth pictures, as faces are: (64, 1, 48, 48) in [0, 1], some of them dim."""
     rng = np.random.default_rng(0)
-    small = rng.random((256, 6, 6), dtype=np.float32)
+    small = rng.random((64, 6, 6), dtype=np.float32)
     large = [cv2.resize(picture, (48, 48), interpolation=cv2.INTER_CUBIC) for picture in small]
-    return np.stack(large)[:, None].clip(0, 1) * rng.uniform(0.03, 1, (256, 1, 1, 1)).astype(np.float32)
+    return np.stack(large)[:, None].clip(0, 1) * rng.uniform(0.03, 1, (64, 1, 1, 1)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

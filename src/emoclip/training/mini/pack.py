@@ -61,13 +61,15 @@ def write_package(
 
     The same towers, figures and crops make the same bytes on every machine.
     fitted: what was read off held-out crops.
-    crops: (N, 1, 48, 48) real crops in [0, 1], which the 8-bit image tower is calibrated and checked on.
+    crops: (N, 1, 48, 48), N at least 16, real crops in [0, 1], which the 8-bit image tower is calibrated and checked
+    on.
     Raises PackageError if a packed tower strays from its original; the package before stays.
     """
-    pixels = torch.from_numpy(crops[-256:])
+    clips = min(len(crops), 256) // 16
+    pixels = torch.from_numpy(crops[-16 * clips :])
     tokens = token_ids(towers.tokenizer, ["a happy face", "about to cry", "furious"])
     with torch.no_grad():
-        frames = BothWays(towers.image.eval())(pixels).reshape(16, 16, -1)
+        frames = BothWays(towers.image.eval())(pixels).reshape(clips, 16, -1)
     with new_package(folder, force=True) as part:
         save_graph(BothWays(folded(towers.image)), pixels[:2], part / "image.onnx", {0: (1, None)}, "fp32")
         quantise_image(part / "image.onnx", crops[:512])
