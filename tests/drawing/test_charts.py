@@ -44,6 +44,22 @@ def test_neither_the_users_style_nor_a_notebooks_backend_matters(tmp_path):
     assert drawn(tmp_path, MPLBACKEND="nosuch") == plain
 
 
+def test_many_threads_may_begin_to_draw_at_once():
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from emoclip.drawing.charts import import_matplotlib
+ready = Barrier(8)
+def whole(_):
+    ready.wait()
+    return import_matplotlib().rc_context
+with ThreadPoolExecutor(8) as pool:
+    assert len(set(pool.map(whole, range(8)))) == 1
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def figures(monkeypatch):
     """What is drawn, instead of its PNG."""

@@ -95,6 +95,8 @@ def test_lines_name_labels_and_say_what_to_do():
         Doubts(close=(("x", "y"),)).tell(strict=True)
     with pytest.warns(LabelWarning, match="overlooks the negation in 'no x'; say what"):
         Doubts(overlooked=("no x",)).tell(strict=True)
+    with pytest.warns(LabelWarning, match="^mini: labels: 'x' and 'y' are near synonyms"):
+        Doubts(close=(("x", "y"),)).tell(model="mini")
 
 
 @pytest.fixture(scope="module")

@@ -250,3 +250,23 @@ def test_a_png_with_a_colour_profile_that_ffmpeg_reads_crashes_nothing(tmp_path)
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(48, 64, 3)"
+
+
+def test_many_threads_may_begin_to_read_pictures_at_once(tmp_path):
+    """In a fresh process: the first imports what reads them while the others already ask."""
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path / "a.png")
+    code = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from emoclip.video.inputs import open_video
+ready = Barrier(8)
+def size(_):
+    ready.wait()
+    with open_video(sys.argv[1]) as video:
+        return next(iter(video)).image.shape
+with ThreadPoolExecutor(8) as pool:
+    assert set(pool.map(size, range(8))) == {(8, 9, 3)}
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -64,8 +64,8 @@ def evaluate(
     ]
     models = _distinct(names, models)
     called = scorecard.names([loaded.package for loaded in models])
-    for loaded in models:
-        loaded.embed_text(wording, strict=strict)
+    for loaded, name in zip(models, called, strict=True):
+        loaded.read_labels(wording)[1].tell(strict=strict, model=name)
     rules_of = [given.samplings(loaded) for loaded in models]
     say_dataset(task, faces)
     evaluations = []

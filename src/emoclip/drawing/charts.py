@@ -33,7 +33,9 @@ def check_installed() -> None:
 def import_matplotlib() -> Any:
     """Import matplotlib, also where MPLBACKEND, as a notebook sets it, names one that is not installed here."""
     if "matplotlib" in sys.modules:
-        return sys.modules["matplotlib"]
+        import matplotlib  # waits where another thread is importing it just now
+
+        return matplotlib
     # What it warns of is a user's settings, which we leave aside.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     backend = os.environ.pop("MPLBACKEND", None)

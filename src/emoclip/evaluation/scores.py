@@ -203,7 +203,7 @@ def classify(
 ) -> Evaluation:
     """Score embedded clips against prompts, one per declared class in the classes' order."""
     text, doubtful = model.read_labels(prompts)
-    doubtful.tell()
+    doubtful.tell(model=called)
     scale, rejection = model.package.logit_scale, model.package.rejection
     # One clip at a time, so that the sums of a product do not depend on how many clips there are; NaN where missing.
     probabilities = np.stack(

@@ -65,12 +65,16 @@ class Doubts:
         ]
         return [self._line(what.format(_names(labels))) for labels, what in told if labels]
 
-    def tell(self, *, strict: bool = False) -> None:
-        """Issue a LabelWarning per line.  Raises InputError with all faults if `strict`."""
+    def tell(self, *, strict: bool = False, model: str = "") -> None:
+        """Issue a LabelWarning per line.  Raises InputError with all faults if `strict`.
+
+        model: the name of the one that doubts, where there may be several.
+        """
+        called = f"{model}: " if model else ""
         if strict and self.faults():
-            raise InputError("; ".join(self.faults()))
+            raise InputError(called + "; ".join(self.faults()))
         for line in self.lines():
-            warn_caller(line, LabelWarning)
+            warn_caller(called + line, LabelWarning)
 
     def lines(self) -> list[str]:
         """Return faults and hints, as results carry them."""

@@ -117,8 +117,9 @@ def name_of(file: object, otherwise: str) -> str:
 
 def is_pillow(source: object) -> "TypeIs[Image.Image]":
     """True for a Pillow image."""
-    image = sys.modules.get("PIL.Image")
-    return image is not None and isinstance(source, image.Image)
+    # Where another thread is importing it just now, the module is there before what it holds.
+    image = getattr(sys.modules.get("PIL.Image"), "Image", None)
+    return image is not None and isinstance(source, image)
 
 
 @contextmanager
