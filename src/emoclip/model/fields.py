@@ -24,6 +24,14 @@ class Fields:
             raise ValueError(f"{key or 'it'} is {shown(values)}, not an object of keys and values")
         self.values, self.key = values, key
 
+    @classmethod
+    def from_json(cls, text: str) -> "Fields":
+        """Read an object from JSON."""
+        try:
+            return cls(json.loads(text, parse_constant=_no_number))
+        except RecursionError:
+            raise ValueError("is nested too deeply") from None
+
     def has(self, key: str) -> bool:
         """Say whether a key is there and not null."""
         return self.values.get(key) is not None
@@ -96,10 +104,7 @@ def read_json(path: Path) -> Fields:
         raise ValueError("is a link or no file")
     if found.st_size > MOST_BYTES:
         raise ValueError(f"is larger than {MOST_BYTES:,} bytes")
-    try:
-        return Fields(json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number))
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
+    return Fields.from_json(path.read_text(encoding="utf-8"))
 
 
 def _is_number(value: Any, low: float, high: float) -> bool:

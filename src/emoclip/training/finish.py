@@ -15,6 +15,7 @@ from emoclip.errors import counted
 from emoclip.files import atomic_path, json_text, write_text
 from emoclip.model import Description
 from emoclip.training.export.export import Towers, export_package
+from emoclip.training.export.origin import metadata
 from emoclip.training.folder import WHOLE
 from emoclip.training.nets.state import save_weights
 from emoclip.training.recipe import Recipe, SelectionRecipe
@@ -41,7 +42,6 @@ def finish(
     history = outcome.progress.history
     write_text(out / "history.json", json_text(history), force=True)
     draw_curves(history, recipe.selection, out / "curves.png")
-    save_weights(out / WHOLE, assembly.model.state_dict())
     description = Description(
         name=recipe.name,
         licence=_TERMS.format(
@@ -54,6 +54,7 @@ def finish(
         sample_fps=recipe.clips.sample_fps or NATIVE_FPS / recipe.clips.stride,
         notes=card_notes(outcome, command),
     )
+    save_weights(out / WHOLE, assembly.model.state_dict(), metadata(assembly.model, description))
     package = out / "package"
     export_package(
         package, Towers.of(assembly.model), assembly.tokenizer, description, force=True, progress=progress

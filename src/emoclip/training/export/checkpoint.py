@@ -16,7 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from emoclip.characters import in_a_line, percent
+from emoclip.config import check_flags
 from emoclip.errors import ConfigError, PackageError, few, nearest
+from emoclip.model import Description, Fields
+from emoclip.training.export.origin import read_metadata
 from emoclip.training.export.weights import is_torchscript, read_weights
 from emoclip.training.folder import BEST, LAST, WHOLE
 from emoclip.training.nets.model import HEAD_WIDTH, ClipSizes, VideoTextModel, build_backbone
@@ -42,11 +45,16 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Imported:
-    """A model made from a checkpoint.  notes: what was taken from where, and left out, in sentences."""
+    """A model made from a checkpoint.
+
+    notes: what was taken from where, and left out, in sentences.  said: what the weights of a run say of pixels, clips
+    and origin, without names.
+    """
 
     model: VideoTextModel
     form: Form
     notes: list[str]
+    said: Description | None = None
 
 
 def import_checkpoint(
@@ -59,7 +67,8 @@ def import_checkpoint(
     """Make a model from a checkpoint of any known form.
 
     clip: weights file of the CLIP whose text tower completes a downstream checkpoint.  config: sizes the weights
-    cannot tell, see `read_sizes`.  backbone: open_clip's name of the architecture of plain CLIP weights.
+    cannot tell, see `read_sizes`; they go before what a run's weights say of themselves.  backbone: open_clip's name
+    of the architecture of plain CLIP weights.
     Raises PackageError that says exactly what is missing or foreign, ConfigError.
     """
     path = Path(path)
@@ -77,6 +86,7 @@ def import_checkpoint(
     if form == "clip":
         return _import_clip(path, weights, sizes, backbone)
     notes: list[str] = []
+    own, said = _said(path) if form == "video" else (Sizes(), None)
     if form == "downstream":
         if not clip:
             raise PackageError(
@@ -85,20 +95,22 @@ def import_checkpoint(
             )
         weights, notes = _complete(path, weights, Path(clip))
     towers = under(weights, "backbone.")
-    temporal = _temporal_config(path, weights, sizes.temporal)
-    clip_sizes = _clip_sizes(path, towers, {"quick_gelu": True, **sizes.clip})
+    temporal = _temporal_config(path, weights, {**own.temporal, **sizes.temporal})
+    clip_sizes = _clip_sizes(path, towers, {"quick_gelu": True, **own.clip, **sizes.clip})
     if temporal.width != clip_sizes.embed_dim:
         raise PackageError(
             f"{path}: its temporal part is {temporal.width} wide, its CLIP's embeddings {clip_sizes.embed_dim}; "
             "the two are not of one model"
         )
+    if said:
+        _check_fit(path, said, clip_sizes, temporal)
     model = VideoTextModel(clip_sizes.build(), temporal)
     _load(path, model, weights)
     if (temporal.depth, temporal.head_width) != (2, 2048):
         notes.append(
             f"The temporal part has {temporal.depth} layers of {temporal.heads} heads x {temporal.head_width}."
         )
-    return Imported(model.eval(), form, notes)
+    return Imported(model.eval(), form, notes, said)
 
 
 def read_sizes(path: str | Path) -> Sizes:
@@ -121,14 +133,46 @@ def read_sizes(path: str | Path) -> Sizes:
         raise ConfigError(f"{path}: has neither clip, vclip nor model_cfg; see docs/packages.md for its form")
     if "model_cfg" in content:
         return Sizes(clip=_from_open_clip(Path(path), content["model_cfg"]))
-    clip, vclip = content.get("clip", {}), content.get("vclip", {})
-    sizes = {item.name for item in fields(ClipSizes)}
-    for section, given, known in (("clip", clip, sizes), ("vclip", vclip, set(_VCLIP_NAMES))):
-        if unknown := set(given) - known:
-            raise ConfigError(
-                f"{path}: {section} has no {few(sorted(unknown))}; known are {', '.join(sorted(known))}"
+    try:
+        return _sizes(content)
+    except (ConfigError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _sizes(content: Mapping[str, Any]) -> Sizes:
+    """Take sizes out of an object with "clip" and "vclip".  Raises ValueError or ConfigError without the path."""
+    clip, vclip = (Fields(content.get(section, {}), section) for section in ("clip", "vclip"))
+    for section, known in ((clip, {item.name for item in fields(ClipSizes)}), (vclip, set(_VCLIP_NAMES))):
+        if unknown := set(section.values) - known:
+            raise ValueError(
+                f"{section.key} has no {few(sorted(unknown))}; known are {', '.join(sorted(known))}"
             )
-    return Sizes(clip=clip, temporal={_VCLIP_NAMES[name]: value for name, value in vclip.items()})
+        for name in section.values:
+            if name == "quick_gelu":
+                check_flags(**{"clip.quick_gelu": section.values[name]})
+            else:
+                section.whole(name, 1, 1_000_000)
+    return Sizes(clip.values, {_VCLIP_NAMES[name]: value for name, value in vclip.values.items()})
+
+
+def _said(path: Path) -> tuple[Sizes, Description | None]:
+    """Read what a run's weights say of themselves; nothing where they are of another program or an earlier version."""
+    try:
+        found = read_metadata(path)
+        return (_sizes(found[0]), found[1]) if found else (Sizes(), None)
+    except (ConfigError, ValueError) as error:
+        raise PackageError(
+            f"{path}: its metadata cannot be used ({error}); take the file as its run left it"
+        ) from None
+
+
+def _check_fit(path: Path, said: Description, clip: ClipSizes, temporal: TemporalConfig) -> None:
+    pixels, frames, longest = said.pixels, said.frames_per_clip, temporal.positions - 1
+    if (pixels.size, pixels.colour) != (clip.image_resolution, "rgb") or frames > longest:
+        raise PackageError(
+            f"{path}: its metadata says {frames} frames of {pixels.size} pixels, {pixels.colour}; its weights take at "
+            f"most {longest} of {clip.image_resolution}, rgb; take the file as its run left it"
+        )
 
 
 def openai_name(path: str | Path) -> str:
@@ -287,19 +331,22 @@ def _clip_sizes(path: Path, weights: Weights, given: Mapping[str, Any]) -> ClipS
     _, embed_dim = _need(path, weights, "visual.proj", dims=2)
     vocabulary, text_width = _need(path, weights, "token_embedding.weight", dims=2)
     length, _ = _need(path, weights, "positional_embedding", dims=2)
-    read = ClipSizes(
-        embed_dim=embed_dim,
-        image_resolution=patch * round((places - 1) ** 0.5),
-        vision_layers=_layers(path, weights, "visual.transformer.resblocks."),
-        vision_width=vision_width,
-        vision_patch_size=patch,
-        context_length=length,
-        vocab_size=vocabulary,
-        transformer_width=text_width,
-        transformer_heads=_heads(path, given, "transformer_heads", text_width),
-        transformer_layers=_layers(path, weights, "transformer.resblocks."),
-        vision_heads=_heads(path, given, "vision_heads", vision_width),
-    )
+    try:
+        read = ClipSizes(
+            embed_dim=embed_dim,
+            image_resolution=patch * round((places - 1) ** 0.5),
+            vision_layers=_layers(path, weights, "visual.transformer.resblocks."),
+            vision_width=vision_width,
+            vision_patch_size=patch,
+            context_length=length,
+            vocab_size=vocabulary,
+            transformer_width=text_width,
+            transformer_heads=_heads(path, given, "transformer_heads", text_width),
+            transformer_layers=_layers(path, weights, "transformer.resblocks."),
+            vision_heads=_heads(path, given, "vision_heads", vision_width),
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     _refuse_contradiction(path, read, {name: value for name, value in given.items() if name != "quick_gelu"})
     return replace(read, quick_gelu=bool(given["quick_gelu"]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from emoclip.characters import in_a_line, markdown, percent
@@ -48,7 +49,7 @@ def import_package(
     calibration: folder or manifest of face crops that int8 is made and judged on.
     clip: "openai", or the weights file of the CLIP that a downstream checkpoint was trained from.
     name, licence, source, training_data: for the card; the folder's name, the form's usual licence, the file's name and
-    what is known of OpenAI's files and the official form by default.
+    what is known of OpenAI's files and the official form by default; a run's weights say theirs, and pixels and clips.
     Returns notes in sentences: what was taken from where, and how well runtime and torch agree.
     Raises PackageError, ConfigError, OutputError; nothing is left behind then.
     """
@@ -73,14 +74,21 @@ def import_package(
         Path(checkpoint)
     ):  # read only where its hash is one of OpenAI's
         usual_data = _OPENAI_DATA
-    description = Description(
-        name=name or in_a_line(percent(folder.resolve().name)),
-        licence=licence or usual_licence,
-        source=source or in_a_line(percent(Path(checkpoint).name)),
-        training_data=training_data or usual_data,
+    usual = imported.said or Description(
+        name="",
+        licence=usual_licence,
+        source="",
+        training_data=usual_data,
         pixels=image_settings(
             imported.model.backbone, resize="bicubic-antialias" if imported.form == "clip" else "bicubic"
         ),
+    )
+    description = replace(
+        usual,
+        name=name or in_a_line(percent(folder.resolve().name)),
+        licence=licence or usual.licence,
+        source=source or in_a_line(percent(Path(checkpoint).name)),
+        training_data=training_data or usual.training_data,
         notes="\n\n".join(map(markdown, imported.notes)),
     )
     figures = export_package(
