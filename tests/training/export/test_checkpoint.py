@@ -163,6 +163,26 @@ def test_open_clip_config_of_a_hub_model_tells_sizes_and_activation(tmp_path):
         assert torch.allclose(imported.model.encode_frames(pixels), reference.encode_image(pixels), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("[]", r"model_cfg is \[\], not an object"),
+        ('{"vision_cfg": {"layers": 2}, "text_cfg": {"heads": 1}}', "has no 'model_cfg.embed_dim'"),
+        ('{"embed_dim": 64, "vision_cfg": {"layers": 2}}', "has no 'model_cfg.text_cfg'"),
+        (
+            '{"embed_dim": 64, "vision_cfg": {"layers": 2, "image_size": "32"}, "text_cfg": {"heads": 1}}',
+            "model_cfg.vision_cfg.image_size='32' must be a whole number",
+        ),
+        ("[" * 100_000, "cannot be read as JSON"),
+    ],
+)
+def test_a_hub_models_config_that_is_not_whole_names_what_is_wrong(tmp_path, model, said):
+    path = tmp_path / "open_clip_config.json"
+    path.write_text(f'{{"model_cfg": {model}}}')
+    with pytest.raises(ConfigError, match=f"open_clip_config.json: {said}"):
+        read_sizes(path)
+
+
 def test_farl_is_known_by_its_masked_patch_head(tmp_path):
     clip = SMALL.build()
     state = dict(clip.state_dict())

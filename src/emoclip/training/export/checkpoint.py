@@ -33,6 +33,7 @@ _FARL_ONLY = ("visual.lm_transformer.", "visual.ln_lm.", "visual.lm_head.", "vis
 # The head that the official downstream class puts on the clip embedding: scores of its task, no part of the model.
 _DOWNSTREAM_HEAD = ("mlp.0.weight", "mlp.0.bias", "mlp.2.weight", "mlp.2.bias")
 _VCLIP_NAMES = {"d_model": "width", "nhead": "heads", "num_layers": "depth", "dim_forward": "head_width"}
+_MOST = 1_000_000  # of any size, far above real ones
 
 
 @dataclass(frozen=True)
@@ -119,22 +120,20 @@ def read_sizes(path: str | Path) -> Sizes:
     "clip" takes the fields of `ClipSizes`; "vclip" the official d_model, nhead, num_layers, dim_forward.
     Raises ConfigError for a key that is not known, as it is probably a typo.
     """
-    import json
-
     try:
         if Path(path).exists() and not Path(path).is_file():
             raise ConfigError(f"{path}: is not a file (a folder, pipe or device); name a JSON file")
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = Fields.from_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path}: cannot be read as JSON ({error}); see docs/packages.md for its form"
         ) from None
-    if not isinstance(content, dict) or not {"clip", "vclip", "model_cfg"} & set(content):
+    if not {"clip", "vclip", "model_cfg"} & set(content.values):
         raise ConfigError(f"{path}: has neither clip, vclip nor model_cfg; see docs/packages.md for its form")
-    if "model_cfg" in content:
-        return Sizes(clip=_from_open_clip(Path(path), content["model_cfg"]))
     try:
-        return _sizes(content)
+        if "model_cfg" in content.values:
+            return Sizes(clip=_from_open_clip(content.inner("model_cfg")))
+        return _sizes(content.values)
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -151,7 +150,7 @@ def _sizes(content: Mapping[str, Any]) -> Sizes:
             if name == "quick_gelu":
                 check_flags(**{"clip.quick_gelu": section.values[name]})
             else:
-                section.whole(name, 1, 1_000_000)
+                section.whole(name, 1, _MOST)
     return Sizes(clip.values, {_VCLIP_NAMES[name]: value for name, value in vclip.values.items()})
 
 
@@ -397,8 +396,8 @@ def _refuse_contradiction(path: Path, read: ClipSizes | TemporalConfig, given: M
             )
 
 
-def _from_open_clip(path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
-    vision, text = model.get("vision_cfg", {}), model.get("text_cfg", {})
+def _from_open_clip(model: Fields) -> dict[str, Any]:
+    vision, text = model.inner("vision_cfg"), model.inner("text_cfg")
     plain = {
         "image_size",
         "layers",
@@ -409,14 +408,15 @@ def _from_open_clip(path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
         "vocab_size",
         "heads",
     }
-    if (set(vision) | set(text)) - plain or not isinstance(vision.get("layers"), int):
-        raise ConfigError(
-            f"{path}: is not a plain vision transformer; name its architecture with --backbone instead"
-        )
+    if (set(vision.values) | set(text.values)) - plain or not isinstance(vision.values.get("layers"), int):
+        raise ConfigError("is not a plain vision transformer; name its architecture with --backbone instead")
+    head_width = vision.whole("head_width", 1, _MOST) if vision.has("head_width") else HEAD_WIDTH
+    quick_gelu = model.values.get("quick_gelu", False)
+    check_flags(**{"model_cfg.quick_gelu": quick_gelu})
     return {
-        "embed_dim": model["embed_dim"],
-        "image_resolution": vision["image_size"],
-        "vision_heads": vision["width"] // vision.get("head_width", HEAD_WIDTH),
-        "transformer_heads": text["heads"],
-        "quick_gelu": model.get("quick_gelu", False),
+        "embed_dim": model.whole("embed_dim", 1, _MOST),
+        "image_resolution": vision.whole("image_size", 1, _MOST),
+        "vision_heads": vision.whole("width", head_width, _MOST) // head_width,
+        "transformer_heads": text.whole("heads", 1, _MOST),
+        "quick_gelu": quick_gelu,
     }
