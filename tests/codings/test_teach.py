@@ -326,6 +326,12 @@ def test_subjects_are_left_out_whole(model: EmoCLIP):
     who = {f"v{n}": f"sub-{n // 2}" for n in range(6)}
     _, validation, card = teach_labels(prepare_lesson(model, recordings, codings, subjects=who), quiet)
     assert (card["groups"], card["left_out"], validation.taught.groups) == (3, "subjects", 3)
+    card["curve"][0]["kappa"] = None
+    curve = card_text("a", card).split("## Learning curve")[1].split("Kappa on the second halves")[0]
+    assert "| subjects | minutes coded | kappa |" in curve
+    assert "several draws of so many subjects" in curve
+    assert "with few subjects by much" in curve
+    assert "videos" not in curve
 
 
 def test_time_that_was_not_coded_teaches_nothing(model: EmoCLIP):

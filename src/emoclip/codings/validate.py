@@ -208,7 +208,7 @@ def _windows(samples: Sequence[CodedWindows]) -> list[tuple[NDArray[np.float32],
 def _curve(
     coded: Sequence[CodedWindows], words: Floats, rng: np.random.Generator, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Kappa on the other videos after 0, 1, 2, 4 ... of them: the mean, and that of each draw."""
+    """Kappa on the other videos (or subjects) after 0, 1, 2, 4 ... of them: the mean, and that of each draw."""
     groups = list(dict.fromkeys(part.group for part in coded))
     sizes = [0, *(2**power for power in range(6) if 2**power < len(groups))]
     points = []
@@ -246,7 +246,7 @@ def ahead(
     learnt = [point for point in points if point["minutes"] > 0 and np.isfinite(point["kappa"])][-2:]
     found: dict[str, Any] = {"minutes": 10.0, "kappa": None, "room": None, "draws": None, "why": ""}
     if not np.isfinite(points[-1]["kappa"]):
-        why = "the learning curve is not defined at its end, where the other videos hold one label alone in some draw"
+        why = "the learning curve is not defined at its end, where what is not drawn holds one label alone in some draw"
         return found | {"why": why}
     if len(learnt) < 2:
         return found | {"why": "the learning curve has a single point after the words alone"}
@@ -366,7 +366,7 @@ def _warnings(validation: Validation, coded: Sequence[CodedWindows], labels: Seq
     before, after = validation.calibration["before"], validation.calibration["after"]
     if after > before + WORSE:
         found.append(
-            f"probabilities are off by {short(after)} on videos left out, more than before calibration "
+            f"probabilities are off by {short(after)} on what was left out, more than before calibration "
             f"({short(before)}): too little is coded to say how often a coder would mark a label; rank windows by "
             "them, code more videos"
         )
