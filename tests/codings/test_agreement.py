@@ -18,6 +18,7 @@ from emoclip.codings import (
     pair,
     raters,
 )
+from emoclip.codings.coding import Teachers
 from emoclip.codings.pairing import nearest_label
 from emoclip.errors import ConfigError, InputError
 
@@ -274,6 +275,17 @@ BAD = {
         [[coding("a", A, "v1"), coding("a", A, "v2")], [coding("b", A, "v3"), coding("b", A, "v4")]],
         "no video in common (a: v1, v2; b: v3, v4)",
     ),
+    "a set of labels for each video": (
+        [
+            [coding("a", A, "v1"), coding("a", A, "v2")],
+            [
+                coding("", [(0, 9, "sad")], "v1").made_by("mini", Teachers("one")),
+                coding("", [(0, 9, "joy")], "v2").made_by("mini", Teachers("two")),
+            ],
+        ],
+        "'model mini, taught one' and 'model mini, taught two' made timelines of different videos (v1; v2) and are "
+        "taken for two coders, since the names of their models or label sets differ; to compare them as one,",
+    ),
     "case": ([[coding("a", A)], [coding("b", [(0, 9, "Smile"), *B[1:2]])]], "nearest is 'Smile'"),
     "spelling": ([[coding("a", A)], [coding("b", [(0, 9, "smlie"), *B[1:2]])]], "nearest is 'smlie'"),
     "no label in common": ([[coding("a", A)], [coding("b", [(0, 9, "joy")])]], "no label in common"),
@@ -316,6 +328,15 @@ def test_what_cannot_be_compared_is_told_in_one_line(name: str):
         compare(*codings)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_timelines_by_label_sets_of_one_name_are_one_coder():
+    made = [
+        coding("", A, video).made_by("mini", Teachers("s", frozenset({digest}), False))
+        for video, digest in (("v1", "1" * 64), ("v2", "2" * 64))
+    ]
+    found = pair(raters([(Path("anna"), [coding("a", A, "v1"), coding("a", A, "v2")]), (Path("m"), made)]))
+    assert (found.raters, len(found.units)) == (["a", "model mini, taught s"], 2)
 
 
 def test_a_label_nobody_used_names_the_nearest():

@@ -257,6 +257,51 @@ def test_a_label_of_one_video_only_is_warned_of(model: EmoCLIP):
     assert any("'brow flash' was coded in one video" in line for line in card["warnings"])
 
 
+@pytest.mark.parametrize(
+    ("long", "told"), [(1, "in all but one of 6 videos or people"), (0, "everywhere"), (2, None)]
+)
+def test_marks_too_short_for_the_window_are_told_as_that(model: EmoCLIP, long: int, told: str | None):
+    made = [
+        film(model, f"v{n}", [(4, "smirk"), (4, ""), (4 if n < long else 0.5, "wink"), (3.5, "")], seed=n)
+        for n in range(6)
+    ]
+    lesson = prepare_lesson(model, [r for r, _ in made], [c for _, c in made], window_s=2.0)
+    _, _, card = teach_labels(lesson, quiet)
+    short = f"marks of label 'wink' are shorter than half a window (1 s) {told}; pass a shorter --window"
+    assert [line for line in card["warnings"] if "label '" in line] == ([short] if told else [])
+    # Half a second is most of a window of half a second.
+    lesson = prepare_lesson(model, [r for r, _ in made], [c for _, c in made], window_s=0.5)
+    _, _, card = teach_labels(lesson, quiet)
+    assert not [line for line in card["warnings"] if "label '" in line]
+
+
+@pytest.mark.parametrize(("long", "told"), [(1, "in all but one of 6 videos or people"), (2, None)])
+def test_time_without_a_mark_that_is_too_short_for_the_window_is_told(
+    model: EmoCLIP, long: int, told: str | None
+):
+    made = [
+        film(model, f"v{n}", [(4, "smirk"), (4 if n < long else 0.5, ""), (4, "wink")], seed=n)
+        for n in range(6)
+    ]
+    _, _, card = teach_labels(
+        prepare_lesson(model, [r for r, _ in made], [c for _, c in made], window_s=2.0), quiet
+    )
+    short = (
+        f"time without a mark ({NONE!r}) is shorter than half a window (1 s) {told}; pass a shorter --window"
+    )
+    assert [line for line in card["warnings"] if NONE in line] == ([short] if told else [])
+
+
+def test_point_events_fill_windows(model: EmoCLIP):
+    recordings, codings = films(model)
+    points = [
+        replace(c, marks=tuple(replace(m, offset_s=m.onset_s) if m.label == "wink" else m for m in c.marks))
+        for c in codings
+    ]
+    _, _, card = teach_labels(prepare_lesson(model, recordings, points), quiet)
+    assert not [line for line in card["warnings"] if "label '" in line]
+
+
 def test_probabilities_that_calibrating_made_worse_are_warned_of(model: EmoCLIP):
     recordings, codings = films(model)
     other = {"smirk": "wink", "wink": "smirk"}  # one of three videos was coded the other way round
@@ -281,6 +326,12 @@ def test_subjects_are_left_out_whole(model: EmoCLIP):
     who = {f"v{n}": f"sub-{n // 2}" for n in range(6)}
     _, validation, card = teach_labels(prepare_lesson(model, recordings, codings, subjects=who), quiet)
     assert (card["groups"], card["left_out"], validation.taught.groups) == (3, "subjects", 3)
+    card["curve"][0]["kappa"] = None
+    curve = card_text("a", card).split("## Learning curve")[1].split("Kappa on the second halves")[0]
+    assert "| subjects | minutes coded | kappa |" in curve
+    assert "several draws of so many subjects" in curve
+    assert "with few subjects by much" in curve
+    assert "videos" not in curve
 
 
 def test_time_that_was_not_coded_teaches_nothing(model: EmoCLIP):

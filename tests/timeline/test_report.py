@@ -40,7 +40,7 @@ POINT = """
 const point = (canvas, type, share, extra = {}) => {
   const box = canvas.getBoundingClientRect();
   canvas.dispatchEvent(new PointerEvent(type, {bubbles: true, pointerId: 1, pointerType: "mouse", button: 0,
-    clientX: box.left + 34 + share * (box.width - 42), clientY: box.top + 40, ...extra}));
+    clientX: box.left + 42 + share * (box.width - 50), clientY: box.top + 40, ...extra}));
 };
 const canvas = document.querySelector("canvas"), tip = document.querySelector(".tip");
 const range = () => document.querySelector(".range").textContent;
@@ -121,7 +121,7 @@ INK = """
 const canvas = document.querySelector("canvas"), pen = canvas.getContext("2d");
 // Pixels that are neither clear nor of the grid's grey between two shares of the chart's width.
 const ink = (from, to) => {
-  const left = Math.round(34 + from * (canvas.width - 42)), right = Math.round(34 + to * (canvas.width - 42));
+  const left = Math.round(42 + from * (canvas.width - 50)), right = Math.round(42 + to * (canvas.width - 50));
   const seen = pen.getImageData(left, 0, right - left, canvas.height - 20).data;
   const line = pen.getImageData(Math.round(canvas.width / 2), 8, 1, 1).data;
   let count = 0;
@@ -171,6 +171,22 @@ def test_nothing_is_drawn_where_the_face_is_not_in_the_picture(browse):
     found = browse(report(made), INK + "return [ink(0, 0.3), ink(0.35, 1)];")  # the face is gone at a third
     assert found[0] > 100
     assert found[1] == 0
+
+
+def test_the_title_of_the_axis_stands_clear_of_its_figures(browse):
+    script = """
+        const texts = {}, write = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+          texts[text] = [this.getTransform(), this.measureText(text), x];
+          write.call(this, text, x, y);
+        };
+        point(canvas, "pointermove", 0.5);
+        const [turned, title] = texts["probability"], [, figure, right] = texts["0.5"];
+        return [turned.e / devicePixelRatio - title.actualBoundingBoxAscent,
+          turned.e / devicePixelRatio + title.actualBoundingBoxDescent, right - figure.width];"""
+    left, ends, begins = browse(report(timeline()), POINT + script)
+    assert left >= 0
+    assert begins - ends >= 4
 
 
 def test_a_single_frame_is_on_an_axis_of_some_length(browse):

@@ -73,7 +73,7 @@
     return found;
   }
 
-  const LEFT = 34, RIGHT = 8, TOP = 8, AXIS = 18, BAND = 22, STRIP = 8, GAP = 4, THIN = 3;
+  const LEFT = 42, RIGHT = 8, TOP = 8, AXIS = 18, BAND = 22, STRIP = 8, GAP = 4, THIN = 3;
   // How well a face is seen, from 0 to 1: a full-size, sharp, lit face towards the camera is 1.
   const SEEN = [
     ["size", (pixels) => pixels / 120],

@@ -129,6 +129,7 @@ def pair(
         for rater in people
     ]
     notes: list[str] = []
+    _check_models(people)
     _check_labels(people, names or {})
     shared = natural_order(
         video for video in people[0].codings if all(video in rater.codings for rater in people)
@@ -262,6 +263,19 @@ def nearest_label(label: str, known: Sequence[str]) -> str | None:
     plain = {plain_label(other): other for other in known if _digits(other) == _digits(label)}
     found = get_close_matches(plain_label(label), list(plain), n=1, cutoff=0.8)
     return plain[found[0]] if found else None
+
+
+def _check_models(people: Sequence[Rater]) -> None:
+    """Raises InputError for models that share no video: most likely one procedure, as labels taught for each video."""
+    machines = [rater for rater in people if all(coding.machine for coding in rater.codings.values())]
+    for one, two in combinations(machines, 2):
+        if not one.codings.keys() & two.codings.keys():
+            raise InputError(
+                f"{one.name!r} and {two.name!r} made timelines of different videos ({_listed(one.codings)}; "
+                f"{_listed(two.codings)}) and are taken for two coders, since the names of their models or label sets "
+                "differ; to compare them as one, make the timelines again with label sets of one name, in a folder "
+                "each; if the videos are the same, name the files after them"
+            )
 
 
 def _check_labels(people: Sequence[Rater], names: Mapping[str, str]) -> None:

@@ -32,7 +32,7 @@ CARD_DASH = (
     "–: not defined. Kappa needs time with more than one thing said, F1 an event, a lag a pair of events."
 )
 CURVE_DASH = (
-    "–: not defined, since the other videos, on which kappa is taken, hold one label alone in some draw, and nothing "
+    "–: not defined, since those not drawn, on which kappa is taken, hold one label alone in some draw, and nothing "
     "else is read in them."
 )
 
@@ -173,17 +173,18 @@ def write(
 
 def card_text(name: str, card: Mapping[str, Any]) -> str:
     """Return a card as Markdown."""
+    each = card["left_out"]  # what is drawn for the curve, too
     lines = [
         f"# {markdown(name)}: labels taught from codings",
         "",
         "Says how an expression reads to the coders it was taught by, not what a person feels.",
         "",
         f"- Labels: {', '.join(map(markdown, card['labels']))}",
-        f"- Taught on {card['minutes']:.1f} minutes coded in {card['groups']} {card['left_out']} "
+        f"- Taught on {card['minutes']:.1f} minutes coded in {card['groups']} {each} "
         f"({counted(card['coders'], 'coder')}), windows of {card['window_s']:g} s",
         f"- Model: {markdown(card['model']['name'])} (SHA-256 {card['model']['sha256'][:16]}...)",
         "",
-        f"## On {card['left_out']} left out",
+        f"## On {each} left out",
         "",
         "| | taught | the words alone | chance |",
         "|---|---|---|---|",
@@ -206,14 +207,14 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
         kappa = figure(found["kappa"]) if found["kappa"] else "–"
         lines.append(f"| {markdown(label)} | {kappa} | {figure(found['f1'])} | {lag} |")
     lines += ["", CARD_DASH] * any("| – |" in line for line in lines)
-    lines += ["", "## Learning curve", "", "| videos | minutes coded | kappa |", "|---|---|---|"]
+    lines += ["", "## Learning curve", "", f"| {each} | minutes coded | kappa |", "|---|---|---|"]
     lines += [f"| {p['videos']} | {p['minutes']:.1f} | {_score(p['kappa'])} |" for p in card["curve"]]
     lines += [
         "",
-        "The mean of several draws of so many videos, on the videos not drawn; at 0 videos, the words alone on all. It "
-        "is of windows, each read as its likeliest label and coded as the one marked for most of it; the kappa above "
+        f"The mean of several draws of so many {each}, on those not drawn; at 0, the words alone on all. It is of "
+        "windows, each read as its likeliest label and coded as the one marked for most of it; the kappa above "
         "is of the marks of a timeline, which leaves unsure time unmarked and holds a label until another leads, at "
-        "every moment. So the two differ, with few videos by much: compare the rows with each other.",
+        f"every moment. So the two differ, with few {each} by much: compare the rows with each other.",
     ]
     if any(p["kappa"] is None for p in card["curve"]):
         lines += ["", CURVE_DASH]

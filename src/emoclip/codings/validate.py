@@ -1,5 +1,6 @@
 """What taught labels are worth: on videos left out, beside the words alone, and over minutes of coding."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -20,12 +21,14 @@ from emoclip.config import Progress, SegmentConfig
 from emoclip.prompts import NONE
 from emoclip.results import Window
 from emoclip.timeline import find_segments
+from emoclip.timeline.spans import intersection, minus, union
 
 MAX_FOLDS = 10
 MAX_WINDOWS = 20_000  # learnt from at once
 ORDERS = 4  # random orders of videos behind a learning curve
 WORSE = 0.05  # calibration error added by calibrating, beyond which that is told
 FAR = 4  # times the minutes spent, beyond which nothing is said of what more would bring
+SHORTER_S = 0.05  # about a frame: by less, marks are not told to be shorter than half a window
 APART = 0.2  # kappa lost on new people beyond which people are thought to be learnt
 
 
@@ -205,7 +208,7 @@ def _windows(samples: Sequence[CodedWindows]) -> list[tuple[NDArray[np.float32],
 def _curve(
     coded: Sequence[CodedWindows], words: Floats, rng: np.random.Generator, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Kappa on the other videos after 0, 1, 2, 4 ... of them: the mean, and that of each draw."""
+    """Kappa on the other videos (or subjects) after 0, 1, 2, 4 ... of them: the mean, and that of each draw."""
     groups = list(dict.fromkeys(part.group for part in coded))
     sizes = [0, *(2**power for power in range(6) if 2**power < len(groups))]
     points = []
@@ -243,7 +246,7 @@ def ahead(
     learnt = [point for point in points if point["minutes"] > 0 and np.isfinite(point["kappa"])][-2:]
     found: dict[str, Any] = {"minutes": 10.0, "kappa": None, "room": None, "draws": None, "why": ""}
     if not np.isfinite(points[-1]["kappa"]):
-        why = "the learning curve is not defined at its end, where the other videos hold one label alone in some draw"
+        why = "the learning curve is not defined at its end, where what is not drawn holds one label alone in some draw"
         return found | {"why": why}
     if len(learnt) < 2:
         return found | {"why": "the learning curve has a single point after the words alone"}
@@ -327,6 +330,31 @@ def _error(values: Floats, targets: Floats, weights: Floats) -> float:
     return float(np.abs(gaps).sum() / weights.sum())
 
 
+def _stretches(part: CodedWindows, label: str) -> list[float]:
+    """Seconds that each coder gave to a label at a time, in what was coded and read; a point takes whole windows."""
+    read = union(zip(part.start_s[part.coded].tolist(), part.end_s[part.coded].tolist(), strict=True))
+    if label == NONE:
+        left = [
+            rest
+            for coding in part.codings
+            for rest in minus(
+                read if coding.coded is None else intersection(read, coding.coded),
+                [(mark.onset_s, mark.offset_s) for mark in coding.marks],
+            )
+        ]
+        return [end - start for start, end in left if end - start > SHORTER_S]
+    marked = [
+        span
+        for coding in part.codings
+        for span in union((mark.onset_s, mark.offset_s) for mark in coding.marks if mark.label == label)
+    ]
+    return [
+        end - start if end > start else math.inf
+        for start, end in marked
+        if any(start < last and end > first for first, last in read)
+    ]
+
+
 def _warnings(validation: Validation, coded: Sequence[CodedWindows], labels: Sequence[str]) -> list[str]:
     found = []
     people = validation.people
@@ -338,13 +366,26 @@ def _warnings(validation: Validation, coded: Sequence[CodedWindows], labels: Seq
     before, after = validation.calibration["before"], validation.calibration["after"]
     if after > before + WORSE:
         found.append(
-            f"probabilities are off by {short(after)} on videos left out, more than before calibration "
+            f"probabilities are off by {short(after)} on what was left out, more than before calibration "
             f"({short(before)}): too little is coded to say how often a coder would mark a label; rank windows by "
             "them, code more videos"
         )
     groups = {part.group for part in coded}
-    for at, label in enumerate(labels):
-        shown = {part.group for part in coded if (np.nan_to_num(part.targets[:, at]) > 0.5).any()}
+    half_s = max((float(np.max(part.end_s - part.start_s)) for part in coded), default=0.0) / 2
+    for label in labels:
+        longest: dict[str, float] = {}
+        for part in coded:
+            for lasts_s in _stretches(part, label):
+                longest[part.group] = max(lasts_s, longest.get(part.group, 0.0))
+        shown = list(longest)
+        # What takes less than half of every window is never what a window is said to show.
+        filling = [group for group in shown if longest[group] >= half_s - SHORTER_S]
+        if shown and len(filling) < min(len(shown), 2):
+            what = f"time without a mark ({NONE!r}) is" if label == NONE else f"marks of label {label!r} are"
+            where = f"in all but one of {len(shown)} videos or people" if filling else "everywhere"
+            found.append(
+                f"{what} shorter than half a window ({half_s:.2g} s) {where}; pass a shorter --window"
+            )
         if len(shown) == 1 and len(groups) > 1:
             near = nearest_label(label, [other for other in labels if other not in (label, NONE)])
             meant = f"; if {near!r} is meant, pass --same '{label}={near}'" if near else ""
