@@ -101,6 +101,10 @@ def observation(events: list, media: str = "C:\\films\\v1.mp4", offset: float = 
 EVENTS = [[3.5, "", "brow flash", "", ""], [1.5, "", "smile", "", ""], [3.25, "", "smile", "", ""]]
 
 
+def moved(by_s: float) -> list:
+    return [[event[0] + by_s, *event[1:]] for event in EVENTS]
+
+
 def write(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Path:
     path = folder / name
     path.write_text(text, encoding=encoding, newline="")
@@ -227,8 +231,23 @@ def test_a_folder_that_may_not_be_read_is_called_that(tmp_path: Path, monkeypatc
 
 
 def test_boris_time_offsets_count(tmp_path: Path):
-    coding = only(write(tmp_path, "s.boris", project({"o": observation(EVENTS, offset=10)})))
-    assert coding.marks[0] == Mark(11.5, 13.25, "smile")
+    # BORIS adds the offset to the time of an event that it writes.
+    coding = only(write(tmp_path, "s.boris", project({"o": observation(moved(10.0), offset=10)})))
+    assert coding.marks == (SMILE, FLASH)
+    # It rounds the offset to milliseconds before.
+    at_once = [[0.123, "", "brow flash", "", ""]]
+    coding = only(write(tmp_path, "s.boris", project({"o": observation(at_once, offset=0.1234)})))
+    assert coding.marks == (Mark(0, 0, "brow flash"),)
+
+
+def test_boris_times_from_when_the_media_was_made(tmp_path: Path):
+    made = observation(moved(1.7e9 + 10), offset=10) | {"media_creation_date_as_offset": True}
+    with pytest.raises(
+        InputError, match=r"observation o: its times count from when C:\\films\\v1.mp4 was made"
+    ):
+        read(write(tmp_path, "s.boris", project({"o": made})))
+    made["media_info"]["media_creation_time"] = {"/home/anna/v1.mp4": 1_700_000_000, "/home/anna/v2.mp4": 5}
+    assert only(write(tmp_path, "s.boris", project({"o": made}))).marks == (SMILE, FLASH)
 
 
 def test_bids_events_with_points_and_a_subject(tmp_path: Path):
@@ -419,8 +438,12 @@ BAD = {
         project({"o": observation(EVENTS) | {"file": {"1": ["a.mp4", "second.mp4"], "2": []}}}),
         "observation o: 2 media files one after the other in player 1: not read; code them in observations",
     ),
+    "before.boris": (
+        project({"o": observation(EVENTS, offset=2)}),
+        "'smile' from -0.5 to 1.25 s begins before the video does; correct the time, or the file's offset",
+    ),
     "moved.boris": (
-        project({"o": observation(EVENTS, offset=58)}),
+        project({"o": observation(moved(58))}),
         "'smile' from 59.5 to 61.25 s ends after the end of the video, which is 60 s long; is it the coding of "
         "another video, in another unit of time, or moved by a time offset?",
     ),

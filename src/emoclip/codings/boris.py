@@ -31,15 +31,15 @@ def read_project(path: Path) -> list[Coding]:
                 )
             media = str(files[0])
             sheet = Sheet(_length(observation, media, where))
-            shift_s = _seconds(observation.get("time offset") or 0, f"{where}: the time offset")
+            shift_s = _offset(observation, media, where)
             events = []
             for at, subject, label, modifiers, *_ in observation["events"]:
                 if label not in states:
                     raise InputError(
                         f"{where}: {label!r} is not in the ethogram; add it there in BORIS, or remove the event"
                     )
-                time_s = _seconds(at, f"{where}: the time of {label!r}") + shift_s
-                events.append((time_s, str(subject), label, str(modifiers)))
+                time_s = _seconds(at, f"{where}: the time of {label!r}") - shift_s
+                events.append((round(time_s, 3), str(subject), label, str(modifiers)))
             _pair(path, name, events, states, sheet)
             sheets[way_of(media), name] = sheet
     except OSError as error:
@@ -56,6 +56,23 @@ def read_project(path: Path) -> list[Coding]:
 def _length(observation: dict[str, Any], media: str, where: str) -> float | None:
     lengths = observation.get("media_info", {}).get("length", {})
     return _seconds(lengths[media], f"{where}: the length of {media}") if media in lengths else None
+
+
+def _offset(observation: dict[str, Any], media: str, where: str) -> float:
+    """Return the seconds that BORIS added to the video's clock: the time offset and, if so asked, when it was made."""
+    # BORIS adds it to the millisecond (8.27.4, write_event.py).
+    offset_s = round(_seconds(observation.get("time offset") or 0, f"{where}: the time offset"), 3)
+    if not observation.get("media_creation_date_as_offset"):
+        return offset_s
+    # Kept by the path at which BORIS found the file when it was coded.
+    made = observation.get("media_info", {}).get("media_creation_time", {})
+    found = {at for place, at in made.items() if way_of(place)[-1] == way_of(media)[-1]}
+    if len(found) != 1:
+        raise InputError(
+            f"{where}: its times count from when {media} was made, which the project does not tell; start the "
+            "observation in BORIS, where the file is, and save the project"
+        )
+    return offset_s + _seconds(found.pop(), f"{where}: the time when {media} was made")
 
 
 def _seconds(value: Any, what: str) -> float:
