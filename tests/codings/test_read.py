@@ -240,6 +240,30 @@ def test_boris_time_offsets_count(tmp_path: Path):
     assert coding.marks == (Mark(0, 0, "brow flash"),)
 
 
+# As BORIS 8.27.4 and 7.9.8 write it: the event's own time, in which the offset is, and the offset.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Observation id\tTime offset (s)\tMedia duration (s)\tSubject\tBehavior\tBehavior type\tTime\tMedia file name\n"
+        "v1_anna\t10\t60.0\tNo focal subject\tsmile\tSTART\t11.5\tv1.mp4\n"
+        "v1_anna\t10\t60.0\tNo focal subject\tsmile\tSTOP\t13.25\tv1.mp4\n"
+        "v1_anna\t10\t60.0\tNo focal subject\tbrow flash\tPOINT\t13.5\tv1.mp4\n",
+        BORIS_OLD.replace("offset (s)\t0", "offset (s)\t10")
+        .replace("\n1.5\t", "\n11.5\t")
+        .replace("\n3.", "\n13."),
+        "Observation id\tTime offset (s)\tMedia duration (s)\tSubject\tBehavior\tBehavior type\tStart (s)\tStop (s)\t"
+        "Media file name\n"
+        "v1_anna\t10.000\t60.0\tNo focal subject\tsmile\tSTATE\t11.500\t13.250\tv1.mp4\n"
+        "v1_anna\t10.000\t60.0\tNo focal subject\tbrow flash\tPOINT\t13.500\tNA\tv1.mp4\n",
+    ],
+    ids=["tabular", "old", "aggregated"],
+)
+def test_boris_exports_time_offsets_count(tmp_path: Path, text: str):
+    coding = only(write(tmp_path, "events.tsv", text))
+    assert (coding.video, coding.coder, coding.duration_s) == ("v1", "anna", 60.0)
+    assert coding.marks == (SMILE, FLASH)
+
+
 def test_boris_times_from_when_the_media_was_made(tmp_path: Path):
     made = observation(moved(1.7e9 + 10), offset=10) | {"media_creation_date_as_offset": True}
     with pytest.raises(
