@@ -146,6 +146,75 @@ def test_elan_subdivisions_without_times_are_even(tmp_path: Path):
     assert ben.marks == (Mark(1, 2, "rise", ANYONE), Mark(2, 3, "hold", ANYONE), Mark(3, 4, "fall", ANYONE))
 
 
+def reference(name: str, parent: str, value: str, previous: str = "") -> str:
+    before = f' PREVIOUS_ANNOTATION="{previous}"' if previous else ""
+    return (
+        f'<ANNOTATION><REF_ANNOTATION ANNOTATION_ID="{name}" ANNOTATION_REF="{parent}"{before}>'
+        f"<ANNOTATION_VALUE>{value}</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>"
+    )
+
+
+def with_tiers(folder: Path, **tiers: tuple[str, str, list[str]]) -> Path:
+    """The document with further tiers: their type, their parent and annotations."""
+    path = eaf(folder)
+    more = "".join(
+        f'<TIER LINGUISTIC_TYPE_REF="{kind}" TIER_ID="{name}" PARENT_REF="{parent}">{"".join(of)}</TIER>'
+        for name, (kind, parent, of) in tiers.items()
+    )
+    kind = '<LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="parts" TIME_ALIGNABLE="false" CONSTRAINTS="Symbolic_Subdivision"/>'
+    text = path.read_text("utf-8").replace("<LINGUISTIC_TYPE", f"{more}{kind}<LINGUISTIC_TYPE", 1)
+    return write(folder, "x.eaf", text)
+
+
+# By hand, after ELAN's manual: symbolic subdivisions share their parent's time evenly, in the order of their chain.
+def test_elan_symbolic_subdivisions_share_their_parents_time(tmp_path: Path):
+    parts = [
+        reference("p3", "a1", "third", "p2"),
+        reference("p1", "a1", "first"),
+        reference("p2", "a1", "second", "p1"),
+        reference("q1", "a2", "all"),
+    ]
+    halves = [reference("h1", "p2", "half"), reference("h2", "p2", "other half", "h1")]
+    notes = [reference("n1", "h2", "of the half"), reference("n2", "p3", "of the third")]
+    path = with_tiers(
+        tmp_path,
+        words=("parts", "Smile", parts),
+        halves=("parts", "words", halves),
+        notes=("ref", "halves", notes),
+        hold=("ref", "phases", [reference("o1", "a5", "of a time subdivision")]),
+    )
+    first, second, third, whole = (
+        Mark(1, 2, "first"),
+        Mark(2, 3, "second"),
+        Mark(3, 4, "third"),
+        Mark(2.5, 9, "all"),
+    )
+    assert only(path, tiers=["words"]).marks == (first, second, whole, third)
+    assert only(path, tiers=["halves"]).marks == (Mark(2, 2.5, "half"), Mark(2.5, 3, "other half"))
+    assert only(path, tiers=["notes"]).marks == (Mark(2.5, 3, "of the half"), Mark(3, 4, "of the third"))
+    assert only(path, tiers=["hold"]).marks == (Mark(2, 3, "of a time subdivision"),)
+
+
+def test_elan_symbolic_subdivisions_without_an_order_come_as_they_stand(tmp_path: Path):
+    parts = [reference(f"p{at}", "a1", str(at)) for at in range(4)]
+    coding = only(with_tiers(tmp_path, words=("parts", "Smile", parts)), tiers=["words"])
+    assert coding.marks == tuple(Mark(1 + 0.75 * at, 1.75 + 0.75 * at, str(at)) for at in range(4))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [reference("p1", "a1", "x", "p2"), reference("p2", "a1", "y", "p1")],
+        [reference("p1", "p2", "x"), reference("p2", "p1", "y")],
+        [reference("p1", "gone", "x")],
+    ],
+    ids=["before itself", "of itself", "of nothing"],
+)
+def test_elan_references_that_lead_nowhere_are_told(tmp_path: Path, parts: list[str]):
+    with pytest.raises(InputError, match="an annotation of tier 'words' has no time"):
+        read(with_tiers(tmp_path, words=("parts", "Smile", parts)), tiers=["words"])
+
+
 def test_elan_media_offset_moves_the_marks_to_the_videos_clock(tmp_path: Path):
     (coding,) = read(eaf(tmp_path, origin=' TIME_ORIGIN="500"'), tiers=["smile"])
     assert coding.marks[0] == Mark(1.5, 4.5, "polite", "Child")
