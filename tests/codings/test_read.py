@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from emoclip.codings import ANYONE, Coding, Mark, read, read_all
 from emoclip.codings.coding import Teachers
-from emoclip.errors import ConfigError, EmoclipError, InputError
+from emoclip.errors import ConfigError, EmoclipError, InputError, InputWarning
 from emoclip.results import Segment, Timeline, Track
 from emoclip.timeline.formats import WRITERS
 
@@ -99,6 +100,10 @@ def observation(events: list, media: str = "C:\\films\\v1.mp4", offset: float = 
 
 
 EVENTS = [[3.5, "", "brow flash", "", ""], [1.5, "", "smile", "", ""], [3.25, "", "smile", "", ""]]
+
+
+def limited(start_s, end_s) -> dict:
+    return observation(EVENTS) | {"observation time interval": [start_s, end_s]}
 
 
 def moved(by_s: float) -> list:
@@ -232,7 +237,11 @@ def test_boris_events_pair_starts_and_stops(tmp_path: Path, text: str, separator
 
 def test_boris_projects_give_a_coder_per_observation(tmp_path: Path):
     both = {"v1 - anna": observation(EVENTS), "v1 - ben": observation(EVENTS[:1]), "live": {"type": "LIVE"}}
-    anna, ben = read(write(tmp_path, "study.boris", project(both)))
+    path = write(tmp_path, "study.boris", project(both))
+    with pytest.warns(
+        InputWarning, match=f"^{re.escape(str(path))}: left out, not of a video: observation live$"
+    ):
+        anna, ben = read(path)
     assert (anna.video, anna.coder, anna.marks, anna.duration_s) == ("v1", "anna", (SMILE, FLASH), 60.0)
     assert (ben.coder, ben.marks) == ("ben", (FLASH,))
 
@@ -307,6 +316,27 @@ def test_boris_time_offsets_count(tmp_path: Path):
     at_once = [[0.123, "", "brow flash", "", ""]]
     coding = only(write(tmp_path, "s.boris", project({"o": observation(at_once, offset=0.1234)})))
     assert coding.marks == (Mark(0, 0, "brow flash"),)
+
+
+@pytest.mark.parametrize(
+    ("interval", "length_s", "coded"),
+    [
+        ([0, 0], 60.0, None),
+        ([1, 8], 60.0, ((1.0, 8.0),)),
+        ([1.5, 0], 60.0, ((1.5, 60.0),)),
+        ([0, 90], 60.0, ((0.0, 60.0),)),
+        ([1, 0], None, ((1.0, 3.5),)),
+        ([2.5, 8], 60.0, None),
+    ],
+    ids=["none", "both", "to the end", "beyond the end", "to an unknown end", "somebody marked beyond it"],
+)
+def test_boris_observations_may_be_limited_to_an_interval(tmp_path: Path, interval, length_s, coded):
+    # The interval is the video's, the events' times have the offset.
+    made = observation(moved(10), offset=10) | {"observation time interval": interval}
+    if length_s is None:
+        del made["media_info"]
+    coding = only(write(tmp_path, "s.boris", project({"o": made})))
+    assert (coding.marks, coding.coded, coding.machine) == ((SMILE, FLASH), coded, False)
 
 
 # As BORIS 8.27.4 and 7.9.8 write it: the event's own time, in which the offset is, and the offset.
@@ -534,6 +564,18 @@ BAD = {
     "before.boris": (
         project({"o": observation(EVENTS, offset=2)}),
         "'smile' from -0.5 to 1.25 s begins before the video does; correct the time, or the file's offset",
+    ),
+    "crossed.boris": (
+        project({"o": limited(8, 2)}),
+        "o: is limited to 8 to 2 s, which is no part of the video",
+    ),
+    "later.boris": (
+        project({"o": limited(70, 0)}),
+        "o: is limited to 70 to 0 s, which is no part of the video",
+    ),
+    "interval.boris": (
+        project({"o": limited("x", 2)}),
+        "observation o: an end of the observation time interval is 'x', no number of seconds",
     ),
     "moved.boris": (
         project({"o": observation(moved(58))}),
