@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from emoclip.codings import ANYONE, Coding, Mark, read, read_all
 from emoclip.codings.coding import Teachers
-from emoclip.errors import ConfigError, EmoclipError, InputError
+from emoclip.errors import ConfigError, EmoclipError, InputError, InputWarning
 from emoclip.results import Segment, Timeline, Track
 from emoclip.timeline.formats import WRITERS
 
@@ -101,6 +102,14 @@ def observation(events: list, media: str = "C:\\films\\v1.mp4", offset: float = 
 EVENTS = [[3.5, "", "brow flash", "", ""], [1.5, "", "smile", "", ""], [3.25, "", "smile", "", ""]]
 
 
+def limited(start_s, end_s) -> dict:
+    return observation(EVENTS) | {"observation time interval": [start_s, end_s]}
+
+
+def moved(by_s: float) -> list:
+    return [[event[0] + by_s, *event[1:]] for event in EVENTS]
+
+
 def write(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Path:
     path = folder / name
     path.write_text(text, encoding=encoding, newline="")
@@ -142,6 +151,75 @@ def test_elan_subdivisions_without_times_are_even(tmp_path: Path):
     assert ben.marks == (Mark(1, 2, "rise", ANYONE), Mark(2, 3, "hold", ANYONE), Mark(3, 4, "fall", ANYONE))
 
 
+def reference(name: str, parent: str, value: str, previous: str = "") -> str:
+    before = f' PREVIOUS_ANNOTATION="{previous}"' if previous else ""
+    return (
+        f'<ANNOTATION><REF_ANNOTATION ANNOTATION_ID="{name}" ANNOTATION_REF="{parent}"{before}>'
+        f"<ANNOTATION_VALUE>{value}</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>"
+    )
+
+
+def with_tiers(folder: Path, **tiers: tuple[str, str, list[str]]) -> Path:
+    """The document with further tiers: their type, their parent and annotations."""
+    path = eaf(folder)
+    more = "".join(
+        f'<TIER LINGUISTIC_TYPE_REF="{kind}" TIER_ID="{name}" PARENT_REF="{parent}">{"".join(of)}</TIER>'
+        for name, (kind, parent, of) in tiers.items()
+    )
+    kind = '<LINGUISTIC_TYPE LINGUISTIC_TYPE_ID="parts" TIME_ALIGNABLE="false" CONSTRAINTS="Symbolic_Subdivision"/>'
+    text = path.read_text("utf-8").replace("<LINGUISTIC_TYPE", f"{more}{kind}<LINGUISTIC_TYPE", 1)
+    return write(folder, "x.eaf", text)
+
+
+# By hand, after ELAN's manual: symbolic subdivisions share their parent's time evenly, in the order of their chain.
+def test_elan_symbolic_subdivisions_share_their_parents_time(tmp_path: Path):
+    parts = [
+        reference("p3", "a1", "third", "p2"),
+        reference("p1", "a1", "first"),
+        reference("p2", "a1", "second", "p1"),
+        reference("q1", "a2", "all"),
+    ]
+    halves = [reference("h1", "p2", "half"), reference("h2", "p2", "other half", "h1")]
+    notes = [reference("n1", "h2", "of the half"), reference("n2", "p3", "of the third")]
+    path = with_tiers(
+        tmp_path,
+        words=("parts", "Smile", parts),
+        halves=("parts", "words", halves),
+        notes=("ref", "halves", notes),
+        hold=("ref", "phases", [reference("o1", "a5", "of a time subdivision")]),
+    )
+    first, second, third, whole = (
+        Mark(1, 2, "first"),
+        Mark(2, 3, "second"),
+        Mark(3, 4, "third"),
+        Mark(2.5, 9, "all"),
+    )
+    assert only(path, tiers=["words"]).marks == (first, second, whole, third)
+    assert only(path, tiers=["halves"]).marks == (Mark(2, 2.5, "half"), Mark(2.5, 3, "other half"))
+    assert only(path, tiers=["notes"]).marks == (Mark(2.5, 3, "of the half"), Mark(3, 4, "of the third"))
+    assert only(path, tiers=["hold"]).marks == (Mark(2, 3, "of a time subdivision"),)
+
+
+def test_elan_symbolic_subdivisions_without_an_order_come_as_they_stand(tmp_path: Path):
+    parts = [reference(f"p{at}", "a1", str(at)) for at in range(4)]
+    coding = only(with_tiers(tmp_path, words=("parts", "Smile", parts)), tiers=["words"])
+    assert coding.marks == tuple(Mark(1 + 0.75 * at, 1.75 + 0.75 * at, str(at)) for at in range(4))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [reference("p1", "a1", "x", "p2"), reference("p2", "a1", "y", "p1")],
+        [reference("p1", "p2", "x"), reference("p2", "p1", "y")],
+        [reference("p1", "gone", "x")],
+    ],
+    ids=["before itself", "of itself", "of nothing"],
+)
+def test_elan_references_that_lead_nowhere_are_told(tmp_path: Path, parts: list[str]):
+    with pytest.raises(InputError, match="an annotation of tier 'words' has no time"):
+        read(with_tiers(tmp_path, words=("parts", "Smile", parts)), tiers=["words"])
+
+
 def test_elan_media_offset_moves_the_marks_to_the_videos_clock(tmp_path: Path):
     (coding,) = read(eaf(tmp_path, origin=' TIME_ORIGIN="500"'), tiers=["smile"])
     assert coding.marks[0] == Mark(1.5, 4.5, "polite", "Child")
@@ -159,7 +237,11 @@ def test_boris_events_pair_starts_and_stops(tmp_path: Path, text: str, separator
 
 def test_boris_projects_give_a_coder_per_observation(tmp_path: Path):
     both = {"v1 - anna": observation(EVENTS), "v1 - ben": observation(EVENTS[:1]), "live": {"type": "LIVE"}}
-    anna, ben = read(write(tmp_path, "study.boris", project(both)))
+    path = write(tmp_path, "study.boris", project(both))
+    with pytest.warns(
+        InputWarning, match=f"^{re.escape(str(path))}: left out, not of a video: observation live$"
+    ):
+        anna, ben = read(path)
     assert (anna.video, anna.coder, anna.marks, anna.duration_s) == ("v1", "anna", (SMILE, FLASH), 60.0)
     assert (ben.coder, ben.marks) == ("ben", (FLASH,))
 
@@ -227,8 +309,68 @@ def test_a_folder_that_may_not_be_read_is_called_that(tmp_path: Path, monkeypatc
 
 
 def test_boris_time_offsets_count(tmp_path: Path):
-    coding = only(write(tmp_path, "s.boris", project({"o": observation(EVENTS, offset=10)})))
-    assert coding.marks[0] == Mark(11.5, 13.25, "smile")
+    # BORIS adds the offset to the time of an event that it writes.
+    coding = only(write(tmp_path, "s.boris", project({"o": observation(moved(10.0), offset=10)})))
+    assert coding.marks == (SMILE, FLASH)
+    # It rounds the offset to milliseconds before.
+    at_once = [[0.123, "", "brow flash", "", ""]]
+    coding = only(write(tmp_path, "s.boris", project({"o": observation(at_once, offset=0.1234)})))
+    assert coding.marks == (Mark(0, 0, "brow flash"),)
+
+
+@pytest.mark.parametrize(
+    ("interval", "length_s", "coded"),
+    [
+        ([0, 0], 60.0, None),
+        ([1, 8], 60.0, ((1.0, 8.0),)),
+        ([1.5, 0], 60.0, ((1.5, 60.0),)),
+        ([0, 90], 60.0, ((0.0, 60.0),)),
+        ([1, 0], None, ((1.0, 3.5),)),
+        ([2.5, 8], 60.0, None),
+    ],
+    ids=["none", "both", "to the end", "beyond the end", "to an unknown end", "somebody marked beyond it"],
+)
+def test_boris_observations_may_be_limited_to_an_interval(tmp_path: Path, interval, length_s, coded):
+    # The interval is the video's, the events' times have the offset.
+    made = observation(moved(10), offset=10) | {"observation time interval": interval}
+    if length_s is None:
+        del made["media_info"]
+    coding = only(write(tmp_path, "s.boris", project({"o": made})))
+    assert (coding.marks, coding.coded, coding.machine) == ((SMILE, FLASH), coded, False)
+
+
+# As BORIS 8.27.4 and 7.9.8 write it: the event's own time, in which the offset is, and the offset.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Observation id\tTime offset (s)\tMedia duration (s)\tSubject\tBehavior\tBehavior type\tTime\tMedia file name\n"
+        "v1_anna\t10\t60.0\tNo focal subject\tsmile\tSTART\t11.5\tv1.mp4\n"
+        "v1_anna\t10\t60.0\tNo focal subject\tsmile\tSTOP\t13.25\tv1.mp4\n"
+        "v1_anna\t10\t60.0\tNo focal subject\tbrow flash\tPOINT\t13.5\tv1.mp4\n",
+        BORIS_OLD.replace("offset (s)\t0", "offset (s)\t10")
+        .replace("\n1.5\t", "\n11.5\t")
+        .replace("\n3.", "\n13."),
+        "Observation id\tTime offset (s)\tMedia duration (s)\tSubject\tBehavior\tBehavior type\tStart (s)\tStop (s)\t"
+        "Media file name\n"
+        "v1_anna\t10.000\t60.0\tNo focal subject\tsmile\tSTATE\t11.500\t13.250\tv1.mp4\n"
+        "v1_anna\t10.000\t60.0\tNo focal subject\tbrow flash\tPOINT\t13.500\tNA\tv1.mp4\n",
+    ],
+    ids=["tabular", "old", "aggregated"],
+)
+def test_boris_exports_time_offsets_count(tmp_path: Path, text: str):
+    coding = only(write(tmp_path, "events.tsv", text))
+    assert (coding.video, coding.coder, coding.duration_s) == ("v1", "anna", 60.0)
+    assert coding.marks == (SMILE, FLASH)
+
+
+def test_boris_times_from_when_the_media_was_made(tmp_path: Path):
+    made = observation(moved(1.7e9 + 10), offset=10) | {"media_creation_date_as_offset": True}
+    with pytest.raises(
+        InputError, match=r"observation o: its times count from when C:\\films\\v1.mp4 was made"
+    ):
+        read(write(tmp_path, "s.boris", project({"o": made})))
+    made["media_info"]["media_creation_time"] = {"/home/anna/v1.mp4": 1_700_000_000, "/home/anna/v2.mp4": 5}
+    assert only(write(tmp_path, "s.boris", project({"o": made}))).marks == (SMILE, FLASH)
 
 
 def test_bids_events_with_points_and_a_subject(tmp_path: Path):
@@ -419,8 +561,24 @@ BAD = {
         project({"o": observation(EVENTS) | {"file": {"1": ["a.mp4", "second.mp4"], "2": []}}}),
         "observation o: 2 media files one after the other in player 1: not read; code them in observations",
     ),
+    "before.boris": (
+        project({"o": observation(EVENTS, offset=2)}),
+        "'smile' from -0.5 to 1.25 s begins before the video does; correct the time, or the file's offset",
+    ),
+    "crossed.boris": (
+        project({"o": limited(8, 2)}),
+        "o: is limited to 8 to 2 s, which is no part of the video",
+    ),
+    "later.boris": (
+        project({"o": limited(70, 0)}),
+        "o: is limited to 70 to 0 s, which is no part of the video",
+    ),
+    "interval.boris": (
+        project({"o": limited("x", 2)}),
+        "observation o: an end of the observation time interval is 'x', no number of seconds",
+    ),
     "moved.boris": (
-        project({"o": observation(EVENTS, offset=58)}),
+        project({"o": observation(moved(58))}),
         "'smile' from 59.5 to 61.25 s ends after the end of the video, which is 60 s long; is it the coding of "
         "another video, in another unit of time, or moved by a time offset?",
     ),

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emoclip.codings.coding import Coding, Mark, seconds
+from emoclip.codings.coding import Coding, Mark, Origin, seconds
 from emoclip.codings.tables import Sheet, Way, observations, track_name, way_of
-from emoclip.errors import InputError
+from emoclip.errors import InputError, InputWarning, few, warn_caller
 
 
 def read_project(path: Path) -> list[Coding]:
-    """Read all observations of media in a BORIS project.  Raises InputError."""
+    """Read all observations of media in a BORIS project; an InputWarning names others.  Raises InputError."""
     try:
         project = json.loads(path.read_text(encoding="utf-8-sig"))
         states = {
@@ -18,8 +18,10 @@ def read_project(path: Path) -> list[Coding]:
             for conf in project["behaviors_conf"].values()
         }
         sheets: dict[tuple[Way, str], Sheet] = {}
+        others = []
         for name, observation in project["observations"].items():
             if observation.get("type", "MEDIA").upper() != "MEDIA":
+                others.append(name)
                 continue
             where = f"{path}: observation {name}"
             players = sorted(observation["file"].items())
@@ -31,15 +33,16 @@ def read_project(path: Path) -> list[Coding]:
                 )
             media = str(files[0])
             sheet = Sheet(_length(observation, media, where))
-            shift_s = _seconds(observation.get("time offset") or 0, f"{where}: the time offset")
+            shift_s = _offset(observation, media, where)
             events = []
             for at, subject, label, modifiers, *_ in observation["events"]:
                 if label not in states:
                     raise InputError(
                         f"{where}: {label!r} is not in the ethogram; add it there in BORIS, or remove the event"
                     )
-                time_s = _seconds(at, f"{where}: the time of {label!r}") + shift_s
-                events.append((time_s, str(subject), label, str(modifiers)))
+                time_s = _seconds(at, f"{where}: the time of {label!r}") - shift_s
+                events.append((round(time_s, 3), str(subject), label, str(modifiers)))
+            sheet.origin = _interval(observation, sheet.duration_s, [time_s for time_s, *_ in events], where)
             _pair(path, name, events, states, sheet)
             sheets[way_of(media), name] = sheet
     except OSError as error:
@@ -50,12 +53,49 @@ def read_project(path: Path) -> list[Coding]:
         ) from None
     if not sheets:
         raise InputError(f"{path}: has no observation of a video; code one in BORIS first")
+    if others:
+        some = "observation" if len(others) == 1 else "observations"
+        warn_caller(f"{path}: left out, not of a video: {some} {few(others)}", InputWarning)
     return observations(path, sheets)
 
 
 def _length(observation: dict[str, Any], media: str, where: str) -> float | None:
     lengths = observation.get("media_info", {}).get("length", {})
     return _seconds(lengths[media], f"{where}: the length of {media}") if media in lengths else None
+
+
+def _offset(observation: dict[str, Any], media: str, where: str) -> float:
+    """Return the seconds that BORIS added to the video's clock: the time offset and, if so asked, when it was made."""
+    # BORIS adds it to the millisecond (8.27.4, write_event.py).
+    offset_s = round(_seconds(observation.get("time offset") or 0, f"{where}: the time offset"), 3)
+    if not observation.get("media_creation_date_as_offset"):
+        return offset_s
+    # Kept by the path at which BORIS found the file when it was coded.
+    made = observation.get("media_info", {}).get("media_creation_time", {})
+    found = {at for place, at in made.items() if way_of(place)[-1] == way_of(media)[-1]}
+    if len(found) != 1:
+        raise InputError(
+            f"{where}: its times count from when {media} was made, which the project does not tell; start the "
+            "observation in BORIS, where the file is, and save the project"
+        )
+    return offset_s + _seconds(found.pop(), f"{where}: the time when {media} was made")
+
+
+def _interval(
+    observation: dict[str, Any], duration_s: float | None, times_s: list[float], where: str
+) -> Origin | None:
+    """Return the stretch of the video that an observation is limited to, if it is; an end of 0 is the video's."""
+    start, end = observation.get("observation time interval") or (0, 0)
+    what = f"{where}: an end of the observation time interval"
+    start_s, end_s = _seconds(start, what), _seconds(end, what)
+    if not start_s and not end_s:
+        return None
+    stop_s = min([each for each in (end_s, duration_s) if each] or [max(times_s, default=0.0)])
+    if not 0 <= start_s < stop_s:
+        raise InputError(
+            f"{where}: is limited to {start_s:g} to {end_s:g} s, which is no part of the video; correct it in BORIS"
+        )
+    return Origin(start_s, stop_s)
 
 
 def _seconds(value: Any, what: str) -> float:

@@ -136,25 +136,59 @@ def _chosen(path: Path, names: list[str], patterns: tuple[str, ...]) -> list[str
 
 
 def _annotations(path: Path, document: Any, tier: str, shift_s: float) -> list[tuple[float, float, str]]:
-    """Begin, end (seconds) and value of a tier's annotations; ELAN stores no time inside a subdivision."""
+    """Begin, end (seconds) and value of a tier's annotations."""
     try:
-        slots = _aligned(document.timeslots)
+        times = _times(document, tier, _aligned(document.timeslots))
         aligned, references = document.tiers[tier][:2]
-        if references:
-            parts = [
-                (*document.get_parent_aligned_annotation(parent)[:2], value)
-                for parent, value, _, _ in references.values()
-            ]
-        else:
-            parts = [(begin, end, value) for begin, end, value, _ in aligned.values()]
+        values = {name: value for name, (_, _, value, _) in aligned.items()}
+        values |= {name: value for name, (_, value, _, _) in references.items()}
         return [
-            (slots[begin] / 1000 + shift_s, slots[end] / 1000 + shift_s, " ".join(value.split()))
-            for begin, end, value in parts
+            (begin / 1000 + shift_s, end / 1000 + shift_s, " ".join(values[name].split()))
+            for name, (begin, end) in times.items()
         ]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise InputError(
             f"{path}: an annotation of tier {tier!r} has no time; open it in ELAN and save it again"
         ) from None
+
+
+def _times(document: Any, tier: str, slots: dict[str, float]) -> dict[str, Span]:
+    """Return begin and end (ms) of a tier's annotations by their ids.
+
+    One that refers to another has the other's time; symbolic subdivisions share it evenly, as ELAN shows them.
+    """
+    aligned, references, attributes = document.tiers[tier][:3]
+    times = {name: (slots[begin], slots[end]) for name, (begin, end, _, _) in aligned.items()}
+    parents: dict[str, list[str]] = {}
+    for name, (parent, *_) in references.items():
+        parents.setdefault(parent, []).append(name)
+    above: dict[str, Span] = {}
+    for place in {document.annotations[parent] for parent in parents}:
+        above |= _times(document, place, slots)
+    kind = document.linguistic_types.get(attributes.get("LINGUISTIC_TYPE_REF"), {})
+    for parent, children in parents.items():
+        begin, end = above[parent]
+        if kind.get("CONSTRAINTS") != "Symbolic_Subdivision":
+            times |= dict.fromkeys(children, (begin, end))
+            continue
+        part = (end - begin) / len(children)
+        for at, name in enumerate(_in_order({name: references[name][2] for name in children})):
+            times[name] = (begin + at * part, begin + (at + 1) * part)
+    return times
+
+
+def _in_order(previous: dict[str, str | None]) -> list[str]:
+    """Order annotations of one parent, by the one before each.  Raises ValueError if one comes before itself."""
+    following = {before: name for name, before in previous.items()}
+    found: list[str] = []
+    for first in [name for name, before in previous.items() if before not in previous]:
+        name: str | None = first
+        while name is not None:
+            found.append(name)
+            name = following.get(name)
+    if len(found) != len(previous):
+        raise ValueError
+    return found
 
 
 def _aligned(slots: dict[str, int | None]) -> dict[str, float]:
