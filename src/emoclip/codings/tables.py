@@ -101,19 +101,16 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
         origin = Origin(**told) if told else None
         sheet = sheets.setdefault((way, observation), Sheet(number(length), origin=origin))
         label, track = row["behavior"], track_name(row.get("subject", "").replace("No focal subject", ""))
+        # BORIS's times hold it, to the millisecond.
         told_s = row.get("time offset (s)") or header.get("time offset (s)", "")
-        shift_s = (
-            round(time_s(told_s, None, path, line), 3) if _known(told_s) else 0.0
-        )  # it is in BORIS's times
+        shift_s = round(time_s(told_s, None, path, line), 3) if _known(told_s) else 0.0
         if "start (s)" in row:
             onset, stop = time_s(row["start (s)"], None, path, line) - shift_s, row.get("stop (s)", "")
             offset = time_s(stop, None, path, line) - shift_s if _is_time(stop) else onset
             sheet.add(path, line, Mark(onset, offset, label, track))
             continue
-        at, kind = (
-            time_s(row["time"], None, path, line) - shift_s,
-            _get(row, ("behavior type", "status")).upper(),
-        )
+        at = time_s(row["time"], None, path, line) - shift_s
+        kind = _get(row, ("behavior type", "status")).upper()
         key = (way, observation, track, label, _get(row, MODIFIERS))
         if kind == "START":
             if key in begun:
