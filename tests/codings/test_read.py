@@ -583,6 +583,8 @@ BAD = {
         "another video, in another unit of time, or moved by a time offset?",
     ),
     "broken.boris": ("{}", "not a BORIS project"),
+    "deep.boris": ("[" * 200_000, "not a BORIS project"),
+    "deep.json": ("[" * 200_000, "not a coding, and not the JSON beside a timeline"),
     "open.boris": (project({"o": observation(EVENTS[:2])}), "begins at 1.5 s and never ends"),
     "none.boris": (project({}), "no observation"),
     "long.boris": (

@@ -47,7 +47,7 @@ def read_project(path: Path) -> list[Coding]:
             sheets[way_of(media), name] = sheet
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError):
         raise InputError(
             f"{path}: not a BORIS project, or damaged; open it in BORIS and save it again"
         ) from None

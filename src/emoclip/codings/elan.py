@@ -91,7 +91,7 @@ def _origin(document: Any, ours: bool) -> Origin | None:
         return None
     read: list[Any] = [None, None]
     for at, text in enumerate(told):
-        with suppress(ValueError):  # somebody wrote into it
+        with suppress(ValueError, RecursionError):  # somebody wrote into it
             read[at] = json.loads(text or "null")
     return Origin(start_s, end_s, duration_s, model, marks if ours else None, *read)
 

@@ -174,7 +174,7 @@ def _sidecar(path: Path) -> dict[str, Any] | None:
     """What is in the JSON of a timeline; None for any other file."""
     try:
         record = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     ours = isinstance(record, dict) and {"emoclip", "segments", "input", "settings"} <= record.keys()
     return record if ours else None

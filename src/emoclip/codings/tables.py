@@ -152,7 +152,7 @@ def _origin(path: Path) -> Origin | None:
             read.get("Taught"),
             read.get("Unread"),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -107,6 +107,6 @@ def read(path: Path) -> tuple[dict[str, list[list[str]]], Taught]:
         raise InputError(f"{path}: no such label file; check the path") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
         raise InputError(f"{path}: not labels that emoclip taught, or damaged; teach them again") from None
     return labels, taught

@@ -50,7 +50,7 @@ def is_done(path: Path, expected: Mapping[str, str | None]) -> bool:
         there = [(file, sha) for file, sha in outputs if file.is_file()]
         whole = record["complete"] and len(there) == len(outputs)
         changed = [file for file, sha in there if sha256(file) != sha]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise OutputError(f"{path}: exists already and is not ours; pass --force, or another --out") from None
     if expected["input_sha256"] is None or found["input_sha256"] != expected["input_sha256"]:
         raise OutputError(f"{path}: holds results of another input; pass --force, or another --out")
