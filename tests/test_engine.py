@@ -169,6 +169,11 @@ def test_a_file_that_does_not_tell_its_length_is_as_long_as_it_was_read(tiny, tm
     assert open_video(path).duration_s is None
     assert tiny.classify(path, LABELS, faces="full").duration_s == pytest.approx(1.2, abs=0.05)
     assert tiny.classify(path, LABELS, faces="full", start_s=0.5).duration_s == pytest.approx(1.2, abs=0.05)
+    assert tiny.classify(path, LABELS, faces="full", end_s=0.65).duration_s == 0.65
+    for each_s in (0.2, 1.0, 5.0):  # its frames', whatever fps stands for those without times
+        slow = ((at * each_s, picture) for at, picture in enumerate(noise(4)))
+        assert tiny.classify(slow, LABELS, faces="full").duration_s == pytest.approx(4 * each_s)
+    assert tiny.classify(iter(noise(1)), LABELS, faces="full").duration_s == 0  # as of a picture alone
 
 
 def test_a_picture_without_a_face_is_a_result(tiny):

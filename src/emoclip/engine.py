@@ -41,7 +41,7 @@ from emoclip.prompts import Doubts, Labels, PromptSet, resolve
 from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
-from emoclip.timeline import Baseline, Rest, TimelineStream, as_watched, clip_rate, record
+from emoclip.timeline import Baseline, Rest, TimelineStream, as_watched, clip_rate, read_until, record
 from emoclip.video import Frame, Video, asked_rate, called, expand_inputs, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
@@ -144,9 +144,9 @@ class EmoCLIP:
                 ranked = ranked[:1]
             clips = {person.track_id: np.stack(person.embeddings) for person in ranked}
             name, notes = video.name, video.warnings
-            # A file that does not tell its length, or a stream: as long as it was read.
-            last_s = times[-1] if times else start_s
-            duration_s = last_s + 1 / video.fps if video.duration_s is None else video.duration_s
+            duration_s = video.duration_s
+            if duration_s is None:  # a file that does not tell, or a stream: as long as it was read
+                duration_s = read_until(times or [start_s], end_s)
         results = []
         if rest:
             rest.meet(clips, max(1 / rate, median_low(np.diff(times).tolist() or [0.0])))

@@ -71,6 +71,7 @@ class Classification:
     """How the faces of one input read against `labels`; `faces` is largest first.
 
     status: `no_face` is a result, `error` comes with a one-line reason in `error`.
+    duration_s: what the container says; where it does not, until when was read; 0 of a still picture or an error.
     warnings: what was wrong with the input but did not stop the reading, one line each.
     label_warnings: labels that the model cannot tell apart or does not understand, one line each.
     model_sha256: the package's digest.  detector: what found the faces, None where nothing did, as of face crops.

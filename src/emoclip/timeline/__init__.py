@@ -17,7 +17,7 @@ from emoclip.timeline.watching import (
     recorded,
     too_sparse,
 )
-from emoclip.timeline.windows import EDGE_S, Draft, cut
+from emoclip.timeline.windows import EDGE_S, Draft, cut, read_until
 
 __all__ = [
     "DEFAULT_FORMATS",
@@ -40,6 +40,7 @@ __all__ = [
     "on_shelf",
     "open_stream",
     "plan",
+    "read_until",
     "record",
     "recorded",
     "run",

@@ -4,6 +4,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
+from itertools import pairwise
 from statistics import median_low
 
 import numpy as np
@@ -76,6 +77,13 @@ def cut(
     if held:
         frame_s = _lasts(before_s, steps, math.inf if end_s is None else end_s)
         yield from _close(held, origin + count * config.step_s, frame_s, last_seen, faces, config)
+
+
+def read_until(times_s: Sequence[float], end_s: float | None = None) -> float:
+    """When the last of the frames that began at `times_s` is over, in seconds.  end_s: as in `cut`."""
+    recent = times_s[-RECENT - 1 :]
+    steps = [after - before for before, after in pairwise(recent)]
+    return recent[-1] + _lasts(recent[-1], steps, math.inf if end_s is None else end_s)
 
 
 def _lasts(time_s: float, steps: Sequence[float], limit_s: float) -> float:
