@@ -367,6 +367,79 @@ def test_large_pictures_are_read_at_a_reduced_size_and_said(tmp_path, monkeypatc
     assert "40x24 instead of 80x48" in video.warnings[0]
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_large_arrays_are_read_as_the_same_picture_is_and_said(monkeypatch, channels):
+    monkeypatch.setattr("emoclip.video.pictures.WHOLE_PIXELS", 2_000)
+    array = np.random.default_rng(0).integers(0, 255, (49, 81, channels)).astype(np.uint8)
+    picture = Image.fromarray(array[..., 0] if channels == 1 else array)
+    (expected, *_), _ = read(picture)
+    for source, count in ((array, 1), (np.stack([array] * 3), 3), (iter([array]), 1), ([array, picture], 2)):
+        frames, video = read(source)
+        assert len(frames) == count
+        assert all(np.array_equal(frame.image, expected.image) for frame in frames)
+        assert "larger than 0.002 megapixels, read at 41x25 instead of 81x49" in video.warnings[0]
+
+
+def test_arrays_above_the_limit_are_refused_as_pictures_are(monkeypatch):
+    monkeypatch.setenv("EMOCLIP_MAX_PICTURE_MEGAPIXELS", "0.003")
+    for source in (Image.fromarray(corners()), corners(), np.stack([corners()] * 2), iter([corners()])):
+        one_line(source, "80x48 is above 0.003 megapixels; make it smaller, or raise EMOCLIP_MAX_PICTURE")
+
+
+FADE = (50_000, 20_000, 5_000, 255, 0)  # as cameras of 16 bits see a lamp go out
+
+
+def fade(dtype=np.uint16):
+    return [np.full((8, 9), value, dtype) for value in FADE]
+
+
+def fading(tmp_path):
+    pages = [Image.fromarray(picture) for picture in fade()]
+    pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])
+    for at, page in enumerate(pages):
+        page.save(tmp_path / f"{at}.png")
+    floats = [Image.fromarray(picture) for picture in fade(np.float32)]
+    return {
+        "array": np.stack(fade()),
+        "other order of bytes": np.stack(fade(">u2")),
+        "list": fade(),
+        "iterator": iter(fade()),
+        "Pillow": pages,
+        "floats": floats,
+        "names": [tmp_path / f"{at}.png" for at in range(5)],
+        "bytes": iter([(tmp_path / f"{at}.png").read_bytes() for at in range(5)]),
+        "pages": tmp_path / "a.tiff",
+    }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["array", "other order of bytes", "list", "iterator", "Pillow", "floats", "names", "bytes", "pages"],
+)
+def test_a_dark_picture_has_the_scale_of_the_clip_that_it_is_in(tmp_path, kind):
+    frames, video = read(fading(tmp_path)[kind])
+    assert [int(frame.image.max()) for frame in frames] == pytest.approx([195, 78, 19, 1, 0], abs=1)
+    assert video.warnings == []
+
+
+def test_a_clip_that_begins_dark_has_one_scale_or_says_where_it_changes():
+    for whole in (np.stack(fade()[::-1]), fade()[::-1]):
+        frames, video = read(whole)
+        assert [int(frame.image.max()) for frame in frames] == pytest.approx([0, 1, 19, 78, 195], abs=1)
+        assert video.warnings == []
+    assert read(np.stack(fade()[::-1]), start_s=0.04, end_s=0.08)[0][0].image.max() < 2
+    for coming in (iter(fade()[::-1]), [Image.fromarray(picture) for picture in fade()[::-1]]):
+        frames, video = read(coming)
+        assert [int(frame.image.max()) for frame in frames] == pytest.approx([0, 255, 19, 78, 195], abs=1)
+        assert video.warnings == [
+            "at 0.08 s: a value above 255: white is 65535 from here on, and was 255; scale all alike"
+        ]
+    frames, video = read(iter([np.full((8, 9), value, np.uint16) for value in (0, 9_000)]))
+    assert video.warnings == []  # black is that on either scale
+    frames, _ = read([np.full((8, 9), 200, np.uint16)] * 2)
+    assert frames[1].image.max() == 200
+
+
 def test_strips_give_the_whole_picture(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (50, 30, 4)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
@@ -445,6 +518,33 @@ def test_real_tensors_are_read():
 @pytest.mark.parametrize("source", [None, True, 1.5, {}, {"a"}, object(), range(3)])
 def test_anything_else_is_refused_by_its_name(source):
     one_line(source, "^None is nothing" if source is None else type(source).__name__)
+
+
+def test_a_pillow_image_that_is_empty_or_damaged_is_told_as_that(tmp_path):
+    one_line(Image.new("RGB", (0, 0)), r"is empty \(0x0\); give a picture with pixels in it$")
+    one_line([Image.new("L", (3, 0))], r"is empty \(3x0\); give")
+    noise = np.random.default_rng(0).integers(0, 255, (50, 30, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    cut = io.BytesIO((tmp_path / "a.png").read_bytes()[:2000])
+    for source in (Image.open(cut), iter([Image.open(cut)])):
+        one_line(source, r"cannot be read \(.*truncated.*\); convert it elsewhere$")
+
+
+@pytest.mark.parametrize("mode", ["La", "LA", "RGBa", "RGBA"])
+def test_every_kind_of_transparency_is_laid_over_white(mode):
+    clear = Image.fromarray(np.dstack([np.full((8, 9, 3), 100, np.uint8), np.full((8, 9), 51, np.uint8)]))
+    clear = clear.convert("LA") if mode == "La" else clear  # Pillow knows no other way
+    assert read(clear.convert(mode))[0][0].image == pytest.approx(np.full((8, 9, 3), 224), abs=2)
+
+
+def test_a_name_in_bytes_is_told_to_be_none(tmp_path):
+    Image.fromarray(corners()).save(tmp_path / "é.png")
+    Image.fromarray(corners()).save(file := io.BytesIO(), "PPM")
+    name = os.fsencode(tmp_path / "é.png")
+    for source in (name, bytearray(name), memoryview(name), [name], iter([name]), b"a\xe9.mp4"):
+        one_line(source, r"a line of text; bytes are a file's content, give a name as text \(os.fsdecode\)$")
+    assert np.array_equal(read(file.getvalue())[0][0].image, corners())
+    assert read(b"P3 1 1 255 9 8 7 ")[0][0].image.tolist() == [[[9, 8, 7]]]
 
 
 def test_text_files_bytes_that_are_no_picture_and_odd_names(tmp_path):
@@ -707,6 +807,10 @@ def test_what_is_closed_or_no_number_is_one_line(tmp_path):
     closed = Image.open(tmp_path / "a.png")
     closed.close()
     one_line(closed, "open it again")
+    with Image.open(tmp_path / "a.png") as left:
+        pass
+    for source in (left, [left]):
+        one_line(source, r"cannot be read \(it is closed\); open it again")
     with (tmp_path / "a.png").open("rb") as file:
         pass
     one_line(file, "is closed already")

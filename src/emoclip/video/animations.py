@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 from emoclip.config import Limits
 from emoclip.errors import InputError
 from emoclip.video.frames import Frame, Notes, none_between, past_end
-from emoclip.video.pictures import is_pillow, opened, pixels_of, quiet, title
+from emoclip.video.pictures import White, is_pillow, opened, pixels_of, quiet, title
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,7 +43,11 @@ class Animation:
         """Yield the frames with start_s <= time < end_s, indexed from 0.  Raises InputError."""
         if start_s and start_s - 1e-6 > self.pages[-1][1]:
             raise past_end(title(self.source), start_s, self.duration_s, self.pages[-1][1])
-        index = 0
+        index, at_s, white = 0, 0.0, White()
+
+        def say(line: str) -> None:
+            notes.add(line, at_s)
+
         with opened(_rewound(self.source)) as picture:
             for page, time_s in self.pages:
                 if end_s is not None and time_s >= end_s:
@@ -62,7 +66,8 @@ class Animation:
                     notes.ended_s = time_s
                     return
                 if time_s >= start_s - 1e-6:
-                    yield Frame(index, time_s, pixels_of(picture, title(self.source)))
+                    at_s = time_s
+                    yield Frame(index, time_s, pixels_of(picture, title(self.source), say, white))
                     index += 1
 
 

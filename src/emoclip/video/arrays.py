@@ -4,7 +4,7 @@ import io
 import math
 import numbers
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -14,7 +14,18 @@ from emoclip.addresses import is_address
 from emoclip.errors import EmoclipError, InputError, kind_of, shown
 from emoclip.files import told
 from emoclip.video.folders import media_type
-from emoclip.video.pictures import Pixels, Say, is_pillow, name_of, pixels_of, read_picture, to_rgb
+from emoclip.video.pictures import (
+    Pixels,
+    Say,
+    White,
+    begins_picture,
+    is_pillow,
+    name_of,
+    pixels_of,
+    read_picture,
+    to_rgb,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,6 +44,7 @@ if TYPE_CHECKING:
 
 PIPE = "standard input"
 FRAMES = "iterator of frames"
+LONGEST_NAME = 4096  # bytes; Linux takes no longer one
 FILE = ("read", "readable", "seekable")  # what an open file has, beside `seek` where it can go back
 KNOWN = (
     "a file's name, an open binary file, bytes, an array, a tensor, a Pillow image, a list of pictures, or an "
@@ -50,7 +62,7 @@ def plain(source: Any) -> "Plain":
     if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
         return int(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return io.BytesIO(source)
+        return _content(source, "stream")
     if is_pillow(source):
         return source
     if hasattr(source, "__array__"):
@@ -85,31 +97,38 @@ def called(source: Any) -> str:
 
 
 def load(
-    picture: Any, name: str, say: Say, known: str = "arrays, Pillow images or names of picture files"
+    picture: Any,
+    name: str,
+    say: Say,
+    white: White,
+    known: str = "arrays, Pillow images or names of picture files",
 ) -> Pixels:
-    """One picture of a list, (H, W, 3) uint8 RGB.  say: as in `read_picture`.  known: what can be given instead.
+    """One picture of a list, (H, W, 3) uint8 RGB.  say, white: as in `read_picture`.  known: what can be given instead.
 
     Raises InputError.
     """
     if isinstance(picture, (str, os.PathLike)):
-        return _read_file(os.fspath(picture), say)
+        return _read_file(os.fspath(picture), say, white)
     if isinstance(picture, (bytes, bytearray, memoryview)):
-        return read_picture(io.BytesIO(picture), say=say)
+        return read_picture(_content(picture, name), say=say, white=white)
     if is_pillow(picture):
-        return _pillow(picture, name, say)
+        return _pillow(picture, name, say, white)
     if hasattr(picture, "__array__"):
-        return to_rgb(_array(picture), name)
+        return to_rgb(_array(picture), name, say, white)
     if is_file(picture):
         picture = _binary(picture)
-        return read_picture(picture if picture.seekable() else io.BytesIO(picture.read()), say=say)
+        file = picture if picture.seekable() else io.BytesIO(picture.read())
+        return read_picture(file, say=say, white=white)
     raise InputError(f"{name}: {kind_of(picture)} is no picture; give {known}")
 
 
-def load_frame(item: Any, index: int, fps: float, last_s: float, say: Say) -> tuple[float, Pixels]:
+def load_frame(
+    item: Any, index: int, fps: float, last_s: float, note: Callable[[str, float], object], white: White
+) -> tuple[float, Pixels]:
     """The time in seconds and the pixels, a copy, of what an iterator gave: a picture, or (time_s, picture).
 
     index: counts what it gave, `fps` a second where no time is told.  last_s: of the one before, which times must be
-    after.  Raises InputError.
+    after.  note: what `read_picture` would say, with the time.  white: as there.  Raises InputError.
     """
     name = f"{FRAMES}[{index}]"
     time_s: Any = index / fps
@@ -128,15 +147,33 @@ def load_frame(item: Any, index: int, fps: float, last_s: float, say: Say) -> tu
         )
     if isinstance(item, (str, os.PathLike)):
         raise InputError(f"{name}: a name; give a list of names, or all to `classify_many`")
-    picture = load(item, name, say, "arrays or Pillow images, or tuples (time_s, picture)")
-    return float(time_s), picture.copy()  # who gives frames may write the next into the same array
+    at_s = float(time_s)
+    picture = load(
+        item,
+        name,
+        lambda line: note(line, at_s),
+        white,
+        "arrays or Pillow images, or tuples (time_s, picture)",
+    )
+    return at_s, picture.copy()  # who gives frames may write the next into the same array
 
 
-def _read_file(name: str, say: Say) -> Pixels:
+def _content(source: bytes | bytearray | memoryview, name: str) -> IO[bytes]:
+    """Bytes as a file.  Raises InputError for a name: no control character in it, which every film has."""
+    held = bytes(source[: LONGEST_NAME + 1])
+    if 0 < len(held) <= LONGEST_NAME and min(held) >= 32 and not begins_picture(held[:16]):
+        raise InputError(
+            f"{name}: not a video or picture, but a line of text; bytes are a file's content, give a name as text "
+            "(os.fsdecode)"
+        )
+    return io.BytesIO(source)
+
+
+def _read_file(name: str, say: Say, white: White) -> Pixels:
     if is_address(name):
         raise InputError(f"{told(name)}: an address, and a list takes files alone; give it by itself")
     try:
-        return read_picture(name, say=say)
+        return read_picture(name, say=say, white=white)
     except InputError:
         if media_type(name).startswith("video/") and os.path.exists(name):  # noqa: PTH110 (no error over a long name)
             raise InputError(
@@ -195,11 +232,10 @@ def _binary(file: Any) -> IO[bytes]:
     return opened
 
 
-def _pillow(image: Any, name: str, say: Say = lambda line: None) -> Pixels:
+def _pillow(image: Any, name: str, say: Say, white: White) -> Pixels:
     try:
-        return pixels_of(image, name, say)
+        return pixels_of(image, name, say, white)
     except EmoclipError:
         raise
-    except Exception as error:  # closed, or read from a damaged file only now
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{name}: cannot be read ({reason}); open it again") from None
+    except Exception as error:  # whatever a decoder raises
+        raise unreadable(name, error) from None

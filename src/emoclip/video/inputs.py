@@ -32,7 +32,7 @@ from emoclip.video.folders import (
     list_pictures,
 )
 from emoclip.video.frames import Frame, Notes, none_between, past_end
-from emoclip.video.pictures import is_picture, is_pillow, looks_like_picture
+from emoclip.video.pictures import White, is_deep, is_picture, is_pillow, looks_like_picture
 from emoclip.video.pipes import Blocks, Whole, blocks_of, read_pipe, settle
 from emoclip.video.sources import silence_told
 
@@ -338,6 +338,10 @@ def _open_pictures(
     notes = notes if notes is not None else Notes()
 
     def frames() -> Iterator[Frame]:
+        white = White()
+        for picture in filter(is_deep, pictures):  # files and the like are looked at one by one
+            if picture.size and white.of(picture, name) > 255:
+                break
         first = math.ceil(start_s * fps - 1e-6)
         if first >= len(pictures):
             raise past_end(name, start_s, duration_s, (len(pictures) - 1) / fps)
@@ -355,7 +359,7 @@ def _open_pictures(
                     raise none_between(name, start_s, end_s)
                 break
             try:
-                image = arrays.load(pictures[place], f"{name}[{place}]", say)
+                image = arrays.load(pictures[place], f"{name}[{place}]", say, white)
             except InputError as error:
                 if len(pictures) == 1:
                     raise
@@ -375,13 +379,9 @@ def _open_iterator(items: Iterator[Any], start_s: float, end_s: float | None, fp
     notes = Notes()
 
     def frames() -> Iterator[Frame]:
-        index, time_s = 0, -math.inf
-
-        def say(line: str) -> None:
-            notes.add(line, max(time_s, 0.0))
-
+        index, time_s, white = 0, -math.inf, White()
         for place, item in enumerate(items):
-            time_s, image = arrays.load_frame(item, place, fps, time_s, say)
+            time_s, image = arrays.load_frame(item, place, fps, time_s, notes.add, white)
             if end_s is not None and time_s >= end_s:
                 break
             if time_s >= start_s - 1e-6:
@@ -392,7 +392,7 @@ def _open_iterator(items: Iterator[Any], start_s: float, end_s: float | None, fp
         if not index and end_s is not None and time_s >= end_s:
             raise none_between(arrays.FRAMES, start_s, end_s)
         if not index:
-            raise past_end(arrays.FRAMES, start_s, time_s + 1 / fps, time_s)
+            raise past_end(arrays.FRAMES, start_s, math.inf, time_s)
 
     return Video(arrays.FRAMES, frames(), fps=fps, duration_s=None, notes=notes, blocking=True, live=True)
 

@@ -91,15 +91,46 @@ def natural_order(names: Iterable[Name]) -> list[Name]:
     )
 
 
-def read_picture(path: str | Path | IO[bytes], *, say: Say = lambda line: None) -> Pixels:
+class White:
+    """What stands for white in an input's 16-bit and float pictures, by the largest value so far.
+
+    One for all pictures of an input: a dark one among them is not to be read as a bright one of another scale.
+    """
+
+    def __init__(self) -> None:
+        self._tops: dict[bool, float] = {}  # of whole numbers and of floats
+
+    def of(self, pixels: NDArray[Any], name: str, say: Say = lambda line: None) -> float:
+        """1 (of floats alone), 255 or 65535.
+
+        say: called with a line where pictures before were read by a smaller one.  Raises InputError.
+        """
+        highest, floats = float(pixels.max()), pixels.dtype.kind == "f"
+        if not np.isfinite(highest) or not np.isfinite(pixels.min()):  # either is NaN if any pixel is
+            raise InputError(f"{name}: {NO_NUMBER}")
+        top = 1.0 if floats and highest <= 1 else 255.0 if highest <= 255 else 65535.0
+        before = self._tops.get(floats, top)
+        if before < top:
+            say(
+                f"a value above {before:g}: white is {top:g} from here on, and was {before:g}; scale all alike"
+            )
+        if highest > 0:  # all black is that on any scale
+            self._tops[floats] = max(before, top)
+        return max(before, top)
+
+
+def read_picture(
+    path: str | Path | IO[bytes], *, say: Say = lambda line: None, white: White | None = None
+) -> Pixels:
     """Read one picture upright (EXIF orientation applied), transparency laid over white.
 
     path: a file, or an open one.  Of an animated picture or one with pages, the first.
     say: called with a line where the picture is read at a reduced size, as it is above 50 megapixels, or is HDR.
+    white: that of the input that it is a picture of.
     Returns (H, W, 3) uint8 RGB.  Raises InputError if the file is missing, no picture, damaged or above `Limits`.
     """
     with opened(path) as picture:
-        return pixels_of(picture, title(path), say)
+        return pixels_of(picture, title(path), say, white)
 
 
 def title(source: object) -> str:
@@ -180,28 +211,39 @@ def opened(path: "Source") -> Iterator["Image.Image"]:
             raise InputError(
                 f"{title(path)}: cannot be opened ({error.strerror}); check name and rights"
             ) from None
+        if is_pillow(path):
+            raise unreadable(title(path), error) from None
         reason = " ".join(str(error).split()).replace(repr(str(path)), "it") or type(error).__name__
-        if is_pillow(path):  # closed, or read from a damaged file only now
-            raise InputError(f"{title(path)}: cannot be read ({reason}); open it again") from None
         raise InputError(
             f"{title(path)}: not a picture that can be read ({reason}); convert it elsewhere"
         ) from None
 
 
-def pixels_of(picture: "Image.Image", name: str, say: Say = lambda line: None) -> Pixels:
+def unreadable(name: str, error: Exception) -> InputError:
+    """The error for a Pillow image that was closed, or is read from a damaged file only now."""
+    if isinstance(error, AssertionError) or "closed" in str(error):  # Pillow asserts that there is a file
+        return InputError(f"{name}: cannot be read (it is closed); open it again")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return InputError(f"{name}: cannot be read ({reason}); convert it elsewhere")
+
+
+def pixels_of(
+    picture: "Image.Image", name: str, say: Say = lambda line: None, white: White | None = None
+) -> Pixels:
     """The pixels of a Pillow image as it stands, upright, (H, W, 3) uint8 RGB.  Raises InputError."""
     before = picture.size
-    factor = _reduction(picture, name)
+    if 0 in before:
+        raise InputError(f"{name}: is empty ({before[0]}x{before[1]}); give a picture with pixels in it")
+    if (factor := _factor(*before)) > 1:  # a JPEG does part of it itself and is never decoded in full
+        picture.draft(None, (before[0] // factor, before[1] // factor))
+    factor = _reduction(picture.size, before, name, say)
     orientation = EXIF_ORIENTATIONS.get(_exif_orientation(picture), UPRIGHT)
     width, height = (ceil(side / factor) for side in picture.size)
-    if (width, height) != before:
-        sizes = "{}x{} instead of {}x{}".format(width, height, *before)
-        say(f"larger than {WHOLE_PIXELS / 1e6:g} megapixels, read at {sizes}")
     profile = picture.info.get("nclx_profile")  # of a HEIF; a PNG may have a text of that name
     if isinstance(profile, dict) and (line := high_range(profile.get("transfer_characteristics"))):
         say(line)
     if picture.mode[0] in "IF":
-        top = _highest(np.asarray(picture), name)
+        top = (white or White()).of(np.asarray(picture), name, say)
     pixels = np.empty((height, width, 3), np.uint8)
     # In strips: Pillow's own conversions hold the whole picture several times.
     rows = max(1, BLOCK_PIXELS // picture.width)
@@ -210,6 +252,7 @@ def pixels_of(picture: "Image.Image", name: str, say: Say = lambda line: None) -
         if picture.mode[0] in "IF":  # 16-bit and float grey: Pillow's own conversion would clip them
             part = _rgb_from_deep_grey(np.asarray(strip), top)[::factor, ::factor]
         elif picture.has_transparency_data:
+            strip = strip.convert("LA") if strip.mode == "La" else strip  # Pillow takes it nowhere else
             part = over_white(np.asarray(strip.convert("RGBA").reduce(factor)))
         else:
             part = np.asarray(strip.convert("RGB").reduce(factor))
@@ -217,19 +260,34 @@ def pixels_of(picture: "Image.Image", name: str, say: Say = lambda line: None) -
     return orientation.apply(pixels)
 
 
-def to_rgb(array: NDArray[Any], name: str = "array") -> Pixels:
+def to_rgb(
+    array: NDArray[Any], name: str = "array", say: Say = lambda line: None, white: White | None = None
+) -> Pixels:
     """Check one picture given as an array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
 
     uint8 is taken as it is, uint16 as 0-65535, or as 0-255 if no value is above, bool and float as 0-1.
+    say, white: as in `read_picture`.
     Returns (H, W, 3) uint8.  Raises InputError on any other shape, type or range.
     """
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape:
         raise InputError(f"{name}: shape {array.shape} is no picture; give (H, W), (H, W, 3) or (H, W, 4)")
-    eight = _to_uint8(array.reshape(*array.shape[:2], channels), name)
+    size = (array.shape[1], array.shape[0])
+    factor = _reduction(size, size, name, say)
+    eight = _to_uint8(array.reshape(*array.shape[:2], channels), name, say, white or White())
+    if factor > 1:
+        from PIL import Image
+
+        whole = Image.fromarray(eight[..., 0] if channels == 1 else eight)
+        eight = np.atleast_3d(np.asarray(whole.reduce(factor)))
     if channels == 1:
         return np.repeat(eight, 3, axis=2)
     return over_white(eight) if channels == 4 else eight
+
+
+def is_deep(picture: Any) -> bool:
+    """True for an array of 16 bits a value, in either order of bytes."""
+    return isinstance(picture, np.ndarray) and picture.dtype.kind == "u" and picture.dtype.itemsize == 2
 
 
 def high_range(transfer: int | None) -> str | None:
@@ -344,26 +402,34 @@ def _tell_heif_orientation(picture: "Image.Image", path: str | Path | IO[bytes])
         picture.getexif()[0x0112] = picture.info.get("original_orientation") or 1
 
 
-def _reduction(picture: "Image.Image", name: str) -> int:
-    """By how much a large picture must be reduced; a JPEG does part of it itself and is never decoded in full."""
-    width, height = picture.size
-    factor = ceil(sqrt(width * height / WHOLE_PIXELS))
-    if factor > 1:
-        picture.draft(None, (width // factor, height // factor))
-    pixels, limit = picture.width * picture.height, Limits.current().picture_pixels
-    if pixels > limit:
+def _factor(width: int, height: int) -> int:
+    return max(1, ceil(sqrt(width * height / WHOLE_PIXELS)))
+
+
+def _reduction(size: tuple[int, int], before: tuple[int, int], name: str, say: Say) -> int:
+    """By how much a picture must be reduced.
+
+    size: as it is decoded.  before: as it was given; a line says so where it is read at another.
+    """
+    limit = Limits.current().picture_pixels
+    if size[0] * size[1] > limit:
         raise InputError(
-            f"{name}: {width}x{height} is above {limit / 1e6:g} megapixels; make it smaller, or raise "
+            f"{name}: {before[0]}x{before[1]} is above {limit / 1e6:g} megapixels; make it smaller, or raise "
             "EMOCLIP_MAX_PICTURE_MEGAPIXELS"
         )
-    return max(1, ceil(sqrt(pixels / WHOLE_PIXELS)))
+    factor = _factor(*size)
+    width, height = (ceil(side / factor) for side in size)
+    if (width, height) != before:
+        sizes = "{}x{} instead of {}x{}".format(width, height, *before)
+        say(f"larger than {WHOLE_PIXELS / 1e6:g} megapixels, read at {sizes}")
+    return factor
 
 
-def _to_uint8(array: NDArray[Any], name: str) -> Pixels:
+def _to_uint8(array: NDArray[Any], name: str, say: Say, white: White) -> Pixels:
     if array.dtype == np.uint8:
         return array
-    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either order of bytes
-        return (array if array.max() <= 255 else array // 257).astype(np.uint8)
+    if is_deep(array):
+        return (array if white.of(array, name, say) == 255 else array // 257).astype(np.uint8)
     if array.dtype == np.bool_ or array.dtype.kind == "f":
         if not np.isfinite(array).all():
             raise InputError(f"{name}: {NO_NUMBER}")
@@ -371,14 +437,6 @@ def _to_uint8(array: NDArray[Any], name: str) -> Pixels:
             raise InputError(f"{name}: float pixels outside 0-1; scale them, or give uint8 in 0-255")
         return np.rint(array.astype(np.float32) * 255).astype(np.uint8)
     raise InputError(f"{name}: pixels of type {array.dtype}; give bool, uint8, uint16 or floats of 0 to 1")
-
-
-def _highest(grey: NDArray[Any], name: str) -> float:
-    """What stands for white: 1, 255 or 65535, by the largest value there is."""
-    highest = float(grey.max())
-    if not np.isfinite(highest) or not np.isfinite(grey.min()):  # either is NaN if any pixel is
-        raise InputError(f"{name}: {NO_NUMBER}")
-    return 1.0 if grey.dtype.kind == "f" and highest <= 1 else 255.0 if highest <= 255 else 65535.0
 
 
 def _rgb_from_deep_grey(grey: NDArray[Any], top: float) -> Pixels:
