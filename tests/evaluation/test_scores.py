@@ -69,6 +69,28 @@ def test_a_task_has_each_clip_once_and_every_row_of_the_folds(dfew):
     assert len(make_task(dfew, "all").member) == 5 * 7
 
 
+def test_a_clip_that_stands_twice_in_a_list_is_scored_once_and_named(tmp_path):
+    path = next(trees.dfew_lists(tmp_path).rglob("DFEW_set_2_test.txt"))
+    path.write_text(path.read_text().rstrip("\n") + "\n" + path.read_text().splitlines()[0] + "\n")
+    task = make_task(datasets.read("dfew", tmp_path))
+    assert len(task.clips) == len(task.member) == len(task.fold) == 7
+    twice = next(clip.id for clip in task.clips if clip.fold == 2)
+    assert task.dataset.notes[-1] == f"1 clip listed more than once in a fold, scored once: {twice}"
+    path.write_text(path.read_text() + path.read_text().splitlines()[0][:-1] + "6\n")
+    with pytest.raises(InputError, match=rf"{twice} is .* in fold 2 \(test\) and fear in fold 2 \(test\)"):
+        make_task(datasets.read("dfew", tmp_path))
+    without_fold = "path,label,split\na,x,one\na,x,two\nb,y,one\n"
+    manifest = trees.write(tmp_path / "m.csv", without_fold)
+    task = make_task(datasets.read("manifest", manifest), "all")
+    assert (task.member.tolist(), task.dataset.notes[-1]) == (
+        [0, 1],
+        "1 clip listed more than once, scored once: a",
+    )
+    trees.write(manifest, without_fold + "b,x,two\n")
+    with pytest.raises(InputError, match=r"b is y in the split one and x in the split two; run"):
+        make_task(datasets.read("manifest", manifest), "all")
+
+
 def test_bad_tasks_are_named(tmp_path):
     text = "path,label,split\na,x,train\nb,y,val\nc,,test2\n"
     data = datasets.read("manifest", trees.write(tmp_path / "m.csv", text))

@@ -1,8 +1,9 @@
 """A data set through a model: predictions, and scores whose uncertainty and gaps are said."""
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +15,7 @@ from emoclip import __version__, metrics
 from emoclip.config import FaceConfig
 from emoclip.datasets import Clip, Dataset
 from emoclip.engine import EmoCLIP
-from emoclip.errors import InputError, few
+from emoclip.errors import InputError, counted, few
 from emoclip.evaluation.embeddings import Embeddings, Store, embed
 from emoclip.evaluation.sampling import Sampling
 from emoclip.faces import used
@@ -123,6 +124,7 @@ class Evaluation(ByContent):
 def make_task(dataset: Dataset, split: str | None = None, fold: int | None = None) -> Task:
     """Choose what is scored.  split: None is the set's own test split, `all` every clip.  fold: None is all folds.
 
+    A clip counts once in a fold, however often it is listed there; the task's data set has a note where that is so.
     Raises InputError for a clip without a label, or one that has two, and where a manifest's split must be chosen.
     """
     chosen = dataset.test_split if split is None else None if split == "all" else split
@@ -148,19 +150,28 @@ def make_task(dataset: Dataset, split: str | None = None, fold: int | None = Non
             clips.append(clip)
         elif (first := clips[places[clip.id]]).label != clip.label:
             raise InputError(
-                f"{dataset.root}: {clip.id} is {first.label} in fold {first.fold} ({first.split}) and "
-                f"{clip.label} in fold {clip.fold} ({clip.split}); run `emoclip data check`"
+                f"{dataset.root}: {clip.id} is {first.label} in {_place(first)} and "
+                f"{clip.label} in {_place(clip)}; run `emoclip data check`"
             )
     if dataset.unscorable:
         raise InputError(f"{dataset.root}: {dataset.unscorable}")
+    listed = Counter((clip.id, clip.fold or 0) for clip in rows)
+    if twice := list(dict.fromkeys(name for (name, _), times in listed.items() if times > 1)):
+        where = " in a fold" if dataset.folds else ""
+        note = f"{counted(len(twice), 'clip')} listed more than once{where}, scored once: {few(twice)}"
+        dataset = replace(dataset, notes=(*dataset.notes, note))
     return Task(
         dataset=dataset,
         split=chosen,
         clips=tuple(clips),
         truth=np.array([dataset.classes.index(str(clip.label)) for clip in clips]),
-        member=np.array([places[clip.id] for clip in rows]),
-        fold=np.array([clip.fold or 0 for clip in rows]),
+        member=np.array([places[name] for name, _ in listed]),
+        fold=np.array([fold for _, fold in listed]),
     )
+
+
+def _place(clip: Clip) -> str:
+    return f"fold {clip.fold} ({clip.split})" if clip.fold else f"the split {clip.split}"
 
 
 def embed_task(
