@@ -587,6 +587,29 @@ def test_manifest_command_round_trip(emoclip, models, tmp_path):
     )
 
 
+def test_a_manifest_of_a_compound_set_is_scored_as_the_set_is(emoclip, models, tmp_path):
+    root = trees.mafw_emoclip(tmp_path / "set", compound=True)
+    where = ("mafw", "--root", root, "--compound")
+    err = emoclip("data", "manifest", *where, "--out", root / "m.csv")[2]
+    assert (
+        "only the classes of its rows, not those without a clip: anger, disgust, fear, neutral, sadness and"
+        in err
+    )
+    arguments = ("--model", models[0], "--no-pictures", "--out")
+    emoclip("evaluate", *where, *arguments, tmp_path / "a")
+    emoclip("evaluate", "manifest", "--root", root / "m.csv", *arguments, tmp_path / "b")
+    first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")
+    assert second["classes"] == ["anger+disgust+anxiety", "happiness", "sadness+helplessness"]
+    own = {name: name.replace("+", "_") for name in second["classes"]}
+    for name, sentences in second["prompts"]["sentences"].items():
+        assert sentences == first["prompts"]["sentences"][own[name]]
+    rows, back = (list(csv.DictReader((tmp_path / name / "predictions.csv").open())) for name in "ab")
+    for ours, theirs in zip(rows, back, strict=True):
+        total = sum(float(ours[name]) for name in own.values())
+        for name, same in own.items():
+            assert float(theirs[name]) == pytest.approx(float(ours[same]) / total, abs=1e-4)
+
+
 def test_a_manifest_of_faulty_lists_is_told_as_that(emoclip, tmp_path):
     root = trees.dfew_lists(tmp_path)
     spoil(root, "leak")

@@ -8,7 +8,7 @@ import typer
 from emoclip.cli.console import emit, needs_stdout, print_table, progress_bars, say, table, warn
 from emoclip.cli.dataset import DatasetName, Reading, Root
 from emoclip.cli.options import spread
-from emoclip.errors import counted
+from emoclip.errors import counted, few
 
 if TYPE_CHECKING:
     from emoclip.datasets import Dataset
@@ -87,11 +87,14 @@ def manifest(
     check_writable(out, force=force)
     data = given.read(dataset, root)
     clips = data.select(split, fold)
-    write(clips, out, force=force)
+    write(clips, out, compound=data.compound, force=force)
     for note in data.notes:
         warn(note)
     for problem in list_problems(data):
         warn(f"PROBLEM: {problem}")
+    there = {clip.label for clip in clips}
+    if absent := [name for name in data.classes if name not in there]:
+        warn(f"the manifest has only the classes of its rows, not those without a clip: {few(absent, 5)}")
     found = len({clip.id for clip in clips})
     say(f"{out}: {counted(len(clips), 'row')}, {counted(found, 'clip')}, {data.layout}")
 
@@ -119,7 +122,7 @@ def _print(data: "Dataset", report: "Report") -> None:
     parts = [f"{fold or ''}\n{split or ''}".strip() for fold, split in report.counts]
     counts = table("class", figures=parts, gap=1)
     counts.add_row("all", *(str(counter.total()) for counter in report.counts.values()))
-    joined = [name for name in data.classes if "_" in name]
+    joined = [name for name in data.classes if data.compound and len(data.parts(name)) > 1]
     for name in data.classes:
         if name not in joined:
             counts.add_row(name, *(str(counter[name]) for counter in report.counts.values()))

@@ -68,6 +68,10 @@ class Dataset:
         """The folds that occur, sorted."""
         return sorted({clip.fold for clip in self.clips if clip.fold is not None})
 
+    def parts(self, name: str) -> list[str]:
+        """Return the classes that a compound class is joined of: by `_` in MAFW's set, by `+` in a manifest."""
+        return name.split("_") if self.compound else [part.strip() for part in name.split("+")]
+
     def empty(self, split: str) -> list[int]:
         """Return the folds that have no clip in a split: their list is empty, or not there."""
         filled = {clip.fold for clip in self.clips if clip.split == split}

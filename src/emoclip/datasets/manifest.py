@@ -85,9 +85,10 @@ def read(path: Path) -> Dataset:
     )
 
 
-def write(clips: Iterable[Clip], target: Path, *, force: bool = False) -> None:
+def write(clips: Iterable[Clip], target: Path, *, compound: bool = False, force: bool = False) -> None:
     """Write clips as a manifest, CSV or Parquet by the name's ending.  Raises OutputError, InputError.
 
+    compound: as the data set is; what it joins by `_`, a manifest joins by `+`.
     Paths are relative to the target's folder, so the target must lie in or above the folder of the clips.
     """
     records: list[dict[str, Any]] = []
@@ -95,6 +96,8 @@ def write(clips: Iterable[Clip], target: Path, *, force: bool = False) -> None:
         if clip.image is not None:
             raise InputError(f"{clip.id}: is a picture inside a Parquet manifest, it has no file to list")
         record = {"path": path_in(target, clip.path)} | {name: getattr(clip, name) for name in COLUMNS[1:]}
+        if compound and clip.label:
+            record["label"] = clip.label.replace("_", "+")
         records += [{**record, "caption": caption} for caption in (clip.caption, *clip.further)]
     with atomic_path(target, force=force) as temporary:
         if target.suffix.lower() == ".parquet":

@@ -46,7 +46,7 @@ def class_prompts(dataset: Dataset, wording: str) -> PromptSet:
     if alike := one_class_twice(read.labels):
         raise InputError(f"{path}: {alike}; remove one")
     given = {canonical(prompt.label): prompt for prompt in read.prompts}
-    needed = {canonical(part): part for name in dataset.classes for part in _parts(dataset, name)}
+    needed = {canonical(part): part for name in dataset.classes for part in dataset.parts(name)}
     lacking = sorted(part for name, part in needed.items() if name not in given)
     foreign = sorted(prompt.label for name, prompt in given.items() if name not in needed)
     if lacking or foreign:
@@ -66,13 +66,9 @@ def class_prompts(dataset: Dataset, wording: str) -> PromptSet:
 def _prompts(dataset: Dataset, sentences: Callable[[str], tuple[str, ...]]) -> PromptSet:
     return PromptSet(
         tuple(
-            Prompt(name, tuple(sentences(part) for part in _parts(dataset, name))) for name in dataset.classes
+            Prompt(name, tuple(sentences(part) for part in dataset.parts(name))) for name in dataset.classes
         )
     )
-
-
-def _parts(dataset: Dataset, name: str) -> list[str]:
-    return name.split("_") if dataset.compound else [part.strip() for part in name.split("+")]
 
 
 def compare_wordings(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
