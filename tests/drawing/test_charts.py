@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 from emoclip.drawing import charts
 
@@ -71,6 +73,37 @@ def test_the_legend_of_a_recall_chart_lies_on_no_bar(figures):
     figure.canvas.draw()
     (legend,) = (*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend()))
     assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
+
+
+def chart(names):
+    return charts.recall_chart([0.5] * len(names), names, 0.5, 0.5)
+
+
+def test_letters_that_no_font_has_are_told_in_one_line(monkeypatch, recwarn):
+    charts._tell.cache_clear()
+    monkeypatch.setattr(charts, "installed", tuple)
+    chart(["高兴", "ärgerlich", "悲伤\n"])
+    chart(["悲伤", "高兴"])
+    (line,) = [str(each.message) for each in recwarn]
+    assert line.startswith("charts: no font here has 伤, 兴, 悲, 高; boxes stand in their place, install")
+
+
+def test_letters_that_a_font_of_the_system_has_are_drawn_in_it(monkeypatch, recwarn):
+    font_manager = pytest.importorskip("matplotlib.font_manager")
+    folder = Path(charts.import_matplotlib().get_data_path()) / "fonts/ttf"
+    usual, other = (
+        font_manager.get_font(str(folder / name)).get_charmap()
+        for name in ("DejaVuSans.ttf", "STIXGeneral.ttf")
+    )
+    letter = chr(min({*other} - {*usual}))
+    charts._tell.cache_clear()
+    monkeypatch.setattr(charts, "installed", tuple)
+    boxes = chart([letter, "a"])
+    assert len(recwarn) == 1
+    charts._tell.cache_clear()
+    monkeypatch.setattr(charts, "installed", lambda: (ImageFont.truetype(str(folder / "STIXGeneral.ttf")),))
+    assert chart([letter, "a"]) != boxes
+    assert len(recwarn) == 1
 
 
 @pytest.mark.parametrize(("seeds", "told"), [(1, "true (clips)"), (3, "true (clips x 3 seeds)")])

@@ -4,14 +4,17 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import ConfigError
+from emoclip.drawing.fonts import REMEDY, installed
+from emoclip.errors import ConfigError, InputWarning, few, warn_caller
 
 # Okabe & Ito's palette without its yellow, which is too pale on white; markers tell apart what repeats.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -52,10 +55,23 @@ def import_matplotlib() -> Any:
 
 @contextmanager
 def own_style() -> Iterator[None]:
-    """Draw, within this, by matplotlib's defaults: a user's matplotlibrc may ask for TeX, or for fonts of its own."""
+    """Draw, within this, by matplotlib's defaults: a user's matplotlibrc may ask for TeX, or for fonts of its own.
+
+    Letters that its own font lacks are from the system's.
+    """
     matplotlib = import_matplotlib()
+    from matplotlib.font_manager import fontManager, get_font
+
+    paths = [str(font.path) for font in installed()]
+    for path in {*paths}.difference(known.fname for known in fontManager.ttflist):
+        fontManager.addfont(path)
+    families = [
+        "DejaVu Sans",
+        *(get_font(path).family_name for path in paths),
+    ]  # which it brings, and the system's
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
+        matplotlib.rcParams["font.family"] = list(dict.fromkeys(families))
         yield
 
 
@@ -168,8 +184,36 @@ def new_figure(width: float, height: float, *, dpi: int = 120) -> tuple[Any, Any
 
 
 def png(figure: Any) -> bytes:
-    """Return a figure as PNG, the same bytes for the same picture."""
+    """Return a figure as PNG, the same bytes for the same picture.  Call it in `own_style`.
+
+    Warns, once a process, of letters that no font has.
+    """
     buffer = io.BytesIO()
-    # Without the version of the library in it, so that equal results are equal bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")  # a line for each letter
+        # Without the version of the library in it, so that equal results are equal bytes.
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    if lacking := _lacking(figure):
+        _tell(lacking)
     return buffer.getvalue()
+
+
+def _lacking(figure: Any) -> str:
+    """Return the letters of a figure that none of the fonts has in which it is drawn."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+    from matplotlib.text import Text
+
+    letters = {letter for text in figure.findobj(Text) for letter in text.get_text()}
+    letters = {letter for letter in letters if letter.isprintable() and not letter.isascii()}
+    for family in import_matplotlib().rcParams["font.family"]:
+        if letters:
+            letters -= {*map(chr, get_font(findfont(FontProperties(family=[family]))).get_charmap())}
+    return "".join(sorted(letters))
+
+
+@cache
+def _tell(lacking: str) -> None:
+    warn_caller(
+        f"charts: no font here has {few(lacking, 8)}; boxes stand in their place, install {REMEDY}",
+        InputWarning,
+    )

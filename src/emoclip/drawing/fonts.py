@@ -25,6 +25,7 @@ NAMES = (
     ),
     *("NotoEmoji-Regular.ttf", "Symbola.ttf", "seguisym.ttf", "seguiemj.ttf"),
 )
+REMEDY = "the Noto Sans that has them (CJK, Arabic, Hebrew, Devanagari), or Noto Emoji"
 
 
 def direction(letters: Font) -> str | None:
@@ -39,7 +40,7 @@ def direction(letters: Font) -> str | None:
 @cache
 def font(size: int, text: str = "") -> Font:
     """Return, at `size` pixels, the first font that shows all of `text`, or the one that shows the most of it."""
-    return max(_fonts(size), key=lambda one: _shown(one, text))
+    return max((*installed(size), ImageFont.load_default(size)), key=lambda one: _shown(one, text))
 
 
 def shortened(text: str, length: int) -> str:
@@ -49,14 +50,15 @@ def shortened(text: str, length: int) -> str:
 
 
 @cache
-def _fonts(size: int) -> list[Font]:
-    fonts: list[Font] = []
+def installed(size: int = 10) -> tuple[ImageFont.FreeTypeFont, ...]:
+    """Return, at `size` pixels, those of `NAMES` that the system has."""
+    fonts = []
     for name in NAMES:
         try:
             fonts.append(ImageFont.truetype(name, size))
         except OSError:
             continue
-    return [*fonts, ImageFont.load_default(size)]
+    return tuple(fonts)
 
 
 def _shown(one: Font, text: str) -> int:
