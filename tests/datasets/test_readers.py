@@ -102,6 +102,21 @@ def test_dfew_frames_are_chosen_by_name(tmp_path):
         datasets.read("dfew", tmp_path, frames="112x112")
 
 
+@pytest.mark.parametrize("encoding", ["gbk", "utf-8", "utf-16"])
+def test_lists_of_every_set_are_read_in_the_same_encodings(tmp_path, encoding):
+    sets = {
+        "dfew": trees.dfew_official(tmp_path / "dfew"),
+        "ferv39k": trees.ferv39k(tmp_path / "ferv39k", "official"),
+        "mafw": trees.mafw_emoclip(tmp_path / "mafw"),
+    }
+    for name, root in sets.items():
+        usual = datasets.read(name, root)
+        for path in [*root.rglob("*.csv"), *root.rglob("*.txt")]:
+            text = path.read_text("gbk" if name == "mafw" else "utf-8")
+            trees.write(path, text.replace("video_name,label", "视频名,标签"), encoding)
+        assert datasets.read(name, root) == usual
+
+
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
 def test_dfew_lists_that_a_spreadsheet_saved(tmp_path, mark):
     usual = datasets.read("dfew", trees.dfew_official(tmp_path))

@@ -1,5 +1,6 @@
 """DFEW: 11,697 single-labelled clips, 7 classes, 5 folds.  Source: Jiang et al., ACM MM 2020."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,6 @@ from emoclip.datasets import rows
 from emoclip.datasets.clips import Clip, Dataset
 from emoclip.datasets.rows import SEVEN, ListRow
 from emoclip.errors import InputError
-from emoclip.tables import read_cells
 
 _LIST = r"DFEW_set_(?P<fold>[1-5])_(?P<split>train|test)\.txt"
 _OFFICIAL = "EmoLabel_DataSplit"
@@ -95,14 +95,12 @@ def _official(root: Path) -> dict[tuple[int | None, str], list[ListRow]]:
 
 def _csv_rows(path: Path) -> list[ListRow]:
     found = []
-    for line, fields in read_cells(path):
-        place = f"{path}:{line}"
-        if [field.casefold() for field in fields[:2]] == ["video_name", "label"]:
-            continue
+    for number, (place, line) in enumerate(rows.lines(path)):
+        fields = [field.strip().strip('"') for field in re.split("[,;\t]", line)]  # as spreadsheets save them
+        if number == 0 and not any(map(str.isdecimal, fields)):
+            continue  # names of columns, in whatever language
         if len(fields) < 2 or not (fields[0].isdecimal() and fields[1].isdecimal()):
-            raise InputError(
-                f"{place}: {','.join(fields)[:60]!r} is not 'video_name,label'; fetch the list again"
-            )
+            raise InputError(f"{place}: {line[:60]!r} is not 'video_name,label'; fetch the list again")
         found.append(ListRow(place, fields[0], None, int(fields[1])))
     return found
 

@@ -1,5 +1,6 @@
 """What the list files of all data sets have in common: lines, classes, and where the clips lie."""
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,13 +42,15 @@ class Located:
 def lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (`file:line`, text) of every line with something in it, whatever its encoding and line ends.
 
-    Lists come as UTF-8 or, with Chinese captions, as GBK.  Raises InputError for neither.
+    Lists come as UTF-8, with Chinese captions or names of columns as GBK, or as UTF-16 from spreadsheets.  Raises
+    InputError for none of them.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    for encoding in ("utf-8-sig", "gb18030"):
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    for encoding in ("utf-16",) if marked else ("utf-8-sig", "gb18030"):
         try:
             text = content.decode(encoding)
             break
