@@ -652,6 +652,12 @@ def test_prompts_show_is_a_prompt_file(emoclip, tmp_path):
     from emoclip.prompts import read_prompt_file, resolve
 
     assert read_prompt_file(path) == resolve("seven")
+    _, same, err = emoclip("prompts", "show", "seven, None of these")
+    assert same == out
+    assert "none of these has no sentence and is left out; a prompt file would lose that" in err
+    trees.write(path, f"{out}none of these: something else\n")
+    err = emoclip("prompts", "show", path)[2]
+    assert "p.yaml: labels: 'none of these' has a sentence, so it is a label like the others" in err
 
 
 def test_installed_files_only(tmp_path):

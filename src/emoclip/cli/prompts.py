@@ -33,7 +33,7 @@ def show(
     def sentences(parts: tuple[tuple[str, ...], ...]) -> list[str]:
         return [sentence for part in parts for sentence in part]
 
-    shown = {prompt.label: sentences(prompt.parts) for prompt in prompts.prompts}
+    shown = {prompt.label: sentences(prompt.parts) for prompt in prompts.prompts if prompt.parts}
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=1000)
     if text != visible(text):
         text = yaml.safe_dump(shown, sort_keys=False, width=1000)  # which escapes all that is not ASCII
@@ -45,6 +45,8 @@ def show(
         )
         return
     for prompt in prompts.prompts:
+        if not prompt.parts:
+            warn(f"{prompt.label} has no sentence and is left out; a prompt file would lose that")
         if len(prompt.parts) > 1:
             warn(
                 f"{prompt.label} is the mean of its {len(prompt.parts)} parts; a prompt file would lose that"

@@ -67,6 +67,9 @@ def read_labels(
     found = replace(
         doubts(prompts.labels, text, scale, unknown, cut, overlooked),
         denying=tuple(denying),
+        worded=tuple(
+            prompt.label for prompt in prompts.prompts if prompt.parts and prompt.label.casefold() == NONE
+        ),
         file=prompts.file,
     )
     if denied.any():

@@ -26,6 +26,7 @@ class Doubts:
     are neither in `same` nor in `unknown`.
     overlooked: labels whose negation makes no difference to it ("no anger"), which is a hint only.  denying: sentences
     of a prompt file of which the same is true.
+    worded: `none of these` where a sentence makes it a label like the others, a hint as well.
     file: the name of the prompt file that they are from.
     """
 
@@ -35,6 +36,7 @@ class Doubts:
     close: tuple[tuple[str, ...], ...] = ()
     overlooked: tuple[str, ...] = ()
     denying: tuple[str, ...] = ()
+    worded: tuple[str, ...] = ()
     file: str = ""
 
     def faults(self) -> list[str]:
@@ -47,7 +49,7 @@ class Doubts:
         return [self._line(f"{what} {_names(labels)}; {remedy}") for labels, what, remedy in told if labels]
 
     def hints(self) -> list[str]:
-        """Return a line on near synonyms and those on negations that are overlooked, if there are any."""
+        """Return a line on near synonyms and such on words that do not mean what they seem to, if there are any."""
         told: list[tuple[Sequence[str] | Sequence[tuple[str, ...]], str]] = [
             (
                 self.close,
@@ -61,6 +63,11 @@ class Doubts:
             (
                 self.denying,
                 "the model overlooks the negation in the sentences under them: {}; say what the face shows instead",
+            ),
+            (
+                self.worded,
+                "{} has a sentence, so it is a label like the others and does not take the faces that fit none; give "
+                "labels as words for that",
             ),
         ]
         return [self._line(what.format(_names(labels))) for labels, what in told if labels]
