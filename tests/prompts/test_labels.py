@@ -174,7 +174,8 @@ def test_bad_labels_are_one_clear_line(labels, said):
     [
         ("just words", "must map"),
         ("a: []\nb: x", "no sentence"),
-        ("yes: x\nb: y", "not text"),
+        ("? ''\n: x\nb: y", "the label '' is empty"),
+        ("yes: [no]\nb: y", "label 'yes' has a sentence that is empty or not text"),
         ("a: [1]\nb: y", "not text"),
         ("a: {", "YAML"),
     ],
@@ -185,6 +186,13 @@ def test_bad_prompt_files_name_the_file(tmp_path, text, said):
     with pytest.raises(InputError, match=said) as caught:
         resolve(path)
     assert str(path) in str(caught.value)
+
+
+def test_labels_of_yaml_are_as_they_are_written(tmp_path):
+    path = tmp_path / "mine.yaml"
+    written = ["yes", "no", "On", "~", "007", "1.50", "0x1F", "1_000", "2020-01-01", "12:30", "null", "="]
+    path.write_text("".join(f"{label}: a face\n" for label in written) + "'true': a face\n\"<<\": a face\n")
+    assert resolve(path).labels == [*written, "true", "<<"]
 
 
 def test_a_label_in_another_script_is_fine():

@@ -52,6 +52,17 @@ def test_own_scales_come_first(tmp_path):
     assert target("PANSS_N2", known).high == 7
 
 
+def test_items_are_called_as_they_are_written(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "mood: {items: {A: &a {range: [0, 10]}}}\n2020: {items: {on: *a, 010: {<<: *a, title: Ten}}}\n"
+    )
+    known = scales(path)
+    assert target("ON", known).scale == "2020"
+    assert target("010", known).title == "Ten"
+    assert target("010", known).high == 10
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

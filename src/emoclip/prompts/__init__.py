@@ -1,6 +1,7 @@
 """Labels and their sentences: as typed, from a file, or taught by codings, and whether a model tells them apart."""
 
 from emoclip.prompts.distinct import OVERLOOKED, Doubts, doubts
+from emoclip.prompts.labelfile import WordsLoader
 from emoclip.prompts.labels import (
     NONE,
     Labels,
@@ -26,6 +27,7 @@ __all__ = [
     "Prompt",
     "PromptSet",
     "Taught",
+    "WordsLoader",
     "affirmed",
     "canonical",
     "class_prompts",

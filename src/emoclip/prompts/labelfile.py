@@ -13,9 +13,24 @@ from emoclip.errors import InputError, reason
 
 MAX_BYTES = 2 << 20  # five thousand labels of four sentences each are half of it
 _DEEPEST = 2  # a mapping, and in it lists of sentences
-_Loader: Any = getattr(
+_Safe: Any = getattr(
     yaml, "CSafeLoader", yaml.SafeLoader
 )  # ten times as fast, where PyYAML was built with it
+
+
+class WordsLoader(_Safe):  # type: ignore[misc]
+    """A safe loader of YAML whose keys are words: `yes`, `1` and `2020-01-01` stay as they are written."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """Return a mapping; a key of which YAML would make a number, a yes or no, or a date is text."""
+        if isinstance(node, yaml.MappingNode):
+            self.flatten_mapping(node)  # before `<<` would be a word
+            for key, _ in node.value:
+                plain = isinstance(key, yaml.ScalarNode)
+                # What has a tag that it would not get by itself, such as !!binary, is left.
+                if plain and key.tag == self.resolve(yaml.ScalarNode, key.value, (True, False)):
+                    key.tag = self.DEFAULT_SCALAR_TAG
+        return super().construct_mapping(node, deep)
 
 
 def read_mapping(path: Path) -> dict[Any, Any]:
@@ -78,16 +93,16 @@ def _json(text: str) -> Any:
 
 def _yaml(text: str) -> Any:
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):  # which goes along the text, and never down into it
+    for event in yaml.parse(text, Loader=WordsLoader):  # which goes along the text, and never down into it
         if isinstance(event, yaml.AliasEvent):
             raise _RefusedError("uses a YAML alias (*name); write the sentence out")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             raise _RefusedError("is nested too deeply; map each label to its sentences, no deeper")
-    root = yaml.compose(text, Loader=_Loader)
+    root = yaml.compose(text, Loader=WordsLoader)
     if isinstance(root, yaml.MappingNode):
         _check_once(str(key.value) for key, _ in root.value)
-    return yaml.load(text, Loader=_Loader)  # a safe loader
+    return yaml.load(text, Loader=WordsLoader)
 
 
 def _check_once(labels: Iterable[str]) -> None:

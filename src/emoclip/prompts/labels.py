@@ -211,7 +211,7 @@ def resolve(labels: Labels) -> PromptSet:
     if once and not labels:
         raise LabelError("labels: the iterator is empty; one can be read only once, so give a list")
     if not all(isinstance(label, str) for label in labels):
-        raise InputError("labels: every label must be text; quote numbers and yes/no in a prompt file")
+        raise InputError("labels: every label must be text; write numbers as text")
     stripped = [label.strip() for label in labels]
     if "" in stripped:
         raise InputError(
@@ -267,7 +267,7 @@ def _from_mapping(mapping: Mapping[Any, Any], name: str) -> PromptSet:
     for label, value in mapping.items():
         sentences = [value] if isinstance(value, str) else value
         if not (isinstance(label, str) and label.strip()):
-            raise InputError(f"{name}: the label {str(label)[:40]!r} is not text; put it in quotes")
+            raise InputError(f"{name}: the label {str(label)[:40]!r} is empty or not text; mend it")
         if not isinstance(sentences, list | tuple) or not sentences:
             raise InputError(f"{name}: the label {label[:40]!r} has no sentence; give one or a list of them")
         if not all(isinstance(sentence, str) and sentence.strip() for sentence in sentences):

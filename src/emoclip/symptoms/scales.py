@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from emoclip.errors import InputError, reason
+from emoclip.prompts import WordsLoader
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _plain(name: str) -> str:
 
 def _read(path: Path) -> list[Scale]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=WordsLoader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such scales file; check the path") from None
     except OSError as error:
