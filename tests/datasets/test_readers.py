@@ -98,8 +98,11 @@ def test_dfew_frames_are_chosen_by_name(tmp_path):
     chosen = datasets.read("dfew", tmp_path, frames="16f")
     assert "clip_224x224_16f/" in chosen.clips[0].id
     assert any("16 resampled frames" in note for note in chosen.notes)
-    with pytest.raises(InputError, match="--frames 112x112: not among"):
+    with pytest.raises(InputError, match="--frames 112x112: not among") as caught:
         datasets.read("dfew", tmp_path, frames="112x112")
+    known, _, there = str(caught.value).partition("; of these are here: ")
+    assert there == "Clip/clip_224x224/ID, Clip/clip_224x224_16f/ID"
+    assert known.endswith("Clip/clip_224x224_avi/ID.avi, Clip/clip_224x224_16f/ID, Clip/original/ID.mp4")
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "utf-8", "utf-16"])
@@ -282,6 +285,16 @@ def test_the_row_that_counts_otherwise_than_most_is_named(tmp_path, usual, odd):
 
 
 def test_a_layout_that_is_none_names_those_there_are(tmp_path):
+    with pytest.raises(
+        ConfigError, match="--layout dferclip: AFEW has none of that name, only official, emoclip"
+    ):
+        datasets.read("afew", tmp_path, layout="dferclip")
+    trees.dfew_official(tmp_path)
+    with pytest.raises(InputError) as caught:
+        datasets.read("dfew", tmp_path, layout="emoclip")
+    assert str(caught.value) == (
+        f"{tmp_path}: does not hold DFEW in the emoclip layout but in official; looked for DFEW_set_1_test.txt"
+    )
     with pytest.raises(ConfigError, match="--layout foo: is not one of official, emoclip, dferclip"):
         datasets.read("dfew", tmp_path, layout="foo")
 

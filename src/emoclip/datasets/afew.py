@@ -36,7 +36,7 @@ def read(
     """Read AFEW's class folders.  frames: `aligned` or `video` where the official set has both.  Raises InputError."""
     if class_order is not None:
         raise ConfigError("--class-order: AFEW names its classes by folders, there are no indices")
-    looked_for = ["Val_AFEW/Angry/*.avi", "AFEW_Face/validation/Anger/*/*.png"]
+    looked_for = {"official": "Val_AFEW/Angry/*.avi", "emoclip": "AFEW_Face/validation/Anger/*/*.png"}
     chosen, notes = rows.choose_layout(root, "AFEW", layouts(root), layout, looked_for)
     if chosen == "emoclip":
         clips = [

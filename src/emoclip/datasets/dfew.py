@@ -32,14 +32,10 @@ def read(
     class_order: Sequence[str] | None = None,
 ) -> Dataset:
     """Read DFEW's lists.  Raises InputError."""
-    wanted = "dferclip" if layout == "emoclip" else layout
-    chosen, notes = rows.choose_layout(
-        root,
-        "DFEW",
-        layouts(root),
-        wanted,
-        [f"{_OFFICIAL}/test(single-labeled)/set_1.csv", "DFEW_set_1_test.txt"],
-    )
+    looked_for = {"official": f"{_OFFICIAL}/test(single-labeled)/set_1.csv"}
+    looked_for |= dict.fromkeys(("emoclip", "dferclip"), "DFEW_set_1_test.txt")
+    found = ["emoclip" if (name, layout) == ("dferclip", "emoclip") else name for name in layouts(root)]
+    chosen, notes = rows.choose_layout(root, "DFEW", found, layout, looked_for)
     order = rows.check_order(class_order, SEVEN)
     lists = _official(root) if chosen == "official" else _listed(root)
     listed = [row for rows_ in lists.values() for row in rows_]

@@ -36,7 +36,11 @@ def read(
     class_order: Sequence[str] | None = None,
 ) -> Dataset:
     """Read FERV39k's lists.  A clip's folder names its class, so an index that says another is an InputError."""
-    looked_for = [f"{_OFFICIAL}/test_All.csv", "test_image.txt", "FERV39K_test.txt"]
+    looked_for = {
+        "official": f"{_OFFICIAL}/test_All.csv",
+        "emoclip": "test_image.txt",
+        "dferclip": "FERV39K_test.txt",
+    }
     chosen, notes = rows.choose_layout(root, "FERV39k", layouts(root), layout, looked_for)
     order = rows.check_order(class_order, SEVEN)
     if chosen == "official":

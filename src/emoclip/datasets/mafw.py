@@ -56,10 +56,10 @@ def read(
     class_order: Sequence[str] | None = None,
 ) -> Dataset:
     """Read MAFW's lists.  compound: the set of joined classes instead of the single ones.  Raises InputError."""
-    looked_for = [
-        *(f"{folder}/.../set_1/train.txt" for folder, _, _ in _SPLITS.values()),
-        "MAFW_set_1_train.txt",
-    ]
+    looked_for = {
+        **{name: f"{folder}/.../set_1/train.txt" for name, (folder, _, _) in _SPLITS.items()},
+        "dferclip": "MAFW_set_1_train.txt",
+    }
     chosen, notes = rows.choose_layout(root, "MAFW", layouts(root), layout, looked_for)
     if chosen == "dferclip":
         return _read_indexed(root, compound, frames, class_order, notes)

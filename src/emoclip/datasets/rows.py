@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from emoclip.datasets.clips import Clip
-from emoclip.errors import InputError, counted
+from emoclip.errors import ConfigError, InputError, counted
 from emoclip.prompts import canonical
 
 # The order that EmoCLIP and DFER-CLIP give seven classes; DFEW's own labels 1 to 7 are the same order.
@@ -157,11 +157,13 @@ def locate(
     wanted: part of a candidate's name that the user chose.  Raises InputError if no candidate has it.
     """
     if wanted is not None:
-        chosen = [pair for pair in candidates if wanted.strip("/") in f"{pair[0]}/{pair[1]}"]
+        chosen = [pair for pair in candidates if wanted.strip("/") in _shown(*pair)]
         if not chosen:
-            known = ", ".join(f"{folder}/{template}" for folder, template in candidates)
+            known = ", ".join(dict.fromkeys(_shown(*pair) for pair in candidates))
+            here = ", ".join(dict.fromkeys(_shown(*pair) for pair in candidates if (root / pair[0]).is_dir()))
             raise InputError(
-                f"{root}: --frames {wanted}: not among the places this set's frames lie: {known}"
+                f"{root}: --frames {wanted}: not among the places this set's frames lie: {known}; "
+                f"of these are here: {here or 'none'}"
             )
         candidates = chosen
     sample = keys[:: max(1, len(keys) // 100)]
@@ -171,7 +173,7 @@ def locate(
     ]
     best = max(range(len(candidates)), key=lambda place: (hits[place], -place))
     folder, template = candidates[best]
-    shown = f"{folder}/{template}".replace("{:05d}", "ID").replace("{}", "ID").removeprefix("./")
+    shown = _shown(folder, template)
     note = f"clips are read from {shown}"
     there = [candidates[place][0] for place, count in enumerate(hits) if count and place != best]
     if there:
@@ -181,6 +183,10 @@ def locate(
         if others := len(candidates) - 1:
             note += f" and in {counted(others, 'other place')}"
     return Located(root / folder, template, note)
+
+
+def _shown(folder: str, template: str) -> str:
+    return f"{folder}/{template}".replace("{:05d}", "ID").replace("{}", "ID").removeprefix("./")
 
 
 def clip_id(path: Path, root: Path) -> str:
@@ -207,14 +213,20 @@ def listed_clips(
 
 
 def choose_layout(
-    root: Path, name: str, found: Sequence[str], wanted: str | None, looked_for: Sequence[str]
+    root: Path, name: str, found: Sequence[str], wanted: str | None, looked_for: Mapping[str, str]
 ) -> tuple[str, list[str]]:
     """Return the layout to read, the first recognised unless one is wanted, and a note on the others.
 
-    Raises InputError if there is none, or not the wanted one.
+    looked_for: each layout that the set has -> the file that tells it.
+    Raises InputError if there is none, or not the wanted one; ConfigError if the set has no such layout.
     """
+    if wanted not in (None, *looked_for):
+        raise ConfigError(f"--layout {wanted}: {name} has none of that name, only {', '.join(looked_for)}")
     if not found or wanted not in (None, *found):
-        unrecognised(root, f"{name} in {f'the {wanted}' if wanted else 'a known'} layout", looked_for)
+        held = f" but in {', '.join(found)}" if found else ""
+        files = [looked_for[wanted]] if wanted else list(looked_for.values())
+        what = f"{name} in {f'the {wanted}' if wanted else 'a known'} layout{held}"
+        unrecognised(root, what, list(dict.fromkeys(files)))
     chosen = wanted or found[0]
     others = ", ".join(layout for layout in found if layout != chosen)
     return chosen, [f"other layouts here: {others} (--layout chooses)"] if others else []
