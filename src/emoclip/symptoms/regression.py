@@ -69,7 +69,7 @@ def fit(
         axes = _axes(values)
         basis = scaled.T @ vectors[:, axes] / np.sqrt(values[axes]) / np.sqrt(values[-1] / len(scores))
         (first, bias), (second, last) = _train(
-            (scaled @ basis)[None], scores, DECAYS[best - len(RIDGES)], seed
+            (scaled @ basis)[None], scores, np.array(DECAYS[best - len(RIDGES)]), seed
         )
         inner = [(basis @ first[0], bias[0, 0]), (second[0], last[0, 0])]
         choice = f"network, weight decay {DECAYS[best - len(RIDGES)]:g}"
@@ -149,9 +149,12 @@ def _candidates(
         roots = np.sqrt(np.maximum(values[:, axes], 1e-12))[:, None]
         unit = np.sqrt(np.maximum(values[:, -1], 1e-12) / len(fitted))[:, None, None]
         inputs, new = vectors[:, :, axes] * roots / unit, projected[:, :, axes] / roots / unit
-        for decay in DECAYS:
-            (first, bias), (second, last) = _train(inputs, scores[fitted], decay, seed)
-            found.append((np.tanh(new @ first + bias) @ second + last)[..., 0])
+        every = np.repeat(DECAYS, len(inputs))
+        (first, bias), (second, last) = _train(
+            np.concatenate([inputs] * len(DECAYS)), scores[fitted], every, seed
+        )
+        predicted = np.tanh(np.concatenate([new] * len(DECAYS)) @ first + bias) @ second + last
+        found += np.split(predicted[..., 0], len(DECAYS))
     return np.stack(found)
 
 
@@ -188,9 +191,12 @@ def _axes(values: Floats) -> slice:
     return slice(len(values) - count, len(values))
 
 
-def _train(inputs: Floats, scores: Floats, decay: float, seed: int) -> tuple[tuple[Floats, Floats], ...]:
-    """Train B networks of one hidden layer side by side.  inputs: (B, n, k).  Returns two (weights, bias)."""
-    rng = np.random.default_rng(seed)
+def _train(inputs: Floats, scores: Floats, decays: Floats, seed: int) -> tuple[tuple[Floats, Floats], ...]:
+    """Train B networks of one hidden layer side by side.
+
+    inputs: (B, n, k).  decays: of the weights, (B,) or one for all.  Returns two (weights, bias).
+    """
+    rng, decays = np.random.default_rng(seed), decays[..., None, None]
     batch, rows, width = inputs.shape
     middle, spread = scores.mean(), max(scores.std(), 1e-12)
     wanted = ((scores - middle) / spread)[None, :, None]
@@ -206,9 +212,9 @@ def _train(inputs: Floats, scores: Floats, decay: float, seed: int) -> tuple[tup
         error = (hidden @ layers[2] + layers[3] - wanted) * (2 / rows)
         back = (error @ layers[2].transpose(0, 2, 1)) * (1 - hidden**2)
         slopes = [
-            inputs.transpose(0, 2, 1) @ back + 2 * decay * layers[0],
+            inputs.transpose(0, 2, 1) @ back + 2 * decays * layers[0],
             back.sum(axis=1, keepdims=True),
-            hidden.transpose(0, 2, 1) @ error + 2 * decay * layers[2],
+            hidden.transpose(0, 2, 1) @ error + 2 * decays * layers[2],
             error.sum(axis=1, keepdims=True),
         ]
         for layer, slope, first, second in zip(layers, slopes, firsts, seconds, strict=True):
