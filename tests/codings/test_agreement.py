@@ -108,6 +108,31 @@ def test_three_coders_get_fleiss_and_pairs():
     assert "Fleiss" in methods_paragraph(found)
 
 
+def test_of_three_coders_the_first_is_the_reference_of_each_other_by_hand():
+    anna, ben, cleo = (
+        [coding(name, [(onset, 5.9, "blink"), (8, 10, "smile")], duration_s=20.0)]
+        for name, onset in (("anna", 5.0), ("ben", 5.2), ("cleo", 5.4))
+    )
+    found = compare(anna, ben, cleo)
+    blink = found.labels["blink"]["onsets"]
+    assert (blink["matched"], blink["events"]) == (2, [2, 2])
+    assert blink["lag_s"] == pytest.approx((0.2 + 0.4) / 2)
+    assert blink["lag_sd_s"] == pytest.approx(0.2 / 2**0.5)
+    # Of anna's 0.9 s of blinking ben has 0.7 and cleo 0.5; of the two comparisons' 40 s both smile in 4.
+    assert found.categories == ["blink", "smile", "(no label)"]
+    assert (found.confusion * 0.1).round(6).tolist() == [[1.2, 0, 0.6], [0, 4, 0], [0, 0, 34.2]]
+    late = compare(cleo, ben, anna, settings=AgreementConfig(tolerance_s=0.3)).labels["blink"]["onsets"]
+    # Of cleo's, ben's is 0.2 s early, anna's 0.4 s, which is too far; ben and anna, 0.2 s apart, are not compared.
+    assert (late["matched"], late["events"], late["lag_s"]) == (1, [2, 2], pytest.approx(-0.2))
+    assert (late["precision"]["value"], late["recall"]["value"]) == (0.5, 0.5)
+    told = "summed over the 2 comparisons of anna, the reference, with each other coder"
+    assert told in methods_paragraph(found)
+    page = agreement_report.report(found)
+    assert f"within 0.5 s; {told}:" in page
+    assert f"Seconds, {told}; rows are what anna said, columns the other." in page
+    assert "comparisons" not in agreement_report.report(compare(anna, ben))
+
+
 def test_a_coding_equals_itself():
     found = compare([coding("anna", A)], [coding("ben", A)])
     assert found.overall["kappa"]["value"] == found.overall["alpha"]["value"] == 1

@@ -62,7 +62,8 @@ class Agreement(ByContent):
 
     seconds: that at least two coded, of all faces together; full_s: those of them that all coded.
     overall, labels: figures, each {"value", "ci95"}; see docs/codings.md for every name.  categories, confusion: rows
-    are the first rater of a pair, columns the second, in moments.  notes: what a reader has to know.
+    are the first rater, the reference, columns the others, in moments, summed over the others.  notes: what a reader
+    has to know.
     """
 
     pairing: Pairing
@@ -232,9 +233,10 @@ def _over_time(
 
 
 def _confusion(codes: NDArray[np.int64], categories: int) -> NDArray[np.int64]:
-    """Confusion counts of all pairs of raters together, the earlier one in the rows."""
+    """Confusion counts of the first rater, in the rows, with each other one, summed over those."""
     total = np.zeros((categories, categories), np.int64)
-    for one, two in combinations(codes, 2):
+    one = codes[0]
+    for two in codes[1:]:
         both = (one >= 0) & (two >= 0)
         cells = np.bincount(one[both] * categories + two[both], minlength=categories**2)
         total += cells.reshape(categories, categories)
@@ -269,7 +271,7 @@ def _events(
     groups: int,
     drawn: Resamples,
 ) -> dict[str, Any]:
-    """Onsets and offsets that have a counterpart; the first rater of a pair is the reference.
+    """Onsets and offsets that have a counterpart; the first rater is the reference, of each other one.
 
     One on an edge of the time that both coded is no change that was seen, and the counterpart of one near an edge may
     lie beyond it, so that such a one counts only where it has one.
@@ -280,11 +282,11 @@ def _events(
         rows, lags = [], []
         for unit in units:
             row = np.zeros(3)
-            for one, two in combinations(range(len(unit.marks)), 2):
-                spans = shared_spans(unit.coded[one], unit.coded[two])
+            for two in range(1, len(unit.marks)):
+                spans = shared_spans(unit.coded[0], unit.coded[two])
                 # Where the last mark ends because nobody knows where the video does, its end was seen.
                 spans = [(start, np.inf if end == unit.open_s else end) for start, end in spans]
-                reference, other = (_times(unit.marks[rater], label, at, spans) for rater in (one, two))
+                reference, other = (_times(unit.marks[rater], label, at, spans) for rater in (0, two))
                 pairs = stats.matched(reference, other, settings.tolerance_s)
                 lags += [float(other[b] - reference[a]) for a, b in pairs]
                 alone = [
@@ -420,6 +422,14 @@ def seconds_of_each(agreement: Agreement) -> str:
         f"kappa and agreement are over the {agreement.full_s:.1f} s that all coded, alpha over the "
         f"{agreement.seconds:.1f} s that at least two did"
     )
+
+
+def comparisons(agreement: Agreement) -> str:
+    """Say of how many comparisons events and confusion are the sum, where more than two coded; else ""."""
+    first, *others = agreement.pairing.raters
+    if len(others) == 1:
+        return ""
+    return f"summed over the {len(others)} comparisons of {first}, the reference, with each other coder"
 
 
 def _of(units: Sequence[Unit], label: str) -> list[Mark]:

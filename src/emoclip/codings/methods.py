@@ -3,7 +3,7 @@
 from typing import Any
 
 from emoclip import __version__
-from emoclip.codings.agreement import Agreement, seconds_of_each
+from emoclip.codings.agreement import Agreement, comparisons, seconds_of_each
 from emoclip.errors import counted
 
 REFERENCES = {
@@ -52,6 +52,7 @@ def paragraph(agreement: Agreement) -> str:
     amounts = "; ".join(
         f"{label} {figure(figures['seconds']['icc2'])}" for label, figures in agreement.labels.items()
     )
+    summed = f", {of}," if (of := comparisons(agreement)) else ""
     people = ", ".join(raters[:-1]) + f" and {raters[-1]}"
     machine = " A model's labels say how an expression reads to a viewer, not what a person feels."
     parts = [
@@ -62,7 +63,7 @@ def paragraph(agreement: Agreement) -> str:
         f"Over all labels, {name} was {figure(agreement.overall['kappa'])}, Krippendorff's nominal alpha "
         f"{figure(agreement.overall['alpha'])}, and agreement {figure(agreement.overall['agreement'])}.",
         f"Per label, {name} was: {kappas}." if kappas else "",
-        f"Onsets were paired one to one within {settings.tolerance_s:g} s; their F1 was: {onsets}.",
+        f"Onsets were paired one to one within {settings.tolerance_s:g} s; their F1{summed} was: {onsets}.",
         f"For seconds per label and {each}, ICC(2,1) was: {amounts}." if units > 1 else "",
         resampled,
         machine if agreement.pairing.machine else "",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from emoclip.codings.agreement import Agreement
+from emoclip.codings.agreement import Agreement, comparisons
 from emoclip.codings.coding import ANYONE, Mark
 from emoclip.codings.methods import DASH, extent, figure
 from emoclip.codings.methods import paragraph as methods
@@ -67,6 +67,7 @@ def report(agreement: Agreement) -> str:
         tolerance=f"{agreement.settings.tolerance_s:g}",
         shares_of=[f"share of {name}" for name in pairing.raters],
         means_of=[f"mean of {name}" for name in pairing.raters],
+        comparisons=comparisons(agreement),
         labels=labels,
         dash=DASH if any("–" in row for rows in labels.values() for row in rows) else "",
         confusion=_confusion(agreement),
