@@ -388,6 +388,64 @@ def test_one_odd_video_is_left_out_and_told():
     assert any("v4: coded by b" in note for note in found.notes)
 
 
+def test_videos_that_two_of_three_coded_are_compared():
+    bad = [(0, 10, "smile"), (30, 60, "frown")]
+    anna = [coding("anna", A, "v1"), coding("anna", A, "v2"), coding("anna", A, "v9")]
+    ben = [coding("ben", B, "v1"), coding("ben", B, "v3")]
+    cleo = [coding("cleo", A, "v2"), coding("cleo", bad, "v3")]
+    found = compare(anna, ben, cleo)
+    assert found.record()["videos"] == ["v1", "v2", "v3"]
+    assert (found.seconds, found.full_s) == (pytest.approx(180), 0)
+    # Of the 1800 moments of two codes each, those differ that do in v1 (8 s) and v3 (1 + 13 + 27 + 2 s).
+    codes = np.array(
+        [
+            [code for video in by for at in range(600) for code in [says(video, (at + 0.5) / 10)]]
+            for by in ((A, A, B), (B, A, bad))
+        ]
+    )
+    shares = np.array([(codes == kind).sum() for kind in ("smile", "frown", "")]) / codes.size
+    n = codes.size
+    chance = 1 - (n * shares * (n * shares - 1)).sum() / (n * (n - 1))
+    assert found.overall["alpha"]["value"] == pytest.approx(1 - (codes[0] != codes[1]).mean() / chance)
+    assert found.overall["kappa"]["value"] is None
+    of_two = compare(anna[:1], ben[:1]).overall["kappa"]["value"]
+    assert [each["kappa"] for each in found.overall["pairs"]][:2] == [pytest.approx(of_two), 1]
+    assert found.labels["smile"]["onsets"]["events"] == [2, 3]  # v1: 1 (of 40 s) and 2, v2: 1 and 1
+    assert found.labels["smile"]["seconds"]["mean"] == {"anna": None, "ben": None, "cleo": None}
+    assert "v9: coded by anna alone; left out" in found.notes
+    assert "v2: not coded by ben; compared among the others" in found.notes
+    told = "o moment was coded by all, so that kappa and agreement are not defined; alpha is over the 180.0 s"
+    assert any(told in note for note in found.notes)
+    assert told in methods_paragraph(found)
+    agreement_report.report(found)
+    # What all three coded is as it is without the rest.
+    more = [coding(name, of, "v4") for name, of in (("anna", A), ("ben", B), ("cleo", bad))]
+    alone, all_of_it = (
+        compare(*([part] for part in more)),
+        compare(anna + more[:1], ben + more[1:2], cleo + more[2:]),
+    )
+    for name in ("kappa", "agreement"):
+        assert all_of_it.overall[name]["value"] == alone.overall[name]["value"]
+    assert all_of_it.labels["smile"]["seconds"]["mean"] == alone.labels["smile"]["seconds"]["mean"]
+    # Who shares no video with anybody is most likely named otherwise.
+    with pytest.raises(InputError, match="cleo coded no video that another coder did"):
+        compare(anna, ben, [coding("cleo", A, "v7")])
+
+
+def says(spans: list, at_s: float) -> str:
+    return next((label for start, end, label in spans if start < at_s < end), "")
+
+
+def test_a_label_of_what_was_left_out_alone_is_told_and_has_no_row():
+    one = [coding("a", A, "v1"), coding("a", [*A, (50, 51, "wink")], "v2")]
+    found = compare(one, [coding("b", B, "v1")])
+    assert list(found.labels) == ["frown", "smile"]
+    assert "label 'wink' was marked nowhere in what is compared" in found.notes
+    asked = compare(one, [coding("b", B, "v1")], labels=["smile", "wink"])
+    assert list(asked.labels) == ["smile", "wink"]
+    assert "label 'wink' was marked nowhere in what is compared" in asked.notes
+
+
 def test_a_label_of_one_video_only_is_told():
     one, two = ([coding(n, A, "v1"), coding(n, [*A, (50, 51, "wink")], "v2")] for n in ("a", "b"))
     assert "label 'wink' was marked in one video only, v2" in compare(one, two).notes

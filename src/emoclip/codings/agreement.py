@@ -344,8 +344,8 @@ def _amounts(
     for place, unit in enumerate(units):
         for coded in unit.coded[1:]:
             everybody[place] = shared_spans(everybody[place], coded)
-    # Of a face that one of several coders could not read, there are no amounts to compare.
-    kept = [at for at, spans in enumerate(everybody) if spans] or list(range(len(units)))
+    # Of a face that one of several coders could not read or did not code, there are no amounts to compare.
+    kept = [at for at, spans in enumerate(everybody) if spans]
     seconds = np.zeros((len(kept), len(raters)))
     for place, at in enumerate(kept):
         spans = everybody[at]
@@ -355,8 +355,9 @@ def _amounts(
     weights = drawn.weights[:, member[kept]]
     two, three = stats.iccs(seconds, np.ones(len(kept)))
     many = stats.iccs(seconds, weights)
+    means = seconds.mean(axis=0).tolist() if kept else [None] * len(raters)
     amounts = {
-        "mean": {name: float(value) for name, value in zip(raters, seconds.mean(axis=0), strict=True)},
+        "mean": dict(zip(raters, means, strict=True)),
         "icc2": estimate(float(two), many[0]),
         "icc3": estimate(float(three), many[1]),
     }
@@ -418,6 +419,11 @@ def seconds_of_each(agreement: Agreement) -> str:
     """Say over how many seconds each figure is, where more than two coded and not all the same; else ""."""
     if agreement.seconds - agreement.full_s < agreement.settings.step_s / 2:
         return ""
+    if not agreement.full_s:
+        return (
+            "no moment was coded by all, so that kappa and agreement are not defined; alpha is over the "
+            f"{agreement.seconds:.1f} s that at least two coded"
+        )
     return (
         f"kappa and agreement are over the {agreement.full_s:.1f} s that all coded, alpha over the "
         f"{agreement.seconds:.1f} s that at least two did"

@@ -37,6 +37,10 @@ class Rater:
         """How often each label was marked."""
         return Counter(mark.label for coding in self.codings.values() for mark in coding.marks)
 
+    def of(self, video: str) -> Coding:
+        """Return its coding of a video; one of no time, where others alone coded that."""
+        return self.codings.get(video) or Coding(Path(), video, self.name, (), coded=())
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -116,7 +120,7 @@ def pair(
     start_s: float = 0.0,
     end_s: float | None = None,
 ) -> Pairing:
-    """Line up what raters marked in the videos that all of them coded.
+    """Line up what raters marked in the videos that at least two of them coded.
 
     names: labels to be read as others.  labels: those to compare, all if None.  subjects: of videos.
     anyone: take the faces of a video together.  Raises InputError where nothing can be compared.
@@ -131,15 +135,24 @@ def pair(
     notes: list[str] = []
     _check_models(people)
     _check_labels(people, names or {})
-    shared = natural_order(
-        video for video in people[0].codings if all(video in rater.codings for rater in people)
-    )
-    if not shared:
+    coders = Counter(video for rater in people for video in rater.codings)
+    shared = natural_order(video for video, count in coders.items() if count > 1)
+    if apart := [rater.name for rater in people if not rater.codings.keys() & set(shared)]:
         told = "; ".join(f"{rater.name}: {_listed(rater.codings)}" for rater in people)
-        raise InputError(f"the codings have no video in common ({told}); name the files after the videos")
+        if not shared:
+            raise InputError(f"the codings have no video in common ({told}); name the files after the videos")
+        raise InputError(
+            f"{few(apart)} coded no video that another coder did ({told}); name the files after the videos, or leave "
+            "those codings out"
+        )
     for rater in people:
         if left := [video for video in rater.codings if video not in shared]:
-            notes.append(f"{_listed(left)}: coded by {rater.name}, but not by all; left out")
+            notes.append(
+                f"{_listed(left)}: coded by {rater.name}"
+                f"{', but not by all' if len(people) == 2 else ' alone'}; left out"
+            )
+        if gone := [video for video in shared if video not in rater.codings]:
+            notes.append(f"{_listed(gone)}: not coded by {rater.name}; compared among the others")
     _note_folders(people, shared, notes)
     known = sorted({label for rater in people for label in rater.labels} - {NOTHING})
     chosen = list(labels) if labels is not None else known
@@ -171,6 +184,11 @@ def pair(
     ]
     notes += pairing.unread
     notes += _ends(people, pairing.units, end_s)
+    marked = {mark.label for unit in pairing.units for marks in unit.marks for mark in marks}
+    if gone := [label for label in chosen if label not in marked]:
+        notes += [f"label {label!r} was marked nowhere in what is compared" for label in gone]
+        if labels is None and marked:
+            pairing.labels = [label for label in chosen if label in marked]
     _note_rare(pairing)
     _note_frames(people, shared, notes)
     return pairing
@@ -178,18 +196,16 @@ def pair(
 
 def _learnt(rater: Rater, people: Sequence[Rater], videos: Sequence[str]) -> str:
     """Say what of that which a model is compared with taught it its labels; "" if nothing did."""
-    taught = {video: found for video in videos if (found := rater.codings[video].taught)}
+    taught = {video: found for video in videos if (found := rater.of(video).taught)}
     if not taught:
         return ""
+    videos = [video for video in videos if video in rater.codings]
     known = frozenset[str]().union(*(found.codings for found in taught.values()))
     by = [
         other.name
         for other in people
         # Codings without a mark are alike, whatever they are of.
-        if any(
-            (its := other.codings[video]).marks and not its.machine and its.digests & known
-            for video in videos
-        )
+        if any((its := other.of(video)).marks and not its.machine and its.digests & known for video in videos)
     ]
     on = [video for video, found in taught.items() if found.this_video]
     if by or on:
@@ -216,8 +232,8 @@ def _ends(people: Sequence[Rater], units: Sequence[Unit], end_s: float | None) -
     endless = [
         video
         for video in last
-        if all(rater.codings[video].duration_s is None for rater in people)
-        and (end_s is None or max(rater.codings[video].end_s for rater in people) < end_s)
+        if all(rater.of(video).duration_s is None for rater in people)
+        and (end_s is None or max(rater.of(video).end_s for rater in people) < end_s)
     ]
     if endless and (end_s is None or len(endless) > 1):
         they_are = "it is" if len(endless) == 1 else "they are"
@@ -317,7 +333,7 @@ def _units(
     unread_s: list[float],
 ) -> list[Unit]:
     """unread_s: by rater, to which the seconds are added that it could not read."""
-    codings = [rater.codings[video] for rater in people]
+    codings = [rater.of(video) for rater in people]
     lengths = [coding.duration_s for coding in codings if coding.duration_s is not None]
     if lengths and max(lengths) - min(lengths) > max(1.0, 0.02 * max(lengths)):
         raise InputError(
@@ -339,7 +355,8 @@ def _units(
         tuple(minus(coding.coded if coding.coded is not None else [(0.0, end)], [(0.0, start_s), (end, 1e9)]))
         for coding in codings
     ]
-    _check_overlap(video, codings, coded)
+    there = [at for at, rater in enumerate(people) if video in rater.codings]
+    _check_overlap(video, [codings[at] for at in there], [coded[at] for at in there])
     units, unseen = [], []
     for track, marks in _faces(video, codings, anyone, notes):
         left: list[tuple[Span, ...]] = []
@@ -431,7 +448,7 @@ def _flat(marks: Sequence[Mark]) -> tuple[Mark, ...]:
 
 def _subject(video: str, people: Sequence[Rater], subjects: Mapping[str, str]) -> str:
     return subjects.get(video) or next(
-        (rater.codings[video].subject for rater in people if rater.codings[video].subject), ""
+        (rater.of(video).subject for rater in people if rater.of(video).subject), ""
     )
 
 
@@ -455,7 +472,7 @@ def _note_folders(people: Sequence[Rater], videos: Sequence[str], notes: list[st
     """Videos of one name in folders of different names may be different videos."""
     apart: dict[tuple[str, ...], list[str]] = {}
     for video in videos:
-        ways = dict.fromkeys(rater.codings[video].way for rater in people)
+        ways = dict.fromkeys(rater.of(video).way for rater in people)
         folders = dict.fromkeys(way.rpartition("/")[0] for way in ways if way)
         if len({folder.rpartition("/")[2].casefold() for folder in folders}) > 1:
             apart.setdefault(tuple(folders), []).append(video)
@@ -469,11 +486,11 @@ def _note_folders(people: Sequence[Rater], videos: Sequence[str], notes: list[st
 def _note_frames(people: Sequence[Rater], videos: Sequence[str], notes: list[str]) -> None:
     """Whole numbers that go on for many times as long as the other's seconds are probably frames."""
     for video in videos:
-        ends = {rater.name: rater.codings[video].end_s for rater in people if rater.codings[video].marks}
-        if not ends or any(rater.codings[video].duration_s for rater in people):
+        ends = {rater.name: rater.of(video).end_s for rater in people if rater.of(video).marks}
+        if not ends or any(rater.of(video).duration_s for rater in people):
             continue
         last = max(ends, key=ends.__getitem__)
-        marks = next(rater.codings[video].marks for rater in people if rater.name == last)
+        marks = next(rater.of(video).marks for rater in people if rater.name == last)
         whole = all(time == int(time) for mark in marks for time in (mark.onset_s, mark.offset_s))
         if whole and ends[last] > FRAMES * min(ends.values()):
             notes.append(

@@ -101,7 +101,7 @@ def _labels(agreement: Agreement) -> dict[str, list[list[str]]]:
             if limits
             else "–"
         )
-        means = [f"{mean:.2f}" for mean in seconds["mean"].values()]
+        means = ["–" if mean is None else f"{mean:.2f}" for mean in seconds["mean"].values()]
         amounts.append([label, figure(seconds["icc2"]), figure(seconds["icc3"]), *means, apart])
     return {"time": time, "events": events, "amounts": amounts}
 
