@@ -257,6 +257,15 @@ def test_a_label_of_one_video_only_is_warned_of(model: EmoCLIP):
     assert any("'brow flash' was coded in one video" in line for line in card["warnings"])
 
 
+def test_a_label_that_nobody_coded_is_warned_of(model: EmoCLIP):
+    recordings, codings = films(model)
+    lesson = prepare_lesson(model, recordings, codings, sentences={"sad": ["a sad face"], "wink": ["a wink"]})
+    _, _, card = teach_labels(lesson, quiet)
+    (line,) = (line for line in card["warnings"] if "label '" in line)
+    assert line.startswith("label 'sad' was coded nowhere in what was read: it is read by its words alone")
+    assert line in card_text("a", card)
+
+
 @pytest.mark.parametrize(
     ("long", "told"), [(1, "in all but one of 6 videos or people"), (0, "everywhere"), (2, None)]
 )

@@ -386,7 +386,12 @@ def _warnings(validation: Validation, coded: Sequence[CodedWindows], labels: Seq
             found.append(
                 f"{what} shorter than half a window ({half_s:.2g} s) {where}; pass a shorter --window"
             )
-        if len(shown) == 1 and len(groups) > 1:
+        if not shown and label != NONE:
+            found.append(
+                f"label {label!r} was coded nowhere in what was read: it is read by its words alone, and counts "
+                "against the kappa of the words alone; code it, or leave it out of the words"
+            )
+        elif len(shown) == 1 and len(groups) > 1:
             near = nearest_label(label, [other for other in labels if other not in (label, NONE)])
             meant = f"; if {near!r} is meant, pass --same '{label}={near}'" if near else ""
             found.append(
