@@ -79,6 +79,10 @@ def test_fit_writes_figures_report_and_package(lab, fitted):
     for name in ("predictions.csv", "windows.csv", "report.html", "package/symptoms.onnx"):
         assert (lab / "out" / name).is_file()
     assert "not a diagnosis" in fitted.stdout
+    assert (
+        f"written: {lab}/out/report.html, metrics.json, predictions.csv, windows.csv, package\n"
+        in fitted.stdout
+    )
     assert "left out: subject s9" in fitted.stderr
     assert "Traceback" not in fitted.stderr
     table = fitted.stdout[: fitted.stdout.index("A research")]
@@ -135,6 +139,11 @@ def test_score_answers_with_an_interval_and_without_torch(lab, fitted):
     assert abs(score["score"] - 6.1) < 1.5
     assert score["low"] is None  # eight subjects are too few for nine in ten
     assert record["status"] == "ok"
+
+
+def test_coverage_is_called_a_share_of_clips(lab, fitted):
+    shown = run("score", lab / "out/package", lab / "v6", "--faces", "full")
+    assert "s, face readable in 100.0% of its clips\n" in shown.stdout
 
 
 def test_a_recording_of_the_model_that_was_fitted_on_is_scored_as_its_video(lab, fitted, tmp_path):
@@ -321,6 +330,11 @@ def test_what_no_video_can_mend_is_said_before_any_is_watched(lab, tmp_path, col
     fit = ("fit", tmp_path / "cohort.csv", "-t", targets, "--model", lab / "model", "--faces", "full")
     fails(run(*fit, "--cache", tmp_path / "seen", "-o", tmp_path / "out"), message)
     assert not (tmp_path / "seen").exists()
+
+
+def test_a_target_that_is_named_twice_is_a_usage_error(lab, tmp_path):
+    shown = run("fit", lab / "cohort.csv", "-t", "PANSS_N1, PANSS_N1", "-o", tmp_path / "out")
+    fails(shown, "--targets PANSS_N1: is named twice; leave one out", code=2)
 
 
 def test_a_seed_beyond_a_generators_bits_is_a_usage_error(tmp_path):

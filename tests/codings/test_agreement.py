@@ -20,7 +20,7 @@ from emoclip.codings import (
 )
 from emoclip.codings.coding import Teachers
 from emoclip.codings.pairing import nearest_label
-from emoclip.errors import ConfigError, InputError
+from emoclip.errors import ConfigError, InputError, LabelError
 
 
 def coding(coder: str, spans: list, video: str = "v1", duration_s: float | None = 60.0, **more) -> Coding:
@@ -367,6 +367,11 @@ def test_timelines_by_label_sets_of_one_name_are_one_coder():
 def test_a_label_nobody_used_names_the_nearest():
     with pytest.raises(InputError, match="did you mean 'smile'"):
         compare([coding("a", A)], [coding("b", B)], labels=["smyle"])
+
+
+def test_a_label_that_is_given_twice_is_refused():
+    with pytest.raises(LabelError, match="labels: 'smile' is given twice; remove one"):
+        compare([coding("a", A)], [coding("b", B)], labels=["smile", "frown", "smile"])
 
 
 def test_settings_out_of_range_are_refused():

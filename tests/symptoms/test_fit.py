@@ -324,6 +324,19 @@ def test_influence_is_what_changes_without_the_clip(tiny, study):
     assert study.estimators["probe"].influence[0][2, 0] == pytest.approx(expected, abs=1e-6)
 
 
+def test_what_was_written_has_a_package_per_estimator(tiny, tmp_path):
+    class Second(Probe):
+        name = "paper"
+
+    cohort, recordings = made_up(tiny, subjects=12, clips=1)
+    both = [UNTESTED, Second(permutations=0)]
+    study = symptoms.fit(tiny, cohort, recordings, both, QUICK)
+    told = symptom_report.write(study, tmp_path / "out", both)
+    files = ["report.html", "metrics.json", "predictions.csv", "windows.csv"]
+    assert told == [*files, "package", "package-paper"]
+    assert all((tmp_path / "out" / name).exists() for name in told)
+
+
 def test_an_only_clip_has_no_influence_and_others_have_theirs(tiny, tmp_path):
     """Without it there is no estimate: no number in files, no picture, no line, also of a package made before."""
     cohort, recordings = made_up(tiny, subjects=12, clips=1)
@@ -490,7 +503,7 @@ def test_interviews_unlike_the_study_are_named(tiny, study, written):
     odd = type(like)(**{**vars(like), "clips": turned, "totals": np.array([3.0, 0.2])})
     found = " ".join(head.score("odd", odd).unlike)
     assert "length: 3 s, shorter" in found
-    assert "coverage: a face is readable in 20%" in found
+    assert "coverage: a face is readable in 20% of its clips" in found
     assert "distance: " in found
 
 
@@ -510,7 +523,7 @@ def test_what_is_unlike_reads_so_and_a_clip_more_or_less_is_not(study, written):
     assert unlike(11.8) == ["length: 11.8 s, shorter than every interview of the study (12.4 to 12.4 s)"]
     head.info["cohort"]["duration_s"] = [0.0, 99.0]
     assert unlike(30.0, 0.8996) == [
-        "coverage: a face is readable in 89.96% of it, less than in any interview of the study (at least 90.00%)"
+        "coverage: a face is readable in 89.96% of its clips, less than in any interview of the study (at least 90.00%)"
     ]
     assert "to 47.0 s" in (written / "package/README.md").read_text()
 

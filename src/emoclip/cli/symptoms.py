@@ -109,7 +109,7 @@ def fit(
     from emoclip.symptoms import report as symptom_report
     from emoclip.symptoms import scales as clinical
 
-    names = list(dict.fromkeys(names_in(targets, "--targets")))
+    names = names_in(targets, "--targets")
     check_folder(out, force=force)
     kept = cache or out.with_name(f"{out.name}.cache")
     check_apart(out, kept)
@@ -159,13 +159,13 @@ def fit(
             bars.update(task, completed=share, description=what)
 
         study = symptoms.fit(loaded, usable, recordings, estimators, settings, fitted)
-        symptom_report.write(study, out, estimators, force=force, progress=fitted)
+        written = symptom_report.write(study, out, estimators, force=force, progress=fitted)
     _print_study(study)
     for item in study.cohort.excluded:
         warn(f"left out: subject {item.subject}, {item.path}: {item.reason}")
     for line in symptom_report.warnings(study):
         warn(line)
-    say(f"written: {out}/report.html, metrics.json, predictions.csv, windows.csv, package")
+    say(f"written: {out}/{', '.join(written)}")
 
 
 @app.command()
@@ -369,7 +369,9 @@ def _print_study(study: "Study") -> None:
 
 
 def _print_estimate(estimate: "Estimate", clips: int) -> None:
-    say(f"{estimate.input}  {estimate.duration_s:.1f} s, face readable in {estimate.coverage:.1%}")
+    say(
+        f"{estimate.input}  {estimate.duration_s:.1f} s, face readable in {estimate.coverage:.1%} of its clips"
+    )
     for item in estimate.scores:
         limits = "" if item.range is None else f" of {item.range[0]:g} to {item.range[1]:g}"
         interval = (

@@ -16,7 +16,7 @@ from emoclip.codings.coding import (
     Mark,
     merged,
 )
-from emoclip.errors import InputError, counted, few
+from emoclip.errors import InputError, LabelError, counted, few
 from emoclip.timeline.spans import Span, intersection, minus, union
 from emoclip.video import natural_order
 
@@ -156,6 +156,8 @@ def pair(
     _note_folders(people, shared, notes)
     known = sorted({label for rater in people for label in rater.labels} - {NOTHING})
     chosen = list(labels) if labels is not None else known
+    if twice := [label for label, times in Counter(chosen).items() if times > 1]:
+        raise LabelError(f"labels: {twice[0]!r} is given twice; remove one")
     for label in chosen:
         if label not in known:
             raise InputError(f"label {label!r} was not marked by anybody{_nearest(label, known)}")

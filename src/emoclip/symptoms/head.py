@@ -314,7 +314,7 @@ class Head:
         if (covered := recording.coverage) < (least := seen["coverage_min"]):
             form = telling((covered, least), ".0%")
             found.append(
-                f"coverage: a face is readable in {covered:{form}} of it, less than in any interview of "
+                f"coverage: a face is readable in {covered:{form}} of its clips, less than in any interview of "
                 f"the study (at least {least:{form}})"
             )
         if distance > (most := seen["distance_max"]):

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.errors import InputError, few, nearest
+from emoclip.errors import ConfigError, InputError, few, nearest
 from emoclip.files import missing, sha256
 from emoclip.symptoms.scales import Scale, Target, target
 from emoclip.tables import (
@@ -114,6 +115,7 @@ def read_manifest(
     A score may be empty.  Videos that are not there are left out and listed.
     Raises InputError naming the line: a missing column, a target or group that is another of these columns, a score out
     of its scale's range or no number, no age in years, the same video twice, parts of one interview that disagree.
+    Raises ConfigError for a target that is named twice.
     """
     if not path.is_file():
         raise InputError(
@@ -121,6 +123,8 @@ def read_manifest(
         )
     if group in OWN:
         raise InputError(f"--group {group}: is no name of a person; name the column that says who it is")
+    if twice := [name for name, times in Counter(targets).items() if times > 1]:
+        raise ConfigError(f"--targets {few(twice)}: is named twice; leave one out")
     if own := [name for name in targets if name in (*OWN, "subject", group)]:
         raise InputError(f"--targets {own[0]}: is a column of the manifest itself; name columns of scores")
     rows = read_rows(path, ("path", group), USUAL, (*OWN, *targets))

@@ -34,8 +34,8 @@ def write(
     *,
     force: bool = False,
     progress: Callable[[str, float], None] = lambda what, share: None,
-) -> None:
-    """Write a study, whole or not at all.  Raises OutputError.
+) -> list[str]:
+    """Write a study, whole or not at all, and return the names of what a reader opens.  Raises OutputError.
 
     metrics.json, predictions.csv, windows.csv, report.html with its pictures beside it, and a package per estimator:
     `package` of the first, `package-NAME` of the others.
@@ -44,8 +44,8 @@ def write(
         (part / "metrics.json").write_text(json_text(study.metrics()), encoding="utf-8")
         _write_csv(part / "predictions.csv", study.predictions())
         _write_csv(part / "windows.csv", study.windows())
-        for number, estimator in enumerate(estimators):
-            name = "package" if number == 0 else f"package-{estimator.name}"
+        packages = ["package", *(f"package-{estimator.name}" for estimator in estimators[1:])]
+        for name, estimator in zip(packages, estimators, strict=True):
 
             def share(done: float, estimator: Estimator = estimator) -> None:
                 progress(f"{estimator.name}: fit to everybody", done)
@@ -55,6 +55,7 @@ def write(
         for name, picture in pictures.items():
             (part / name).write_bytes(picture)
         (part / "report.html").write_text(html(study, pictures), encoding="utf-8")
+    return ["report.html", "metrics.json", "predictions.csv", "windows.csv", *packages]
 
 
 def warnings(study: Study) -> list[str]:
