@@ -32,6 +32,7 @@ class AugmentConfig:
     p_dim: Share = 0.0
     p_blur: Share = 0.2
     p_small: Share = 0.15
+    tiny: Share = 0.0  # share of batches whose small crops are of 14 to 19 pixels, which others seldom are
     p_sharp: Share = 0.15
     p_blocks: Share = 0.15
     p_codec: Share = 0.0
@@ -40,16 +41,21 @@ class AugmentConfig:
 
     def calmer(self) -> AugmentConfig:
         """Return the same with everything but mirroring half as strong or half as often."""
-        halves = {f.name: getattr(self, f.name) / 2 for f in fields(self) if f.name != "p_flip"}
+        halves = {f.name: getattr(self, f.name) / 2 for f in fields(self) if f.name not in ("p_flip", "tiny")}
         return replace(self, **halves)
 
 
 @dataclass
 class Framing:
-    """How each crop was framed: matrix (N, 2, 3) from output to input positions (-1..1), and who was flipped."""
+    """How each crop was framed: matrix (N, 2, 3) from output to input positions (-1..1), and who was flipped.
+
+    tiny, dim: (N,) who was made as coarse as a face of at most 22 pixels, or dark; nobody is both.
+    """
 
     matrix: Tensor
     flipped: Tensor
+    tiny: Tensor
+    dim: Tensor
 
     def move(self, points: Tensor, mirror: Tensor) -> Tensor:
         """Carry points (N, P, 2), -1..1 over the input crop, into the output crop.  mirror: partner indices (P,)."""
@@ -87,7 +93,8 @@ def frame(pixels: Tensor, config: AugmentConfig) -> tuple[Tensor, Framing]:
     grid = F.affine_grid(matrix, list(pixels.shape), align_corners=False)
     padding = ("border", "reflection", "zeros")[int(torch.randint(0, 3, ()))]
     moved = F.grid_sample(pixels, grid, mode="bilinear", padding_mode=padding, align_corners=False)
-    return moved, Framing(matrix, flipped)
+    nobody = torch.zeros_like(flipped)
+    return moved, Framing(matrix, flipped, nobody, nobody)
 
 
 def light(pixels: Tensor, share: float) -> Tensor:
@@ -134,15 +141,20 @@ def sharpen(pixels: Tensor, share: float) -> Tensor:
     return pixels
 
 
-def small(pixels: Tensor, share: float) -> Tensor:
-    """Make some crops as coarse as small faces are: down to 12-36 pixels and up again."""
+def small(pixels: Tensor, share: float, tiny: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Make some crops as coarse as small faces are: down to 12-36 pixels and up again; one size per batch.
+
+    tiny: share of batches with 14 to 19 pixels.  Returns the crops, and (N,) which are of at most 22 pixels now.
+    """
     chosen = _some(len(pixels), share, pixels)
+    side = int(torch.randint(12, 37, ())) if chosen.any() else 0
+    if tiny and float(torch.rand(())) < tiny:
+        side = int(torch.randint(14, 20, ()))
     if chosen.any():
-        side = int(torch.randint(12, 37, ()))
         reduced = F.interpolate(pixels[chosen], size=(side, side), mode="bilinear", antialias=True)
         pixels = pixels.clone()
         pixels[chosen] = F.interpolate(reduced, size=pixels.shape[2:], mode="bilinear").clamp(0, 1)
-    return pixels
+    return pixels, chosen & (side <= 22)
 
 
 def _cosine_basis(like: Tensor) -> Tensor:
@@ -214,11 +226,15 @@ def noise(pixels: Tensor, share: float) -> Tensor:
     return (pixels + amount[:, None, None, None] * torch.randn_like(pixels)).clamp(0, 1)
 
 
-def dim(pixels: Tensor, share: float) -> Tensor:
-    """Take half to six sevenths of the light from some crops and leave them the noise of a sensor in the dark."""
+def dim(pixels: Tensor, share: float, spared: Tensor | bool = False) -> tuple[Tensor, Tensor]:
+    """Take half to six sevenths of the light from some crops and leave them the noise of a sensor in the dark.
+
+    spared: (N,) whom it does not meet.  Returns the crops, and (N,) whom it met.
+    """
     n = len(pixels)
     gain = _uniform(n, 0.15, 0.5, pixels)[:, None, None, None]
-    return torch.where(_some(n, share, pixels)[:, None, None, None], noise(pixels * gain, 1.0), pixels)
+    chosen = _some(n, share, pixels) & ~torch.as_tensor(spared, device=pixels.device)
+    return torch.where(chosen[:, None, None, None], noise(pixels * gain, 1.0), pixels), chosen
 
 
 def occlude(pixels: Tensor, share: float) -> Tensor:
@@ -254,11 +270,11 @@ def augment(pixels: Tensor, config: AugmentConfig) -> tuple[Tensor, Framing]:
     pixels, framing = frame(pixels, config)
     pixels = occlude(pixels, config.p_occlude)
     pixels = blur(pixels, config.p_blur)
-    pixels = small(pixels, config.p_small)
+    pixels, tiny = small(pixels, config.p_small, config.tiny)
     pixels = sharpen(pixels, config.p_sharp)
     pixels = light(pixels, config.p_light)
-    pixels = dim(pixels, config.p_dim)
+    pixels, dark = dim(pixels, config.p_dim, tiny)
     pixels = noise(pixels, config.p_noise)
     pixels = blocks(pixels, config.p_blocks)
     pixels = codec(pixels, config.p_codec)
-    return pixels, framing
+    return pixels, replace(framing, tiny=tiny, dim=dark)

@@ -8,6 +8,7 @@ pytest.importorskip("safetensors")
 
 from emoclip.errors import InputError  # noqa: E402
 from emoclip.training.augmentation import AugmentConfig  # noqa: E402
+from emoclip.training.mini import images  # noqa: E402
 from emoclip.training.mini.batches import (  # noqa: E402
     Captions,
     ImageRecipe,
@@ -21,6 +22,8 @@ from emoclip.training.mini.captions import read_captions  # noqa: E402
 from emoclip.training.mini.faces import Faces  # noqa: E402
 from emoclip.training.mini.images import (  # noqa: E402
     ImageModel,
+    class_logits,
+    class_sentences,
     evaluate,
     looks,
     read_model,
@@ -147,9 +150,51 @@ def test_teachers_say_their_share_of_what_the_same_crops_are_trained_towards(fac
         text = torch.nn.functional.normalize(model.text_head(batch.texts), dim=-1)
         said.append((model.class_scale() * seen @ text.T + log_prior).softmax(1))
     wanted = 0.4 * batch.shares + 0.3 * said[0] + 0.3 * said[1]
-    told = taught(recipe, teachers, batch, log_prior)
+    told = taught(recipe, [teachers], batch, log_prior)
     assert torch.allclose(told.shares, wanted, atol=2e-2)  # towers may multiply half floats
     assert torch.equal(told.pixels, batch.pixels)
+    assert torch.equal(told.kept, batch.kept)
+
+
+def test_specialists_teach_their_own_kind_of_crop(faces, votes, captions):
+    torch.manual_seed(0)
+    recipe = replace(RECIPE, taught=1.0, mixup=0.0)
+    teachers = [ImageModel(RECIPE.tower, 82).eval() for _ in range(3)]
+    _, log_prior = draws(Targets(faces, votes).shares, recipe)
+    batch = draw_batch(recipe, Targets(faces, votes), captions, torch.arange(9), 48)
+    batch = replace(batch, kind=torch.tensor([0, 1, 2] * 3))
+    told = taught(recipe, [[each] for each in teachers], batch, log_prior)
+    mirrored = batch.pixels.flip(3)
+    for kind, model in enumerate(teachers):
+        both = torch.nn.functional.normalize(
+            torch.nn.functional.normalize(model.tower(batch.pixels), dim=-1)
+            + torch.nn.functional.normalize(model.tower(mirrored), dim=-1),
+            dim=-1,
+        )
+        nearness = torch.nn.functional.cosine_similarity(told.kept, both)
+        assert float(nearness[kind::3].min()) > 0.99
+        assert float(nearness.min()) < 0.99  # others read otherwise
+    assert torch.allclose(told.shares.sum(1), torch.ones(9), atol=1e-5)
+
+
+def test_votes_make_room_for_what_the_first_weights_read(faces, votes, captions, tmp_path):
+    seen = []
+    first = ImageModel(RECIPE.tower, 82)
+    save_weights(tmp_path / "first.safetensors", first.state_dict())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "draws", lambda shares, recipe: seen.append(shares) or draws(shares, recipe))
+        for read in (0.0, 1.0):
+            recipe = replace(RECIPE, epochs=1, read=read)
+            train_images(
+                recipe, faces, votes, (faces, votes), captions, tmp_path, tmp_path / "first.safetensors"
+            )
+            (tmp_path / "last.safetensors").unlink()
+    given, read = seen
+    assert torch.allclose(given, Targets(faces, votes).shares)
+    text = class_sentences(captions).float()
+    with torch.no_grad():
+        wanted = class_logits(first.eval(), looks(first, Targets(faces, votes).pixels), text).softmax(1)
+    assert torch.allclose(read, wanted, atol=1e-3)
 
 
 def test_weights_of_another_tower_are_refused_in_one_line(tmp_path):

@@ -10,6 +10,7 @@ pytest.importorskip("safetensors")
 
 from emoclip.errors import ConfigError  # noqa: E402
 from emoclip.model import load  # noqa: E402
+from emoclip.training.augmentation import augment  # noqa: E402
 from emoclip.training.export.packing import store_fp16, store_int8  # noqa: E402
 from emoclip.training.mini import steps as mini  # noqa: E402
 from emoclip.training.mini.fitting import (  # noqa: E402
@@ -42,6 +43,15 @@ def test_the_second_tower_has_the_shape_of_the_first():
     assert first.images.tower == second.images.tower
     assert first.distil.taught > 0
     assert first.images.augment != second.images.augment
+
+
+def test_the_specialists_see_their_kind_of_crop_alone():
+    recipe = read_as(mini.MiniRecipe, SHIPPED)
+    pixels = torch.rand(64, 1, 48, 48)
+    assert bool(augment(pixels, recipe.tiny.augment)[1].tiny.all())
+    assert float(augment(pixels, recipe.dim.augment)[1].dim.float().mean()) > 0.8
+    worn = augment(pixels.repeat(20, 1, 1, 1), recipe.worn.augment)[1]
+    assert not bool((worn.tiny & worn.dim).any())
 
 
 def test_unknown_recipe_key_is_an_error(tmp_path):
@@ -93,20 +103,23 @@ def test_refitted_text_head_keeps_class_sentences_closest():
     assert likeness[0:800:100].min() > 0.95
 
 
-def test_a_lifted_sentence_is_nearer_to_all_faces_by_what_was_asked_and_others_stay():
+def test_a_lifted_sentence_is_nearer_to_all_faces_by_what_was_asked_however_clear_they_are_and_others_stay():
     torch.manual_seed(0)
     unit = torch.nn.functional.normalize
-    faces = unit(torch.randn(400, 16) + 2 * unit(torch.randn(16), dim=0), dim=-1)
+    kinds, middle = unit(torch.randn(5, 16), dim=-1), unit(torch.randn(16), dim=0)
+    clearness = torch.rand(400, 1)  # what cannot be told from a face lies in the middle of all
+    shown = kinds[torch.randint(0, 5, (400,))] + 0.1 * torch.randn(400, 16)
+    faces = unit(clearness * unit(shown, dim=-1) + (1 - 0.6 * clearness) * middle, dim=-1)
     sentences = unit(torch.randn(3, 16), dim=-1)
     texts = torch.cat([sentences, unit(torch.randn(5, 16), dim=-1)])
-    moved = lifted(texts, sentences, torch.tensor([0.1, 0.0, 0.0]), faces.mean(0))
-    gained = (faces @ moved.T).mean(0) - (faces @ texts.T).mean(0)
-    assert float(gained[0]) == pytest.approx(0.1, abs=1e-3)
+    moved = lifted(texts, sentences, torch.tensor([0.1, 0.0, 0.0]), faces)
+    gained = faces @ moved.T - faces @ texts.T
+    assert float(gained[:, 0].mean()) == pytest.approx(0.1, abs=0.02)
+    clear, unclear = (gained[keep, 0].mean() for keep in (clearness[:, 0] > 0.8, clearness[:, 0] < 0.2))
+    assert float(clear - unclear) == pytest.approx(0.0, abs=0.02)
     assert torch.allclose(moved.norm(dim=1), torch.ones(8))
-    assert float(gained[1:3].abs().max()) < 0.03
-    assert torch.equal(
-        lifted(texts, sentences, torch.zeros(3), faces.mean(0)).round(decimals=5), texts.round(decimals=5)
-    )
+    assert float(gained[:, 1:3].mean(0).abs().max()) < 0.03
+    assert torch.allclose(lifted(texts, sentences, torch.zeros(3), faces), texts, atol=1e-6)
 
 
 def test_rejection_threshold_keeps_95_percent():

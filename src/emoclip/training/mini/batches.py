@@ -41,6 +41,9 @@ class ImageRecipe:
     words: Weight = 0.0  # lexicon words against class sentences, states against their cues
     kept: Weight = 0.0  # a changed crop against what the first weights made of the crop as it is
     taught: Share = 0.0  # share of the targets that teachers read in the same changed crop, the rest is votes
+    read: Share = (
+        0.0  # share of the votes' place that the first weights take, by what they read in crops as they are
+    )
     mixup: Share = 0.0  # share of batches that are mixed
     balance: Share = 0.5  # crops are drawn by how often people say their classes, to the power of minus this
     prior: Share = 0.5  # share of that imbalance which predictions get back; at 1 they are as people say
@@ -119,6 +122,7 @@ class ImageBatch:
     has_mesh: Tensor
     kept: Tensor
     described: Tensor
+    kind: Tensor  # (N,) 0 of crops as they come, 1 of tiny ones, 2 of dim ones (`Framing`)
     mixed: bool
     texts: Tensor | None
     words: tuple[Tensor, Tensor, Tensor] | None
@@ -159,6 +163,7 @@ def draw_batch(
         data.has_mesh[rows],
         data.kept[rows],
         described,
+        torch.zeros_like(rows) if mixed else framing.tiny + 2 * framing.dim,
         mixed,
         texts,
         words,

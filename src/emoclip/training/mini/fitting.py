@@ -93,22 +93,20 @@ def _apart(embeddings: Tensor, wanted: Tensor) -> Tensor:
     return (1 - (F.normalize(embeddings, dim=-1) * wanted).sum(1)).mean()
 
 
-def lifted(wanted: Tensor, sentences: Tensor, amounts: Tensor, faces: Tensor) -> Tensor:
+def lifted(wanted: Tensor, sentences: Tensor, amounts: Tensor, faces: Tensor, ridge: float = 0.01) -> Tensor:
     """Bring texts (N, D) that are like a sentence of (K, D) nearer to all faces; unit rows in and out.
 
-    amounts: (K,) by how much the sentence's mean cosine to faces grows.  faces: (D,) mean embedding, shorter than 1.
-    This is what a bias is among cosines.  It falls with the fourth power of the likeness.
+    amounts: (K,) by how much, as a cosine.  faces: (M, D) unit embeddings.  This is what a bias is among cosines:
+    a text moves along what all faces have as nearly alike as can be (a ridge regression of one on them), for along
+    their mean it would come nearest to faces that are hard to see, which lie about it.
+    It falls with the fourth power of the likeness.
     """
-    length = faces.norm()
-    direction, nearness = faces / length, sentences @ faces
-    low, high = torch.zeros(len(amounts)), torch.full((len(amounts),), 4.0)
-    for _ in range(40):
-        middle = (low + high) / 2
-        moved = sentences + middle[:, None] * direction
-        reached = (nearness + middle * length) / moved.norm(dim=1) - nearness >= amounts
-        low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
+    alike = faces.T @ faces / len(faces)
+    alike += ridge * alike.trace() / len(alike) * torch.eye(len(alike))
+    bias = torch.linalg.solve(alike, faces.mean(0))
+    bias /= (faces @ bias).mean()
     like = (wanted @ sentences.T).clamp(min=0) ** 4
-    return F.normalize(wanted + (like @ low)[:, None] * direction, dim=-1)
+    return F.normalize(wanted + (like @ amounts)[:, None] * bias, dim=-1)
 
 
 @dataclass(frozen=True)

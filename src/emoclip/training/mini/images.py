@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,9 @@ class ImageModel(nn.Module):
         return self.tower.embed(features), measures, points
 
 
+Teachers = Sequence[Sequence[ImageModel]]
+
+
 def read_model(folder: Path) -> ImageModel:
     """Return the model that `train_images` left in a folder.  Raises InputError."""
     path = folder / "model.safetensors"
@@ -102,11 +106,11 @@ def train_images(
     captions: Captions | None,
     out: Path,
     initial: Path | None = None,
-    teachers: Sequence[ImageModel] = (),
+    teachers: Teachers = (),
 ) -> dict[str, Tensor]:
     """Train and return the averaged weights; checkpoints and a log line per epoch go to `out`.
 
-    teachers: what they read in a changed crop is `recipe.taught` of what it is trained towards.
+    teachers: what they read in a changed crop is `recipe.taught` of what it is trained towards, see `taught`.
     A run that was cut off goes on from its last epoch when called again with the same `out`.
     """
     torch.manual_seed(recipe.seed)
@@ -114,10 +118,14 @@ def train_images(
     model = ImageModel(recipe.tower, data.points.shape[1])
     if initial is not None:
         model.load_state_dict(load_weights(initial))
-    for each in (model, *teachers):
+    for each in (model, *chain.from_iterable(teachers)):
         each.to(device=DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if recipe.kept:
+    if recipe.kept or recipe.read:
         data.kept = looks(model, data.pixels)
+    if recipe.read and captions is not None:
+        with torch.no_grad():
+            seen_as = class_logits(model, data.kept, class_sentences(captions).float()).softmax(1)
+        data.shares = (1 - recipe.read) * data.shares + recipe.read * seen_as
     per_epoch = len(data.pixels) // recipe.batch
     trained = Trained(model, _optimizers(recipe, model), averaged(model, recipe.average))
     assert trained.average is not None
@@ -226,22 +234,28 @@ def batch_loss(recipe: ImageRecipe, model: ImageModel, batch: ImageBatch, log_pr
 
 
 @torch.no_grad()
-def taught(
-    recipe: ImageRecipe, teachers: Sequence[ImageModel], batch: ImageBatch, log_prior: Tensor
-) -> ImageBatch:
+def taught(recipe: ImageRecipe, teachers: Teachers, batch: ImageBatch, log_prior: Tensor) -> ImageBatch:
     """Blend into a batch's shares what the teachers, on average, read in the very same crops.
+
+    teachers: one group for all crops; or three, for crops as they come, tiny ones and dim ones, which look at a crop
+    and its mirror image, and of whose embeddings the batch's are to be kept near too.
 
     Source: Beyer et al., Knowledge distillation: A good teacher is patient and consistent (2022).
     """
     assert batch.texts is not None
-    with half_floats(batch.pixels.device.type):
-        seen = [model.tower(batch.pixels).float() for model in teachers]
-    read = [
-        (class_logits(model, embedding, batch.texts) + log_prior).softmax(1)
-        for model, embedding in zip(teachers, seen, strict=True)
-    ]
-    said = torch.stack(read).mean(0)
-    return replace(batch, shares=(1 - recipe.taught) * batch.shares + recipe.taught * said)
+    said, kept, special = torch.zeros_like(batch.shares), batch.kept, len(teachers) > 1
+    if special:
+        kept = torch.zeros(len(said), recipe.tower.width, device=said.device)
+    for kind, group in enumerate(teachers):
+        rows = (batch.kind == kind).nonzero()[:, 0] if special else torch.arange(len(said))
+        pixels = batch.pixels[rows].contiguous(memory_format=torch.channels_last)
+        for model in group if len(rows) else ():
+            with half_floats(pixels.device.type):
+                seen = (BothWays(model.tower) if special else model.tower)(pixels).float()
+            said[rows] += (class_logits(model, seen, batch.texts) + log_prior).softmax(1) / len(group)
+            if special:
+                kept[rows] += F.normalize(seen, dim=1)
+    return replace(batch, shares=(1 - recipe.taught) * batch.shares + recipe.taught * said, kept=kept)
 
 
 def _whole(features: Tensor, recipe: ImageRecipe) -> bool:

@@ -5,6 +5,9 @@ captions   descriptions, class captions and their sentence vectors        -> cap
 images     the image tower: people's votes, descriptions and geometry     -> images/
 sturdy     the same tower, on crops as bad as videos make them            -> sturdy/
 distil     again, towards its own readings and those of a second tower    -> distil/
+tiny       from there, on crops of 14 to 19 pixels alone                  -> tiny/
+dim        from there, on dark crops alone                                -> dim/
+worn       from distil, towards what those two and itself read, each its own kind of crop -> worn/
 text       the small text tower, distilled over dictionary text           -> text/
 clips      the temporal part, on pseudo-clips                             -> clips/
 package    calibration on unseen crops, ONNX graphs, config               -> package/
@@ -17,7 +20,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -45,7 +47,7 @@ from emoclip.training.mini.fitting import (
     rejection_threshold,
     small_sentences,
 )
-from emoclip.training.mini.images import DEVICE, ImageModel, read_model, train_images
+from emoclip.training.mini.images import DEVICE, ImageModel, Teachers, read_model, train_images
 from emoclip.training.mini.pack import FittedTowers, write_package
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
@@ -64,7 +66,7 @@ from emoclip.training.nets.state import load_weights, save_weights
 from emoclip.training.nets.tokenizer import token_ids
 from emoclip.training.tables import Count, Share
 
-STEPS = ("captions", "images", "sturdy", "distil", "text", "clips", "package")
+STEPS = ("captions", "images", "sturdy", "distil", "tiny", "dim", "worn", "text", "clips", "package")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,10 @@ class MiniRecipe:
     geometry: ImageRecipe = field(default_factory=ImageRecipe)
     images: ImageRecipe = field(default_factory=ImageRecipe)
     sturdy: ImageRecipe = field(default_factory=ImageRecipe)  # its tower is that of `images`
-    distil: ImageRecipe = field(default_factory=ImageRecipe)  # so is this one's
+    distil: ImageRecipe = field(default_factory=ImageRecipe)  # so is this one's, and that of the next three
+    tiny: ImageRecipe = field(default_factory=ImageRecipe)
+    dim: ImageRecipe = field(default_factory=ImageRecipe)
+    worn: ImageRecipe = field(default_factory=ImageRecipe)
     text: TextRecipe = field(default_factory=TextRecipe)
     clips: PseudoClipRecipe = field(default_factory=PseudoClipRecipe)
 
@@ -152,7 +157,25 @@ class MiniRun(FaceRun):
         weights = [(self.teacher / "sturdy" / "model.safetensors").read_bytes()] if self.teacher else []
         check_same(self.out / "teacher.sha256", *weights)
         first = self.out / "sturdy" / "model.safetensors"
-        self._train_images("distil", recipe, self.most, self.unseen, initial=first, teachers=teachers)
+        self._train_images("distil", recipe, self.most, self.unseen, initial=first, teachers=[teachers])
+
+    def tiny(self) -> None:
+        """Go on from there on tiny crops alone: a specialist, which reads others worse."""
+        self._go_on("tiny", self.recipe.tiny)
+
+    def dim(self) -> None:
+        """Go on from there on dark crops alone: a specialist, too."""
+        self._go_on("dim", self.recipe.dim)
+
+    def worn(self) -> None:
+        """Go on from `distil` towards what it and the specialists read, each in its own kind of crop."""
+        teachers = [[read_model(self.out / name)] for name in ("distil", "tiny", "dim")]
+        self._go_on("worn", self.recipe.worn, teachers)
+
+    def _go_on(self, name: str, recipe: ImageRecipe, teachers: Teachers = ()) -> None:
+        recipe = replace(recipe, tower=self.recipe.images.tower)
+        first = self.out / "distil" / "model.safetensors"
+        self._train_images(name, recipe, self.most, self.unseen, initial=first, teachers=teachers)
 
     def _train_images(
         self,
@@ -162,7 +185,7 @@ class MiniRun(FaceRun):
         held: NDArray[np.bool_],
         words: bool = True,
         initial: Path | None = None,
-        teachers: Sequence[ImageModel] = (),
+        teachers: Teachers = (),
     ) -> None:
         seen, unseen = ((self.faces.take(rows), self.votes.take(rows)) for rows in (train, held))
         captions = read_captions(self.out / "captions.safetensors", train, DEVICE) if words else None
@@ -211,12 +234,12 @@ class MiniRun(FaceRun):
 
     def image_model(self) -> ImageModel:
         """Return the trained image model."""
-        return read_model(self.out / "distil")
+        return read_model(self.out / "worn")
 
     def text_tower(self, model: ImageModel, faces: Tensor) -> tuple[TextTower, Tokenizer]:
         """Return the distilled text tower with a head into the image model's joint space.
 
-        faces: (D,) mean of unit clip embeddings, towards which the sentences of rare classes are lifted.
+        faces: (M, D) unit clip embeddings, towards which the sentences of rare classes are lifted.
         """
         folder = self.out / "text"
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -291,7 +314,7 @@ class MiniRun(FaceRun):
         clips = temporal(torch.cat([look(batch) for batch in pixels.split(256)])[:, None])
         clips = F.normalize(clips, dim=-1)
         with torch.enable_grad():
-            tower, tokenizer = self.text_tower(model, clips.mean(0))
+            tower, tokenizer = self.text_tower(model, clips)
         clips = clips.numpy()
         sentences = [class_captions(name, [])[0] for name in CLASSES_WITH_CONTEMPT]
         text = F.normalize(tower(token_ids(tokenizer, sentences)), dim=-1)
