@@ -436,5 +436,5 @@ def test_the_bundled_model_finds_the_three_phases_of_a_real_recording(media):
     # What one sees: crying until about 6.3 s, worried and looking up, laughing from about 10 s on.
     crying, worried, smiling = timeline.segments
     assert [segment.label for segment in timeline.segments] == timeline.labels
-    assert worried.onset_s == crying.offset_s == pytest.approx(6.3, abs=1.0)
+    assert worried.onset_s == crying.offset_s == pytest.approx(6.3, abs=1.5)
     assert worried.offset_s == smiling.onset_s == pytest.approx(10.0, abs=0.9)

@@ -26,6 +26,7 @@ from emoclip.training.mini.images import (  # noqa: E402
     class_sentences,
     evaluate,
     looks,
+    on_the_way,
     read_model,
     taught,
     train_images,
@@ -266,3 +267,17 @@ def test_captions_of_an_earlier_version_are_refused(tmp_path):
     save_weights(tmp_path / "captions.safetensors", {"described": torch.zeros(3, 1, 768)})
     with pytest.raises(InputError, match=r"captions.safetensors: was made by an earlier version; delete it"):
         read_captions(tmp_path / "captions.safetensors", np.ones(3, bool))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_weights_on_the_way_lie_on_the_line_between_two(share):
+    config = ImageTowerConfig(channels=(8, 8, 8), blocks=(1, 1, 1), width=8)
+    first, last = (ImageModel(config) for _ in range(2))
+    last.tower.train()(torch.rand(4, 1, 48, 48))  # moves the statistics of its norms, and counts
+    begun, ended = ({name: value.clone() for name, value in m.state_dict().items()} for m in (first, last))
+    found = on_the_way(first, last, share).state_dict()
+    for name, value in found.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.lerp(begun[name], ended[name], share), msg=name)
+        else:
+            assert torch.equal(value, ended[name]), name

@@ -41,9 +41,7 @@ class ImageRecipe:
     words: Weight = 0.0  # lexicon words against class sentences, states against their cues
     kept: Weight = 0.0  # a changed crop against what the first weights made of the crop as it is
     taught: Share = 0.0  # share of the targets that teachers read in the same changed crop, the rest is votes
-    read: Share = (
-        0.0  # share of the votes' place that the first weights take, by what they read in crops as they are
-    )
+    read: Share = 0.0  # share of the votes that give way to what the first weights read in crops as they are
     mixup: Share = 0.0  # share of batches that are mixed
     balance: Share = 0.5  # crops are drawn by how often people say their classes, to the power of minus this
     prior: Share = 0.5  # share of that imbalance which predictions get back; at 1 they are as people say

@@ -93,7 +93,7 @@ def _apart(embeddings: Tensor, wanted: Tensor) -> Tensor:
     return (1 - (F.normalize(embeddings, dim=-1) * wanted).sum(1)).mean()
 
 
-def lifted(wanted: Tensor, sentences: Tensor, amounts: Tensor, faces: Tensor, ridge: float = 0.01) -> Tensor:
+def lifted(wanted: Tensor, sentences: Tensor, amounts: Tensor, faces: Tensor, ridge: float = 0.1) -> Tensor:
     """Bring texts (N, D) that are like a sentence of (K, D) nearer to all faces; unit rows in and out.
 
     amounts: (K,) by how much, as a cosine.  faces: (M, D) unit embeddings.  This is what a bias is among cosines:

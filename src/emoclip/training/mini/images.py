@@ -76,6 +76,18 @@ def read_model(folder: Path) -> ImageModel:
     return model.eval()
 
 
+def on_the_way(first: ImageModel, last: ImageModel, share: float) -> ImageModel:
+    """Return `last` with its weights `share` of the way from those of `first` to its own.
+
+    Source: Wortsman et al., Robust fine-tuning of zero-shot models (2022).
+    """
+    begun, ended = first.state_dict(), last.state_dict()
+    for name, value in ended.items():
+        if value.is_floating_point():
+            value.copy_((1 - share) * begun[name].double() + share * value.double())
+    return last
+
+
 def geometry_loss(
     model_out: tuple[Tensor, Tensor], measures: Tensor, points: Tensor, has_mesh: Tensor
 ) -> Tensor:

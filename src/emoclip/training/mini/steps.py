@@ -47,7 +47,7 @@ from emoclip.training.mini.fitting import (
     rejection_threshold,
     small_sentences,
 )
-from emoclip.training.mini.images import DEVICE, ImageModel, Teachers, read_model, train_images
+from emoclip.training.mini.images import DEVICE, ImageModel, Teachers, on_the_way, read_model, train_images
 from emoclip.training.mini.pack import FittedTowers, write_package
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
@@ -77,6 +77,7 @@ class MiniRecipe:
     unseen: Share = 0.04  # share of train that no step sees, among those: for selection and calibration
     descriptions_per_crop: Count = 1
     threads: Count = 2
+    way: Share = 1.0  # how far from the weights of distil to those of worn, where poor and clear crops do best together
     rare: Share = 0.06  # classes with a smaller share of votes are said as if they had this one; 0 lifts none
     bank_crops: Count = 9000  # crops whose frame embeddings pseudo-clips are made of
     geometry: ImageRecipe = field(default_factory=ImageRecipe)
@@ -233,8 +234,8 @@ class MiniRun(FaceRun):
         return _of(texts, load_weights(path)["sentences"], path)
 
     def image_model(self) -> ImageModel:
-        """Return the trained image model."""
-        return read_model(self.out / "worn")
+        """Return the trained image model, `recipe.way` from what `distil` left to what `worn` made of it."""
+        return on_the_way(read_model(self.out / "distil"), read_model(self.out / "worn"), self.recipe.way)
 
     def text_tower(self, model: ImageModel, faces: Tensor) -> tuple[TextTower, Tokenizer]:
         """Return the distilled text tower with a head into the image model's joint space.
