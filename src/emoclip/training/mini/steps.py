@@ -77,7 +77,7 @@ class MiniRecipe:
     unseen: Share = 0.04  # share of train that no step sees, among those: for selection and calibration
     descriptions_per_crop: Count = 1
     threads: Count = 2
-    way: Share = 1.0  # how far from the weights of distil to those of worn, where poor and clear crops do best together
+    way: Share = 1.0  # how far from the weights of distil to those of worn
     rare: Share = 0.06  # classes with a smaller share of votes are said as if they had this one; 0 lifts none
     bank_crops: Count = 9000  # crops whose frame embeddings pseudo-clips are made of
     geometry: ImageRecipe = field(default_factory=ImageRecipe)
