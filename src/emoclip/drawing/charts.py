@@ -65,13 +65,10 @@ def own_style() -> Iterator[None]:
     paths = [str(font.path) for font in installed()]
     for path in {*paths}.difference(known.fname for known in fontManager.ttflist):
         fontManager.addfont(path)
-    families = [
-        "DejaVu Sans",
-        *(get_font(path).family_name for path in paths),
-    ]  # which it brings, and the system's
+    families = dict.fromkeys(("DejaVu Sans", *(get_font(path).family_name for path in paths)))
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams["font.family"] = list(dict.fromkeys(families))
+        matplotlib.rcParams["font.family"] = [*families]
         yield
 
 
