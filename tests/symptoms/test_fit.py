@@ -127,7 +127,7 @@ def test_the_permutation_p_counts_the_observed_order():
 
 def test_pure_noise_is_called_significant_in_one_of_twenty():
     """Two targets that share folds, features of few strong directions, as embeddings of faces have."""
-    studies, subjects = 60, [f"s{at:02d}" for at in range(24)]
+    studies, subjects = 80, [f"s{at:02d}" for at in range(24)]
     by_refits, by_folds = np.empty((studies, 2)), np.empty((studies, 2))
     for seed in range(studies):
         rng = np.random.default_rng(seed)

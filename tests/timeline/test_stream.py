@@ -431,10 +431,14 @@ def test_smoothing_applies_to_what_is_read_whole(model, media):
 
 
 def test_the_bundled_model_finds_the_three_phases_of_a_real_recording(media):
-    labels = "crying or sad, worried or afraid, smiling or laughing"
-    timeline = EmoCLIP.load().timeline(media / "WolfgangLanger_Pexels.mp4", labels).read()
     # What one sees: crying until about 6.3 s, worried and looking up, laughing from about 10 s on.
+    model, video = EmoCLIP.load(), media / "WolfgangLanger_Pexels.mp4"
+    timeline = model.timeline(video, "crying or sad, worried or afraid, smiling or laughing").read()
     crying, worried, smiling = timeline.segments
     assert [segment.label for segment in timeline.segments] == timeline.labels
     assert worried.onset_s == crying.offset_s == pytest.approx(6.3, abs=1.5)
     assert worried.offset_s == smiling.onset_s == pytest.approx(10.0, abs=0.9)
+    sad, still, happy = model.timeline(video, "seven").read().segments
+    assert [segment.label for segment in (sad, still, happy)] == ["sadness", "neutral", "happiness"]
+    assert still.onset_s == sad.offset_s == pytest.approx(6.3, abs=0.9)
+    assert still.offset_s == happy.onset_s == pytest.approx(10.0, abs=0.9)

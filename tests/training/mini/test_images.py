@@ -139,12 +139,22 @@ def test_a_second_run_keeps_what_the_first_made_of_crops_as_they_are(faces, vote
     assert nearness["kept"] > max(0.9, nearness["free"] + 0.05)
 
 
-def test_teachers_say_their_share_of_what_the_same_crops_are_trained_towards(faces, votes, captions):
+def lesson(faces, votes, captions, share, teachers):
+    """Return a recipe in which teachers have this share, so many of them, crops, and what is added to logits."""
     torch.manual_seed(0)
-    recipe = replace(RECIPE, taught=0.6, mixup=0.0)
-    teachers = [ImageModel(RECIPE.tower, 82).eval() for _ in range(2)]
-    _, log_prior = draws(Targets(faces, votes).shares, recipe)
-    batch = draw_batch(recipe, Targets(faces, votes), captions, torch.arange(8), 48)
+    recipe = replace(RECIPE, taught=share, mixup=0.0)
+    models = [ImageModel(RECIPE.tower, 82).eval() for _ in range(teachers)]
+    data = Targets(faces, votes)
+    return (
+        recipe,
+        models,
+        draw_batch(recipe, data, captions, torch.arange(9), 48),
+        draws(data.shares, recipe)[1],
+    )
+
+
+def test_teachers_say_their_share_of_what_the_same_crops_are_trained_towards(faces, votes, captions):
+    recipe, teachers, batch, log_prior = lesson(faces, votes, captions, 0.6, 2)
     said = []
     for model in teachers:
         seen = torch.nn.functional.normalize(model.tower(batch.pixels), dim=-1)
@@ -158,11 +168,7 @@ def test_teachers_say_their_share_of_what_the_same_crops_are_trained_towards(fac
 
 
 def test_specialists_teach_their_own_kind_of_crop(faces, votes, captions):
-    torch.manual_seed(0)
-    recipe = replace(RECIPE, taught=1.0, mixup=0.0)
-    teachers = [ImageModel(RECIPE.tower, 82).eval() for _ in range(3)]
-    _, log_prior = draws(Targets(faces, votes).shares, recipe)
-    batch = draw_batch(recipe, Targets(faces, votes), captions, torch.arange(9), 48)
+    recipe, teachers, batch, log_prior = lesson(faces, votes, captions, 1.0, 3)
     batch = replace(batch, kind=torch.tensor([0, 1, 2] * 3))
     told = taught(recipe, [[each] for each in teachers], batch, log_prior)
     mirrored = batch.pixels.flip(3)
