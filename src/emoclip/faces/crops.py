@@ -31,7 +31,7 @@ def crop_face(image: Pixels, face: Face, pixels: PixelSpec) -> Pixels:
 def aligned_crop(image: Pixels, points: Points, margin: float) -> Pixels:
     """Cut a square in which the eyes are level and the points, (5, 2), lie nearest to `PLACES` by least squares.
 
-    margin: share of the square's side that is added on each side.
+    margin: share of the square's side that is added on each side; below 0, left away.
     Returns (S, S, 3) uint8, about as many pixels as the face has in the frame.
     Source: Umeyama, Least-Squares Estimation of Transformation Parameters (1991).
     """

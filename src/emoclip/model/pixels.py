@@ -25,7 +25,7 @@ class PixelSpec:
     resize: the antialias kinds are Pillow's, on 8-bit pixels, as open_clip prepares its pictures; `bicubic` is the
     official EmoCLIP order: normalise, then bicubic (a = -0.75) without antialias on floats.  Either resizes the
     short side to `size`, then crops the centre.
-    margin: share of the face box's side that is added on each side before the square crop.
+    margin: share of the face box's side that is added on each side before the square crop; below 0, left away.
     geometry: `square` about the face's box, or `five_point`: eyes levelled, and eyes, nose and mouth corners where they
     lie in crops made by people (`faces.crops.PLACES`), margin around that.
     """
@@ -50,8 +50,8 @@ class PixelSpec:
             raise ValueError(f"image.resize={self.resize!r} must be one of {', '.join(RESIZES)}")
         if not 8 <= self.size <= 1024:
             raise ValueError(f"image.size={self.size} must be in [8, 1024] pixels")
-        if not 0 <= self.margin <= 2:
-            raise ValueError(f"image.margin={self.margin} must be in [0, 2]")
+        if not -0.25 <= self.margin <= 2:
+            raise ValueError(f"image.margin={self.margin} must be in [-0.25, 2]")
         if self.geometry not in GEOMETRIES:
             raise ValueError(f"image.geometry={self.geometry!r} must be one of {', '.join(GEOMETRIES)}")
 
@@ -65,7 +65,7 @@ class PixelSpec:
             mean=fields.numbers("mean", -1e4, 1e4),
             std=fields.numbers("std", 1e-6, 1e4),
             resize=fields.text("resize", RESIZES),
-            margin=fields.number("margin", 0, 2) if fields.has("margin") else 0.0,
+            margin=fields.number("margin", -0.25, 2) if fields.has("margin") else 0.0,
             geometry=fields.text("geometry", GEOMETRIES) if fields.has("geometry") else "square",
         )
 
