@@ -8,6 +8,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from math import inf, nan
@@ -18,12 +19,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig
+from emoclip.config import FPS, FaceConfig
 from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.faces import Face, quality_of, settled
-from emoclip.files import atomic_path, make_folder, missing, told
+from emoclip.files import atomic_path, make_folder, missing, told, untold
 from emoclip.results import ByContent, Quality
-from emoclip.video import none_between
+from emoclip.video import Content, none_between, rate_of
 
 FORMAT = 3  # 2, still read, had no exposure and angles; 1, too, neither boxes nor all of the key
 PICTURE_SIDE = 96  # of a kept picture, in pixels
@@ -160,6 +161,17 @@ class Recording(ByContent):
     def called(self) -> str:
         """What messages about it name: its own file; of one that was read from none, the input."""
         return self.name if self.path is None else told(self.path)
+
+    def media(self) -> str | None:
+        """Return the path of what was watched; None unless, where its name leads to from here, the same bytes lie.
+
+        Reads them all.
+        """
+        path, fps = untold(self.name), rate_of(self.key.input) or FPS
+        with suppress(InputError, OSError, ValueError):  # closed, or a name that no file can have
+            if self.key.input is not None and Content.of(path).at(fps) == self.key.input:
+                return path
+        return None
 
     @property
     def span_s(self) -> tuple[float, float]:

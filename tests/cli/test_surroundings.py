@@ -17,6 +17,7 @@ from commands import emoclip, fails
 from films import films
 from packages import tiny_package
 from PIL import Image
+from videos import noise, write
 
 from emoclip import EmoCLIP, cli, interrupt
 
@@ -292,6 +293,24 @@ def test_a_system_that_knows_ascii_alone(tiny, crop, more):
         assert list(json.loads(done.stdout.decode("utf-8"))["faces"][0]["probs"]) == ALPHABETS.split(", ")
     else:
         assert b"#" in done.stdout
+
+
+@UNIX
+def test_results_are_called_alike_in_every_locale_and_found_again(tiny, tmp_path, foreign):
+    name = "søn 视频 ñ"
+    write(tmp_path / f"{name}.mp4", noise(6))
+    arguments = ["-m", tiny, "--faces", "full", "-l", "calm, sad", "-f", "csv,eaf", "-o", "out"]
+    arguments = ["timeline", f"{name}.mp4", *arguments, "--recordings", "kept"]
+    done = run(*arguments, env=foreign, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "kept" / f"{name}.npz").is_file()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"{name}.{ending}" for ending in ("csv", "eaf", "json")
+    }
+    assert json.loads((tmp_path / "out" / f"{name}.json").read_text("utf-8"))["input"] == f"../{name}.mp4"
+    assert f'RELATIVE_MEDIA_URL="../{name}.mp4"' in (tmp_path / "out" / f"{name}.eaf").read_text("utf-8")
+    again = emoclip(*arguments, cwd=tmp_path)
+    assert (again.returncode, again.stdout[:9]) == (0, "1 skipped"), again.stderr
 
 
 # Homes, caches and memory

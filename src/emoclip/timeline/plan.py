@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emoclip.addresses import is_address
-from emoclip.characters import percent
+from emoclip.characters import is_encodable, percent, utf8
 from emoclip.config import FaceConfig, Numbers, SegmentConfig, WindowConfig
 from emoclip.errors import ConfigError
 from emoclip.faces import settled
@@ -154,4 +154,4 @@ def _name(source: str | int, inside: str | None) -> str:
 
 
 def _writable(name: str) -> str:
-    return shorten(percent(name))
+    return shorten(name if is_encodable(utf8(name)) else percent(name))
