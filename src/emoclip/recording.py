@@ -24,7 +24,7 @@ from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.faces import Face, quality_of, settled
 from emoclip.files import atomic_path, make_folder, missing, told, untold
 from emoclip.results import ByContent, Quality
-from emoclip.video import Content, none_between, rate_of
+from emoclip.video import Content, none_between, past_end, rate_of
 
 FORMAT = 3  # 2, still read, had no exposure and angles; 1, too, neither boxes nor all of the key
 PICTURE_SIDE = 96  # of a kept picture, in pixels
@@ -196,10 +196,11 @@ class Recording(ByContent):
         """
         end_s = inf if end_s is None else end_s
         first_s, until_s = self.span_s
-        if self.frames and (end_s <= first_s or self.frames[-1][0] < start_s >= until_s):
-            raise InputError(
-                f"{self.called}: only {first_s:.2f} to {until_s:.2f} s were recorded; name seconds of those"
-            )
+        last_s = self.frames[-1][0] if self.frames else inf
+        if self.frames and (end_s <= first_s or last_s < start_s >= until_s):
+            raise self._unrecorded()
+        if start_s > last_s:
+            raise past_end(self.called, start_s, until_s, last_s)
         frames = [frame for frame in self.frames if start_s <= frame[0] < end_s]
         if self.frames and not frames:
             raise none_between(self.called, start_s, end_s)
@@ -216,6 +217,21 @@ class Recording(ByContent):
         return (
             (time_s, looks if at in left else list(map(_unembedded, looks)))
             for at, (time_s, looks) in enumerate(frames)
+        )
+
+    def check_span(self, start_s: float, end_s: float | None) -> None:
+        """Raise InputError where some of the seconds asked for were not recorded: 0 and None are where it begins, ends.
+
+        What is asked for past the input's own end is not there to record.
+        """
+        until_s, there_s = self.key.end_s or inf, self.ended_s or self.duration_s or inf
+        if self.frames and (0 < start_s < self.key.start_s or until_s < min(end_s or 0.0, there_s)):
+            raise self._unrecorded()
+
+    def _unrecorded(self) -> InputError:
+        first_s, until_s = self.span_s
+        return InputError(
+            f"{self.called}: only {first_s:.2f} to {until_s:.2f} s were recorded; name seconds of those"
         )
 
     def write(self, path: str | Path, *, force: bool = False) -> None:
