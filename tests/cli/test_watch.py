@@ -86,6 +86,26 @@ def test_a_video_that_was_recorded_under_another_name_is_told_as_it_is_named_now
     assert told(folder / "other") == (way, way, True, "../lab/w/anna.mp4")
 
 
+def test_a_recording_among_videos_is_told_and_the_rest_is_recorded(labs):
+    folder, _, seen = labs
+    out = folder / "more"
+    done = emoclip("watch", "w/anna.mp4", "../kept/anna.npz", *seen, "-o", out, cwd=folder / "lab")
+    fails(done, r"\.\./kept/anna\.npz: is a recording already; ask it with `emoclip timeline`$")
+    assert done.stdout.startswith(f"1 recorded in {out}, 0 recorded already, 1 failed")
+
+
+def test_recordings_in_the_folder_that_is_watched_need_no_word(labs):
+    folder, _, seen = labs
+    (folder / "lab/w/notes.txt").touch()
+    for out in ("recordings", "."):
+        for line in ("1 recorded in", f"0 recorded in {out}, 1 recorded already"):
+            done = emoclip("watch", ".", *seen, "-o", out, cwd=folder / "lab")
+            assert (done.returncode, done.stdout[: len(line)]) == (0, line)
+            assert done.stderr.strip().endswith(
+                ": left out, no video or picture that is read by its name: notes.txt"
+            )
+
+
 def test_what_is_recorded_is_left_alone(watched, media):
     before = (watched[0] / "kept/single_face.npz").stat().st_mtime_ns
     done = emoclip("watch", media / "single_face.mp4", "-o", watched[0] / "kept")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from emoclip import interrupt
 from emoclip.characters import utf8
 from emoclip.config import Progress
-from emoclip.errors import OutputError, in_one_line
+from emoclip.errors import InputError, OutputError, in_one_line
 from emoclip.files import atomic_path, check_writable, json_text, remove_leftovers, sha256, write_text
 from emoclip.recording import Recording, Shelf, is_recording
 from emoclip.results import Timeline, Window
@@ -49,6 +49,8 @@ def attempt(model: Model, item: Input, settings: Settings, progress: Progress | 
 
 def _watch(model: Model, item: Input, settings: Settings, progress: Progress | None) -> InputOutcome:
     """Keep what is seen in one input, unless it is kept already."""
+    if is_recording(item.source) and Path(str(item.source)).exists():
+        raise InputError(f"{called(item.source)}: is a recording already; ask it with `emoclip timeline`")
     began_s = time.monotonic()
     kept, new = recorded(
         model,
