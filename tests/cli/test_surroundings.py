@@ -122,6 +122,17 @@ def test_a_library_that_cannot_be_loaded_is_one_line(tiny, crop, tmp_path):
     one_line(done, "failed to map segment: cannot be loaded; give more memory")
 
 
+@pytest.mark.parametrize(
+    "given", [("timeline", "-o", "out"), ("timeline", "-o", "-"), ("predict",), ("watch",)]
+)
+def test_one_that_cannot_be_loaded_is_told_once_for_all_videos(tiny, tmp_path, monkeypatch, given):
+    videos = [write(tmp_path / f"{name}.mp4", noise(3)) for name in "ab"]
+    monkeypatch.setitem(sys.modules, "av", None)
+    done = emoclip(*given, *videos, "-m", tiny, cwd=tmp_path)
+    fails(done, "av.*: cannot be loaded; give more memory, or install emoclip again$")
+    assert [path.name for path in tmp_path.iterdir() if path not in videos] == []
+
+
 @UNIX
 @pytest.mark.parametrize("place", ["__del__", "except:", "a callback"])
 def test_ctrl_c_that_python_or_a_library_drops_still_stops_the_run(place):
