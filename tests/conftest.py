@@ -37,6 +37,23 @@ def media(shared: Path) -> Path:
     return shared / "media"
 
 
+@pytest.fixture(params=[("GBK", "zh_CN"), ("SHIFT_JIS", "ja_JP"), ("ISO-8859-1", "de_DE"), None])
+def foreign(request, tmp_path):
+    """Return the variables of a locale whose names are no UTF-8: compiled here, or POSIX, as cron has it."""
+    env = {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "LC_ALL": "POSIX"}
+    if request.param is None:
+        return env
+    if not shutil.which("localedef") or not Path("/usr/share/i18n/charmaps").is_dir():
+        pytest.skip("no localedef or charmaps: install Debian's package locales to test other locales")
+    characters, language = request.param
+    place = tmp_path / "locales" / f"{language}.{characters}"
+    place.parent.mkdir()
+    command = ["localedef", "--no-archive", "-f", characters, "-i", language, place]
+    subprocess.run(command, capture_output=True, timeout=60, check=False)  # warns of Shift JIS, and makes it
+    assert place.is_dir()
+    return env | {"LOCPATH": str(place.parent), "LC_ALL": place.name}
+
+
 @pytest.fixture
 def browse(tmp_path):
     """Return a function that opens HTML in headless Chromium, runs a script in it and gives what it returned."""

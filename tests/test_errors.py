@@ -21,6 +21,11 @@ def test_a_line_names_what_it_is_about(error, line):
     assert in_one_line(error, "a.mp4") == line
 
 
+def test_a_library_that_cannot_be_loaded_is_not_the_fault_of_a_file():
+    with pytest.raises(ImportError, match="failed to map segment"):
+        in_one_line(ImportError("libavcodec.so: failed to map segment"), "a.mp4")
+
+
 def test_rights_are_what_to_mend_where_they_lack():
     assert (
         reason(PermissionError(13, "Permission denied", "p/config.json"))

@@ -355,19 +355,34 @@ def test_a_file_has_the_mode_of_other_new_files_whatever_writes_it(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on Unix alone")
-def test_a_name_is_told_alike_in_every_locale(tmp_path):
-    """In a POSIX locale, as cron has it, what is no ASCII in a name comes as halves of surrogate pairs."""
+def test_a_name_is_told_alike_in_every_locale_and_found_again(tmp_path, foreign):
+    """There what is no ASCII in a name comes as other letters, and as halves of surrogate pairs."""
     program = (
-        "import sys; from emoclip.files import told; sys.stdout.buffer.write(told(sys.argv[1]).encode())"
+        "import os, sys; from pathlib import Path; from emoclip.files import relative, told, untold\n"
+        "name = sys.argv[1]; there = untold(told(name)); folder = Path('out')\n"
+        "print(*map(ascii, [told(name), os.fsencode(there), relative(name, folder), relative(there, folder)]))"
     )
-    posix = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    for name, truth in (
-        ("İSTANBUL 笑い.JPG".encode(), "İSTANBUL 笑い.JPG"),
-        (b"caf\xe9.jpg", (tmp_path / "x").as_uri()[:-1] + "caf%E9.jpg"),
-    ):
-        for locale in ({"PYTHONUTF8": "1"}, posix):
-            command = [sys.executable, "-c", program, name]
-            done = subprocess.run(
-                command, env=os.environ | locale, cwd=tmp_path, stdout=subprocess.PIPE, check=True
-            )
-            assert done.stdout.decode() == truth
+    name = "İSTANBUL søn 笑い.JPG"
+    (tmp_path / name).touch()
+    command = [sys.executable, "-c", program, name.encode()]
+    for env in (foreign, {"PYTHONUTF8": "1"}):
+        done = subprocess.run(command, env=os.environ | env, cwd=tmp_path, stdout=subprocess.PIPE, check=True)
+        way = ascii(f"../{name}")
+        assert done.stdout.decode().strip() == f"{name!a} {name.encode()!a} {way} {way}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on Unix alone")
+@pytest.mark.parametrize("locale", [{"PYTHONUTF8": "1"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}])
+def test_a_name_that_is_no_utf_8_is_told_by_its_bytes_and_found_again(tmp_path, locale):
+    program = (
+        "import os, sys; from emoclip.files import told, untold; name = sys.argv[1]\n"
+        "print(told(name), os.fsencode(untold(told(name))) == os.fsencode(os.path.abspath(name)))"
+    )
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9 %41.jpg")).touch()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    command = [sys.executable, "-c", program, b"caf\xe9 %41.jpg"]
+    env = os.environ | locale | {"PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, check=True)
+    assert done.stdout.decode().strip() == f"{tmp_path.as_uri()}/caf%E9%20%2541.jpg True"

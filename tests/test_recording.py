@@ -246,6 +246,33 @@ def test_seconds_that_were_not_recorded_are_told(model, kept, stretch):
     assert model.timeline(recording, "calm, joyful", start_s=last_s).read().windows
 
 
+@pytest.fixture
+def part(model, media):
+    """A recording of half a second to a second and a half of a real video."""
+    return model.record(media / "face_noface.mov", start_s=0.5, end_s=1.5)
+
+
+def test_seconds_of_which_only_some_were_recorded_are_told(model, part, media):
+    for stretch in ({"start_s": 0.2}, {"end_s": 2.0}, {"start_s": 1.0, "end_s": 100.0}):
+        with pytest.raises(InputError, match=r"only 0\.50 to 1\.50 s were recorded; name seconds of those$"):
+            model.timeline(part, "calm, joyful", **stretch).read()
+    for stretch in ({}, {"start_s": 0.5}, {"start_s": 0.7, "end_s": 1.5}, {"start_s": 0.0, "end_s": 1.2}):
+        assert model.timeline(part, "calm, joyful", **stretch).read().windows
+    reached = model.record(media / "face_noface.mov", start_s=1.0, end_s=50.0)
+    assert model.timeline(reached, "calm, joyful", end_s=100.0).read().read_s == (1.0, reached.duration_s)
+
+
+def test_a_start_after_the_last_frame_is_told_as_of_the_video(model, kept, media):
+    recording = Recording.read(kept[1])
+    last_s = recording.frames[-1][0]
+    start_s = (last_s + recording.duration_s) / 2
+    for source in (media / "face_noface.mov", recording):
+        with pytest.raises(
+            InputError, match=f": no frame from {start_s:g} s on; the last is at {last_s:.2f} s"
+        ):
+            model.timeline(source, "calm, joyful", start_s=start_s).read()
+
+
 def test_a_recording_goes_on_to_the_end_of_what_was_watched(kept):
     recording = Recording.read(kept[1])
     last_s = recording.frames[-1][0]

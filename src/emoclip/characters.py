@@ -1,5 +1,6 @@
 """Characters that do harm where a text is shown or opened again: made visible, or kept from being run."""
 
+import os
 import re
 
 # Controls (but tab and line feed), marks that turn the direction of what follows, and halves of surrogate pairs.
@@ -24,9 +25,17 @@ def in_a_line(text: str) -> str:
     return visible(text).replace("\n", r"\n").replace("\t", r"\t")
 
 
+def utf8(name: str) -> str:
+    """Return a file's name as the UTF-8 that its bytes are, whatever the locale took them for; else as it is."""
+    try:
+        return os.fsencode(name).decode()
+    except UnicodeError:
+        return name
+
+
 def percent(name: str) -> str:
     """Return a file's name with the bytes in it that are no UTF-8 written as in an address: `%E9`."""
-    return _HALVES.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", name)
+    return _HALVES.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", utf8(name))
 
 
 def markdown(text: str) -> str:

@@ -15,8 +15,11 @@ class EmoclipError(Exception):
 def in_one_line(error: Exception, name: object) -> str:
     """What went wrong with `name`: our own message, or the kind and words of an error that nobody foresaw.
 
-    The system's refusals are of the file that they name, which may be an output.
+    The system's refusals are of the file that they name, which may be an output.  Raises an ImportError again: that a
+    library cannot be loaded is no fault of `name`, and the next one would meet it, too.
     """
+    if isinstance(error, ImportError):
+        raise error
     words = str(error) if isinstance(error, EmoclipError) else f"{name}: {type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.filename and error.strerror:
         words = f"{error.filename}: cannot be used ({error.strerror}); check name and rights"

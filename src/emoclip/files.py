@@ -14,9 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from emoclip import interrupt
-from emoclip.addresses import without_secrets
+from emoclip.addresses import is_address, without_secrets
+from emoclip.characters import utf8
 from emoclip.errors import ConfigError, EmoclipError, OutputError, kind_of
 
 MAX_STEM_BYTES = 200
@@ -272,7 +274,7 @@ def shorten(name: str, limit: int = MAX_STEM_BYTES) -> str:
     content = os.fsencode(name)
     if len(content) <= limit:
         return name
-    kept = content[: limit - 9].decode(errors="ignore")
+    kept = os.fsdecode(content[: limit - 9].decode(errors="ignore").encode())
     return f"{kept}-{hashlib.sha256(content).hexdigest()[:8]}"
 
 
@@ -311,24 +313,48 @@ def told(name: str | os.PathLike[str]) -> str:
 
     File systems hold names of any bytes, JSON, CSV and terminals only text.  `Path.from_uri` turns it back.
     """
-    text = without_secrets(os.fspath(name))
+    text = utf8(without_secrets(os.fspath(name)))
     try:
         text.encode()
     except UnicodeEncodeError:
-        with suppress(UnicodeError):  # UTF-8, where the locale knows ASCII alone
-            return os.fsencode(text).decode()
         with suppress(UnicodeEncodeError):  # half a surrogate pair: no file's name, but a program's
             return Path(text).absolute().as_uri()
         return text.encode(errors="backslashreplace").decode()
     return text
 
 
+def untold(name: str, folder: str | Path = "") -> str:
+    """The name, as the system has it, of what is there in `folder` and `told` tells so; if nothing is, as it is."""
+    with suppress(UnicodeError):
+        content = unquote_to_bytes(name.removeprefix("file://")) if _is_uri(name) else name.encode()
+        if os.path.exists(os.path.join(folder, os.fsdecode(content))):  # noqa: PTH110, PTH118 (takes any text)
+            return os.fsdecode(content)
+    return name
+
+
+def _is_uri(name: str) -> bool:
+    return name.startswith("file:///")
+
+
 def relative(path: str, folder: Path) -> str:
-    """Return the way from `folder` to what is at `path`, with slashes; an address or another drive stays as it is."""
+    """Return the way from `folder` to what is at `path`, with slashes; an address or another drive stays as it is.
+
+    In UTF-8 in any locale.
+    """
     with suppress(OSError, ValueError):  # no such drive, no current folder, a name that no file can have
         if Path(path).exists():
-            return Path(os.path.relpath(path, folder)).as_posix()
-    return path
+            return utf8(Path(os.path.relpath(path, folder)).as_posix())
+    return utf8(path)
+
+
+def linked(name: str, path: str | None, folder: Path) -> str:
+    """Return what leads from results in `folder` to the input `name`: an address, the way to its path, or a plain name.
+
+    path: None where that is not known.  A name alone, with folders, would lead to something else from another folder.
+    """
+    if path is not None:
+        return relative(path, folder)
+    return name if is_address(name) else Path(name.replace("\\", "/")).name or name
 
 
 def sha256(path: str | Path) -> str:

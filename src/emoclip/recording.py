@@ -8,6 +8,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from math import inf, nan
@@ -18,12 +19,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.config import FaceConfig
+from emoclip.config import FPS, FaceConfig
 from emoclip.errors import ConfigError, InputError, OutputError
 from emoclip.faces import Face, quality_of, settled
-from emoclip.files import atomic_path, make_folder, missing, told
+from emoclip.files import atomic_path, make_folder, missing, told, untold
 from emoclip.results import ByContent, Quality
-from emoclip.video import none_between
+from emoclip.video import Content, none_between, past_end, rate_of
 
 FORMAT = 3  # 2, still read, had no exposure and angles; 1, too, neither boxes nor all of the key
 PICTURE_SIDE = 96  # of a kept picture, in pixels
@@ -161,6 +162,17 @@ class Recording(ByContent):
         """What messages about it name: its own file; of one that was read from none, the input."""
         return self.name if self.path is None else told(self.path)
 
+    def media(self) -> str | None:
+        """Return the path of what was watched; None unless, where its name leads to from here, the same bytes lie.
+
+        Reads them all.
+        """
+        path, fps = untold(self.name), rate_of(self.key.input) or FPS
+        with suppress(InputError, OSError, ValueError):  # closed, or a name that no file can have
+            if self.key.input is not None and Content.of(path).at(fps) == self.key.input:
+                return path
+        return None
+
     @property
     def span_s(self) -> tuple[float, float]:
         """From when to when it was recorded, in seconds; until its last frame where nobody knows when that ends."""
@@ -184,10 +196,11 @@ class Recording(ByContent):
         """
         end_s = inf if end_s is None else end_s
         first_s, until_s = self.span_s
-        if self.frames and (end_s <= first_s or self.frames[-1][0] < start_s >= until_s):
-            raise InputError(
-                f"{self.called}: only {first_s:.2f} to {until_s:.2f} s were recorded; name seconds of those"
-            )
+        last_s = self.frames[-1][0] if self.frames else inf
+        if self.frames and (end_s <= first_s or last_s < start_s >= until_s):
+            raise self._unrecorded()
+        if start_s > last_s:
+            raise past_end(self.called, start_s, until_s, last_s)
         frames = [frame for frame in self.frames if start_s <= frame[0] < end_s]
         if self.frames and not frames:
             raise none_between(self.called, start_s, end_s)
@@ -204,6 +217,21 @@ class Recording(ByContent):
         return (
             (time_s, looks if at in left else list(map(_unembedded, looks)))
             for at, (time_s, looks) in enumerate(frames)
+        )
+
+    def check_span(self, start_s: float, end_s: float | None) -> None:
+        """Raise InputError where some of the seconds asked for were not recorded: 0 and None are where it begins, ends.
+
+        What is asked for past the input's own end is not there to record.
+        """
+        until_s, there_s = self.key.end_s or inf, self.ended_s or self.duration_s or inf
+        if self.frames and (0 < start_s < self.key.start_s or until_s < min(end_s or 0.0, there_s)):
+            raise self._unrecorded()
+
+    def _unrecorded(self) -> InputError:
+        first_s, until_s = self.span_s
+        return InputError(
+            f"{self.called}: only {first_s:.2f} to {until_s:.2f} s were recorded; name seconds of those"
         )
 
     def write(self, path: str | Path, *, force: bool = False) -> None:

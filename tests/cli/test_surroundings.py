@@ -17,6 +17,7 @@ from commands import emoclip, fails
 from films import films
 from packages import tiny_package
 from PIL import Image
+from videos import noise, write
 
 from emoclip import EmoCLIP, cli, interrupt
 
@@ -119,6 +120,17 @@ def test_a_library_that_cannot_be_loaded_is_one_line(tiny, crop, tmp_path):
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = predict(tiny, crop, env={"PYTHONPATH": path})
     one_line(done, "failed to map segment: cannot be loaded; give more memory")
+
+
+@pytest.mark.parametrize(
+    "given", [("timeline", "-o", "out"), ("timeline", "-o", "-"), ("predict",), ("watch",)]
+)
+def test_one_that_cannot_be_loaded_is_told_once_for_all_videos(tiny, tmp_path, monkeypatch, given):
+    videos = [write(tmp_path / f"{name}.mp4", noise(3)) for name in "ab"]
+    monkeypatch.setitem(sys.modules, "av", None)
+    done = emoclip(*given, *videos, "-m", tiny, cwd=tmp_path)
+    fails(done, "av.*: cannot be loaded; give more memory, or install emoclip again$")
+    assert [path.name for path in tmp_path.iterdir() if path not in videos] == []
 
 
 @UNIX
@@ -292,6 +304,24 @@ def test_a_system_that_knows_ascii_alone(tiny, crop, more):
         assert list(json.loads(done.stdout.decode("utf-8"))["faces"][0]["probs"]) == ALPHABETS.split(", ")
     else:
         assert b"#" in done.stdout
+
+
+@UNIX
+def test_results_are_called_alike_in_every_locale_and_found_again(tiny, tmp_path, foreign):
+    name = "søn 视频 ñ"
+    write(tmp_path / f"{name}.mp4", noise(6))
+    arguments = ["-m", tiny, "--faces", "full", "-l", "calm, sad", "-f", "csv,eaf", "-o", "out"]
+    arguments = ["timeline", f"{name}.mp4", *arguments, "--recordings", "kept"]
+    done = run(*arguments, env=foreign, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "kept" / f"{name}.npz").is_file()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"{name}.{ending}" for ending in ("csv", "eaf", "json")
+    }
+    assert json.loads((tmp_path / "out" / f"{name}.json").read_text("utf-8"))["input"] == f"../{name}.mp4"
+    assert f'RELATIVE_MEDIA_URL="../{name}.mp4"' in (tmp_path / "out" / f"{name}.eaf").read_text("utf-8")
+    again = emoclip(*arguments, cwd=tmp_path)
+    assert (again.returncode, again.stdout[:9]) == (0, "1 skipped"), again.stderr
 
 
 # Homes, caches and memory

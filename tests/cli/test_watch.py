@@ -1,8 +1,11 @@
 import json
 import shutil
+from xml.etree import ElementTree
 
 import pytest
 from commands import emoclip, fails
+from packages import tiny_package
+from videos import noise, write
 
 from emoclip.recording import Recording
 
@@ -40,6 +43,67 @@ def test_a_second_question_decodes_nothing(watched, media, monkeypatch, tmp_path
     )
     (outcome,) = run(plan([str(media / "single_face.mp4")], settings), settings, load=EmoCLIP.load)
     assert (outcome.state, outcome.windows) == ("done", 2), outcome.message
+
+
+@pytest.fixture
+def labs(tmp_path):
+    """Two folders with a video each of the same name, and a recording of the first by that name."""
+    for at, lab in enumerate(("lab", "other")):
+        (tmp_path / lab / "w").mkdir(parents=True)
+        write(tmp_path / lab / "w/anna.mp4", noise(6 + at))
+    model = str(tiny_package(tmp_path / "p"))
+    seen = ["--faces", "full", "-m", model]
+    done = emoclip("watch", "w/anna.mp4", *seen, "-o", "../kept", cwd=tmp_path / "lab")
+    assert done.returncode == 0, done.stderr
+    return tmp_path, ["-m", model, "-l", "calm, sad", "-f", "csv,eaf", "-o", "out"], seen
+
+
+def told(lab):
+    """What the results of a video tell of it: the sidecar, ELAN's link, whether there is one by folders, the table."""
+    link = ElementTree.parse(lab / "out/anna.eaf").find(".//MEDIA_DESCRIPTOR")
+    sidecar = json.loads((lab / "out/anna.json").read_text("utf-8"))["input"]
+    table = (lab / "out/anna.csv").read_text("utf-8").splitlines()[1].split(",")[0]
+    return sidecar, link.get("MEDIA_URL"), "RELATIVE_MEDIA_URL" in link.attrib, table
+
+
+def test_a_recording_is_linked_to_its_video_and_to_no_other_of_that_name(labs):
+    folder, asked, _ = labs
+    for lab, found in (
+        ("lab", ("../w/anna.mp4", "../w/anna.mp4", True, "w/anna.mp4")),
+        ("other", ("anna.mp4", "anna.mp4", False, "w/anna.mp4")),
+    ):
+        done = emoclip("timeline", "../kept/anna.npz", *asked, cwd=folder / lab)
+        assert done.returncode == 0, done.stderr
+        assert told(folder / lab) == found
+
+
+def test_a_video_that_was_recorded_under_another_name_is_told_as_it_is_named_now(labs):
+    folder, asked, seen = labs
+    shelf = ["--recordings", "../kept", *seen]
+    done = emoclip("timeline", "../lab/w/anna.mp4", *shelf, *asked, cwd=folder / "other")
+    assert done.returncode == 0, done.stderr
+    way = "../../lab/w/anna.mp4"
+    assert told(folder / "other") == (way, way, True, "../lab/w/anna.mp4")
+
+
+def test_a_recording_among_videos_is_told_and_the_rest_is_recorded(labs):
+    folder, _, seen = labs
+    out = folder / "more"
+    done = emoclip("watch", "w/anna.mp4", "../kept/anna.npz", *seen, "-o", out, cwd=folder / "lab")
+    fails(done, r"\.\./kept/anna\.npz: is a recording already; ask it with `emoclip timeline`$")
+    assert done.stdout.startswith(f"1 recorded in {out}, 0 recorded already, 1 failed")
+
+
+def test_recordings_in_the_folder_that_is_watched_need_no_word(labs):
+    folder, _, seen = labs
+    (folder / "lab/w/notes.txt").touch()
+    for out in ("recordings", "."):
+        for line in ("1 recorded in", f"0 recorded in {out}, 1 recorded already"):
+            done = emoclip("watch", ".", *seen, "-o", out, cwd=folder / "lab")
+            assert (done.returncode, done.stdout[: len(line)]) == (0, line)
+            assert done.stderr.strip().endswith(
+                ": left out, no video or picture that is read by its name: notes.txt"
+            )
 
 
 def test_what_is_recorded_is_left_alone(watched, media):

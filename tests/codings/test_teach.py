@@ -582,8 +582,8 @@ def test_a_suggestion_is_filled_in_elan_and_read_back(model: EmoCLIP, tmp_path: 
     recordings, codings = films(model)
     lesson = prepare_lesson(model, recordings, codings[:2])
     windows = suggest_windows(lesson.samples, lesson.words, 12)
-    media = {f"v{n}": f"/films/v{n}.mp4" for n in range(6)}
-    names = write_suggestions(windows, lesson.labels, media, tmp_path / "to-code")
+    seen = {f"v{n}": recording for n, recording in enumerate(recordings)}
+    names = write_suggestions(windows, lesson.labels, seen, tmp_path / "to-code")
     untouched, _ = read_all(tmp_path / "to-code")
     assert all(not coding.marks and not coding.coded for coding in untouched)
 
@@ -645,8 +645,8 @@ def test_videos_and_codings_of_one_name_are_told_apart_by_their_folders(model: E
         np.testing.assert_array_equal(part.targets, before.targets)
     pytest.importorskip("pympi")
     windows = suggest_windows(prepare_lesson(model, recordings, codings[:1]).samples, lesson.words, 8)
-    media = {f"day {at}/talk": recording.name for at, recording in enumerate(recordings)}
-    written = write_suggestions(windows, lesson.labels, media, tmp_path / "to-code")
+    seen = {f"day {at}/talk": recording for at, recording in enumerate(recordings)}
+    written = write_suggestions(windows, lesson.labels, seen, tmp_path / "to-code")
     assert (
         set(written)
         == {f"{window.video}.eaf" for window in windows}

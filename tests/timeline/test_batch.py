@@ -155,6 +155,16 @@ def test_inputs_that_would_land_on_the_same_name_are_refused_before_any_work(
     assert not settings().out.exists()
 
 
+def test_all_inputs_that_would_land_on_the_same_names_are_told_at_once(tmp_path, settings):
+    sources = [str(tmp_path / f"{name}.{ending}") for name in "abcdef" for ending in ("mp4", "mov")]
+    with pytest.raises(ConfigError) as caught:
+        plan(sources, settings())
+    a, b, c, d = (f"{tmp_path / name}.mp4 and {tmp_path / name}.mov" for name in "abcd")
+    assert str(caught.value) == (
+        f"{a}: both would write a.json; rename one, or give each its own --out; so it is with {b}, {c}, {d} and 2 more"
+    )
+
+
 def test_outputs_mirror_the_folders_and_sidecars_point_back_from_where_they_lie(folders, settings):
     outcomes = list(run(plan(find_inputs([str(Path(folders[0]).parents[1])]), settings()), settings()))
     assert [outcome.state for outcome in outcomes] == ["done"] * 3

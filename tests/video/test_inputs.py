@@ -366,6 +366,45 @@ def sound_only(path):
     return path
 
 
+def with_sound(path, shown_s, heard_s):
+    """Write a Matroska file whose sound ends when it ends, and its picture when that ends, interleaved."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=10)
+        video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        pictures = noise(round(10 * shown_s))
+        for at in range(round(10 * heard_s)):
+            if at < len(pictures):
+                container.mux(video.encode(av.VideoFrame.from_ndarray(pictures[at], format="rgb24")))
+            part = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+            part.sample_rate, part.pts = 8000, 800 * at
+            container.mux(sound.encode(part))
+        container.mux([*video.encode(), *sound.encode()])
+    return path
+
+
+def test_a_picture_that_ends_before_its_sound_was_not_cut_off(tmp_path):
+    path = with_sound(tmp_path / "a.mkv", 2.0, 4.0)
+    frames, video = read(path)
+    assert (len(frames), video.duration_s, video.warnings) == (20, pytest.approx(4.0, abs=0.01), [])
+    assert video.ended_s == pytest.approx(2.0, abs=0.01)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    _, video = read(path)
+    assert [line.split(": ")[1] for line in video.warnings] == [
+        "ends though its header says 4.00 s; cut off?"
+    ]
+
+
+@pytest.mark.parametrize(("codec", "pix_fmt"), [("mjpeg", "yuvj420p"), ("mpeg4", "yuv420p")])
+def test_an_avi_that_was_cut_off_is_told(tmp_path, codec, pix_fmt):
+    path = write(tmp_path / "a.avi", noise(100), codec=codec, pix_fmt=pix_fmt)
+    assert read(path)[1].warnings == []
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames, video = read(path)
+    assert video.warnings[-1].endswith(": ends though its header says 4.00 s; cut off?")
+    assert video.ended_s == pytest.approx(frames[-1].time_s + 0.04)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

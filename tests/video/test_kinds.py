@@ -663,6 +663,21 @@ def test_nothing_in_a_folder_is_left_out_silently(tmp_path):
     assert "b.jxl" in " ".join(read(tmp_path)[1].warnings)
 
 
+def test_an_overlay_in_a_folder_is_called_that_and_read_where_it_is_named(tmp_path):
+    drawn = tmp_path / "study/x.overlay.mp4"
+    drawn.parent.mkdir()
+    drawn.write_bytes(b"x")
+    said, why = (
+        [],
+        "left out, taken for an overlay that `emoclip timeline` drew, name it to read it: x.overlay.mp4",
+    )
+    assert expand_inputs([str(drawn.parent)], say=said.append) == [str(drawn.parent)]
+    (tmp_path / "study/x.mp4").write_bytes(b"x")
+    assert expand_inputs([str(drawn.parent)], say=said.append) == [str(tmp_path / "study/x.mp4")]
+    assert said == [f"{drawn.parent}: {why}"] * 2
+    assert expand_inputs([str(drawn)], say=said.append) == [str(drawn)]
+
+
 def test_a_picture_that_may_not_be_read_is_called_that(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
     Image.fromarray(corners()).save(path)

@@ -230,8 +230,7 @@ def _suggest(
             raise
         warn(f"nothing to suggest: {error}")  # the labels are written
         return ""
-    media = {name: recording.name for name, recording in seen.items()}
-    written = write_suggestions(windows, lesson.labels, media, folder, force=force)
+    written = write_suggestions(windows, lesson.labels, seen, folder, force=force)
     if len(windows) < count:
         warn(f"only {counted(len(windows), 'window')} left that nobody has coded")
     return f"{counted(len(windows), 'window')} to code in {counted(len(written), 'ELAN file')}; in {folder}"

@@ -84,7 +84,8 @@ def watch(
         precision=precision,
         watch_only=True,
     )
-    outcomes = run_all(plan(find_inputs(inputs, each=each, say=warn), settings), settings, jobs)
+    found = find_inputs(inputs, each=each, say=warn, own=".npz")
+    outcomes = run_all(plan(found, settings), settings, jobs)
     done = [outcome for outcome in outcomes if outcome.state == "done"]
     kept = sum(outcome.state == "skipped" for outcome in outcomes)
     spent_s = sum(outcome.spent_s for outcome in done)

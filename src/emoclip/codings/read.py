@@ -13,7 +13,7 @@ from emoclip.codings.coding import NOTHING, Coding, Mark, Teachers, checked, mer
 from emoclip.codings.elan import names_tier, read_eaf, tier_names
 from emoclip.codings.tables import read_table, track_name
 from emoclip.errors import EmoclipError, InputError, few
-from emoclip.files import DANGLING, dangling, missing, sha256, told_apart
+from emoclip.files import DANGLING, dangling, missing, sha256, told_apart, untold
 
 SUFFIXES = (".eaf", ".boris", ".csv", ".tsv", ".txt", ".json")
 
@@ -156,10 +156,10 @@ def _candidates(named: Sequence[Path]) -> list[Path]:
     ours = {file: _sidecar(file) for file in files if file.suffix.casefold() == ".json"}
     # What somebody corrected since is a coding of its own.
     repeated = {
-        file.parent / name
+        output
         for file, found in ours.items()
         for name, digest in ((found or {}).get("outputs") or {}).items()
-        if (file.parent / name).is_file() and sha256(file.parent / name) == digest
+        if (output := file.parent / untold(name, file.parent)).is_file() and sha256(output) == digest
     }
     return [
         file

@@ -1,7 +1,6 @@
 """Which windows to code next, and ELAN files in which to code them."""
 
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from emoclip.codings.learn import logits, softmax
 from emoclip.codings.samples import CodedWindows
 from emoclip.codings.statistics import Floats
 from emoclip.errors import ConfigError, InputError
-from emoclip.files import atomic_folder
+from emoclip.files import atomic_folder, linked
+from emoclip.recording import Recording
 from emoclip.video import media_type
 
 MOST_KNOWN = 500  # coded windows that new ones are kept apart from
@@ -114,26 +114,26 @@ def _squared(points: Floats, others: Floats) -> Floats:
 def write(
     windows: Sequence[Suggestion],
     labels: Sequence[str],
-    media: Mapping[str, str],
+    seen: Mapping[str, Recording],
     folder: Path,
     *,
     force: bool = False,
 ) -> list[str]:
-    """Write an ELAN document per video into `folder`.  media: video -> its path.  Raises OutputError, ConfigError."""
+    """Write an ELAN document per video into `folder`.  seen: by video.  Raises OutputError, ConfigError."""
     with atomic_folder(folder, force=force) as part:
         for video in sorted({item.video for item in windows}):
             mine = [item for item in windows if item.video == video]
             (part / video).parent.mkdir(parents=True, exist_ok=True)
-            _write_eaf(part / f"{video}.eaf", mine, labels, media[video], beside=folder / f"{video}.eaf")
+            _write_eaf(part / f"{video}.eaf", mine, labels, seen[video], home=(folder / video).parent)
         return sorted(file.relative_to(part).as_posix() for file in part.rglob("*.eaf"))
 
 
 def _write_eaf(
-    path: Path, windows: Sequence[Suggestion], labels: Sequence[str], media: str, *, beside: Path
+    path: Path, windows: Sequence[Suggestion], labels: Sequence[str], seen: Recording, *, home: Path
 ) -> None:
     """Write one video's windows as an ELAN document: each waits as `?` for a label of its vocabulary.
 
-    media: the video.  beside: where the document will lie.  Raises ConfigError without pympi.
+    seen: in the video.  home: the folder in which the document will lie.  Raises ConfigError without pympi.
     """
     try:
         from pympi.Elan import Eaf
@@ -143,8 +143,9 @@ def _write_eaf(
         ) from None
     document = Eaf(author="emoclip teach")
     document.remove_tier("default")
-    place = Path(os.path.relpath(media, beside.parent)).as_posix() if Path(media).exists() else ""
-    document.add_linked_file(place or media, relpath=place or None, mimetype=media_type(media))
+    media = seen.media()
+    place = linked(seen.name, media, home)
+    document.add_linked_file(place, relpath=None if media is None else place, mimetype=media_type(seen.name))
     document.add_language("und", "http://cdb.iso.org/lg/CDB-00130975-001", "undetermined (und)")
     document.add_controlled_vocabulary("labels")
     for number, label in enumerate(dict.fromkeys([OPEN, *labels, NOTHING])):

@@ -171,7 +171,7 @@ def _pool(
                     progress(sum(shares))
         except BrokenProcessPool:
             return
-        except (KeyboardInterrupt, GeneratorExit):
+        except (KeyboardInterrupt, GeneratorExit, ImportError):
             pool.shutdown(wait=False, cancel_futures=True)
             children = active_children()
             for process in children:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from emoclip.characters import cell
 from emoclip.errors import ConfigError
-from emoclip.files import json_text, relative
+from emoclip.files import json_text, linked
 from emoclip.results import NO_TRACK, Segment, Timeline, Window
 from emoclip.video import media_type
 
@@ -83,16 +83,19 @@ def json_line(name: str, window: Window) -> str:
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
-def write_eaf(timeline: Timeline, path: Path) -> None:
-    """Write segments as an ELAN document, one tier per track, linked to the video beside it."""
+def write_eaf(timeline: Timeline, path: Path, media: str | None = None) -> None:
+    """Write segments as an ELAN document, one tier per track, linked to the video.
+
+    media: the video's path, None where it has none or nobody knows it: then by its plain name alone.
+    """
     from pympi.Elan import Eaf
 
     document = Eaf(author="emoclip")
     document.remove_tier("default")
-    place = _address(relative(timeline.input, path.parent))
+    place = _address(linked(timeline.input, media, path.parent))
     document.add_linked_file(
         place,
-        relpath=place if Path(timeline.input).exists() else None,
+        relpath=None if media is None else place,
         mimetype=media_type(timeline.input),
     )
     known = {} if timeline.duration_s is None else {"emoclip duration_s": timeline.duration_s}

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emoclip import interrupt
+from emoclip.characters import utf8
 from emoclip.config import Progress
-from emoclip.errors import OutputError, in_one_line
+from emoclip.errors import InputError, OutputError, in_one_line
 from emoclip.files import atomic_path, check_writable, json_text, remove_leftovers, sha256, write_text
 from emoclip.recording import Recording, Shelf, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
-from emoclip.timeline.formats import WRITERS, write_csv
+from emoclip.timeline.formats import WRITERS, write_csv, write_eaf
 from emoclip.timeline.plan import Input, Settings, targets
 from emoclip.timeline.report import write_report
 from emoclip.timeline.stream import TimelineStream
@@ -48,6 +49,8 @@ def attempt(model: Model, item: Input, settings: Settings, progress: Progress | 
 
 def _watch(model: Model, item: Input, settings: Settings, progress: Progress | None) -> InputOutcome:
     """Keep what is seen in one input, unless it is kept already."""
+    if is_recording(item.source) and Path(str(item.source)).exists():
+        raise InputError(f"{called(item.source)}: is a recording already; ask it with `emoclip timeline`")
     began_s = time.monotonic()
     kept, new = recorded(
         model,
@@ -90,7 +93,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
         check_writable(target, force=force)
         remove_leftovers(target)
 
-    timeline, recording, seen = _timeline(model, item, settings, content, progress)
+    timeline, recording, seen, media = _timeline(model, item, settings, content, progress)
     if record_file.exists() and not force:  # it came while we read
         if sidecar.is_done(record_file, hashes):
             return InputOutcome(item.source, "skipped", "done already")
@@ -99,25 +102,25 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
         )
     home = None if settings.absolute_paths else record_file.parent
     record = sidecar.record(
-        timeline, model.package, settings.prompts, choices | seen, hashes, settings.command, home
+        timeline, model.package, settings.prompts, choices | seen, hashes, settings.command, home, media
     )
     outputs: dict[str, str] = {}
     try:
         write_text(record_file, json_text(record | {"complete": False}), force=force)
         for target in made:
-            outputs[target.name] = ""  # begun
+            outputs[utf8(target.name)] = ""  # begun
             if recording and target.suffix == ".npz":
                 recording.write(target, force=force)
             else:
                 with atomic_path(target, force=force) as temporary:
                     kind = target.name.removeprefix(Path(item.name).name)
-                    _write(kind, temporary, timeline, item, settings)
-            outputs[target.name] = sha256(target)
+                    _write(kind, temporary, timeline, item, settings, media)
+            outputs[utf8(target.name)] = sha256(target)
         content.check()
         write_text(record_file, json_text(record | {"complete": True, "outputs": outputs}), force=True)
     except BaseException:  # a full disk, say: all of an input's results, or none
-        for written in outputs:
-            (record_file.parent / written).unlink(missing_ok=True)
+        for written in made[: len(outputs)]:
+            written.unlink(missing_ok=True)
         if not any(target.exists() for target in made):  # else it says that those are not whole, and ours
             record_file.unlink(missing_ok=True)
         raise
@@ -134,8 +137,11 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
 
 def _timeline(
     model: Model, item: Input, settings: Settings, content: Content, progress: Progress | None
-) -> tuple[Timeline, Recording | None, dict[str, Any]]:
-    """Return what was read, what was seen if it is kept, and the settings that a recording had in place of ours."""
+) -> tuple[Timeline, Recording | None, dict[str, Any], str | None]:
+    """Return what was read, what was seen if it is kept, the settings that a recording had in place of ours, its path.
+
+    The path is that of the video, of a recording too, None where it has none or nobody knows it.
+    """
 
     def seen(seconds: float) -> None:
         if progress and stream.duration_s:
@@ -157,7 +163,10 @@ def _timeline(
     made: dict[str, Any] = {}
     if stream.seen_as:
         made = {"faces": asdict(stream.faces), "fps": None, "recording": stream.seen_as.told()}
-    return stream.result(windows), recording, made
+    media = str(item.source) if content.digest else None
+    if is_recording(item.source) and isinstance(stream.source, Recording):
+        media = stream.source.media()
+    return stream.result(windows), recording, made, media
 
 
 @contextmanager
@@ -173,6 +182,7 @@ def on_shelf(stream: TimelineStream, item: Input, settings: Settings) -> Iterato
     asked = stream.key if settings.force or not shelf else replace(stream.key, rate=0.0)
     kept = shelf.find(item.name, asked) if shelf else None
     if kept:
+        kept = replace(kept, name=called(item.source))
         stream.source = kept  # what was seen once is not looked at again
     recording = kept or (stream.record() if shelf or "npz" in settings.formats else None)
     yield recording
@@ -208,7 +218,9 @@ def open_stream(
     )
 
 
-def _write(suffix: str, path: Path, timeline: Timeline, item: Input, settings: Settings) -> None:
+def _write(
+    suffix: str, path: Path, timeline: Timeline, item: Input, settings: Settings, media: str | None
+) -> None:
     if suffix == ".html":
         write_report(timeline, path)
     elif suffix == ".overlay.mp4":
@@ -226,6 +238,8 @@ def _write(suffix: str, path: Path, timeline: Timeline, item: Input, settings: S
         )
     elif suffix == ".csv":
         write_csv(timeline, path, raw_cells=settings.raw_cells)
+    elif suffix == ".eaf":
+        write_eaf(timeline, path, media)
     else:
         next(files[suffix] for files in WRITERS.values() if suffix in files)(timeline, path)
 

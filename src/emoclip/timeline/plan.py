@@ -2,15 +2,15 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emoclip.addresses import is_address
-from emoclip.characters import percent
+from emoclip.characters import is_encodable, percent, utf8
 from emoclip.config import FaceConfig, Numbers, SegmentConfig, WindowConfig
-from emoclip.errors import ConfigError
+from emoclip.errors import ConfigError, few
 from emoclip.faces import settled
 from emoclip.files import shorten, told
 from emoclip.model import Precision
@@ -108,24 +108,34 @@ def plan(sources: Sequence[str | int | Found], settings: Settings) -> list[Input
             raise ConfigError(
                 f"formats: an overlay needs a video to read again, which {source!r} is not; leave it out"
             )
-        if "npz" in settings.formats and is_recording(source):
+        if "npz" in settings.formats and is_recording(source) and not settings.watch_only:
             extra = "npz" if settings.pictures else "--embeddings-only"
             raise ConfigError(f"formats: {called(source)} is an npz already; leave {extra} out")
         inputs.append(Input(source, _name(source, found.inside if isinstance(found, Found) else None)))
+    inputs = list(dict.fromkeys(inputs))
     taken: dict[str, Input] = {}
-    for item in dict.fromkeys(inputs):
+    clashes: dict[tuple[Input, Input], Path] = {}  # and the first file that both would write
+    for item in inputs:
+        if settings.watch_only and is_recording(item.source):
+            continue  # which gives no file
         for target in targets(item, settings):
             other = taken.setdefault(str(target).casefold(), item)
             if other is not item:
-                made = target.relative_to(settings.out).as_posix()
-                beside = Path(str(other.source)).parent == Path(str(item.source)).parent
-                remedy = "rename one, or " if beside else "name the folder that holds both, or "
-                remedy = "" if is_address(str(item.source)) or is_address(str(other.source)) else remedy
-                raise ConfigError(
-                    f"{called(other.source)} and {called(item.source)}: both would write {made}; {remedy}"
-                    "give each its own --out"
-                )
-    return list(dict.fromkeys(inputs))
+                clashes.setdefault((other, item), target)
+    if clashes:
+        raise _clash(clashes, settings)
+    return inputs
+
+
+def _clash(clashes: Mapping[tuple[Input, Input], Path], settings: Settings) -> ConfigError:
+    (one, other), target = next(iter(clashes.items()))
+    pairs = [f"{called(first.source)} and {called(second.source)}" for first, second in clashes]
+    made = target.relative_to(settings.out).as_posix()
+    beside = Path(str(one.source)).parent == Path(str(other.source)).parent
+    remedy = "rename one, or " if beside else "name the folder that holds both, or "
+    remedy = "" if is_address(str(one.source)) or is_address(str(other.source)) else remedy
+    more = f"; so it is with {few(pairs[1:])}" if pairs[1:] else ""
+    return ConfigError(f"{pairs[0]}: both would write {made}; {remedy}give each its own --out{more}")
 
 
 def targets(item: Input, settings: Settings) -> list[Path]:
@@ -154,4 +164,4 @@ def _name(source: str | int, inside: str | None) -> str:
 
 
 def _writable(name: str) -> str:
-    return shorten(percent(name))
+    return shorten(name if is_encodable(utf8(name)) else percent(name))

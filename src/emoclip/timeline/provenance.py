@@ -16,7 +16,7 @@ from typing import Any
 from emoclip import __version__
 from emoclip.addresses import secrets_left_out
 from emoclip.errors import OutputError
-from emoclip.files import relative, sha256
+from emoclip.files import linked, relative, sha256, untold
 from emoclip.model import Package
 from emoclip.prompts import PromptSet
 from emoclip.results import Timeline
@@ -46,7 +46,9 @@ def is_done(path: Path, expected: Mapping[str, str | None]) -> bool:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         found = {key: record["identity"][key] for key in expected}
-        outputs = [(path.parent / name, sha) for name, sha in record.get("outputs", {}).items()]
+        outputs = [
+            (path.parent / untold(name, path.parent), sha) for name, sha in record.get("outputs", {}).items()
+        ]
         there = [(file, sha) for file, sha in outputs if file.is_file()]
         whole = record["complete"] and len(there) == len(outputs)
         changed = [file for file, sha in there if sha256(file) != sha]
@@ -71,11 +73,13 @@ def record(
     hashes: Mapping[str, str | None],
     command: Sequence[str] = (),
     folder: Path | None = None,
+    media: str | None = None,
 ) -> dict[str, Any]:
     """Return what a sidecar says, but for the outputs' hashes.
 
     command: the arguments of the command line.  folder: where the sidecar will lie; paths are told relative to it, so
     that results can be handed on with nobody's folders in them.  None tells them as they were given.
+    media: the input's path, None where it has none or nobody knows it.
     """
 
     def told(path: str) -> str:
@@ -95,7 +99,7 @@ def record(
     return {
         "emoclip": __version__,
         "note": "How each face reads to a viewer, not what the person feels.",
-        "input": told(timeline.input),
+        "input": timeline.input if folder is None else linked(timeline.input, media, folder),
         "duration_s": timeline.duration_s,
         "read_s": timeline.read_s,
         "unread": unread(timeline),

@@ -134,6 +134,7 @@ class TimelineStream:
             self.source = Recording.read(Path(self.source), model=self.model.package.seen_by)
         if isinstance(self.source, Recording):
             kept = self.source
+            kept.check_span(self.start_s, self.end_s)
             self.name, self.duration_s, self.ended_s = kept.name, kept.duration_s, kept.ended_s
             self._met = kept.warnings
             self.seen_as, rate = kept.key, embedding_rate(self.model, self.windows.length_s)

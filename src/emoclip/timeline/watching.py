@@ -24,7 +24,7 @@ from emoclip.recording import (
     is_recording,
     look,
 )
-from emoclip.video import Content, Video, at_rate, is_picture, open_video, paced, rate_of
+from emoclip.video import Content, Video, at_rate, called, is_picture, open_video, paced, rate_of
 
 
 class Model(Protocol):
@@ -117,7 +117,7 @@ def recorded(
     content = Content.of(source)
     key = asked(model, content, faces, window_s, start_s, end_s, fps)
     if kept := shelf.find(name, key):
-        return kept, False
+        return replace(kept, name=called(source)), False
     made = record(
         model,
         source,

@@ -6,7 +6,7 @@ from emoclip.video.arrays import called
 from emoclip.video.content import Content, asked_rate, at_rate, changed, paced, rate_of
 from emoclip.video.finding import Found, expand_inputs, find_inputs
 from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
-from emoclip.video.frames import Frame, none_between
+from emoclip.video.frames import Frame, none_between, past_end
 from emoclip.video.inputs import AHEAD_BYTES, Video, open_video
 from emoclip.video.pictures import Pixels, is_picture, natural_order, read_picture
 from emoclip.video.sources import for_ffmpeg
@@ -35,6 +35,7 @@ __all__ = [
     "one_opencv_thread",
     "open_video",
     "paced",
+    "past_end",
     "rate_of",
     "read_animation",
     "read_picture",

@@ -4,7 +4,7 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from emoclip.addresses import is_address
 from emoclip.config import Limits
@@ -46,6 +46,7 @@ class Container:
     def __init__(self, source: str | IO[bytes], name: str, notes: Notes) -> None:
         self.name, self.notes, self._source = name, notes, source
         self._reached_s: float | None = None
+        self._others_s = 0.0  # where what was met of sound and the like ends
         self.runs_together = False
         self._open()
         if not self.is_picture:  # whose tiles FFmpeg reads as streams of their own
@@ -100,9 +101,11 @@ class Container:
             return
         if index == 0 and self._reached_s < start_s:
             raise past_end(self.name, start_s, self._reached_s + 1 / self.fps, self._reached_s)
-        if self.duration_s is not None and self._reached_s + 1 / self.fps < self.duration_s - SHORTFALL_S:
-            what = f"ends though its header says {self.duration_s:.2f} s; cut off?"
-            self.notes.add(what, self._reached_s)
+        promised_s = self._promised_s()
+        if promised_s is not None and self._reached_s + 1 / self.fps < promised_s - SHORTFALL_S:
+            if self._others_s < promised_s - SHORTFALL_S:  # else its sound goes on to there
+                what = f"ends though its header says {promised_s:.2f} s; cut off?"
+                self.notes.add(what, self._reached_s)
             self.notes.ended_s = self._reached_s + 1 / self.fps
         elif self.file.format.name == "gif" and _is_gif_cut(self._source):  # whose header knows no length
             self.notes.add("ends without the mark that ends a GIF; cut off?", self._reached_s)
@@ -206,9 +209,13 @@ class Container:
         failures = 0
         while failures < READ_FAILURES:
             try:
-                for packet in self.file.demux(self.stream):
+                for packet in self.file.demux():
                     failures = 0
-                    yield packet
+                    if packet.stream is self.stream:
+                        yield cast("av.Packet[VideoStream]", packet)
+                    elif packet.pts is not None and packet.time_base:
+                        end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self.zero_s
+                        self._others_s = max(self._others_s, end_s)
                 return
             except av.error.InvalidDataError:
                 failures += 1
@@ -229,6 +236,13 @@ class Container:
         if self.file.format.name in END_FORMATS and writer.startswith("Lavf"):
             start_s = 0.0
         return start_s + length_s - self.zero_s
+
+    def _promised_s(self) -> float | None:
+        """Until when the header says that there are frames, or, where it tells no more, anything."""
+        if self.file.format.name == "avi" and self.stream.frames and self.stream.average_rate:
+            # Of a file that was cut off, FFmpeg makes it shorter by the bytes that there are.
+            return max(self.duration_s or 0.0, float(self.stream.frames / self.stream.average_rate))
+        return self.duration_s
 
 
 class Clock:

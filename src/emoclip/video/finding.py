@@ -22,7 +22,11 @@ class Found:
 
 
 def find_inputs(
-    inputs: Iterable[str], *, each: bool | None = None, say: Callable[[str], object] = lambda line: None
+    inputs: Iterable[str],
+    *,
+    each: bool | None = None,
+    say: Callable[[str], object] = lambda line: None,
+    own: str = "",
 ) -> list[Found]:
     """Turn what a user names into single inputs, in natural order, none twice.
 
@@ -30,7 +34,7 @@ def find_inputs(
     folder where they look like the frames of a clip (`each` settles it, True for one each).  A pattern (`*.mp4`,
     `**/*.mov`) stands for what it matches, found in the folder before its first wildcard.  Anything else, and whatever
     matches nothing, is passed on for `open_video` to complain about.
-    say: called with a line for each guess, and for what is left out of a folder.
+    say: called with a line for each guess, and for what is left out of a folder.  own: as in `expand_folder`.
     """
     found: list[Found] = []
     for name in inputs:
@@ -47,7 +51,7 @@ def find_inputs(
             continue
         for match in matches:
             is_folder = os.path.isdir(match)  # noqa: PTH112 (no error over a long name)
-            sources = expand_folder(match, each, say) if is_folder else [str(match)]
+            sources = expand_folder(match, each, say, own) if is_folder else [str(match)]
             home = root or (match if is_folder else None)
             found += [Found(source, _inside(source, home)) for source in sources]
     return list(dict.fromkeys(found))

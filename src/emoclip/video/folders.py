@@ -34,13 +34,14 @@ def media_type(name: str) -> str:
     return VIDEO_SUFFIXES.get(Path(name).suffix.lower(), "unknown")
 
 
-def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
+def expand_folder(folder: Path, each: bool | None, say: Say, own: str = "") -> list[str]:
     """The inputs that a folder stands for, its own folders included, in natural order.
 
     Each video is one.  The pictures of a folder are one too, its frames, if they look like a clip's; else one each.
     A lone picture beside other inputs, in its folder or in one inside, is an input by itself if none shares its name.
     Where there is neither, the recordings that `emoclip watch` made are meant, one each.
     each: settles that, True for one each.  say: called with a line for what was guessed, and for what is left out.
+    own: what the names end with of files that whoever asks makes, and needs not be told of.
     Hidden files and folders are not meant.  A folder that cannot be read is an input: whoever reads it says so.
     """
     found: list[Path] = []
@@ -58,11 +59,7 @@ def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
         others += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
         paths = [Path(place, name) for name in files if not name.startswith(".")]
         readable = [path for path in paths if os.path.isfile(path)]  # noqa: PTH113 (no error over rights)
-        videos = [
-            path
-            for path in readable
-            if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.endswith(OVERLAY)
-        ]
+        videos = [path for path in readable if path.suffix.lower() in VIDEO_SUFFIXES and not is_overlay(path)]
         pictures = natural_order(path for path in readable if is_picture(path))
         others += [path for path in paths if path not in {*videos, *pictures}]
         found += videos
@@ -79,9 +76,15 @@ def expand_folder(folder: Path, each: bool | None, say: Say) -> list[str]:
     if not found:
         found = [path for path in others if path.suffix.lower() == ".npz"]
         others = [path for path in others if path not in set(found)]
-    if others and found:
+    others = [path for path in others if not (own and path.suffix.lower() == own)]
+    if others and (found or any(map(is_overlay, others))):
         say(f"{told(folder)}: {left_out(others)}")
     return [str(path) for path in natural_order([*found, *closed])] or [str(folder)]
+
+
+def is_overlay(path: Path) -> bool:
+    """True for a file that is named as `emoclip timeline` names what it draws over a video."""
+    return path.name.endswith(OVERLAY)
 
 
 def _stem(path: Path) -> str:
@@ -102,10 +105,15 @@ def list_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def left_out(paths: Sequence[Path]) -> str:
-    """A line for links that lead nowhere, and files that are neither videos nor pictures by their names."""
+    """A line for links that lead nowhere, overlays, and files that are neither videos nor pictures by their names."""
     broken = dangling(paths)
-    others = [path for path in paths if path not in set(broken)]
-    kinds = {f"{DANGLING}: ": broken, "no video or picture that is read by its name: ": others}
+    drawn = [path for path in paths if is_overlay(path) and path not in set(broken)]
+    others = [path for path in paths if path not in {*broken, *drawn}]
+    kinds = {
+        f"{DANGLING}: ": broken,
+        "taken for an overlay that `emoclip timeline` drew, name it to read it: ": drawn,
+        "no video or picture that is read by its name: ": others,
+    }
     return "left out, " + "; ".join(why + _named(those) for why, those in kinds.items() if those)
 
 
