@@ -1,6 +1,7 @@
 """The main path, on tiny packages for its rules and on the bundled model for its sense."""
 
 import inspect
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -335,6 +336,56 @@ def test_many_inputs_are_done_though_one_is_bad(tiny, media, tmp_path):
     assert (second.status, second.faces) == ("error", [])
     assert second.error.startswith(f"{tmp_path / 'no.mp4'}: ")
     assert (listed.status, third.status) == ("error", "no_face")
+
+
+class LostError(Exception):
+    pass
+
+
+def given_until(error):
+    yield from frames(3)
+    raise error
+
+
+def test_a_programs_frames_that_fail_are_one_input_of_many(tiny):
+    with pytest.raises(InputError, match=r"^iterator of frames: reading it failed \(no signal\)"):
+        tiny.classify(given_until(ConnectionError("no signal")), LABELS, faces="full")
+    with pytest.raises(LostError):  # whoever raises it may want to catch it
+        tiny.classify(given_until(LostError("cable")), LABELS, faces="full")
+    sources = [given_until(ConnectionError("no signal")), given_until(LostError("cable")), frames(2)]
+    *failed, done = tiny.classify_many(sources, LABELS, faces="full")
+    assert [result.error for result in failed] == [
+        "iterator of frames: reading it failed (no signal); begin it again",
+        "iterator of frames: LostError: cable",
+    ]
+    assert (done.status, {result.input for result in failed}) == ("ok", {"iterator of frames"})
+
+
+def test_what_a_function_for_progress_raises_ends_many(tiny):
+    def stop(done_s):
+        raise LostError
+
+    with pytest.raises(LostError):
+        list(tiny.classify_many([iter(frames(2)), frames(2)], LABELS, faces="full", progress=stop))
+
+
+def test_many_leave_an_iterator_to_who_gave_it(tiny):
+    given = (frame for frame in frames(9))
+    [result] = tiny.classify_many([given], LABELS, faces="full", end_s=0.1)
+    assert result.status == "ok"
+    assert len(list(given)) == 5
+
+
+def test_a_name_of_bytes_that_the_system_gives_is_a_name(tiny, tmp_path):
+    Image.fromarray(frames(1)[0]).save(tmp_path / "a.png")
+    [entry] = os.scandir(os.fsencode(tmp_path))
+    result = tiny.classify(entry, LABELS, faces="full")
+    assert result == tiny.classify(str(tmp_path / "a.png"), LABELS, faces="full")
+    assert [result] == list(tiny.classify_many([entry], LABELS, faces="full"))
+    assert tiny.classify([entry], LABELS, faces="full").faces == result.faces
+    assert tiny.timeline(entry, LABELS, faces="full").read().input == result.input
+    assert tiny.record(entry, faces="full").called == result.input
+    assert Baseline.of(entry) == Baseline(source=result.input)
 
 
 def test_an_input_has_one_name_whether_it_can_be_read_or_not(tiny, media):

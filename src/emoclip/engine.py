@@ -19,7 +19,15 @@ from emoclip.config import (
     check_progress,
     check_span,
 )
-from emoclip.errors import ConfigError, InputError, InputWarning, in_one_line, kind_of, warn_caller
+from emoclip.errors import (
+    ConfigError,
+    EmoclipError,
+    InputError,
+    InputWarning,
+    in_one_line,
+    kind_of,
+    warn_caller,
+)
 from emoclip.faces import Face, FaceFollower, Note, crop_face, settled, used
 from emoclip.model import (
     Package,
@@ -220,10 +228,12 @@ class EmoCLIP:
         self, sources: Iterable[Any], prompts: PromptSet, options: dict[str, Any]
     ) -> Iterator[Classification]:
         for source in sources:
+            own = isinstance(source, Iterator) and not hasattr(source, "read")
             try:
-                yield self.classify(source, prompts, **options)
+                result = self.classify(_watched(source) if own else source, prompts, **options)
             except InputError as error:
-                yield self.failed(source, prompts, error, scores=options["scores"])
+                result = self.failed(source, prompts, error, scores=options["scores"])
+            yield result
 
     def failed(
         self, source: Any, labels: Labels, error: Exception, *, scores: bool = False
@@ -519,11 +529,22 @@ def _warn(line: str) -> None:
     warn_caller(line, InputWarning)
 
 
+def _watched(frames: Iterator[Any]) -> Iterator[Any]:
+    """Frames of a program's own iterator, of which any error is that of an input, and ends no other."""
+    try:
+        for frame in frames:  # noqa: UP028 (`yield from` would close what stays the caller's)
+            yield frame
+    except (EmoclipError, OSError):  # told where it is read
+        raise
+    except Exception as error:
+        raise InputError(in_one_line(error, called(frames))) from error
+
+
 def _expanded(sources: Iterable[Any], one_clip: bool) -> Iterator[Any]:
     """Each source, of a name all inputs that it stands for."""
     each = False if one_clip else None
     for source in sources:
         if isinstance(source, (str, os.PathLike)):
-            yield from expand_inputs([os.fspath(source)], each=each, say=_warn)
+            yield from expand_inputs([os.fsdecode(source)], each=each, say=_warn)
         else:
             yield source

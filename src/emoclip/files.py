@@ -311,7 +311,7 @@ def told(name: str | os.PathLike[str]) -> str:
 
     File systems hold names of any bytes, JSON, CSV and terminals only text.  `Path.from_uri` turns it back.
     """
-    text = without_secrets(os.fspath(name))
+    text = without_secrets(os.fsdecode(name))
     try:
         text.encode()
     except UnicodeEncodeError:
