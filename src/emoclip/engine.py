@@ -50,7 +50,7 @@ from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
 from emoclip.timeline import Baseline, Rest, TimelineStream, as_watched, clip_rate, read_until, record
-from emoclip.video import Frame, Video, asked_rate, called, expand_inputs, open_video
+from emoclip.video import Frame, Video, asked_rate, at_work, called, expand_inputs, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
@@ -375,7 +375,8 @@ class EmoCLIP:
 
     def read_labels(self, labels: Labels) -> tuple[NDArray[np.float32], Doubts]:
         """Embed labels as `embed_text` does, and say which of them are doubtful, without a warning."""
-        return read_labels(self.package, self.runtime.read, resolve(labels))
+        with at_work():
+            return read_labels(self.package, self.runtime.read, resolve(labels))
 
     def embed_frames(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, D) float32, not normalised.
@@ -383,7 +384,8 @@ class EmoCLIP:
         Raises InputError for anything else.
         """
         check_crops(crops)
-        return self.runtime.image(prepare(crops, self.package.pixels))
+        with at_work():
+            return self.runtime.image(prepare(crops, self.package.pixels))
 
     def embed_clip(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed a clip of any length.  frames: (T, D) from `embed_frames`.  Returns (D,), length 1.
@@ -405,16 +407,20 @@ class EmoCLIP:
         for frames in clips:
             check_vectors("frames", frames, [self.package.width], "`embed_frames`", table=True)
         if self.package.temporal == "mean":
-            means = [self.runtime.temporal(frames[None])[0] for frames in clips]
+            means = [self._temporal(frames[None])[0] for frames in clips]
             return unit(np.reshape(means, (len(clips), self.package.width)))
         length = self.package.frames_per_clip
         spans = [frames[covering_windows(len(frames), length)] for frames in clips]
         none = np.empty((0, length, self.package.width), np.float32)
         flat: NDArray[np.float32] = np.concatenate([none, *spans], dtype=np.float32)
         batches = [flat[at : at + CLIP_BATCH] for at in range(0, len(flat), CLIP_BATCH)]
-        embedded = iter([row for batch in batches for row in unit(self.runtime.temporal(batch))])
+        embedded = iter([row for batch in batches for row in unit(self._temporal(batch))])
         rows = [np.mean([next(embedded) for _ in span], axis=0) for span in spans]
         return unit(np.reshape(rows, (len(clips), self.package.width)))
+
+    def _temporal(self, clips: NDArray[np.float32]) -> NDArray[np.float32]:
+        with at_work():
+            return self.runtime.temporal(clips)
 
     def compared(
         self, clips: Sequence[NDArray[np.float32]], text: NDArray[np.float32]

@@ -26,7 +26,7 @@ from emoclip.video.pictures import (
     to_rgb,
     unreadable,
 )
-from emoclip.video.pipes import AS_TEXT, Reading
+from emoclip.video.pipes import AS_TEXT, OpenFile
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -225,7 +225,7 @@ def _binary(file: Any, name: str) -> IO[bytes]:
         raise InputError(f"{name}: {AS_TEXT}")
     if getattr(file, "closed", False):
         raise InputError(f"{name}: is closed already; open it again")
-    opened = Reading(file, name)
+    opened = OpenFile(file, name)
     if not opened.readable():
         raise InputError(f"{name}: is open for writing; open it again with 'rb'")
     if opened.seekable():

@@ -20,7 +20,7 @@ from emoclip.config import check_flags, check_fps, check_span
 from emoclip.errors import InputError, reason
 from emoclip.files import is_pipe, missing, told
 from emoclip.video import arrays
-from emoclip.video.ahead import Ahead
+from emoclip.video.ahead import Ahead, at_rest
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import PIPE, called
 from emoclip.video.containers import Container, UndecodableError, fetch
@@ -33,7 +33,7 @@ from emoclip.video.folders import (
 )
 from emoclip.video.frames import Frame, Notes, none_between, past_end
 from emoclip.video.pictures import White, is_deep, is_picture, is_pillow, looks_like_picture
-from emoclip.video.pipes import Blocks, Reading, Whole, blocks_of, read_pipe, settle
+from emoclip.video.pipes import Blocks, OpenFile, Whole, blocks_of, read_pipe, settle
 from emoclip.video.sources import silence_told
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def open_video(
         if sys.stdin is None:
             raise InputError(f"{PIPE}: is closed; name a file, or pipe one in")
         with silence_told(PIPE):
-            file: Any = Reading(sys.stdin.buffer, PIPE)
+            file: Any = OpenFile(sys.stdin.buffer, PIPE)
             return _open_stream(file, PIPE, start_s, end_s, fps)
     if is_address(name):
         if not allow_urls:
@@ -402,7 +402,8 @@ def _given(items: Iterator[Any]) -> Iterator[Any]:
     """What an iterator gives.  Raises InputError where the system fails it; its other errors are its maker's."""
     while True:
         try:
-            item = next(items)
+            with at_rest():  # it may wait for a frame as long as it likes
+                item = next(items)
         except StopIteration:
             return
         except OSError as error:

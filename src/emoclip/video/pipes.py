@@ -20,7 +20,7 @@ JPEG_END = b"\xff\xd9"
 AS_TEXT = "is open as text; open it in binary mode: open(name, 'rb')"
 
 
-class Reading:
+class OpenFile:
     """A program's open file, or a pipe: what goes wrong as it is read, whatever it raises, is an InputError.
 
     name: what to call it.
@@ -104,10 +104,10 @@ class Blocks(io.RawIOBase):
 def read_pipe(name: str) -> Iterator[bytes]:
     """What comes through a pipe with a name, until its writers are gone."""
     with open(name, "rb") as pipe:
-        yield from blocks_of(Reading(pipe, told(name)))
+        yield from blocks_of(OpenFile(pipe, told(name)))
 
 
-def blocks_of(file: IO[bytes] | Reading) -> Iterator[bytes]:
+def blocks_of(file: IO[bytes] | OpenFile) -> Iterator[bytes]:
     """What an open file gives, as it comes: `read1`, where there is one, does not wait for a block to be full."""
     read: Callable[[int], bytes] = getattr(file, "read1", file.read)
     return iter(lambda: read(BLOCK_BYTES), b"")
