@@ -17,6 +17,7 @@ from typing import Any
 
 from emoclip import interrupt
 from emoclip.addresses import without_secrets
+from emoclip.characters import in_a_line
 from emoclip.errors import ConfigError, EmoclipError, OutputError, kind_of
 
 MAX_STEM_BYTES = 200
@@ -135,9 +136,10 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
                 f"{asked}: cannot be written ({why}); make room there, or name another folder"
             ) from error
         except EmoclipError as error:
-            if str(temporary) not in str(error):
+            shown = in_a_line(str(temporary))  # as errors show it
+            if shown not in str(error):
                 raise
-            raise type(error)(str(error).replace(str(temporary), str(asked))) from None
+            raise type(error)(str(error).replace(shown, str(asked))) from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from emoclip.addresses import is_address
+from emoclip.characters import in_a_line
 from emoclip.config import Limits
 from emoclip.errors import InputError
 from emoclip.video.animations import count_pages
@@ -128,7 +129,7 @@ class Container:
         if failed := self._failed:
             if index == 0:
                 raise failed
-            self.notes.add(str(failed).removeprefix(f"{self.name}: "), self._reached_s or 0.0)
+            self.notes.add(str(failed).removeprefix(f"{in_a_line(self.name)}: "), self._reached_s or 0.0)
         if self._reached_s is None:
             return
         if index == 0 and self._reached_s < start_s:
