@@ -6,10 +6,12 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from packages import tiny_package
 from PIL import Image
 from videos import noise
@@ -564,6 +566,21 @@ def test_warnings_point_at_the_line_that_asked(tiny, mini):
     with pytest.warns(RuntimeWarning, match="precision=int8") as more:
         EmoCLIP.load(tiny.package.path, precision="int8")
     assert {line.filename for line in more} == {__file__}
+
+
+def test_an_array_stands_for_a_list_of_arrays_to_type_checkers_too(tiny):
+    crops = frames(6)
+    seen = tiny.embed_frames(crops)
+    assert np.array_equal(seen, tiny.embed_frames(list(crops)))
+    clips, text = seen.reshape(2, 3, -1), tiny.embed_text(LABELS)
+    assert np.array_equal(tiny.embed_clips(clips), tiny.embed_clips(list(clips)))
+    assert np.array_equal(tiny.compared(clips, text), tiny.compared(list(clips), text))
+    for method, name, kind in (
+        (EmoCLIP.embed_frames, "crops", np.uint8),
+        (EmoCLIP.embed_clips, "clips", np.float32),
+        (EmoCLIP.compared, "clips", np.float32),
+    ):
+        assert NDArray[kind] in get_args(get_type_hints(method)[name])
 
 
 def test_labels_may_come_one_by_one_and_a_package_as_a_path(tiny):

@@ -378,14 +378,14 @@ class EmoCLIP:
         with at_work():
             return read_labels(self.package, self.runtime.read, resolve(labels))
 
-    def embed_frames(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, D) float32, not normalised.
+    def embed_frames(self, crops: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB, or one (T, h, w, 3).
 
-        Raises InputError for anything else.
+        Returns (T, D) float32, not normalised.  Raises InputError for anything else.
         """
         check_crops(crops)
         with at_work():
-            return self.runtime.image(prepare(crops, self.package.pixels))
+            return self.runtime.image(prepare(list(crops), self.package.pixels))
 
     def embed_clip(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed a clip of any length.  frames: (T, D) from `embed_frames`.  Returns (D,), length 1.
@@ -397,10 +397,10 @@ class EmoCLIP:
         clip: NDArray[np.float32] = self.embed_clips([frames])[0]
         return clip
 
-    def embed_clips(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Embed N clips as `embed_clip` does, in batches.  clips: N arrays (T, D).  Returns (N, D), unit rows.
+    def embed_clips(self, clips: Sequence[NDArray[np.float32]] | NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed N clips as `embed_clip` does, in batches.  clips: N arrays (T, D), or one (N, T, D).
 
-        Raises InputError for anything else.
+        Returns (N, D), unit rows.  Raises InputError for anything else.
         """
         if not isinstance(clips, (Sequence, np.ndarray)):
             raise InputError(f"clips: {kind_of(clips)}; give a list of what `embed_frames` returns")
@@ -423,17 +423,17 @@ class EmoCLIP:
             return self.runtime.temporal(clips)
 
     def compared(
-        self, clips: Sequence[NDArray[np.float32]], text: NDArray[np.float32]
+        self, clips: Sequence[NDArray[np.float32]] | NDArray[np.float32], text: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Embed N clips for comparison with `text`: (N, D), or (N, 2 D) with labels that were taught.
 
-        clips: N arrays (T, D) of frames.  text: from `embed_text`.
+        clips: N arrays (T, D) of frames, or one (N, T, D).  text: from `embed_text`.
         """
         self._check_text(text)
         embedded = self.embed_clips(clips)
         if text.shape[1] <= self.package.width + 1:
             return embedded
-        return np.concatenate([embedded, mean_frames(clips, self.package.width)], axis=1)
+        return np.concatenate([embedded, mean_frames(list(clips), self.package.width)], axis=1)
 
     def probabilities(self, clips: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float64]:
         """Softmax of scaled cosines.  clips: (..., D) unit; text: (K, D) from `embed_text`.  Returns (..., K), sum 1.

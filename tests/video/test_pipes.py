@@ -171,7 +171,7 @@ def test_a_picture_too_large_for_memory_and_one_that_is_damaged_are_one_line(tmp
         read(Pipe(content[:100]))
     monkeypatch.setattr(pipes, "WHOLE_BYTES", 20_000)
     with pytest.raises(
-        InputError, match=r"^stream: a picture of more than 0 MB; save it to a file, and name that$"
+        InputError, match=r"^stream: a picture of more than 0.02 MB; save it to a file, and name that$"
     ):
         read(Pipe(content))
     assert len(read(Pipe(write(tmp_path / "a.ts", noise(5), codec="mpeg2video").read_bytes()))[0]) == 5

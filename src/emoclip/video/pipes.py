@@ -10,7 +10,7 @@ from emoclip.errors import EmoclipError, InputError, kind_of, reason
 from emoclip.files import told
 from emoclip.video.pictures import begins_picture
 
-WHOLE_BYTES = 512 << 20  # of a picture: 100 megapixels take 400 MB where they are not compressed
+WHOLE_BYTES = 512_000_000  # of a picture: 100 megapixels take 400 MB where they are not compressed
 BLOCK_BYTES = 16 << 10  # read at once, at most: of a live series little waits
 HEAD_BYTES = 16
 # What a camera's or a program's pictures, sent one after another, begin with (JPEG, PNG, BMP, PPM), and how much of
@@ -136,6 +136,6 @@ def settle(blocks: Iterator[bytes], name: str) -> Whole | Blocks:
             return Blocks(chain([bytes(content)], blocks))
         if len(content) > WHOLE_BYTES:
             raise InputError(
-                f"{name}: a picture of more than {WHOLE_BYTES >> 20} MB; save it to a file, and name that"
+                f"{name}: a picture of more than {WHOLE_BYTES / 1e6:g} MB; save it to a file, and name that"
             )
     return Whole(bytes(content), name)
