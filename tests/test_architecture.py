@@ -49,3 +49,18 @@ def test_no_name_means_two_things():
                 homes.setdefault(node.name, set()).add(path.relative_to(SOURCE).as_posix())
     twice = {name: sorted(files) for name, files in homes.items() if len(files) > 1}
     assert twice == {}
+
+
+def test_the_source_distribution_holds_what_the_pages_name():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        held = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    named = set()
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        links = (page.parent / way for way in re.findall(r"\]\(([^)#:]+)[)#]", text))
+        named |= {Path(link).resolve().relative_to(ROOT).parts[0] for link in links}
+        named |= set(re.findall(r"python (\w+)/\w+\.py", text))
+    assert {"docs", "benchmarks", "CITATION.cff"} <= named
+    assert named <= {*held, "pyproject.toml"}
+    assert all((ROOT / name).exists() for name in held)

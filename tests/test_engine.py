@@ -1,14 +1,17 @@
 """The main path, on tiny packages for its rules and on the bundled model for its sense."""
 
 import inspect
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from packages import tiny_package
 from PIL import Image
 from videos import noise
@@ -337,6 +340,56 @@ def test_many_inputs_are_done_though_one_is_bad(tiny, media, tmp_path):
     assert (listed.status, third.status) == ("error", "no_face")
 
 
+class LostError(Exception):
+    pass
+
+
+def given_until(error):
+    yield from frames(3)
+    raise error
+
+
+def test_a_programs_frames_that_fail_are_one_input_of_many(tiny):
+    with pytest.raises(InputError, match=r"^iterator of frames: reading it failed \(no signal\)"):
+        tiny.classify(given_until(ConnectionError("no signal")), LABELS, faces="full")
+    with pytest.raises(LostError):  # whoever raises it may want to catch it
+        tiny.classify(given_until(LostError("cable")), LABELS, faces="full")
+    sources = [given_until(ConnectionError("no signal")), given_until(LostError("cable")), frames(2)]
+    *failed, done = tiny.classify_many(sources, LABELS, faces="full")
+    assert [result.error for result in failed] == [
+        "iterator of frames: reading it failed (no signal); begin it again",
+        "iterator of frames: LostError: cable",
+    ]
+    assert (done.status, {result.input for result in failed}) == ("ok", {"iterator of frames"})
+
+
+def test_what_a_function_for_progress_raises_ends_many(tiny):
+    def stop(done_s):
+        raise LostError
+
+    with pytest.raises(LostError):
+        list(tiny.classify_many([iter(frames(2)), frames(2)], LABELS, faces="full", progress=stop))
+
+
+def test_many_leave_an_iterator_to_who_gave_it(tiny):
+    given = (frame for frame in frames(9))
+    [result] = tiny.classify_many([given], LABELS, faces="full", end_s=0.1)
+    assert result.status == "ok"
+    assert len(list(given)) == 5
+
+
+def test_a_name_of_bytes_that_the_system_gives_is_a_name(tiny, tmp_path):
+    Image.fromarray(frames(1)[0]).save(tmp_path / "a.png")
+    [entry] = os.scandir(os.fsencode(tmp_path))
+    result = tiny.classify(entry, LABELS, faces="full")
+    assert result == tiny.classify(str(tmp_path / "a.png"), LABELS, faces="full")
+    assert [result] == list(tiny.classify_many([entry], LABELS, faces="full"))
+    assert tiny.classify([entry], LABELS, faces="full").faces == result.faces
+    assert tiny.timeline(entry, LABELS, faces="full").read().input == result.input
+    assert tiny.record(entry, faces="full").called == result.input
+    assert Baseline.of(entry) == Baseline(source=result.input)
+
+
 def test_an_input_has_one_name_whether_it_can_be_read_or_not(tiny, media):
     content = (media / "single_face.jpg").read_bytes()
     picture = np.zeros((9, 9, 3), np.uint8)
@@ -513,6 +566,21 @@ def test_warnings_point_at_the_line_that_asked(tiny, mini):
     with pytest.warns(RuntimeWarning, match="precision=int8") as more:
         EmoCLIP.load(tiny.package.path, precision="int8")
     assert {line.filename for line in more} == {__file__}
+
+
+def test_an_array_stands_for_a_list_of_arrays_to_type_checkers_too(tiny):
+    crops = frames(6)
+    seen = tiny.embed_frames(crops)
+    assert np.array_equal(seen, tiny.embed_frames(list(crops)))
+    clips, text = seen.reshape(2, 3, -1), tiny.embed_text(LABELS)
+    assert np.array_equal(tiny.embed_clips(clips), tiny.embed_clips(list(clips)))
+    assert np.array_equal(tiny.compared(clips, text), tiny.compared(list(clips), text))
+    for method, name, kind in (
+        (EmoCLIP.embed_frames, "crops", np.uint8),
+        (EmoCLIP.embed_clips, "clips", np.float32),
+        (EmoCLIP.compared, "clips", np.float32),
+    ):
+        assert NDArray[kind] in get_args(get_type_hints(method)[name])
 
 
 def test_labels_may_come_one_by_one_and_a_package_as_a_path(tiny):

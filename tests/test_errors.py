@@ -1,8 +1,22 @@
 """One line for what went wrong, of the thing that it went wrong with."""
 
-import pytest
+import pickle
+from pathlib import Path
 
-from emoclip.errors import InputError, in_one_line, nearest, reason
+import pytest
+from packages import tiny_package
+
+from emoclip import EmoCLIP
+from emoclip.errors import EmoclipError, InputError, in_one_line, nearest, reason
+from emoclip.files import write_text
+from emoclip.recording import Recording
+
+LABELS = ["smiling", "sad"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return EmoCLIP.load(str(tiny_package(tmp_path_factory.mktemp("tiny") / "p")))
 
 
 @pytest.mark.parametrize(
@@ -15,6 +29,8 @@ from emoclip.errors import InputError, in_one_line, nearest, reason
             PermissionError(13, "Permission denied", "kept/a.npz"),
             "kept/a.npz: cannot be used (Permission denied); check name and rights",
         ),
+        (InputError("a\nb\x1b[31m.mp4: no such file"), r"a\nb\x1b[31m.mp4: no such file"),
+        (ValueError("odd\n  \x1bthing"), r"a.mp4: ValueError: odd \x1bthing"),
     ],
 )
 def test_a_line_names_what_it_is_about(error, line):
@@ -24,6 +40,32 @@ def test_a_line_names_what_it_is_about(error, line):
 def test_a_library_that_cannot_be_loaded_is_not_the_fault_of_a_file():
     with pytest.raises(ImportError, match="failed to map segment"):
         in_one_line(ImportError("libavcodec.so: failed to map segment"), "a.mp4")
+
+
+@pytest.mark.parametrize("letter", ["\n", "\r", "\t", "\0", "\x1b", "\x85", "\u2028", "\u2029", "\u202e"])
+def test_whatever_a_name_holds_a_message_is_one_line_of_letters(tiny, tmp_path, letter):
+    name = f"{tmp_path}/a{letter}b"
+    asked = [
+        lambda: tiny.classify(name, LABELS),
+        lambda: tiny.classify([f"{name}.png"], LABELS),
+        lambda: tiny.classify(iter([name]), LABELS),
+        lambda: tiny.record(f"{name}.mp4"),
+        lambda: tiny.timeline("a.mp4", LABELS, baseline=name).read(),
+        lambda: tiny.embed_text(Path(f"{name}.yaml")),
+        lambda: tiny.embed_text(f"{name}.yaml"),
+        lambda: EmoCLIP.load(name),
+        lambda: EmoCLIP.load(Path(name)),
+        lambda: Recording.read(f"{name}.npz"),
+        lambda: write_text(Path(name, "a.txt"), ""),
+    ]
+    told = [result.error for result in tiny.classify_many([name], LABELS)]
+    for ask in asked:
+        with pytest.raises(EmoclipError) as caught:
+            ask()
+        told.append(str(caught.value))
+        assert str(pickle.loads(pickle.dumps(caught.value))) == told[-1]
+    assert all(line.isprintable() for line in told)
+    assert all(ascii(letter)[1:-1] in line for line in told if "a.png" not in line and "frames" not in line)
 
 
 def test_rights_are_what_to_mend_where_they_lack():

@@ -19,7 +19,15 @@ from emoclip.config import (
     check_progress,
     check_span,
 )
-from emoclip.errors import ConfigError, InputError, InputWarning, in_one_line, kind_of, warn_caller
+from emoclip.errors import (
+    ConfigError,
+    EmoclipError,
+    InputError,
+    InputWarning,
+    in_one_line,
+    kind_of,
+    warn_caller,
+)
 from emoclip.faces import Face, FaceFollower, Note, crop_face, settled, used
 from emoclip.model import (
     Package,
@@ -42,7 +50,7 @@ from emoclip.recording import Recording, SeenFrame
 from emoclip.results import Classification, FaceResult
 from emoclip.seeing import Person, by_person, see
 from emoclip.timeline import Baseline, Rest, TimelineStream, as_watched, clip_rate, read_until, record
-from emoclip.video import Frame, Video, asked_rate, called, expand_inputs, open_video
+from emoclip.video import Frame, Video, asked_rate, at_work, called, expand_inputs, open_video
 
 CROP_BATCH = 16  # crops embedded at once: 32 are no quicker, and take 45 MB more with ViT-B/32
 CLIP_BATCH = 8  # clips through the temporal part at once; more are no quicker, and take memory
@@ -220,10 +228,12 @@ class EmoCLIP:
         self, sources: Iterable[Any], prompts: PromptSet, options: dict[str, Any]
     ) -> Iterator[Classification]:
         for source in sources:
+            own = isinstance(source, Iterator) and not hasattr(source, "read")
             try:
-                yield self.classify(source, prompts, **options)
+                result = self.classify(_watched(source) if own else source, prompts, **options)
             except InputError as error:
-                yield self.failed(source, prompts, error, scores=options["scores"])
+                result = self.failed(source, prompts, error, scores=options["scores"])
+            yield result
 
     def failed(
         self, source: Any, labels: Labels, error: Exception, *, scores: bool = False
@@ -365,15 +375,17 @@ class EmoCLIP:
 
     def read_labels(self, labels: Labels) -> tuple[NDArray[np.float32], Doubts]:
         """Embed labels as `embed_text` does, and say which of them are doubtful, without a warning."""
-        return read_labels(self.package, self.runtime.read, resolve(labels))
+        with at_work():
+            return read_labels(self.package, self.runtime.read, resolve(labels))
 
-    def embed_frames(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB.  Returns (T, D) float32, not normalised.
+    def embed_frames(self, crops: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed face crops.  crops: T arrays (h, w, 3) uint8 RGB, or one (T, h, w, 3).
 
-        Raises InputError for anything else.
+        Returns (T, D) float32, not normalised.  Raises InputError for anything else.
         """
         check_crops(crops)
-        return self.runtime.image(prepare(crops, self.package.pixels))
+        with at_work():
+            return self.runtime.image(prepare(list(crops), self.package.pixels))
 
     def embed_clip(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed a clip of any length.  frames: (T, D) from `embed_frames`.  Returns (D,), length 1.
@@ -385,39 +397,43 @@ class EmoCLIP:
         clip: NDArray[np.float32] = self.embed_clips([frames])[0]
         return clip
 
-    def embed_clips(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Embed N clips as `embed_clip` does, in batches.  clips: N arrays (T, D).  Returns (N, D), unit rows.
+    def embed_clips(self, clips: Sequence[NDArray[np.float32]] | NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed N clips as `embed_clip` does, in batches.  clips: N arrays (T, D), or one (N, T, D).
 
-        Raises InputError for anything else.
+        Returns (N, D), unit rows.  Raises InputError for anything else.
         """
         if not isinstance(clips, (Sequence, np.ndarray)):
             raise InputError(f"clips: {kind_of(clips)}; give a list of what `embed_frames` returns")
         for frames in clips:
             check_vectors("frames", frames, [self.package.width], "`embed_frames`", table=True)
         if self.package.temporal == "mean":
-            means = [self.runtime.temporal(frames[None])[0] for frames in clips]
+            means = [self._temporal(frames[None])[0] for frames in clips]
             return unit(np.reshape(means, (len(clips), self.package.width)))
         length = self.package.frames_per_clip
         spans = [frames[covering_windows(len(frames), length)] for frames in clips]
         none = np.empty((0, length, self.package.width), np.float32)
         flat: NDArray[np.float32] = np.concatenate([none, *spans], dtype=np.float32)
         batches = [flat[at : at + CLIP_BATCH] for at in range(0, len(flat), CLIP_BATCH)]
-        embedded = iter([row for batch in batches for row in unit(self.runtime.temporal(batch))])
+        embedded = iter([row for batch in batches for row in unit(self._temporal(batch))])
         rows = [np.mean([next(embedded) for _ in span], axis=0) for span in spans]
         return unit(np.reshape(rows, (len(clips), self.package.width)))
 
+    def _temporal(self, clips: NDArray[np.float32]) -> NDArray[np.float32]:
+        with at_work():
+            return self.runtime.temporal(clips)
+
     def compared(
-        self, clips: Sequence[NDArray[np.float32]], text: NDArray[np.float32]
+        self, clips: Sequence[NDArray[np.float32]] | NDArray[np.float32], text: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Embed N clips for comparison with `text`: (N, D), or (N, 2 D) with labels that were taught.
 
-        clips: N arrays (T, D) of frames.  text: from `embed_text`.
+        clips: N arrays (T, D) of frames, or one (N, T, D).  text: from `embed_text`.
         """
         self._check_text(text)
         embedded = self.embed_clips(clips)
         if text.shape[1] <= self.package.width + 1:
             return embedded
-        return np.concatenate([embedded, mean_frames(clips, self.package.width)], axis=1)
+        return np.concatenate([embedded, mean_frames(list(clips), self.package.width)], axis=1)
 
     def probabilities(self, clips: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float64]:
         """Softmax of scaled cosines.  clips: (..., D) unit; text: (K, D) from `embed_text`.  Returns (..., K), sum 1.
@@ -519,11 +535,22 @@ def _warn(line: str) -> None:
     warn_caller(line, InputWarning)
 
 
+def _watched(frames: Iterator[Any]) -> Iterator[Any]:
+    """Frames of a program's own iterator, of which any error is that of an input, and ends no other."""
+    try:
+        for frame in frames:  # noqa: UP028 (`yield from` would close what stays the caller's)
+            yield frame
+    except (EmoclipError, OSError):  # told where it is read
+        raise
+    except Exception as error:
+        raise InputError(in_one_line(error, called(frames))) from error
+
+
 def _expanded(sources: Iterable[Any], one_clip: bool) -> Iterator[Any]:
     """Each source, of a name all inputs that it stands for."""
     each = False if one_clip else None
     for source in sources:
         if isinstance(source, (str, os.PathLike)):
-            yield from expand_inputs([os.fspath(source)], each=each, say=_warn)
+            yield from expand_inputs([os.fsdecode(source)], each=each, say=_warn)
         else:
             yield source

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from emoclip.addresses import secrets_left_out
+from emoclip.characters import in_a_line, visible
 
 
 class EmoclipError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose: one line, with a name's odd characters made visible in it."""
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(in_a_line(word) if isinstance(word, str) else word for word in words))
 
 
 def in_one_line(error: Exception, name: object) -> str:
@@ -20,10 +24,12 @@ def in_one_line(error: Exception, name: object) -> str:
     """
     if isinstance(error, ImportError):
         raise error
-    words = str(error) if isinstance(error, EmoclipError) else f"{name}: {type(error).__name__}: {error}"
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        words = f"{error.filename}: cannot be used ({error.strerror}); check name and rights"
-    return " ".join(secrets_left_out(words).split())
+    about, words = f"{name}: ", f"{type(error).__name__}: {error}"
+    if isinstance(error, EmoclipError):
+        about, words = "", str(error)
+    elif isinstance(error, OSError) and error.filename and error.strerror:
+        about, words = f"{error.filename}: ", f"cannot be used ({error.strerror}); check name and rights"
+    return visible(secrets_left_out(in_a_line(about) + " ".join(words.split())))
 
 
 class InputError(EmoclipError):
@@ -55,7 +61,7 @@ def warn_caller(line: str, category: type[Warning]) -> None:
     level, frame = 1, sys._getframe()
     while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == "emoclip":
         level, frame = level + 1, frame.f_back
-    warnings.warn(line, category, stacklevel=level)
+    warnings.warn(in_a_line(line), category, stacklevel=level)
 
 
 def never_raised() -> None:

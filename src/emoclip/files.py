@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 from emoclip import interrupt
 from emoclip.addresses import is_address, without_secrets
-from emoclip.characters import utf8
+from emoclip.characters import in_a_line, utf8
 from emoclip.errors import ConfigError, EmoclipError, OutputError, kind_of
 
 MAX_STEM_BYTES = 200
@@ -137,9 +137,10 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
                 f"{asked}: cannot be written ({why}); make room there, or name another folder"
             ) from error
         except EmoclipError as error:
-            if str(temporary) not in str(error):
+            shown = in_a_line(str(temporary))  # as errors show it
+            if shown not in str(error):
                 raise
-            raise type(error)(str(error).replace(str(temporary), str(asked))) from None
+            raise type(error)(str(error).replace(shown, str(asked))) from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -313,7 +314,7 @@ def told(name: str | os.PathLike[str]) -> str:
 
     File systems hold names of any bytes, JSON, CSV and terminals only text.  `Path.from_uri` turns it back.
     """
-    text = utf8(without_secrets(os.fspath(name)))
+    text = utf8(without_secrets(os.fsdecode(name)))
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emoclip.faces import Face, FaceFollower
 from emoclip.faces.boxes import Box
 from emoclip.recording import Sampler, SeenFace, SeenFrame
-from emoclip.video import AHEAD_BYTES, Ahead, Frame, Video, one_opencv_thread
+from emoclip.video import AHEAD_BYTES, Ahead, Frame, Video, is_ending, one_opencv_thread, working
 
 Picture = NDArray[np.uint8]
 
@@ -36,15 +36,15 @@ def see(
     here; what is yielded is the same to the last bit.
     """
     with one_opencv_thread():
-        if not ahead or video.blocking:
+        if not ahead or video.blocking or is_ending():
             seen = _followed(iter(video), follower, rate)
-            yield from _embedded(seen, crop if follower else _picture, embed, batch, prompt)
+            yield from working(_embedded(seen, crop if follower else _picture, embed, batch, prompt))
             return
         with (
             video.ahead() as frames,
             Ahead(_followed(frames, follower, rate), limit=AHEAD_BYTES, weigh=_weight) as seen,
         ):
-            yield from _embedded(seen, crop if follower else _picture, embed, batch, prompt)
+            yield from working(_embedded(seen, crop if follower else _picture, embed, batch, prompt))
 
 
 class Person:

@@ -57,7 +57,7 @@ FAULTS = {
     "long sentence.yaml": ("a: " + "x" * 10_001 + "\nb: y", "10001 characters"),
     "long label.json": (json.dumps({"x" * 1001: "a", "b": "y"}), "1001 characters"),
     "many.yaml": ("".join(f"l{i}: x\n" for i in range(10_001)), "10001 given"),
-    "big.yaml": ("a: x\nb: y\n#" + "x" * MAX_BYTES, "MB"),
+    "big.yaml": ("a: x\nb: y\n#" + "x" * (MAX_BYTES - 10), "has 2,000,001 bytes, a prompt file at most 2,000,000;"),
     "binary.yaml": ("? !!binary YQ==\n: x\nb: y", "not text"),
 }  # fmt: skip
 

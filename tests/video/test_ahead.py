@@ -3,6 +3,8 @@
 import contextlib
 import io
 import itertools
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,11 +13,12 @@ import cv2
 import numpy as np
 import pytest
 from packages import tiny_package
+from videos import noise, write
 
 from emoclip import EmoCLIP
 from emoclip.config import FaceConfig
 from emoclip.errors import InputError
-from emoclip.video.ahead import Ahead, one_opencv_thread
+from emoclip.video.ahead import Ahead, one_opencv_thread, working
 from emoclip.video.inputs import Video, open_video
 
 CLIP = "WolfgangLanger_Pexels.mp4"
@@ -34,6 +37,7 @@ def test_interrupted_while_its_thread_starts_it_still_closes_at_exit(monkeypatch
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     monkeypatch.setattr("atexit.register", at_exit.append)
+    monkeypatch.setattr("emoclip.video.ahead._ending", False)  # put back afterwards
     with pytest.raises(KeyboardInterrupt):
         ahead([1, 2])
     for close in at_exit:
@@ -116,6 +120,67 @@ def test_opencv_gets_its_threads_back():
     with one_opencv_thread():
         assert cv2.getNumThreads() == 1
     assert cv2.getNumThreads() == before
+
+
+def test_opencv_gets_its_threads_back_from_calls_that_overlap():
+    before, first, second = cv2.getNumThreads(), one_opencv_thread(), one_opencv_thread()
+    cv2.setNumThreads(3)
+    try:
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 1  # the second still needs it
+        second.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+
+
+DAEMON = """
+import sys, threading, time
+from emoclip import EmoCLIP
+model, begun = EmoCLIP.load(sys.argv[1], threads=int(sys.argv[3])), threading.Event()
+def work():
+    while True:
+        found = model.classify(sys.argv[2], ["smiling", "sad"], faces=sys.argv[4], progress=lambda s: begun.set())
+        if found.duration_s != 2 or found.faces and found.faces[0].frames != 50:
+            print("cut short")
+threading.Thread(target=work, daemon=True).start()
+begun.wait()
+time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(("threads", "mode"), [(1, "all"), (2, "all"), (2, "full")])
+def test_a_program_ends_well_while_a_daemon_thread_of_it_is_at_work(folder, tmp_path, threads, mode):
+    film = write(tmp_path / "a.mp4", noise(50, (240, 320)))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", DAEMON, folder, film, str(threads), mode],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_threads_of_a_program_that_ends_end_as_it_does(monkeypatch):
+    given = []
+
+    def work(stream):
+        try:
+            given.extend(stream)
+        except SystemExit:  # silent in a thread
+            given.append("ended")
+
+    with ahead(iter(int, 1), limit=10) as endless:
+        monkeypatch.setattr("emoclip.video.ahead._ending", True)
+        endless.close()
+        for stream in (endless, working(iter([1, 2]))):
+            thread = threading.Thread(target=work, args=[stream])
+            thread.start()
+            thread.join()
+    assert given == ["ended", "ended"]
+    assert list(working(iter([1, 2]))) == [1, 2]  # of the main thread: functions called at the end may ask
 
 
 @pytest.mark.parametrize(("name", "end_s"), [(CLIP, 3.0), ("face_noface.mov", 3.0), ("multi_face.jpg", None)])

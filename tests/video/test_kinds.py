@@ -146,6 +146,26 @@ def test_every_exif_orientation_is_pillows_own(tmp_path, number):
         assert np.array_equal(read_picture(path), np.asarray(ImageOps.exif_transpose(opened)))
 
 
+@pytest.mark.parametrize("number", [1, *EXIF_ORIENTATIONS])
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}])
+def test_a_tiff_is_turned_once_however_it_is_given(tmp_path, number, options):
+    exif, path = Image.Exif(), tmp_path / "a.tif"
+    exif[0x0112] = number
+    picture = Image.fromarray(corners())
+    picture.save(tmp_path / "a.png", exif=exif)
+    expected = read_picture(tmp_path / "a.png")
+    picture.save(path, tiffinfo={0x0112: number}, **options)
+    with Image.open(path) as waiting, Image.open(path) as loaded:
+        loaded.load()
+        sources = [path, path.read_bytes(), waiting, loaded, [path], [Image.open(path), path.read_bytes()]]
+        for source in sources:
+            assert all(np.array_equal(frame.image, expected) for frame in read(source)[0])
+    picture.save(path, tiffinfo={0x0112: number}, save_all=True, append_images=[picture], **options)
+    frames, _ = read(path)
+    assert len(frames) == 2
+    assert all(np.array_equal(frame.image, expected) for frame in frames)
+
+
 def test_damaged_exif_does_not_make_a_picture_unreadable(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(corners()).save(path, exif=b"Exif\x00\x00rubbish", quality=95)
@@ -353,6 +373,33 @@ def test_limits_are_checked_before_decoding_and_can_be_set(tmp_path, monkeypatch
     monkeypatch.setenv("EMOCLIP_MAX_VIDEO_MEGAPIXELS", "lots")
     with pytest.raises(ConfigError, match="EMOCLIP_MAX_VIDEO_MEGAPIXELS=lots"):
         open_video(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp", "avif"])
+def test_the_limit_of_pillow_is_the_programs_own(tmp_path, monkeypatch, kind):
+    path = tmp_path / f"a.{kind}"
+    Image.fromarray(corners()).save(path)
+    seen = []
+    reader, accepts = Image.OPEN[{"jpg": "JPEG", "tif": "TIFF"}.get(kind, kind.upper())]
+
+    def looked_at(*arguments):
+        seen.append(Image.MAX_IMAGE_PIXELS)
+        return reader(*arguments)
+
+    monkeypatch.setitem(Image.OPEN, Image.EXTENSION[path.suffix], (looked_at, accepts))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80 * 48 - 1)  # of which Pillow warns
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monkeypatch.setattr("emoclip.video.pictures.BLOCK_PIXELS", 800)
+        assert read(path)[0][0].image.shape == (48, 80, 3)
+    assert set(seen) == {80 * 48 - 1}
+
+
+def test_a_picture_above_the_limit_of_pillow_is_told_with_that(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"  # which Pillow checks once more when it decodes
+    Image.fromarray(corners()).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80 * 48 // 2 - 1)
+    one_line(path, r"a.tif: has more pixels than Pillow reads in .*MAX_IMAGE_PIXELS; make it smaller")
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png"])
@@ -685,7 +732,7 @@ def test_a_picture_that_may_not_be_read_is_called_that(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setitem(Image.OPEN, "JPEG", (refuse, Image.OPEN["JPEG"][1]))
     one_line(path, r"a.jpg: cannot be opened \(Permission denied\); check name and rights$")
 
 

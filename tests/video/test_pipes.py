@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
+import zipfile
 
+import numpy as np
 import pytest
 from PIL import Image
 from videos import noise, read, write
@@ -169,7 +171,7 @@ def test_a_picture_too_large_for_memory_and_one_that_is_damaged_are_one_line(tmp
         read(Pipe(content[:100]))
     monkeypatch.setattr(pipes, "WHOLE_BYTES", 20_000)
     with pytest.raises(
-        InputError, match=r"^stream: a picture of more than 0 MB; save it to a file, and name that$"
+        InputError, match=r"^stream: a picture of more than 0.02 MB; save it to a file, and name that$"
     ):
         read(Pipe(content))
     assert len(read(Pipe(write(tmp_path / "a.ts", noise(5), codec="mpeg2video").read_bytes()))[0]) == 5
@@ -211,3 +213,72 @@ def test_what_has_come_is_not_held_back_until_a_block_is_full():
     with open(reading, "rb") as file, open(writing, "wb", buffering=0) as pipe:
         pipe.write(b"a little")
         assert next(pipes.blocks_of(file)) == b"a little"
+
+
+class Failing(io.BytesIO):
+    """A program's open file whose reading fails, or gives something else, from a place on."""
+
+    def __init__(self, content, at, given, can_go_back=True):
+        super().__init__(content)
+        self.at, self.given, self.can_go_back = at, given, can_go_back
+
+    def seekable(self):
+        return self.can_go_back
+
+    def read(self, size=-1):
+        if self.tell() < self.at:
+            left = self.at - self.tell()
+            return super().read(left if size < 0 else min(size, left))
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given
+
+    read1 = read
+
+
+GIVEN = [
+    (OSError("gone"), r"reading it failed \(gone\)"),
+    (
+        ConnectionResetError(104, "Connection reset by peer"),
+        r"reading it failed \(Connection reset by peer\)",
+    ),
+    (TimeoutError("timed\nout"), r"reading it failed \(timed\)"),
+    (ValueError("I/O operation on closed file"), "reading it failed"),
+    ("text", "is open as text; open it in binary mode"),
+    (None, "its `read` gives None; let it give bytes"),
+]
+
+
+@pytest.mark.parametrize("kind", ["jpg", "mp4", "moving.webp", "moving.gif"])
+@pytest.mark.parametrize("can_go_back", [True, False])
+def test_a_file_whose_reading_fails_is_named_with_what_failed(tmp_path, capfd, kind, can_go_back):
+    path = tmp_path / f"a.{kind}"
+    content = write(path, noise(3)).read_bytes() if kind == "mp4" else picture(path)
+    for given, words in GIVEN:
+        for at in (0, 8, 500):
+            with pytest.raises(InputError, match=f"^stream: {words}") as caught:
+                read(Failing(content, at, given, can_go_back))
+            assert "\n" not in str(caught.value)
+            if kind == "jpg" and at == 0:
+                with pytest.raises(InputError, match=f"picture: {words}"):
+                    read([Failing(content, at, given)])
+    assert capfd.readouterr() == ("", "")  # PyAV prints what it drops
+
+
+def test_a_video_whose_reading_fails_on_the_way_is_what_came_and_says_so(tmp_path, capfd):
+    content = write(tmp_path / "a.ts", noise(60, (240, 320))).read_bytes()
+    for can_go_back in (True, False):
+        frames, video = read(
+            Failing(content, len(content) * 3 // 4, OSError(5, "Input/output error"), can_go_back)
+        )
+        assert 20 < len(frames) < 60
+        assert any("reading it failed (Input/output error)" in line for line in video.warnings)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_member_of_a_zip_is_an_open_file(tmp_path):
+    content = picture(tmp_path / "a.png")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.png", content)
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive, archive.open("a.png") as member:
+        assert np.array_equal(read(member)[0][0].image, read(content)[0][0].image)

@@ -146,11 +146,11 @@ def load(name: str | os.PathLike[str]) -> Package:
         return packages.read(find(name))
     if os.path.isfile(name):  # noqa: PTH113 (takes any length)
         raise _file(name)
-    return packages.read(Path(name))
+    return packages.read(Path(os.fsdecode(name)))
 
 
 def _file(name: str | os.PathLike[str]) -> PackageError:
-    return PackageError(f"{os.fspath(name)}: is a file; name the package's folder")
+    return PackageError(f"{os.fsdecode(name)}: is a file; name the package's folder")
 
 
 def weights_folder() -> Path:

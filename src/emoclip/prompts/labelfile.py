@@ -11,7 +11,7 @@ import yaml
 
 from emoclip.errors import InputError, reason
 
-MAX_BYTES = 2 << 20  # five thousand labels of four sentences each are half of it
+MAX_BYTES = 2_000_000  # five thousand labels of four sentences each are half of it
 _DEEPEST = 2  # a mapping, and in it lists of sentences
 _Safe: Any = getattr(
     yaml, "CSafeLoader", yaml.SafeLoader
@@ -69,7 +69,7 @@ def _text(path: Path) -> str:
             raise InputError(f"{path}: is not a file (a folder, pipe or device); name a prompt file")
         if status.st_size > MAX_BYTES:
             raise InputError(
-                f"{path}: has {status.st_size / 1e6:.1f} MB, a prompt file at most {MAX_BYTES / 1e6:.1f}; split it"
+                f"{path}: has {status.st_size:,} bytes, a prompt file at most {MAX_BYTES:,}; split it"
             )
         return path.read_bytes()[: MAX_BYTES + 1].decode("utf-8-sig")
     except FileNotFoundError:

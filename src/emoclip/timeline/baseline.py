@@ -79,7 +79,7 @@ class Baseline(Numbers):
             raise ConfigError(
                 f"baseline={shown(given)}: give 'auto', 'START-END' in seconds, a file or a Baseline"
             )
-        text = os.fspath(given)
+        text = os.fsdecode(given)
         if text.strip().casefold() == "auto":
             return cls(auto=True)
         if not text.strip():

@@ -1,6 +1,6 @@
 """Any input to frames with times: videos, pictures, folders, arrays, cameras and streams."""
 
-from emoclip.video.ahead import Ahead, one_opencv_thread
+from emoclip.video.ahead import Ahead, at_work, is_ending, one_opencv_thread, working
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import called
 from emoclip.video.content import Content, asked_rate, at_rate, changed, paced, rate_of
@@ -23,11 +23,13 @@ __all__ = [
     "Video",
     "asked_rate",
     "at_rate",
+    "at_work",
     "called",
     "changed",
     "expand_inputs",
     "find_inputs",
     "for_ffmpeg",
+    "is_ending",
     "is_picture",
     "media_type",
     "natural_order",
@@ -39,4 +41,5 @@ __all__ = [
     "rate_of",
     "read_animation",
     "read_picture",
+    "working",
 ]

@@ -5,7 +5,7 @@ import math
 import numbers
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any, TypeGuard
+from typing import IO, TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from emoclip.video.pictures import (
     to_rgb,
     unreadable,
 )
+from emoclip.video.pipes import AS_TEXT, OpenFile
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,7 +69,7 @@ def plain(source: Any) -> "Plain":
     if hasattr(source, "__array__"):
         return _array(source)
     if is_file(source):
-        return _binary(source)
+        return _binary(source, called(source))
     if isinstance(source, Iterator):
         return source
     what = kind_of(source)
@@ -81,7 +82,7 @@ def plain(source: Any) -> "Plain":
 def called(source: Any) -> str:
     """What an input is called in results and messages, whether it can be read or not."""
     if isinstance(source, (str, os.PathLike)):
-        return PIPE if os.fspath(source) == "-" else told(os.fspath(source))
+        return PIPE if os.fsdecode(source) == "-" else told(os.fspath(source))
     if isinstance(source, (list, tuple)):
         return "list of pictures"
     if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
@@ -108,7 +109,7 @@ def load(
     Raises InputError.
     """
     if isinstance(picture, (str, os.PathLike)):
-        return _read_file(os.fspath(picture), say, white)
+        return _read_file(os.fsdecode(picture), say, white)
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return read_picture(_content(picture, name), say=say, white=white)
     if is_pillow(picture):
@@ -116,7 +117,7 @@ def load(
     if hasattr(picture, "__array__"):
         return to_rgb(_array(picture), name, say, white)
     if is_file(picture):
-        picture = _binary(picture)
+        picture = _binary(picture, name_of(picture, "picture"))
         file = picture if picture.seekable() else io.BytesIO(picture.read())
         return read_picture(file, say=say, white=white)
     raise InputError(f"{name}: {kind_of(picture)} is no picture; give {known}")
@@ -218,18 +219,18 @@ def is_file(source: Any) -> TypeGuard[IO[bytes]]:
     return all(hasattr(source, name) for name in FILE)
 
 
-def _binary(file: Any) -> IO[bytes]:
-    """The file itself, at its beginning if it can go back.  Raises InputError for one opened as text or for writing."""
-    if isinstance(file, io.TextIOBase) or "b" not in str(getattr(file, "mode", "b")).replace("1", "b"):
-        raise InputError(f"{called(file)}: is open as text; open it in binary mode: open(name, 'rb')")
+def _binary(file: Any, name: str) -> IO[bytes]:
+    """The file, at its beginning if it can go back.  Raises InputError for one opened as text or for writing."""
+    if isinstance(file, io.TextIOBase):
+        raise InputError(f"{name}: {AS_TEXT}")
     if getattr(file, "closed", False):
-        raise InputError(f"{called(file)}: is closed already; open it again")
-    if not file.readable():
-        raise InputError(f"{called(file)}: is open for writing; open it again with 'rb'")
-    if file.seekable():
-        file.seek(0)
-    opened: IO[bytes] = file
-    return opened
+        raise InputError(f"{name}: is closed already; open it again")
+    opened = OpenFile(file, name)
+    if not opened.readable():
+        raise InputError(f"{name}: is open for writing; open it again with 'rb'")
+    if opened.seekable():
+        opened.seek(0)
+    return cast("IO[bytes]", opened)
 
 
 def _pillow(image: Any, name: str, say: Say, white: White) -> Pixels:

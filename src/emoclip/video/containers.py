@@ -1,12 +1,13 @@
 """Video containers and streams through PyAV: frames in order, times that grow, damage stepped over."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from emoclip.addresses import is_address
+from emoclip.characters import in_a_line
 from emoclip.config import Limits
 from emoclip.errors import InputError
 from emoclip.video.animations import count_pages
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+T = TypeVar("T")
+
 JUMP_BACK_S = 1.0  # timestamps that go back further are another recording joined on, not a repeat
 GAP_S = 2.0  # without a frame, and longer than two frames last, is worth a word
 JUMP_AHEAD_S = 10.0  # timestamps that leap further, and past the end the header names, are damaged
@@ -32,6 +35,33 @@ SHORTFALL_S = 1.0  # a video that ends earlier than its header says by more than
 
 class UndecodableError(InputError):
     """What could be opened, but is no video here: perhaps a picture that others read."""
+
+
+class _Kept:
+    """An open file for FFmpeg: it ends where reading fails, and keeps the error, which PyAV would print and drop."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: InputError | None = None
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def read(self, size: int) -> bytes:
+        return self._kept(self._file.read, size, otherwise=b"")
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._kept(self._file.seek, offset, whence, otherwise=-1)
+
+    def tell(self) -> int:
+        return self._kept(self._file.tell, otherwise=-1)
+
+    def _kept(self, method: Callable[..., T], *arguments: int, otherwise: T) -> T:
+        try:
+            return method(*arguments)
+        except InputError as error:
+            self.error = self.error or error
+            return otherwise
 
 
 class Container:
@@ -97,6 +127,10 @@ class Container:
             aspect = self.stream.sample_aspect_ratio
             yield Frame(index, time_s, Decoded(raw, converter, aspect, orientation))
             index += 1
+        if failed := self._failed:
+            if index == 0:
+                raise failed
+            self.notes.add(str(failed).removeprefix(f"{in_a_line(self.name)}: "), self._reached_s or 0.0)
         if self._reached_s is None:
             return
         if index == 0 and self._reached_s < start_s:
@@ -111,14 +145,25 @@ class Container:
             self.notes.add("ends without the mark that ends a GIF; cut off?", self._reached_s)
 
     def _open(self) -> None:
-        self.file = _open(self._source, self.name)
+        self._kept = None if isinstance(self._source, str) else _Kept(self._source)
         try:
-            self.stream = _best_video_stream(self.file, self.name)
+            source: Any = self._kept or self._source
+            self.file = _open(source, self.name)
+            try:
+                self.stream = _best_video_stream(self.file, self.name)
+            except InputError:
+                self.file.close()
+                raise
         except InputError:
-            self.file.close()
+            if failed := self._failed:
+                raise failed from failed.__cause__
             raise
         # One thread: measured as fast as frame threads at 540p, and it leaves the cores to the model.
         self.stream.codec_context.thread_count = 1
+
+    @property
+    def _failed(self) -> InputError | None:
+        return self._kept.error if self._kept else None
 
     def _tell_others(self) -> None:
         """Say which stream is read where it could be another."""

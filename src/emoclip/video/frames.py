@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.characters import in_a_line
 from emoclip.errors import InputError
 from emoclip.video.pictures import UPRIGHT, Orientation, Pixels, over_white, shrink
 
@@ -186,6 +187,7 @@ class Notes:
 
     def add(self, what: str, time_s: float) -> None:
         """Count `what`, met at `time_s`."""
+        what = in_a_line(what)  # it may name a file
         count, first_s = self._seen.get(what, (0, time_s))
         self._seen[what] = (count + 1, first_s)
 

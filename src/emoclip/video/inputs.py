@@ -17,10 +17,10 @@ import numpy as np
 
 from emoclip.addresses import is_address
 from emoclip.config import check_flags, check_fps, check_span
-from emoclip.errors import InputError
+from emoclip.errors import InputError, reason
 from emoclip.files import is_pipe, missing, told
 from emoclip.video import arrays
-from emoclip.video.ahead import Ahead
+from emoclip.video.ahead import Ahead, at_rest
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import PIPE, called
 from emoclip.video.containers import Container, UndecodableError, fetch
@@ -33,7 +33,7 @@ from emoclip.video.folders import (
 )
 from emoclip.video.frames import Frame, Notes, none_between, past_end
 from emoclip.video.pictures import White, is_deep, is_picture, is_pillow, looks_like_picture
-from emoclip.video.pipes import Blocks, Whole, blocks_of, read_pipe, settle
+from emoclip.video.pipes import Blocks, OpenFile, Whole, blocks_of, read_pipe, settle
 from emoclip.video.sources import silence_told
 
 if TYPE_CHECKING:
@@ -182,12 +182,13 @@ def open_video(
         return _open_stream(plain, called(plain), start_s, end_s, fps)
     if not isinstance(plain, (str, os.PathLike)):
         return _open_iterator(plain, start_s, end_s, fps)
-    name = os.fspath(plain)
+    name = os.fsdecode(plain)
     if name == "-":
         if sys.stdin is None:
             raise InputError(f"{PIPE}: is closed; name a file, or pipe one in")
         with silence_told(PIPE):
-            return _open_stream(sys.stdin.buffer, PIPE, start_s, end_s, fps)
+            file: Any = OpenFile(sys.stdin.buffer, PIPE)
+            return _open_stream(file, PIPE, start_s, end_s, fps)
     if is_address(name):
         if not allow_urls:
             raise InputError(f"{told(name)}: an address, and allow_urls=False; give a file")
@@ -380,7 +381,7 @@ def _open_iterator(items: Iterator[Any], start_s: float, end_s: float | None, fp
 
     def frames() -> Iterator[Frame]:
         index, time_s, white = 0, -math.inf, White()
-        for place, item in enumerate(items):
+        for place, item in enumerate(_given(items)):
             time_s, image = arrays.load_frame(item, place, fps, time_s, notes.add, white)
             if end_s is not None and time_s >= end_s:
                 break
@@ -395,6 +396,20 @@ def _open_iterator(items: Iterator[Any], start_s: float, end_s: float | None, fp
             raise past_end(arrays.FRAMES, start_s, math.inf, time_s)
 
     return Video(arrays.FRAMES, frames(), fps=fps, duration_s=None, notes=notes, blocking=True, live=True)
+
+
+def _given(items: Iterator[Any]) -> Iterator[Any]:
+    """What an iterator gives.  Raises InputError where the system fails it; its other errors are its maker's."""
+    while True:
+        try:
+            with at_rest():  # it may wait for a frame as long as it likes
+                item = next(items)
+        except StopIteration:
+            return
+        except OSError as error:
+            why = error.strerror or reason(error)
+            raise InputError(f"{arrays.FRAMES}: reading it failed ({why}); begin it again") from error
+        yield item
 
 
 def _open_camera(number: int, end_s: float | None) -> Video:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -183,12 +184,7 @@ def looks_like_picture(path: str | Path | IO[bytes]) -> bool:
 
 def begins_picture(head: bytes) -> bool:
     """True for the first 16 bytes of a picture, or a moving one, that Pillow reads."""
-    from PIL import Image
-
-    formats = _formats()
-    Image.init()  # registers them all
-    accepts = [Image.OPEN[name][1] for name in formats if name in Image.OPEN]
-    return any(accept is not None and accept(head) is True for accept in accepts)
+    return next(_readers(head), None) is not None
 
 
 @contextmanager
@@ -211,7 +207,7 @@ def opened(path: "Source") -> Iterator["Image.Image"]:
             raise InputError(
                 f"{title(path)}: cannot be opened ({error.strerror}); check name and rights"
             ) from None
-        if is_pillow(path):
+        if is_pillow(path) or _is_bomb(error):
             raise unreadable(title(path), error) from None
         reason = " ".join(str(error).split()).replace(repr(str(path)), "it") or type(error).__name__
         raise InputError(
@@ -220,11 +216,20 @@ def opened(path: "Source") -> Iterator["Image.Image"]:
 
 
 def unreadable(name: str, error: Exception) -> InputError:
-    """The error for a Pillow image that was closed, or is read from a damaged file only now."""
+    """The error for a Pillow image that is closed, or is read from a damaged file only now; or too large for Pillow."""
+    if _is_bomb(error):
+        most = "has more pixels than Pillow reads in this program, 2 x PIL.Image.MAX_IMAGE_PIXELS"
+        return InputError(f"{name}: {most}; make it smaller, or raise that")
     if isinstance(error, AssertionError) or "closed" in str(error):  # Pillow asserts that there is a file
         return InputError(f"{name}: cannot be read (it is closed); open it again")
     reason = " ".join(str(error).split()) or type(error).__name__
     return InputError(f"{name}: cannot be read ({reason}); convert it elsewhere")
+
+
+def _is_bomb(error: Exception) -> bool:
+    from PIL import Image
+
+    return isinstance(error, Image.DecompressionBombError)
 
 
 def pixels_of(
@@ -237,6 +242,9 @@ def pixels_of(
     if (factor := _factor(*before)) > 1:  # a JPEG does part of it itself and is never decoded in full
         picture.draft(None, (before[0] // factor, before[1] // factor))
     factor = _reduction(picture.size, before, name, say)
+    if picture.format == "TIFF":  # turned by Pillow itself when loaded, which also takes the tag away
+        with quiet():
+            picture.load()
     orientation = EXIF_ORIENTATIONS.get(_exif_orientation(picture), UPRIGHT)
     width, height = (ceil(side / factor) for side in picture.size)
     profile = picture.info.get("nclx_profile")  # of a HEIF; a PNG may have a text of that name
@@ -335,31 +343,48 @@ def quiet() -> Iterator[None]:
 
 
 def _identify(path: str | Path | IO[bytes]) -> "Image.Image":
-    from PIL import Image, UnidentifiedImageError
-
-    formats = _formats()
-    with (
-        quiet()
-    ):  # Pillow's own limit is below what `Limits` may allow, and its warning would be a second line
-        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            picture = Image.open(path, formats=formats)
-        except UnidentifiedImageError:
-            raise InputError(f"{title(path)}: {_why_no_picture(path)}") from None
-        finally:
-            Image.MAX_IMAGE_PIXELS = usual
+    with quiet():
+        picture = _first_that_reads(path)
+    if picture is None:
+        raise InputError(f"{title(path)}: {_why_no_picture(path)}")
     if picture.format == "HEIF":
         _tell_heif_orientation(picture, path)
     return picture
 
 
-def _why_no_picture(path: str | Path | IO[bytes]) -> str:
+def _first_that_reads(path: str | Path | IO[bytes]) -> "Image.Image | None":
+    """What `Image.open` does but for its limit, which is the whole program's, and below what `Limits` may allow."""
+    for reader in _readers(_head(path)[:16]):
+        if not isinstance(path, (str, Path)):
+            path.seek(0)
+        with suppress(SyntaxError, IndexError, TypeError, struct.error):  # it is of another format
+            return reader(path, "")  # given a name, it closes the file
+    return None
+
+
+def _readers(head: bytes) -> "Iterator[Callable[[Any, str], Image.Image]]":
+    """What of Pillow may read a file that begins so, in the order in which it is to be tried."""
+    from PIL import Image
+
+    Image.preinit()  # registers the commonest, and `init` all
+    for name in _formats():
+        if name not in Image.OPEN:
+            Image.init()
+        reader, accepts = Image.OPEN.get(name, (None, None))
+        if reader and accepts and accepts(head) is True:  # a text says that Pillow was built without it
+            yield reader
+
+
+def _head(path: str | Path | IO[bytes]) -> bytes:
     if isinstance(path, (str, Path)):
         with open(path, "rb") as file:
-            head = file.read(32)
-    else:
-        path.seek(0)
-        head = path.read(32)
+            return file.read(32)
+    path.seek(0)
+    return path.read(32)
+
+
+def _why_no_picture(path: str | Path | IO[bytes]) -> str:
+    head = _head(path)
     if not head:
         return "the file is empty; copy or record it again"
     if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:  # Pillow's plug-ins do not even begin on a cut one

@@ -1,20 +1,78 @@
 """What comes once, through a pipe or from an address: a picture whole, from memory, all else as it comes."""
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import IO
+from typing import IO, Any
 
-from emoclip.errors import InputError
+from emoclip.errors import EmoclipError, InputError, kind_of, reason
+from emoclip.files import told
 from emoclip.video.pictures import begins_picture
 
-WHOLE_BYTES = 512 << 20  # of a picture: 100 megapixels take 400 MB where they are not compressed
+WHOLE_BYTES = 512_000_000  # of a picture: 100 megapixels take 400 MB where they are not compressed
 BLOCK_BYTES = 16 << 10  # read at once, at most: of a live series little waits
 HEAD_BYTES = 16
 # What a camera's or a program's pictures, sent one after another, begin with (JPEG, PNG, BMP, PPM), and how much of
 # that is the same in each: of a PPM, what stands before its pixels.
 SERIES, SERIES_BYTES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"P"), 12
 JPEG_END = b"\xff\xd9"
+AS_TEXT = "is open as text; open it in binary mode: open(name, 'rb')"
+
+
+class OpenFile:
+    """A program's open file, or a pipe: what goes wrong as it is read, whatever it raises, is an InputError.
+
+    name: what to call it.
+    """
+
+    def __init__(self, file: Any, name: str) -> None:
+        self._file, self.name = file, name
+        if hasattr(file, "read1"):  # which does not wait for a block to be full
+            self.read1 = self._checked(file.read1)
+
+    def readable(self) -> bool:
+        """True unless it is open for writing."""
+        return bool(self._ask(self._file.readable))
+
+    def seekable(self) -> bool:
+        """True for what can go back."""
+        return bool(self._ask(self._file.seekable))
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, all that is left below 0; none at the end.  Raises InputError."""
+        return self._checked(self._file.read)(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place and return it.  Raises InputError."""
+        at = self._ask(self._file.seek, offset, whence)
+        return self.tell() if at is None else int(at)
+
+    def tell(self) -> int:
+        """Return the place at which it stands.  Raises InputError."""
+        return int(self._ask(self._file.tell))
+
+    def _checked(self, read: Callable[..., Any]) -> Callable[..., bytes]:
+        def checked(size: int = -1) -> bytes:
+            content = self._ask(read, size)
+            if isinstance(content, str):
+                raise InputError(f"{self.name}: {AS_TEXT}")
+            if not isinstance(content, (bytes, bytearray, memoryview)):
+                raise InputError(f"{self.name}: its `read` gives {kind_of(content)}; let it give bytes")
+            return bytes(content)
+
+        return checked
+
+    def _ask(self, method: Callable[..., Any], *arguments: int) -> Any:
+        try:
+            return method(*arguments)
+        except EmoclipError:
+            raise
+        except Exception as error:  # a file of somebody else's making raises anything
+            why = getattr(error, "strerror", None) or reason(error)
+            raise InputError(
+                f"{self.name}: reading it failed ({why}); open it again, or name a file"
+            ) from error
 
 
 class Whole(io.BytesIO):
@@ -46,10 +104,10 @@ class Blocks(io.RawIOBase):
 def read_pipe(name: str) -> Iterator[bytes]:
     """What comes through a pipe with a name, until its writers are gone."""
     with open(name, "rb") as pipe:
-        yield from blocks_of(pipe)
+        yield from blocks_of(OpenFile(pipe, told(name)))
 
 
-def blocks_of(file: IO[bytes]) -> Iterator[bytes]:
+def blocks_of(file: IO[bytes] | OpenFile) -> Iterator[bytes]:
     """What an open file gives, as it comes: `read1`, where there is one, does not wait for a block to be full."""
     read: Callable[[int], bytes] = getattr(file, "read1", file.read)
     return iter(lambda: read(BLOCK_BYTES), b"")
@@ -78,6 +136,6 @@ def settle(blocks: Iterator[bytes], name: str) -> Whole | Blocks:
             return Blocks(chain([bytes(content)], blocks))
         if len(content) > WHOLE_BYTES:
             raise InputError(
-                f"{name}: a picture of more than {WHOLE_BYTES >> 20} MB; save it to a file, and name that"
+                f"{name}: a picture of more than {WHOLE_BYTES / 1e6:g} MB; save it to a file, and name that"
             )
     return Whole(bytes(content), name)

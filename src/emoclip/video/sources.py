@@ -11,6 +11,7 @@ from threading import Timer
 from typing import IO
 
 from emoclip.addresses import is_address
+from emoclip.characters import in_a_line
 from emoclip.errors import InputError, InputWarning
 
 _NETWORK = "http,https,httpproxy,tls,tcp,udp,rtp,srtp,rtmp,rtmps,srt,crypto,data"
@@ -29,7 +30,7 @@ SILENCE_S = 2.0  # after which a pipe that nothing comes through is told of
 def silence_told(name: str) -> Iterator[None]:
     """Warn once if what is done within this, the opening of a pipe, still waits after `SILENCE_S`."""
     line = f"{name}: nothing comes through this pipe; waiting until a program writes to it (Ctrl-C stops)"
-    timer = Timer(SILENCE_S, warnings.warn, [line, InputWarning])
+    timer = Timer(SILENCE_S, warnings.warn, [in_a_line(line), InputWarning])
     timer.daemon = True
     timer.start()
     try:
