@@ -16,7 +16,7 @@ from emoclip.files import atomic_path, json_text, write_text
 from emoclip.model import Description
 from emoclip.training.export.export import Towers, export_package
 from emoclip.training.export.origin import metadata
-from emoclip.training.folder import WHOLE
+from emoclip.training.folder import PACKAGE, WHOLE
 from emoclip.training.nets.state import save_weights
 from emoclip.training.recipe import Recipe, SelectionRecipe
 from emoclip.training.run import Outcome
@@ -55,7 +55,7 @@ def finish(
         notes=card_notes(outcome, command),
     )
     save_weights(out / WHOLE, assembly.model.state_dict(), metadata(assembly.model, description))
-    package = out / "package"
+    package = out / PACKAGE
     export_package(
         package, Towers.of(assembly.model), assembly.tokenizer, description, force=True, progress=progress
     )
