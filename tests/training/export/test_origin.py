@@ -70,7 +70,8 @@ def test_weights_that_say_nothing_are_read_by_the_usual_sizes(model, weights):
     save_weights(weights, plain.state_dict())
     imported = import_checkpoint(weights)
     assert imported.model.backbone.visual.transformer.resblocks[0].attn.num_heads == 1
-    assert imported.said is None
+    assert imported.said.pixels.resize == "bicubic"
+    assert "MAFW" in imported.said.licence
 
 
 @pytest.mark.parametrize(
