@@ -193,6 +193,7 @@ def test_the_authors_checkpoint_trained_on_and_a_leaky_selection_marked_everywhe
     ("change", "said"),
     [
         (["--set", "loop.batch=99"], "larger than the data, 18 clips to train on; pass --set loop.batch=9"),
+        (["--set", "loop.batch=99", "--set", "model.train_text=false"], "larger than the data, 18 clips"),
         (["--set", "loop.epoch=9"], "did you mean loop.epochs?"),
         (["--set", "data.text=classes", "--set", "data.leave_out=bored"], "'bored' is not one of"),
         (["--set", "model.backbone=ViT-B-33"], "near ones: "),
