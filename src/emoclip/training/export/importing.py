@@ -11,7 +11,7 @@ from emoclip.errors import ConfigError, PackageError
 from emoclip.model import Fields, check_target
 from emoclip.model import hub as catalogue
 from emoclip.model import package as packages
-from emoclip.training.export.calibration import Calibration, read_calibration
+from emoclip.training.export.calibration import Calibration, check_precision, read_calibration
 from emoclip.training.export.checkpoint import import_checkpoint, openai_name
 from emoclip.training.export.export import StoredPrecision, Towers, export_package
 from emoclip.training.export.origin import OPENAI_DATA
@@ -124,12 +124,5 @@ def _check_text(option: str, text: str | None) -> None:
 
 
 def _calibration(precision: StoredPrecision, source: str | Path | None) -> Calibration | None:
-    if precision == "int8":
-        if source is None:
-            raise ConfigError(
-                "--precision int8: needs --calibration, a folder or manifest of face crops like those it will see"
-            )
-        return read_calibration(Path(source))
-    if source is not None:
-        raise ConfigError(f"--calibration: belongs to --precision int8, not {precision}")
-    return None
+    check_precision(precision, source)
+    return None if source is None else read_calibration(Path(source))
