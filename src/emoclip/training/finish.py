@@ -42,13 +42,13 @@ def finish(
     history = outcome.progress.history
     write_text(out / "history.json", json_text(history), force=True)
     draw_curves(history, recipe.selection, out / "curves.png")
+    terms = _TERMS.format(recipe.data.dataset if recipe.data.dataset != "manifest" else "its user's data")
+    data = training_data(recipe, outcome.samples)
     description = Description(
         name=recipe.name,
-        licence=_TERMS.format(
-            recipe.data.dataset if recipe.data.dataset != "manifest" else "its user's data"
-        ),
+        licence=f"{terms}; of its first weights: {assembly.licence}" if assembly.licence else terms,
         source=f"emoclip {__version__}, recipe {recipe.name}",
-        training_data=training_data(recipe, outcome.samples),
+        training_data=f"{assembly.training_data}; then {data}" if assembly.training_data else data,
         pixels=assembly.pixels,
         frames_per_clip=recipe.clips.frames,
         sample_fps=recipe.clips.sample_fps or NATIVE_FPS / recipe.clips.stride,
