@@ -480,6 +480,34 @@ def test_other_contents_are_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensor: tensor.to_sparse(), "that are sparse: visual.proj;"),
+        (lambda tensor: tensor.to("meta"), r"that are without numbers \(meta\): visual.proj;"),
+        (lambda tensor: tensor.to(torch.int8), "that are no floating-point numbers: visual.proj;"),
+        (lambda tensor: tensor.to(torch.complex64), "that are no floating-point numbers: visual.proj;"),
+    ],
+)
+def test_tensors_that_are_no_plain_weights_are_named(tmp_path, change, said):
+    state = {"visual.proj": change(torch.ones(2, 2)), "visual.bn1.num_batches_tracked": torch.tensor(3)}
+    refused(saved(tmp_path, state), said)
+    state["visual.proj"] = torch.ones(2, 2)
+    assert read_weights(saved(tmp_path, state)).keys() == state.keys()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_file_is_what_its_content_is_whatever_its_name_ends_in(tmp_path, kept):
+    state = {"module.a": torch.ones(2)}
+    torch.save(state, tmp_path / "weights.safetensors", _use_new_zipfile_serialization=kept)
+    save_file(state, tmp_path / "weights.pt")
+    for name in ("weights.safetensors", "weights.pt"):
+        assert torch.equal(read_weights(tmp_path / name)["a"], torch.ones(2))
+    whole = (tmp_path / "weights.pt").read_bytes()
+    (tmp_path / "weights.pt").write_bytes(whole[: len(whole) // 2])
+    refused(tmp_path / "weights.pt", "is damaged or cut short .*deserializing header")
+
+
 def test_half_floats_and_the_data_parallel_prefix_are_undone(tmp_path):
     read = read_weights(saved(tmp_path, {"module.a": torch.ones(2).half(), "module.b": torch.zeros(1)}))
     assert set(read) == {"a", "b"}

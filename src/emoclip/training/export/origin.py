@@ -12,6 +12,7 @@ import open_clip
 from torch import nn
 
 from emoclip.model import Description, Fields, PixelSpec
+from emoclip.training.export.weights import is_safetensors
 from emoclip.training.nets.model import VideoTextModel, image_settings
 from emoclip.training.nets.vision import is_plain
 
@@ -77,7 +78,7 @@ def read_metadata(path: Path) -> tuple[Mapping[str, Any], Description] | None:
     """
     from safetensors import safe_open
 
-    if path.suffix != ".safetensors":
+    if not is_safetensors(path):
         return None
     with safe_open(path, "pt") as file:
         text = (file.metadata() or {}).get(_KEY)
