@@ -496,6 +496,18 @@ def test_tensors_that_are_no_plain_weights_are_named(tmp_path, change, said):
     assert read_weights(saved(tmp_path, state)).keys() == state.keys()
 
 
+@pytest.mark.parametrize("scale", [100.0, 1000.0, -300.0])
+def test_a_logit_scale_that_no_package_holds_is_told_of_the_checkpoint(tmp_path, scale):
+    state = {**SMALL.build().state_dict(), "logit_scale": torch.tensor(scale)}
+    (tmp_path / "sizes.json").write_text('{"clip": {"quick_gelu": true}}')
+    path = saved(tmp_path, state)
+    refused(
+        path,
+        rf"its logit_scale is {scale:g}, the logarithm of .*\[1e-06, 1e\+06\]",
+        config=tmp_path / "sizes.json",
+    )
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_file_is_what_its_content_is_whatever_its_name_ends_in(tmp_path, kept):
     state = {"module.a": torch.ones(2)}

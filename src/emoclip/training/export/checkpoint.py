@@ -6,6 +6,7 @@ backbone (`backbone.*` is the image tower alone), and plain CLIP (OpenAI's names
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -19,6 +20,7 @@ from emoclip.characters import in_a_line, percent
 from emoclip.config import check_flags
 from emoclip.errors import ConfigError, PackageError, few, nearest, shown
 from emoclip.model import Description, Fields
+from emoclip.model import package as packages
 from emoclip.training.export.origin import read_metadata, sizes_untold, usual
 from emoclip.training.export.weights import is_torchscript, read_weights
 from emoclip.training.folder import BEST, LAST, WHOLE
@@ -323,6 +325,12 @@ def _load(path: Path, module: nn.Module, weights: Weights) -> None:
     if differences := _differences(expected, weights):
         raise PackageError(f"{path}: {differences}; only weights that fit name by name are taken")
     module.load_state_dict(weights)
+    scale, (low, high) = float(weights["logit_scale"]), packages.LOGIT_SCALES
+    if not math.log(low) <= scale <= math.log(high):
+        raise PackageError(
+            f"{path}: its logit_scale is {scale:g}, the logarithm of what cosines are multiplied by, which is in "
+            f"[{low:g}, {high:g}]; take another checkpoint, or correct it (CLIP's is 4.6052, for 100)"
+        )
 
 
 def _differences(expected: Mapping[str, torch.Size], weights: Weights) -> str:
