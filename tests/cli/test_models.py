@@ -114,6 +114,29 @@ def test_fetch_offline_says_what_to_put_where(home, tmp_path, monkeypatch):
     fails(run(home, "models", "fetch", "who-knows"), r"is no known model \(mini, ")
 
 
+def test_fetch_says_what_it_would_not_do_before_anything_else(home, tmp_path, monkeypatch):
+    def unplugged(*_):
+        raise AssertionError("asked the hub")
+
+    monkeypatch.setattr("emoclip.model.hub._download", unplugged)
+    tiny_package(tmp_path / "cache" / "clip-vit-b-32", name="clip-vit-b-32")
+    for arguments, said in (
+        (
+            ("clip-vit-b-32", "--precision", "fp16"),
+            "clip-vit-b-32: is here already, made with --precision fp32; ",
+        ),
+        (("mini", "--calibration", tmp_path), "mini: is here already, made with --precision int8; "),
+        (("a/b", "--precision", "int8"), "a package of the hub is taken as it is"),
+        (("clip-vit-b-16", "--precision", "int8"), "--precision int8: needs --calibration"),
+        (("clip-vit-b-16", "--calibration", tmp_path), "belongs to --precision int8, not fp32"),
+    ):
+        fails(run(home, "models", "fetch", *arguments), said, code=2)
+    crops = ("--precision", "int8", "--calibration", tmp_path / "none")
+    fails(run(home, "models", "fetch", "clip-vit-b-16", *crops), "none: no such folder or manifest")
+    assert "ready in" in run(home, "models", "fetch", "clip-vit-b-32").stdout
+    assert "ready in" in run(home, "models", "fetch", "mini", "--precision", "int8").stdout
+
+
 def test_import_then_predict(home, shared, media, tmp_path):
     parity = shared / "parity"
     done = run(
@@ -168,10 +191,12 @@ def test_names_of_files_and_folders_that_are_no_plain_text_are_written_out(tmp_p
     from emoclip.model import package
     from emoclip.training.export import importing
     from emoclip.training.export.checkpoint import Imported
+    from emoclip.training.export.origin import usual
     from emoclip.training.nets.model import ClipSizes, VideoTextModel
 
     towers = ClipSizes(32, 32, 1, 64, 8, 77, 49408, 32, 2, 1, 1).build()
-    made = Imported(VideoTextModel(towers).eval(), "clip", ["Text tower is from a|b.pt"])
+    said = usual(towers, official=False)
+    made = Imported(VideoTextModel(towers).eval(), "clip", ["Text tower is from a|b.pt"], said)
     monkeypatch.setattr(importing, "import_checkpoint", lambda path, **options: made)
     folder = tmp_path / os.fsdecode(b"new\nfolder\xe9")
     importing.import_package(os.fsdecode(b"my\nweights\xe9.pth"), folder)

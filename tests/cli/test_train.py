@@ -177,6 +177,10 @@ def test_the_authors_checkpoint_trained_on_and_a_leaky_selection_marked_everywhe
     assert (out / "package" / "README.md").read_text().count("flattered") == 2
     config = json.loads((out / "package" / "config.json").read_text())
     assert (config["image"]["size"], config["temporal"]) == (32, "transformer")
+    assert config["image"]["resize"] == "bicubic"  # as the start saw faces
+    assert config["licence"].startswith("trained on its user's data, ")
+    assert config["licence"].endswith("MAFW, which it learned from, is for research")
+    assert "MAFW's clips with their captions; then manifest: 16 clips" in config["training_data"]
     # ... and what it leaves can be started from again, without the sizes, and makes the same package
     from emoclip.training.export.importing import import_package
 
@@ -193,9 +197,15 @@ def test_the_authors_checkpoint_trained_on_and_a_leaky_selection_marked_everywhe
     ("change", "said"),
     [
         (["--set", "loop.batch=99"], "larger than the data, 18 clips to train on; pass --set loop.batch=9"),
+        (["--set", "loop.batch=99", "--set", "model.train_text=false"], "larger than the data, 18 clips"),
         (["--set", "loop.epoch=9"], "did you mean loop.epochs?"),
         (["--set", "data.text=classes", "--set", "data.leave_out=bored"], "'bored' is not one of"),
         (["--set", "model.backbone=ViT-B-33"], "near ones: "),
+        (["--set", "model.backbone=ViT-B-33", "--set", "model.weights=openai"], "near ones: "),
+        (
+            ["--set", "model.backbone=ViT-H-14", "--set", "model.weights=openai"],
+            "OpenAI published no weights of",
+        ),
         (["--set", "model.backbone=compact", "--set", "model.weights=openai"], "pass --set model.weights="),
     ],
 )

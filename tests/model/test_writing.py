@@ -97,6 +97,21 @@ def test_a_folder_of_anything_else_is_never_replaced_and_an_empty_one_is_filled(
     assert (tmp_path / "letters" / "dear.txt").read_text() == "dear"
 
 
+@pytest.mark.parametrize("place", ["weights.safetensors", "mine/notes.txt"])
+@pytest.mark.parametrize("readable", [True, False])
+def test_what_lies_in_a_package_and_is_none_of_its_files_is_never_deleted(parts, tmp_path, place, readable):
+    write(parts, tmp_path / "p")
+    (tmp_path / "p" / place).parent.mkdir(exist_ok=True)
+    (tmp_path / "p" / place).write_text("mine")
+    if not readable:
+        (tmp_path / "p" / "config.json").write_text("{")
+    told = place if readable else "README.md, .*"
+    with pytest.raises(OutputError, match=rf"holds {told}, which its config\.json does not list"):
+        write(parts, tmp_path / "p", force=True)
+    assert (tmp_path / "p" / place).read_text() == "mine"
+    assert (tmp_path / "p" / "image.onnx").is_file()
+
+
 def test_a_longer_card_is_sealed_again(parts, tmp_path):
     write(parts, tmp_path / "p")
     before = json.loads((tmp_path / "p" / "config.json").read_text())

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import re
 import warnings
 import zlib
 from pathlib import Path
@@ -15,6 +16,7 @@ from clips import CAPTIONS, CLASSES, TINY, make_clips  # noqa: E402
 
 from emoclip import datasets  # noqa: E402
 from emoclip.datasets import Clip  # noqa: E402
+from emoclip.datasets.check import check  # noqa: E402
 from emoclip.errors import ConfigError, InputError  # noqa: E402
 from emoclip.model import PixelSpec, paper_window, prepare  # noqa: E402
 from emoclip.training.crops import (  # noqa: E402
@@ -29,6 +31,7 @@ from emoclip.training.data import (  # noqa: E402
     EpochBatches,
     TrainingClips,
     batches,
+    check_batch,
     view_pixels,
     workers_of,
 )
@@ -196,6 +199,21 @@ def test_what_a_data_set_says_of_itself_is_told(tmp_path):
     assert choose_samples(tiny(), manifest).notes == (
         "columns not used: participant, subjects (did you mean subject?)",
     )
+
+
+@pytest.mark.parametrize(
+    ("splits", "used"),
+    [(("train", "val", "test"), "train or test"), (("train", "val", "old"), "train or val")],
+)
+def test_clips_of_a_split_that_is_not_used_are_counted(tmp_path, splits, used):
+    each = [*splits, ""]
+    manifest = rewritten(
+        make_clips(tmp_path, 8, 1), lambda row: row | {"split": each[int(row["path"][4:]) % 4]}
+    )
+    rest = next(split for split in each if split not in used)
+    told = f"4 clips not of the split {used}, so not used by a run: {rest} (2), without a split (2)"
+    assert told in choose_samples(tiny("data.text=classes", "selection.select=last"), manifest).notes
+    assert told in check(datasets.read("manifest", manifest)).remarks
 
 
 def test_rows_of_one_clip_give_it_several_captions(tmp_path):
@@ -453,6 +471,21 @@ def test_two_processes_share_the_batch_of_one(tmp_path):
     assert shares[0] + shares[1] == whole
     with pytest.raises(InputError, match="does not divide over 3 processes"):
         EpochBatches(labels(samples), clips.recipe, 0, world=3)
+
+
+@pytest.mark.parametrize(
+    ("batch", "count", "world", "told"),
+    [
+        (2, 1, 1, "1 clip to train on; add clips, 2 at least"),
+        (4, 3, 1, "3 clips to train on; pass --set loop.batch=2, or add clips"),
+        (8, 3, 4, "3 clips to train on; add clips, 4 at least"),
+        (16, 13, 4, "13 clips to train on; pass --set loop.batch=4, or add clips"),
+        (6, 13, 4, "does not divide over 4 processes"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_told_with_what_can(batch, count, world, told):
+    with pytest.raises(InputError, match=re.escape(told)):
+        check_batch(batch, count, world)
 
 
 def test_a_batch_larger_than_the_set_is_told_with_a_size_that_works(tmp_path):

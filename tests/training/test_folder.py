@@ -28,6 +28,14 @@ def test_a_place_that_cannot_be_is_told_and_nothing_is_left(tmp_path):
             check_folder(tmp_path / name, going_on=False, force=False)
 
 
+def test_a_package_that_the_run_would_not_replace_is_told_before_the_work(tmp_path):
+    (tmp_path / "package").mkdir()
+    check_folder(tmp_path, going_on=False, force=False)
+    (tmp_path / "package" / "notes.txt").touch()
+    with pytest.raises(OutputError, match="package: exists and is not a model package"):
+        check_folder(tmp_path, going_on=False, force=True)
+
+
 def test_it_is_known_without_torch():
     script = "import sys, emoclip.training.folder; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -36,7 +36,7 @@ def import_(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="JSON of sizes that weights cannot tell, or a hub model's open_clip_config.json.",
+            help="JSON of sizes that weights cannot tell, or a hub model's open_clip_config.json (sizes, mean, std).",
             show_default=False,
         ),
     ] = None,

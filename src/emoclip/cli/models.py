@@ -85,11 +85,12 @@ def fetch(
         home = next((row["path"] for row in _rows() if row["name"] == name and row["path"]), None)
         if home:
             folder = Path(home)
-            package.read(folder)
+            _refuse_to_remake(package.read(folder), precision, calibration)
         else:
             from emoclip.cli.importing import check_training, training_module
 
             check_training()  # before the download, which is of no use without
+            training_module("export.calibration").check_precision(precision, calibration)
             if catalogue.KNOWN[name].weights_file:
                 catalogue.fetch_weights(name)  # with its own progress, and before torch is loaded
             importing = training_module("export.importing")
@@ -102,10 +103,26 @@ def fetch(
                     progress=lambda share: bars.update(task, completed=share),
                 )
     elif name.count("/") == 1:
+        if precision != "fp32" or calibration:
+            fail(
+                f"{name}: a package of the hub is taken as it is; leave out --precision and --calibration",
+                code=2,
+            )
         folder = catalogue.fetch(name.removeprefix(catalogue.HUB))
     else:
         fail(f"{name}: is no known model ({', '.join(catalogue.KNOWN)}) and no ORGANISATION/NAME on the hub")
     say(f"{name}: ready in {folder}")
+
+
+def _refuse_to_remake(there: "Package", precision: str, calibration: Path | None) -> None:
+    """Stop where a package that is there is asked for otherwise than it was made."""
+    made = "int8" if "quantisation" in there.config else there.precision
+    if calibration or precision not in ("fp32", made):
+        fail(
+            f"{there.path}: is here already, made with --precision {made}; leave out --precision and --calibration, "
+            "or import its weights to another folder",
+            code=2,
+        )
 
 
 def _rows() -> list[dict[str, Any]]:

@@ -99,6 +99,8 @@ def _check_counts(dataset: Dataset, report: Report) -> None:
         where = " and ".join(f"{_folds(at)} {part}".strip() or "the manifest" for part, at in places.items())
         line = f"no clip of {lost} in {where}: UAR would be a mean over the other classes"
         (report.remarks if dataset.name == "manifest" else report.problems).append(line)
+    if left_over := dataset.left_over():
+        report.remarks.append(left_over)
     if dataset.unscorable:
         report.problems.append(f"{dataset.root.name} {dataset.unscorable}")
     unlabelled = [clip for clip in dataset.clips if clip.label is None]

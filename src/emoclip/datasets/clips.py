@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emoclip.errors import InputError
+from emoclip.errors import InputError, counted
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,24 @@ class Dataset:
     def folds(self) -> list[int]:
         """The folds that occur, sorted."""
         return sorted({clip.fold for clip in self.clips if clip.fold is not None})
+
+    @property
+    def tested_split(self) -> str | None:
+        """The split that a run which trains on `train` is tested on, or None."""
+        return next((name for name in (self.test_split, "test", "val") if name in self.splits), None)
+
+    def left_over(self, fold: int | None = None) -> str:
+        """Say how many clips of a fold are neither trained nor tested on for their split, by split; "" if none are."""
+        used = {"train", self.tested_split} if self.splits else {None}
+        clips = [clip for clip in self.clips if fold in (None, clip.fold) and clip.split not in used]
+        counts = Counter(clip.split or "without a split" for clip in clips)
+        told = ", ".join(f"{split} ({count})" for split, count in counts.items())
+        named = "train" if self.tested_split is None else f"train or {self.tested_split}"
+        return (
+            f"{counted(len(clips), 'clip')} not of the split {named}, so not used by a run: {told}"
+            if clips
+            else ""
+        )
 
     def parts(self, name: str) -> list[str]:
         """Return the classes that a compound class is joined of: by `_` in MAFW's set, by `+` in a manifest."""

@@ -33,6 +33,7 @@ GREATEST_WEIGHT = 64
 MOST_BYTES = 4 << 30  # of one file; a ViT-L/14 has 1.7 GB
 # From which a file is hashed again only where it was written since: of 350 MB it takes half as long as opening them.
 LARGE_BYTES = 32 << 20
+LOGIT_SCALES = (1e-6, 1e6)  # multipliers of cosines; far outside of any that was learned
 BUNDLED = "mini"
 _GRAPHS = {"transformer": ("image.onnx", "temporal.onnx", "text.onnx"), "mean": ("image.onnx", "text.onnx")}
 # What a file in a package may be called, on any system: nothing hidden, nothing outside the folder, no device.
@@ -232,7 +233,7 @@ def _package(folder: Path, config: Fields) -> Package:
         name=config.text("name"),
         pixels=PixelSpec.from_config(config.inner("image")),
         width=config.whole("width", 1, 65_536),
-        logit_scale=config.number("logit_scale", 1e-6, 1e6),
+        logit_scale=config.number("logit_scale", *LOGIT_SCALES),
         temporal=config.text("temporal", tuple(_GRAPHS)),
         frames_per_clip=config.whole("frames_per_clip", 1, 65_536),
         sample_fps=config.number("sample_fps", 1e-3, 1e3),

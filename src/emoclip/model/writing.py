@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclip.errors import OutputError, PackageError
+from emoclip.errors import OutputError, PackageError, few
 from emoclip.files import atomic_folder, check_no_file, check_room, sha256, write_text
 from emoclip.model import package as packages
 from emoclip.model.pixels import PixelSpec
@@ -63,14 +63,30 @@ def check_target(folder: Path, *, force: bool = False) -> None:
         raise OutputError(f"{folder}: exists and is not a model package; name another folder")
     if not force:
         raise OutputError(f"{folder}: holds a model package already; pass --force to replace it")
+    if others := _not_listed(folder):
+        raise OutputError(
+            f"{folder}: holds {few(others)}, which its {CONFIG} does not list and replacing it would delete; move that "
+            "elsewhere, or name another folder"
+        )
+
+
+def _not_listed(folder: Path) -> list[str]:
+    """Name what lies in a package's folder and is none of its files: all of it where config.json cannot be read."""
+    try:
+        listed = {CONFIG, *packages.read_config(folder).values["files"]}
+    except PackageError:
+        listed = {CONFIG}
+    there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return sorted(name for name in there if name not in listed)
 
 
 @contextmanager
 def new_package(folder: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield an empty folder to put graphs and tokenizer into and to `seal`; at the end it becomes the package.
 
-    Raises OutputError for a folder that holds a package (unless `force`) or anything else (always), and where it
-    cannot be written; PackageError if what was put there cannot be read back as a package.  Then nothing is left.
+    Raises OutputError for a folder that holds a package (unless `force`) or anything else (always, beside a package
+    too), and where it cannot be written; PackageError if what was put there cannot be read back as a package.  Then
+    nothing is left.
     """
     check_target(folder, force=force)
     with atomic_folder(folder, force=True, whole=True) as part:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,15 +14,28 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from torch import Tensor, nn
 
 from emoclip.errors import ConfigError, PackageError
-from emoclip.model import PixelSpec
+from emoclip.model import Description, PixelSpec
 from emoclip.training.export.checkpoint import import_checkpoint
+from emoclip.training.export.origin import usual
 from emoclip.training.nets.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig
-from emoclip.training.nets.model import VideoTextModel, build_backbone, image_settings
+from emoclip.training.nets.model import VideoTextModel, build_backbone, check_architecture, image_settings
 from emoclip.training.nets.temporal import TemporalConfig
 from emoclip.training.nets.tokenizer import clip_tokenizer, whole_words
 from emoclip.training.recipe import ModelRecipe
 
 COMPACT_TOKENS = 48
+# Options of `import` and what stands for them in a recipe.
+_KEYS = (
+    ("--clip openai, or --clip FILE", "--set model.weights=FILE"),
+    ("leave out --clip", "leave out model.weights"),
+    ("add --backbone with .*, or --config with", "add --set model.sizes=FILE with"),
+    ("--config with", "--set model.sizes=FILE with"),
+    ("leave out --backbone", "pass it as model.start"),
+    (
+        "name its architecture with --backbone instead",
+        "pass the weights as model.weights, with model.backbone",
+    ),
+)
 COMPACT_TEXT = {
     "embedding": 64,
     "hidden": 128,
@@ -36,6 +51,7 @@ class Assembly:
     """tokenizer: with padding and truncation set inside.  width: D, of every embedding.
 
     origin: in words, where the first weights are from.  notes: which settings do not act, a line each.
+    licence, training_data: of the first weights; "" where they are random.
     """
 
     model: VideoTextModel
@@ -44,6 +60,8 @@ class Assembly:
     width: int
     origin: str
     notes: tuple[str, ...] = ()
+    licence: str = ""
+    training_data: str = ""
 
 
 class CompactBackbone(nn.Module):
@@ -84,7 +102,9 @@ def assemble(recipe: ModelRecipe, sentences: Iterable[str], seed: int) -> Assemb
         return _compact(recipe, sentences)
     if recipe.start:
         clip = recipe.weights if recipe.weights not in ("", "openai") else None
-        imported = import_checkpoint(recipe.start, clip=clip, config=recipe.sizes or None)
+        with _told_by_keys():
+            imported = import_checkpoint(recipe.start, clip=clip, config=recipe.sizes or None)
+        said: Description | None = imported.said
         model, origin = imported.model, f"{Path(recipe.start).name}. {' '.join(imported.notes)}".strip()
         asked = _temporal(recipe, _width(model.backbone))
         if model.temporal is None:
@@ -100,7 +120,7 @@ def assemble(recipe: ModelRecipe, sentences: Iterable[str], seed: int) -> Assemb
             idle.append(f"its own towers are kept; model.backbone={recipe.backbone} does not act")
         origin = "; ".join([origin.removesuffix("."), *idle])
     else:
-        backbone, origin = _clip(recipe)
+        backbone, origin, said = _clip(recipe)
         model = VideoTextModel(backbone, _temporal(recipe, _width(backbone)))
         _quiet_places(model, recipe)
     model.train_towers(image=recipe.train_image, text=recipe.train_text)
@@ -108,25 +128,49 @@ def assemble(recipe: ModelRecipe, sentences: Iterable[str], seed: int) -> Assemb
     return Assembly(
         model,
         clip_tokenizer(length),
-        image_settings(model.backbone),
+        said.pixels if said else image_settings(model.backbone),
         _width(model.backbone),
         origin,
         notes=tuple(f"model.start={recipe.start}: {line}" for line in idle),
+        licence=said.licence if said else "",
+        training_data=said.training_data if said else "",
     )
 
 
-def _clip(recipe: ModelRecipe) -> tuple[nn.Module, str]:
+@contextmanager
+def _told_by_keys() -> Iterator[None]:
+    """Let errors of `import_checkpoint` say what to do by a recipe's keys, where they name options of `import`."""
+    try:
+        yield
+    except (ConfigError, PackageError) as error:
+        line = str(error)
+        for option, key in _KEYS:
+            line = re.sub(option, key, line)
+        raise type(error)(line) from None
+
+
+def _clip(recipe: ModelRecipe) -> tuple[nn.Module, str, Description | None]:
+    name = recipe.backbone
     if not recipe.weights:
-        return build_backbone(recipe.backbone), f"{recipe.backbone} with random weights"
+        return build_backbone(name), f"{name} with random weights", None
     if recipe.weights == "openai":
-        return _openai(recipe.backbone), f"OpenAI's {recipe.backbone}"
-    imported = import_checkpoint(recipe.weights, backbone=recipe.backbone)
-    return imported.model.backbone, f"{recipe.backbone} from {Path(recipe.weights).name}"
+        backbone = _openai(name)
+        return (
+            backbone,
+            f"OpenAI's {name}",
+            replace(usual(backbone, official=False, openai=True), licence="MIT"),
+        )
+    with _told_by_keys():
+        imported = import_checkpoint(recipe.weights, backbone=name)
+    return imported.model.backbone, f"{name} from {Path(recipe.weights).name}", imported.said
 
 
 def _openai(name: str) -> nn.Module:
     import open_clip
 
+    check_architecture(name)
+    if "openai" not in open_clip.list_pretrained_tags_by_model(name):
+        raise ConfigError(f"{name}: OpenAI published no weights of it; pass --set model.weights=FILE")
     try:
         model: nn.Module = open_clip.create_model(name, pretrained="openai")
     except Exception as error:  # a dozen kinds, from no network to a missing file

@@ -155,6 +155,20 @@ class TrainingClips(Dataset[Batch]):
         return torch.tensor(self.tokenizer.encode(sentence).ids)
 
 
+def check_batch(batch: int, count: int, world: int = 1) -> None:
+    """Raise InputError for a batch that `count` clips do not fill, or that does not divide over the processes."""
+    if batch % world:
+        raise InputError(
+            f"loop.batch={batch} does not divide over {world} processes; pass a multiple of {world}"
+        )
+    if batch > count:
+        smaller = f"pass --set loop.batch={max(world, count // 2 // world * world, 2)}, or add clips"
+        raise InputError(
+            f"loop.batch={batch} is larger than the data, {counted(count, 'clip')} to train on; "
+            + (smaller if count >= max(2, world) else f"add clips, {max(2, world)} at least")
+        )
+
+
 class EpochBatches(Sampler[list[tuple[int, int, int]]]):
     """The batches of one epoch from step `first` on, one process's share of each.
 
@@ -174,15 +188,7 @@ class EpochBatches(Sampler[list[tuple[int, int, int]]]):
     ) -> None:
         self.epoch, self.first, self.batch = epoch, first, recipe.loop.batch
         self.rank, self.world = rank, world
-        if self.batch % world:
-            raise InputError(
-                f"loop.batch={self.batch} does not divide over {world} processes; pass a multiple of {world}"
-            )
-        if self.batch > len(labels):
-            raise InputError(
-                f"loop.batch={self.batch} is larger than the data, {counted(len(labels), 'clip')} to train on; "
-                f"pass --set loop.batch={max(2, len(labels) // 2)}, or add clips"
-            )
+        check_batch(self.batch, len(labels), world)
         rng = np.random.default_rng([recipe.loop.seed, epoch])
         if recipe.data.balance:
             counts = Counter(label for label in labels if label is not None)

@@ -16,7 +16,7 @@ from emoclip.files import atomic_path, json_text, write_text
 from emoclip.model import Description
 from emoclip.training.export.export import Towers, export_package
 from emoclip.training.export.origin import metadata
-from emoclip.training.folder import WHOLE
+from emoclip.training.folder import PACKAGE, WHOLE
 from emoclip.training.nets.state import save_weights
 from emoclip.training.recipe import Recipe, SelectionRecipe
 from emoclip.training.run import Outcome
@@ -42,20 +42,20 @@ def finish(
     history = outcome.progress.history
     write_text(out / "history.json", json_text(history), force=True)
     draw_curves(history, recipe.selection, out / "curves.png")
+    terms = _TERMS.format(recipe.data.dataset if recipe.data.dataset != "manifest" else "its user's data")
+    data = training_data(recipe, outcome.samples)
     description = Description(
         name=recipe.name,
-        licence=_TERMS.format(
-            recipe.data.dataset if recipe.data.dataset != "manifest" else "its user's data"
-        ),
+        licence=f"{terms}; of its first weights: {assembly.licence}" if assembly.licence else terms,
         source=f"emoclip {__version__}, recipe {recipe.name}",
-        training_data=training_data(recipe, outcome.samples),
+        training_data=f"{assembly.training_data}; then {data}" if assembly.training_data else data,
         pixels=assembly.pixels,
         frames_per_clip=recipe.clips.frames,
         sample_fps=recipe.clips.sample_fps or NATIVE_FPS / recipe.clips.stride,
         notes=card_notes(outcome, command),
     )
     save_weights(out / WHOLE, assembly.model.state_dict(), metadata(assembly.model, description))
-    package = out / "package"
+    package = out / PACKAGE
     export_package(
         package, Towers.of(assembly.model), assembly.tokenizer, description, force=True, progress=progress
     )

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from emoclip.errors import ConfigError, OutputError
 from emoclip.files import check_no_file, check_room
+from emoclip.model import check_target
 
-LAST, BEST, WHOLE = "last.safetensors", "best.safetensors", "model.safetensors"
+LAST, BEST, WHOLE, PACKAGE = "last.safetensors", "best.safetensors", "model.safetensors", "package"
 
 
 def check_folder(out: Path, *, going_on: bool, force: bool) -> None:
@@ -20,3 +21,5 @@ def check_folder(out: Path, *, going_on: bool, force: bool) -> None:
         )
     if os.environ.get("RANK", "0") == "0":  # processes would take each other's trial folders away
         check_room(out)
+        if (out / PACKAGE).exists():
+            check_target(out / PACKAGE, force=True)

@@ -17,7 +17,7 @@ from emoclip.errors import ConfigError
 from emoclip.files import new_folders
 from emoclip.training import resume
 from emoclip.training.assembly import Assembly, assemble
-from emoclip.training.data import TrainingClips, said
+from emoclip.training.data import TrainingClips, check_batch, said
 from emoclip.training.embedding import Progress, cache_frames, cache_sentences
 from emoclip.training.folder import check_folder
 from emoclip.training.loop import Run, fit
@@ -93,6 +93,9 @@ def train(
         note(
             "selection.select=test-war: the test part chooses the epoch, so scores on it are flattered (a leak)"
         )
+    check_batch(
+        recipe.loop.batch, len(samples.train), fabric.world_size
+    )  # before the caches, which take long
     if not (recipe.model.weights or recipe.model.start):
         towers = {"train_image": recipe.model.train_image, "train_text": recipe.model.train_text}
         if frozen := [f"--set model.{name}=true" for name, learns in towers.items() if not learns]:

@@ -68,7 +68,7 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     if alike := one_class_twice(labels):
         raise InputError(f"{place}: {alike}; give a class one name")
     classes = tuple(dataset.classes[class_index(label, dataset.classes)] for label in labels)
-    train_clips, test_clips = _parts(recipe, dataset)
+    train_clips, test_clips = _parts(recipe, dataset, notes)
     train_clips = _limited(_present(train_clips, place, notes), recipe)
     captions = _measured_captions(recipe, root, train_clips, notes)
 
@@ -141,14 +141,15 @@ def class_sentences(classes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(s for part in prompt.parts for s in part) for prompt in class_prompts(classes).prompts)
 
 
-def _parts(recipe: Recipe, dataset: Dataset) -> tuple[list[Clip], list[Clip]]:
+def _parts(recipe: Recipe, dataset: Dataset, notes: list[str]) -> tuple[list[Clip], list[Clip]]:
     # The first fold of a set without folds is all of it; `select` refuses another.
     fold = recipe.data.fold if dataset.folds or recipe.data.fold != 1 else None
-    test_split = next((name for name in (dataset.test_split, "test", "val") if name in dataset.splits), None)
     if not dataset.splits:  # a manifest without splits is all training
         return dataset.select(None, fold), []
     train = dataset.select("train", fold)
-    test = dataset.select(test_split, fold) if test_split else []
+    if left_over := dataset.left_over(fold):
+        notes.append(left_over)
+    test = dataset.select(dataset.tested_split, fold) if dataset.tested_split else []
     if recipe.data.split == "all":  # nothing is left to test on
         return train + test, []
     return train, test

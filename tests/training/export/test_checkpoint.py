@@ -6,14 +6,20 @@ import pickle
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("open_clip")
 
+import open_clip  # noqa: E402
+from open_clip.transform import PreprocessCfg, image_transform_v2  # noqa: E402
+from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from emoclip.errors import ConfigError, EmoclipError, PackageError  # noqa: E402
+from emoclip.model import prepare  # noqa: E402
+from emoclip.training.export import checkpoint  # noqa: E402
 from emoclip.training.export import weights as weight_files  # noqa: E402
 from emoclip.training.export.checkpoint import import_checkpoint, openai_name, read_sizes  # noqa: E402
 from emoclip.training.export.weights import read_weights  # noqa: E402
@@ -143,24 +149,134 @@ def test_plain_clip_needs_its_activation_named(plain_clip, tmp_path, parity):
     assert torch.allclose(texts, expected["text_embeddings"], rtol=0, atol=1e-5)
 
 
-def test_open_clip_config_of_a_hub_model_tells_sizes_and_activation(tmp_path):
+HUB = {
+    "embed_dim": 64,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 1000, "width": 64, "heads": 1, "layers": 2},
+}
+
+
+@pytest.fixture
+def hub_model(tmp_path):
+    """A hub model's weights, and what writes its config beside them."""
     torch.manual_seed(0)
     save_file(SMALL.build().state_dict(), tmp_path / "open_clip_model.safetensors")
-    model = {
-        "embed_dim": 64,
-        "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
-        "text_cfg": {"context_length": 77, "vocab_size": 1000, "width": 64, "heads": 1, "layers": 2},
-    }
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": {}}))
-    imported = import_checkpoint(
-        tmp_path / "open_clip_model.safetensors", config=tmp_path / "open_clip_config.json"
-    )
+
+    def config(changes=(), **preparation):
+        model = json.loads(json.dumps(HUB))
+        for (part, name), value in dict(changes).items():
+            (model[part] if part else model)[name] = value
+        path = tmp_path / "open_clip_config.json"
+        path.write_text(json.dumps({"model_cfg": model, "preprocess_cfg": preparation}))
+        return path
+
+    return tmp_path / "open_clip_model.safetensors", config
+
+
+def test_open_clip_config_of_a_hub_model_tells_sizes_and_activation(hub_model):
+    path, config = hub_model
+    imported = import_checkpoint(path, config=config())
     pixels = torch.randn(2, 3, 32, 32)
     reference = SMALL.build().eval()
-    reference.load_state_dict(load_file(tmp_path / "open_clip_model.safetensors"))
+    reference.load_state_dict(load_file(path))
     with torch.inference_mode():
         assert torch.allclose(imported.model.encode_frames(pixels), reference.encode_image(pixels), atol=1e-5)
+    assert imported.said.pixels.mean == open_clip.OPENAI_DATASET_MEAN
+
+
+@pytest.mark.parametrize(
+    ("preparation", "resize"),
+    [
+        ({}, "bicubic-antialias"),
+        ({"interpolation": "bicubic", "size": [32, 32], "mode": "RGB", "fill_color": 0}, "bicubic-antialias"),
+        ({"interpolation": "bilinear", "size": 32}, "bilinear-antialias"),
+    ],
+)
+def test_pictures_are_prepared_as_open_clip_prepares_them_for_a_hub_model(hub_model, preparation, resize):
+    path, config = hub_model
+    own = {"mean": [0.5, 0.4, 0.3], "std": [0.5, 0.6, 0.7], "resize_mode": "shortest", **preparation}
+    spec = import_checkpoint(path, config=config(**own)).said.pixels
+    assert spec.resize == resize
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    theirs = image_transform_v2(
+        PreprocessCfg(**{"size": 32, "interpolation": "bicubic", **own}), is_train=False
+    )
+    found = theirs(Image.fromarray(picture)).numpy()
+    np.testing.assert_allclose(prepare([picture], spec)[0], found, rtol=0, atol=1e-5)
+
+
+def test_another_fit_than_the_centre_is_told_as_it_is_the_same_of_square_crops_alone(hub_model):
+    path, config = hub_model
+    for fit in ("squash", "longest"):
+        imported = import_checkpoint(path, config=config(resize_mode=fit))
+        assert imported.notes == [
+            f"Its config fits pictures by {fit}; here the centre is cut out, which is the same of square crops."
+        ]
+
+
+@pytest.mark.parametrize(
+    ("preparation", "said"),
+    [
+        ({"mean": [0.5]}, r"preprocess_cfg\.mean=\[0\.5\] must be three numbers"),
+        ({"std": [0.5, 0, 0.5]}, r"preprocess_cfg\.std=0 must be a list of numbers"),
+        (
+            {"interpolation": "random"},
+            "preprocess_cfg.interpolation='random' must be one of bicubic, bilinear",
+        ),
+        ({"resize_mode": "fill"}, "preprocess_cfg.resize_mode='fill' must be one of"),
+        ({"mode": "L"}, "preprocess_cfg.mode='L' must be one of RGB"),
+        ({"size": 64}, "preprocess_cfg.size=64 is not model_cfg's image_size, 32"),
+        ({"means": [0.5] * 3}, "preprocess_cfg has no means; known are"),
+    ],
+)
+def test_what_cannot_be_prepared_so_is_refused(hub_model, preparation, said):
+    path, config = hub_model
+    refused(path, said, config=config(**preparation))
+
+
+@pytest.mark.parametrize(
+    ("place", "ours"),
+    [
+        (("", "embed_dim"), "embed_dim"),
+        (("vision_cfg", "image_size"), "image_resolution"),
+        (("vision_cfg", "layers"), "vision_layers"),
+        (("vision_cfg", "width"), "vision_width"),
+        (("vision_cfg", "patch_size"), "vision_patch_size"),
+        (("text_cfg", "layers"), "transformer_layers"),
+        (("text_cfg", "width"), "transformer_width"),
+        (("text_cfg", "context_length"), "context_length"),
+        (("text_cfg", "vocab_size"), "vocab_size"),
+    ],
+)
+def test_a_hub_models_config_that_contradicts_its_weights_is_refused(hub_model, monkeypatch, place, ours):
+    path, config = hub_model
+    wrong = {place: 64 if ours == "context_length" else 128}
+    refused(path, f"the config says {ours}={wrong[place]}, the weights ", config=config(wrong))
+    monkeypatch.setattr(checkpoint, "build_backbone", lambda name: SMALL.build())
+    refused(
+        path,
+        f"the config says {ours}={wrong[place]}, --backbone tiny ",
+        config=config(wrong),
+        backbone="tiny",
+    )
+
+
+def test_a_config_counts_beside_the_architectures_name(hub_model, monkeypatch):
+    path, config = hub_model
+    monkeypatch.setattr(checkpoint, "build_backbone", lambda name: SMALL.build())
+    imported = import_checkpoint(path, config=config(mean=[0.5] * 3), backbone="tiny")
+    assert imported.said.pixels.mean == (0.5,) * 3
+    for wrong, said in (
+        ({("", "quick_gelu"): False}, "says quick_gelu=False, --backbone tiny True"),
+        ({("vision_cfg", "head_width"): 32}, "says vision_heads=2, --backbone tiny 1"),
+    ):
+        refused(path, said, config=config(wrong), backbone="tiny")
+    other = config({("vision_cfg", "timm_model_name"): "vit"}, mean=[0.25] * 3)
+    refused(path, "is not a plain vision transformer; name its architecture", config=other)
+    assert import_checkpoint(path, config=other, backbone="tiny").said.pixels.mean == (0.25,) * 3
+    other.write_text('{"clip": {"quick_gelu": true}, "vclip": {"nhead": 4}}')
+    refused(path, "has no temporal part; leave vclip out", config=other, backbone="tiny")
 
 
 @pytest.mark.parametrize(
@@ -362,6 +478,46 @@ def test_other_contents_are_refused(tmp_path):
         saved(tmp_path, {"visual.proj": torch.tensor([float("nan")])}),
         "NaN or infinite numbers in visual.proj",
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensor: tensor.to_sparse(), "that are sparse: visual.proj;"),
+        (lambda tensor: tensor.to("meta"), r"that are without numbers \(meta\): visual.proj;"),
+        (lambda tensor: tensor.to(torch.int8), "that are no floating-point numbers: visual.proj;"),
+        (lambda tensor: tensor.to(torch.complex64), "that are no floating-point numbers: visual.proj;"),
+    ],
+)
+def test_tensors_that_are_no_plain_weights_are_named(tmp_path, change, said):
+    state = {"visual.proj": change(torch.ones(2, 2)), "visual.bn1.num_batches_tracked": torch.tensor(3)}
+    refused(saved(tmp_path, state), said)
+    state["visual.proj"] = torch.ones(2, 2)
+    assert read_weights(saved(tmp_path, state)).keys() == state.keys()
+
+
+@pytest.mark.parametrize("scale", [100.0, 1000.0, -300.0])
+def test_a_logit_scale_that_no_package_holds_is_told_of_the_checkpoint(tmp_path, scale):
+    state = {**SMALL.build().state_dict(), "logit_scale": torch.tensor(scale)}
+    (tmp_path / "sizes.json").write_text('{"clip": {"quick_gelu": true}}')
+    path = saved(tmp_path, state)
+    refused(
+        path,
+        rf"its logit_scale is {scale:g}, the logarithm of .*\[1e-06, 1e\+06\]",
+        config=tmp_path / "sizes.json",
+    )
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_file_is_what_its_content_is_whatever_its_name_ends_in(tmp_path, kept):
+    state = {"module.a": torch.ones(2)}
+    torch.save(state, tmp_path / "weights.safetensors", _use_new_zipfile_serialization=kept)
+    save_file(state, tmp_path / "weights.pt")
+    for name in ("weights.safetensors", "weights.pt"):
+        assert torch.equal(read_weights(tmp_path / name)["a"], torch.ones(2))
+    whole = (tmp_path / "weights.pt").read_bytes()
+    (tmp_path / "weights.pt").write_bytes(whole[: len(whole) // 2])
+    refused(tmp_path / "weights.pt", "is damaged or cut short .*deserializing header")
 
 
 def test_half_floats_and_the_data_parallel_prefix_are_undone(tmp_path):

@@ -170,8 +170,22 @@ def test_any_folder_s_name_and_any_licence_will_do(baseline, tmp_path):
 
 def test_package_that_disagrees_with_torch_is_not_written(baseline, tmp_path, monkeypatch):
     monkeypatch.setitem(export.AGREEMENT, "fp32", 1.1)
-    with pytest.raises(PackageError, match="image tower on ONNX Runtime differs from torch"):
+    with pytest.raises(
+        PackageError, match=r"image tower on ONNX Runtime differs from torch .* nothing was written$"
+    ):
         write(tmp_path / "wrong", baseline)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.0, "zeros alone"), (float("inf"), "infinite or undefined")])
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_a_tower_without_embeddings_is_told_before_the_work(tmp_path, value, said, tower):
+    broken = random_model()
+    {"image": broken.backbone.visual.proj, "text": broken.backbone.text_projection}[tower].data.fill_(value)
+    with pytest.raises(
+        PackageError, match=f"^tests: its {tower} tower gives .*{said} in place of embeddings"
+    ):
+        write(tmp_path / "broken", broken)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -57,6 +57,10 @@ def test_a_run_is_started_from_and_imported_as_it_was(model, weights, tmp_path):
     assert told == [2, 30.0, "terms", "my clips", "again"]
 
 
+def test_what_a_run_says_is_read_by_any_name(weights):
+    assert import_checkpoint(weights.rename(weights.with_suffix(".pt"))).said.licence == "terms"
+
+
 def test_a_given_config_goes_before_what_the_weights_say(weights, tmp_path):
     (tmp_path / "sizes.json").write_text('{"clip": {"vision_heads": 4}}')
     imported = import_checkpoint(weights, config=tmp_path / "sizes.json").model
@@ -70,7 +74,8 @@ def test_weights_that_say_nothing_are_read_by_the_usual_sizes(model, weights):
     save_weights(weights, plain.state_dict())
     imported = import_checkpoint(weights)
     assert imported.model.backbone.visual.transformer.resblocks[0].attn.num_heads == 1
-    assert imported.said is None
+    assert imported.said.pixels.resize == "bicubic"
+    assert "MAFW" in imported.said.licence
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.datasets import Clip, manifest
-from emoclip.errors import InputError, counted
+from emoclip.errors import ConfigError, InputError, counted
+from emoclip.files import missing
 from emoclip.training.crops import read_crops
 from emoclip.video import is_picture, natural_order, read_picture
 
@@ -27,6 +28,18 @@ class Calibration:
 
     measured: Sequence[Crop]
     held: Sequence[Crop]
+
+
+def check_precision(precision: str, source: str | Path | None) -> None:
+    """Raise ConfigError now where face crops are asked for and not given, or not used; InputError where none are."""
+    if precision == "int8" and source is None:
+        raise ConfigError(
+            "--precision int8: needs --calibration, a folder or manifest of face crops like those it will see"
+        )
+    if precision != "int8" and source is not None:
+        raise ConfigError(f"--calibration: belongs to --precision int8, not {precision}")
+    if source is not None and not Path(source).exists():
+        raise InputError(missing(Path(source), "no such folder or manifest of face crops"))
 
 
 def read_calibration(source: Path, progress: Callable[[float], None] = lambda share: None) -> Calibration:

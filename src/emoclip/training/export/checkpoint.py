@@ -6,6 +6,7 @@ backbone (`backbone.*` is the image tower alone), and plain CLIP (OpenAI's names
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 
 from emoclip.characters import in_a_line, percent
 from emoclip.config import check_flags
-from emoclip.errors import ConfigError, PackageError, few, nearest
+from emoclip.errors import ConfigError, PackageError, few, nearest, shown
 from emoclip.model import Description, Fields
-from emoclip.training.export.origin import read_metadata
+from emoclip.model import package as packages
+from emoclip.training.export.origin import read_metadata, sizes_untold, usual
 from emoclip.training.export.weights import is_torchscript, read_weights
 from emoclip.training.folder import BEST, LAST, WHOLE
 from emoclip.training.nets.model import HEAD_WIDTH, ClipSizes, VideoTextModel, build_backbone
@@ -34,28 +36,36 @@ _FARL_ONLY = ("visual.lm_transformer.", "visual.ln_lm.", "visual.lm_head.", "vis
 _DOWNSTREAM_HEAD = ("mlp.0.weight", "mlp.0.bias", "mlp.2.weight", "mlp.2.bias")
 _VCLIP_NAMES = {"d_model": "width", "nhead": "heads", "num_layers": "depth", "dim_forward": "head_width"}
 _MOST = 1_000_000  # of any size, far above real ones
+# open_clip's words for how pictures become an image tower's, and this project's.
+_INTERPOLATIONS = {"bicubic": "bicubic-antialias", "bilinear": "bilinear-antialias"}
+_PREPARATION = ("size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a --config file says: sizes of CLIP and of the temporal part, by the names of their dataclasses."""
+    """What a --config file says: sizes of CLIP and of the temporal part, by the names of their dataclasses.
+
+    pixels: what it says of them, by the names of `PixelSpec`.  notes: what of that is otherwise here, in sentences.
+    """
 
     clip: Mapping[str, Any] = field(default_factory=dict)
     temporal: Mapping[str, int] = field(default_factory=dict)
+    pixels: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Imported:
     """A model made from a checkpoint.
 
-    notes: what was taken from where, and left out, in sentences.  said: what the weights of a run say of pixels, clips
-    and origin, without names.
+    notes: what was taken from where, and left out, in sentences.  said: pixels, clips and origin without names, as the
+    weights of a run or the config say them, else what is usual of the form.
     """
 
     model: VideoTextModel
     form: Form
     notes: list[str]
-    said: Description | None = None
+    said: Description
 
 
 def import_checkpoint(
@@ -68,14 +78,14 @@ def import_checkpoint(
     """Make a model from a checkpoint of any known form.
 
     clip: weights file of the CLIP whose text tower completes a downstream checkpoint.  config: sizes the weights
-    cannot tell, see `read_sizes`; they go before what a run's weights say of themselves.  backbone: open_clip's name
-    of the architecture of plain CLIP weights.
+    cannot tell, and pixels, see `read_sizes`; they go before what a run's weights say of themselves.  backbone:
+    open_clip's name of the architecture of plain CLIP weights.
     Raises PackageError that says exactly what is missing or foreign, ConfigError.
     """
     path = Path(path)
     if path.is_dir() and (whole := _whole_beside(path, path.parent)):
         raise PackageError(f"{path}: is a folder of a run; take {whole}")
-    sizes = read_sizes(config) if config else Sizes()
+    sizes = read_sizes(config, named=bool(backbone)) if config else Sizes()
     weights = read_weights(path)
     form = _form(path, weights)
     if clip:
@@ -86,7 +96,7 @@ def import_checkpoint(
         )
     if form == "clip":
         return _import_clip(path, weights, sizes, backbone)
-    notes: list[str] = []
+    notes = [*sizes.notes]
     own, said = _said(path) if form == "video" else (Sizes(), None)
     if form == "downstream":
         if not clip:
@@ -94,7 +104,8 @@ def import_checkpoint(
                 f"{path}: is the downstream backbone, which has no text tower; "
                 "add --clip openai, or --clip FILE with the CLIP weights it was trained from"
             )
-        weights, notes = _complete(path, weights, Path(clip))
+        weights, completed = _complete(path, weights, Path(clip))
+        notes += completed
     towers = under(weights, "backbone.")
     temporal = _temporal_config(path, weights, {**own.temporal, **sizes.temporal})
     clip_sizes = _clip_sizes(path, towers, {"quick_gelu": True, **own.clip, **sizes.clip})
@@ -107,17 +118,23 @@ def import_checkpoint(
         _check_fit(path, said, clip_sizes, temporal)
     model = VideoTextModel(clip_sizes.build(), temporal)
     _load(path, model, weights)
+    said = said or usual(model.backbone, official=True)
     if (temporal.depth, temporal.head_width) != (2, 2048):
         notes.append(
             f"The temporal part has {temporal.depth} layers of {temporal.heads} heads x {temporal.head_width}."
         )
-    return Imported(model.eval(), form, notes, said)
+    return Imported(model.eval(), form, notes, _with_pixels(said, sizes))
 
 
-def read_sizes(path: str | Path) -> Sizes:
+def _with_pixels(said: Description, sizes: Sizes) -> Description:
+    return replace(said, pixels=replace(said.pixels, **sizes.pixels))
+
+
+def read_sizes(path: str | Path, *, named: bool = False) -> Sizes:
     """Read a JSON file of sizes: {"clip": {...}, "vclip": {...}}, or the open_clip_config.json of a hub model.
 
-    "clip" takes the fields of `ClipSizes`; "vclip" the official d_model, nhead, num_layers, dim_forward.
+    "clip" takes the fields of `ClipSizes`; "vclip" the official d_model, nhead, num_layers, dim_forward.  A hub model's
+    file says how its pictures are prepared as well.  named: its architecture is given, so it may be of any kind.
     Raises ConfigError for a key that is not known, as it is probably a typo.
     """
     try:
@@ -132,7 +149,11 @@ def read_sizes(path: str | Path) -> Sizes:
         raise ConfigError(f"{path}: has neither clip, vclip nor model_cfg; see docs/packages.md for its form")
     try:
         if "model_cfg" in content.values:
-            return Sizes(clip=_from_open_clip(content.inner("model_cfg")))
+            clip = _from_open_clip(content.inner("model_cfg"), named=named)
+            if not content.has("preprocess_cfg"):
+                return Sizes(clip=clip)
+            pixels, notes = _preparation(content.inner("preprocess_cfg"), clip.get("image_resolution"))
+            return Sizes(clip=clip, pixels=pixels, notes=notes)
         return _sizes(content.values)
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None
@@ -263,8 +284,10 @@ def _import_clip(path: Path, weights: Weights, sizes: Sizes, backbone: str | Non
     farl = [name for name in weights if name.startswith(_FARL_ONLY)]
     weights = {name: tensor for name, tensor in weights.items() if name not in farl}
     notes = [f"Left out {len(farl)} tensors of FaRL's masked-patch head."] if farl else []
+    notes += sizes.notes
+    towers: nn.Module
     if backbone:
-        towers = build_backbone(backbone)
+        towers = _named(path, backbone, sizes)
     else:
         known: dict[str, Any] = {"quick_gelu": True} if farl or is_torchscript(path) else {}
         known |= sizes.clip
@@ -275,8 +298,26 @@ def _import_clip(path: Path, weights: Weights, sizes: Sizes, backbone: str | Non
                 '{"clip": {"quick_gelu": true}}'
             )
         towers = _clip_sizes(path, weights, known).build()
+    if sizes.temporal:
+        raise ConfigError(f"{path}: has no temporal part; leave vclip out of the config")
     _load(path, towers, weights)
-    return Imported(VideoTextModel(towers).eval(), "clip", notes)
+    said = usual(towers, official=False, openai=is_torchscript(path))
+    return Imported(VideoTextModel(towers).eval(), "clip", notes, _with_pixels(said, sizes))
+
+
+def _named(path: Path, name: str, sizes: Sizes) -> nn.Module:
+    """Build the architecture of that name, which the config must not contradict."""
+    towers = build_backbone(name)
+    if not sizes.clip:
+        return towers
+    untold = sizes_untold(towers)
+    if not untold:
+        raise ConfigError(
+            f"{path}: {name} is no plain vision transformer, whose sizes a config could tell; leave its sizes out"
+        )
+    read = _clip_sizes(path, towers.state_dict(), untold)
+    _refuse_contradiction(path, read, sizes.clip, f"--backbone {name}")
+    return towers
 
 
 def _load(path: Path, module: nn.Module, weights: Weights) -> None:
@@ -284,6 +325,12 @@ def _load(path: Path, module: nn.Module, weights: Weights) -> None:
     if differences := _differences(expected, weights):
         raise PackageError(f"{path}: {differences}; only weights that fit name by name are taken")
     module.load_state_dict(weights)
+    scale, (low, high) = float(weights["logit_scale"]), packages.LOGIT_SCALES
+    if not math.log(low) <= scale <= math.log(high):
+        raise PackageError(
+            f"{path}: its logit_scale is {scale:g}, the logarithm of what cosines are multiplied by, which is in "
+            f"[{low:g}, {high:g}]; take another checkpoint, or correct it (CLIP's is 4.6052, for 100)"
+        )
 
 
 def _differences(expected: Mapping[str, torch.Size], weights: Weights) -> str:
@@ -387,36 +434,84 @@ def _temporal_config(path: Path, weights: Weights, given: Mapping[str, int]) -> 
     return read
 
 
-def _refuse_contradiction(path: Path, read: ClipSizes | TemporalConfig, given: Mapping[str, Any]) -> None:
+def _refuse_contradiction(
+    path: Path, read: ClipSizes | TemporalConfig, given: Mapping[str, Any], whose: str = "the weights"
+) -> None:
     for name, value in given.items():
         if getattr(read, name) != value:
             raise PackageError(
-                f"{path}: the config says {name}={value}, the weights {getattr(read, name)}; "
-                "correct the config, or leave out what the weights tell"
+                f"{path}: the config says {name}={value}, {whose} {getattr(read, name)}; "
+                "correct the config, or leave out what is known without it"
             )
 
 
-def _from_open_clip(model: Fields) -> dict[str, Any]:
+def _from_open_clip(model: Fields, *, named: bool) -> dict[str, Any]:
     vision, text = model.inner("vision_cfg"), model.inner("text_cfg")
-    plain = {
-        "image_size",
-        "layers",
-        "width",
-        "patch_size",
-        "head_width",
-        "context_length",
-        "vocab_size",
-        "heads",
+    own = {
+        vision: {
+            "image_size": "image_resolution",
+            "layers": "vision_layers",
+            "width": "vision_width",
+            "patch_size": "vision_patch_size",
+        },
+        text: {
+            "context_length": "context_length",
+            "vocab_size": "vocab_size",
+            "width": "transformer_width",
+            "heads": "transformer_heads",
+            "layers": "transformer_layers",
+        },
     }
-    if (set(vision.values) | set(text.values)) - plain or not isinstance(vision.values.get("layers"), int):
+    known = {"head_width"}.union(*own.values())
+    if (set(vision.values) | set(text.values)) - known or not isinstance(vision.values.get("layers"), int):
+        if named:
+            return {}
         raise ConfigError("is not a plain vision transformer; name its architecture with --backbone instead")
     head_width = vision.whole("head_width", 1, _MOST) if vision.has("head_width") else HEAD_WIDTH
     quick_gelu = model.values.get("quick_gelu", False)
     check_flags(**{"model_cfg.quick_gelu": quick_gelu})
-    return {
+    needed = {
         "embed_dim": model.whole("embed_dim", 1, _MOST),
         "image_resolution": vision.whole("image_size", 1, _MOST),
         "vision_heads": vision.whole("width", head_width, _MOST) // head_width,
         "transformer_heads": text.whole("heads", 1, _MOST),
         "quick_gelu": quick_gelu,
     }
+    further = {
+        ours: part.whole(theirs, 1, _MOST)
+        for part, names in own.items()
+        for theirs, ours in names.items()
+        if part.has(theirs)
+    }
+    return further | needed  # a width that is wrong is told before the heads that follow from it
+
+
+def _preparation(given: Fields, resolution: int | None) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Read how open_clip prepares a model's pictures.  Returns what `PixelSpec` has of it, and notes."""
+    if unknown := set(given.values).difference(_PREPARATION):
+        raise ValueError(
+            f"{given.key} has no {few(sorted(unknown))}; known are {', '.join(sorted(_PREPARATION))}"
+        )
+    sides = given.values.get("size")
+    if resolution and sides is not None and sides not in (resolution, [resolution, resolution]):
+        raise ValueError(f"{given.key}.size={shown(sides)} is not model_cfg's image_size, {resolution}")
+    if given.has("mode"):
+        given.text("mode", ("RGB",))
+    pixels: dict[str, Any] = {}
+    for name, low in (("mean", -1e4), ("std", 1e-6)):
+        if given.has(name):
+            pixels[name] = given.numbers(name, low, 1e4)
+            if len(pixels[name]) != 3:
+                raise ValueError(f"{given.key}.{name}={shown(given.values[name])} must be three numbers")
+    if given.has("interpolation"):
+        pixels["resize"] = _INTERPOLATIONS[given.text("interpolation", tuple(_INTERPOLATIONS))]
+    fit = (
+        given.text("resize_mode", ("shortest", "longest", "squash"))
+        if given.has("resize_mode")
+        else "shortest"
+    )
+    if fit == "shortest":
+        return pixels, ()
+    return pixels, (
+        f"Its config fits pictures by {fit}; here the centre is cut out, which is the same of square crops.",
+    )

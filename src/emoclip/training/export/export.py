@@ -104,6 +104,7 @@ def export_package(
     words = tokenizer.to_str(pretty=False)
     _check_room(folder, towers, len(words.encode()), precision)
     examples = _examples(towers, tokenizer, description, seed=0, clips=2, frames=description.frames_per_clip)
+    _check_embeddings(towers, examples, description)
     config = partial(
         description.config,
         width=int(examples["frames"].shape[-1]),
@@ -210,6 +211,28 @@ def _examples(
     return {"pixels": images, "frames": (embedded[:, None] + changes).clone(), "tokens": tokens}
 
 
+def _check_embeddings(towers: Towers, examples: Mapping[str, Tensor], description: Description) -> None:
+    """Raise PackageError, before the work, for a tower whose embeddings have no direction."""
+    for name, tower, given in (
+        ("image", towers.image, "pixels"),
+        ("temporal", towers.temporal, "frames"),
+        ("text", towers.text, "tokens"),
+    ):
+        if tower is None:
+            continue
+        with torch.inference_mode():
+            found = tower(examples[given])
+        if not bool(found.isfinite().all()):
+            what = "numbers that are infinite or undefined"
+        elif not bool(found.norm(dim=-1).all()):
+            what = "zeros alone"
+        else:
+            continue
+        raise PackageError(
+            f"{description.source}: its {name} tower gives {what} in place of embeddings; take other weights"
+        )
+
+
 def _check(
     part: Path, towers: Towers, tokenizer: Tokenizer, description: Description, storage: Storage
 ) -> dict[str, float]:
@@ -233,7 +256,8 @@ def _check(
         if not cosine >= AGREEMENT[storage]:  # NaN fails too
             raise PackageError(
                 f"{part}: the {name} tower on ONNX Runtime differs from torch (cosine {cosine:.6f}, at least "
-                f"{AGREEMENT[storage]} is asked for); nothing was written, try --precision fp32"
+                f"{AGREEMENT[storage]} is asked for); nothing was written"
+                + (", try --precision fp32" if storage != "fp32" else "")
             )
         figures[name] = round(min(cosine, 1.0), 7)
     return figures

@@ -8,24 +8,16 @@ from pathlib import Path
 
 from emoclip.characters import in_a_line, markdown, percent
 from emoclip.errors import ConfigError, PackageError
-from emoclip.model import Description, Fields, check_target
+from emoclip.model import Fields, check_target
 from emoclip.model import hub as catalogue
 from emoclip.model import package as packages
-from emoclip.training.export.calibration import Calibration, read_calibration
+from emoclip.training.export.calibration import Calibration, check_precision, read_calibration
 from emoclip.training.export.checkpoint import import_checkpoint, openai_name
 from emoclip.training.export.export import StoredPrecision, Towers, export_package
-from emoclip.training.export.weights import is_torchscript
-from emoclip.training.nets.model import image_settings
+from emoclip.training.export.origin import OPENAI_DATA
 from emoclip.training.nets.tokenizer import VOCABULARY_SIZE, clip_tokenizer
 
 Progress = Callable[[float], None]
-# Licence and training data: of plain CLIPs, and of the official code's checkpoints.
-_CLIP = ("see the source of the weights", "not known; see the source of the weights")
-_OFFICIAL = (
-    "code Apache-2.0, CLIP's weights MIT; MAFW, which it learned from, is for research",
-    "CLIP's image-text pairs; then, in the paper, MAFW's clips with their captions",
-)
-_OPENAI_DATA = "CLIP's image-text pairs; nothing of faces in motion"
 
 
 def import_package(
@@ -69,26 +61,12 @@ def import_package(
             f"{checkpoint}: its text tower has a vocabulary of {vocabulary}, not CLIP's {VOCABULARY_SIZE}; "
             "only backbones with CLIP's tokenizer become packages"
         )
-    usual_licence, usual_data = _CLIP if imported.form == "clip" else _OFFICIAL
-    if imported.form == "clip" and is_torchscript(
-        Path(checkpoint)
-    ):  # read only where its hash is one of OpenAI's
-        usual_data = _OPENAI_DATA
-    usual = imported.said or Description(
-        name="",
-        licence=usual_licence,
-        source="",
-        training_data=usual_data,
-        pixels=image_settings(
-            imported.model.backbone, resize="bicubic-antialias" if imported.form == "clip" else "bicubic"
-        ),
-    )
     description = replace(
-        usual,
+        imported.said,
         name=name or in_a_line(percent(folder.resolve().name)),
-        licence=licence or usual.licence,
+        licence=licence or imported.said.licence,
         source=source or in_a_line(percent(Path(checkpoint).name)),
-        training_data=training_data or usual.training_data,
+        training_data=training_data or imported.said.training_data,
         notes="\n\n".join(map(markdown, imported.notes)),
     )
     figures = export_package(
@@ -130,7 +108,7 @@ def make_known(
         name=name,
         licence=model.licence,
         source=model.source,
-        training_data=_OPENAI_DATA if model.backbone else None,
+        training_data=OPENAI_DATA if model.backbone else None,
         progress=progress,
     )
     return folder
@@ -146,12 +124,5 @@ def _check_text(option: str, text: str | None) -> None:
 
 
 def _calibration(precision: StoredPrecision, source: str | Path | None) -> Calibration | None:
-    if precision == "int8":
-        if source is None:
-            raise ConfigError(
-                "--precision int8: needs --calibration, a folder or manifest of face crops like those it will see"
-            )
-        return read_calibration(Path(source))
-    if source is not None:
-        raise ConfigError(f"--calibration: belongs to --precision int8, not {precision}")
-    return None
+    check_precision(precision, source)
+    return None if source is None else read_calibration(Path(source))

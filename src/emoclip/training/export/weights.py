@@ -31,6 +31,7 @@ _OPENAI_SIZES = {"input_resolution", "context_length", "vocab_size"}
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a .safetensors file, a PyTorch checkpoint or an archive published by OpenAI.
 
+    Which of them is told by the content.
     Returns float32 tensors by name, without the ``module.`` that data-parallel training puts before every name.
     Raises PackageError in one line: no such file, cut short, a web page, a pickle that wants to run code, ...
     """
@@ -45,13 +46,25 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             missing(path, f"cannot be read ({error.strerror}); name a checkpoint file")
         ) from None
     _refuse_what_is_no_checkpoint(path, head)
-    if path.suffix == ".safetensors":
+    other = head.startswith((b"PK", b"\x80"))  # an archive or pickle of PyTorch's
+    if _begins_safetensors(head) or (path.suffix == ".safetensors" and not other):
         content = _read_safetensors(path)
     elif is_torchscript(path):
         content = _read_openai_archive(path)
     else:
         content = _read_pytorch(path)
     return _named_tensors(path, content)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Say whether a file is safetensors by its content, whatever its name ends in."""
+    with open(path, "rb") as file:
+        return _begins_safetensors(file.read(9))
+
+
+def _begins_safetensors(head: bytes) -> bool:
+    # The length of a JSON header, at most 100 MB, and that header.
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= 100_000_000
 
 
 def _refuse_what_is_no_checkpoint(path: Path, head: bytes) -> None:
@@ -106,7 +119,12 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 
 def _read_pytorch(path: Path) -> Mapping[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with (
+            open(path, "rb") as file,
+            warnings.catch_warnings(),
+        ):  # opened, or torch goes by the name's ending
+            warnings.simplefilter("ignore", UserWarning)  # of kinds of tensors that are refused anyway
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if wanted := re.search(r"GLOBAL (\S+)", str(error)):
             raise PackageError(
@@ -141,6 +159,19 @@ def _named_tensors(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
         )
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    kinds = {
+        "sparse": [name for name, tensor in tensors.items() if tensor.layout != torch.strided],
+        "without numbers (meta)": [name for name, tensor in tensors.items() if tensor.is_meta],
+        # Counters and places, which are no weights, are int64.
+        "no floating-point numbers": [
+            name
+            for name, tensor in tensors.items()
+            if not tensor.is_floating_point() and tensor.dtype != torch.int64
+        ],
+    }
+    for kind, names in kinds.items():
+        if names:
+            raise PackageError(f"{path}: has tensors that are {kind}: {few(names)}; save plain float weights")
     weights = {name: tensor.float() for name, tensor in tensors.items() if name not in _OPENAI_SIZES}
     if broken := [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]:
         raise PackageError(

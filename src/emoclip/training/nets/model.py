@@ -64,14 +64,19 @@ class ClipSizes:
         return open_clip.CLIP(self.embed_dim, vision, text, quick_gelu=self.quick_gelu)
 
 
+def check_architecture(name: str) -> None:
+    """Raise ConfigError for a name open_clip does not know."""
+    if name not in open_clip.list_models():
+        near = ", ".join(nearest(name, open_clip.list_models(), 3, cutoff=0.4)) or "see open_clip's list"
+        raise ConfigError(f"{name}: open_clip has no architecture of this name; near ones: {near}")
+
+
 def build_backbone(name: str) -> nn.Module:
     """Return open_clip's architecture of that name (``ViT-B-32-quickgelu`` is the paper's) with random weights.
 
     Raises ConfigError for a name open_clip does not know.
     """
-    if name not in open_clip.list_models():
-        near = ", ".join(nearest(name, open_clip.list_models(), 3, cutoff=0.4)) or "see open_clip's list"
-        raise ConfigError(f"{name}: open_clip has no architecture of this name; near ones: {near}")
+    check_architecture(name)
     # open_clip warns that the weights are random, which they are meant to be until the checkpoint's are in.
     logging.getLogger().addFilter(_drop)
     try:
