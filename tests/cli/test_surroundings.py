@@ -105,6 +105,28 @@ def test_ctrl_c_in_the_middle_of_work_takes_half_written_outputs_away(tiny, tmp_
 
 
 @UNIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_a_film_that_comes_no_further_through_a_pipe(tiny, tmp_path, number):
+    content = write(tmp_path / "a.mkv", noise(300)).read_bytes()
+    assert len(content) > 4 * (
+        64 << 10
+    )  # much more than a pipe holds: it is being read once half of it is written
+    pipe = tmp_path / "film"
+    os.mkfifo(pipe)
+    process = subprocess.Popen(
+        command("predict", pipe, "-m", tiny, "--faces", "full"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with pipe.open("wb") as film:
+        film.write(content[: len(content) // 2])
+        film.flush()
+        time.sleep(0.5)
+        process.send_signal(number)
+        assert interrupted(process) == (128 + number, "emoclip: stopped")
+
+
+@UNIX
 def test_ctrl_c_of_a_camera_or_pipe_that_streams_lines(tiny, media, tmp_path):
     for number in range(40):
         (tmp_path / f"{number}.mp4").symlink_to(media / "single_face.mp4")

@@ -105,11 +105,21 @@ def test_what_lies_in_a_package_and_is_none_of_its_files_is_never_deleted(parts,
     (tmp_path / "p" / place).write_text("mine")
     if not readable:
         (tmp_path / "p" / "config.json").write_text("{")
-    told = place if readable else "README.md, .*"
-    with pytest.raises(OutputError, match=rf"holds {told}, which its config\.json does not list"):
+    listed = rf"holds {place}, which its config\.json does not list"
+    with pytest.raises(
+        OutputError, match=listed if readable else r"config\.json: .*nobody can tell what else"
+    ):
         write(parts, tmp_path / "p", force=True)
     assert (tmp_path / "p" / place).read_text() == "mine"
     assert (tmp_path / "p" / "image.onnx").is_file()
+
+
+def test_what_a_system_leaves_in_any_folder_keeps_no_package_from_being_replaced(parts, tmp_path):
+    write(parts, tmp_path / "p")
+    for name in (".DS_Store", "._README.md", "Thumbs.db"):
+        (tmp_path / "p" / name).write_text("")
+    write(parts, tmp_path / "p", force=True)
+    assert not (tmp_path / "p" / ".DS_Store").exists()
 
 
 def test_a_longer_card_is_sealed_again(parts, tmp_path):

@@ -216,6 +216,14 @@ def test_clips_of_a_split_that_is_not_used_are_counted(tmp_path, splits, used):
     assert told in check(datasets.read("manifest", manifest)).remarks
 
 
+def test_clips_without_a_split_are_counted_where_nothing_is_tested_on(tmp_path):
+    manifest = rewritten(
+        make_clips(tmp_path, 8, 1), lambda row: row | {"split": "train" if row["path"] < "clip006" else ""}
+    )
+    told = "2 clips not of the split train, so not used by a run: without a split (2)"
+    assert told in check(datasets.read("manifest", manifest)).remarks
+
+
 def test_rows_of_one_clip_give_it_several_captions(tmp_path):
     manifest = make_clips(tmp_path, count=24)
     with manifest.open("a") as file:

@@ -75,7 +75,9 @@ class Dataset:
 
     def left_over(self, fold: int | None = None) -> str:
         """Say how many clips of a fold are neither trained nor tested on for their split, by split; "" if none are."""
-        used = {"train", self.tested_split} if self.splits else {None}
+        if not self.splits:  # all are trained on
+            return ""
+        used = {"train", self.tested_split or "train"}
         clips = [clip for clip in self.clips if fold in (None, clip.fold) and clip.split not in used]
         counts = Counter(clip.split or "without a split" for clip in clips)
         told = ", ".join(f"{split} ({count})" for split, count in counts.items())

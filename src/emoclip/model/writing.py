@@ -13,6 +13,7 @@ from emoclip.model import package as packages
 from emoclip.model.pixels import PixelSpec
 
 CONFIG, CARD = "config.json", "README.md"
+LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # beside "._NAME"
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,17 @@ def check_target(folder: Path, *, force: bool = False) -> None:
 
 
 def _not_listed(folder: Path) -> list[str]:
-    """Name what lies in a package's folder and is none of its files: all of it where config.json cannot be read."""
+    """Name what lies in a package's folder and is none of its files, nor what systems leave in any folder.
+
+    Raises OutputError where nobody can tell.
+    """
     try:
         listed = {CONFIG, *packages.read_config(folder).values["files"]}
-    except PackageError:
-        listed = {CONFIG}
-    there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    return sorted(name for name in there if name not in listed)
+    except PackageError as error:
+        raise OutputError(f"{error}; until then, nobody can tell what else the folder holds") from None
+    there = [path for path in folder.rglob("*") if not path.is_dir()]
+    others = [path for path in there if path.name not in LITTER and not path.name.startswith("._")]
+    return sorted({path.relative_to(folder).as_posix() for path in others} - listed)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 from emoclip.config import Limits
 from emoclip.errors import InputError
 from emoclip.video.frames import Frame, Notes, none_between, past_end
-from emoclip.video.pictures import White, is_pillow, opened, pixels_of, quiet, title
+from emoclip.video.pictures import White, is_pillow, load, opened, pixels_of, quiet, title
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,7 +57,7 @@ class Animation:
                 try:
                     with quiet():
                         picture.seek(page)
-                        picture.load()
+                        load(picture)
                 except Exception as error:  # over damaged data, decoders raise anything
                     if index == 0:
                         raise
@@ -118,7 +118,7 @@ def count_pages(source: str | Path | IO[bytes]) -> int:
 
 def _duration_s(picture: "Image.Image") -> float:
     if picture.format != "PNG":
-        picture.load()  # only then do WebP and AVIF tell
+        load(picture)  # only then do WebP and AVIF tell
     duration_ms = picture.info.get("duration") or 0
     return duration_ms / 1000 if duration_ms > 0 else NO_DURATION_S
 

@@ -38,11 +38,14 @@ class UndecodableError(InputError):
 
 
 class _Kept:
-    """An open file for FFmpeg: it ends where reading fails, and keeps the error, which PyAV would print and drop."""
+    """An open file for FFmpeg: it ends where reading fails, and keeps the error, which PyAV would print and drop.
+
+    Ctrl-C comes here most of the time: a pipe is waited for in `read`.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self.error: InputError | None = None
+        self.error: BaseException | None = None
 
     def seekable(self) -> bool:
         return self._file.seekable()
@@ -61,7 +64,9 @@ class _Kept:
             return method(*arguments)
         except InputError as error:
             self.error = self.error or error
-            return otherwise
+        except BaseException as error:
+            self.error = error
+        return otherwise
 
 
 class Container:
@@ -135,10 +140,9 @@ class Container:
             return
         if index == 0 and self._reached_s < start_s:
             raise past_end(self.name, start_s, self._reached_s + 1 / self.fps, self._reached_s)
-        promised_s = self._promised_s()
-        if promised_s is not None and self._reached_s + 1 / self.fps < promised_s - SHORTFALL_S:
-            if self._others_s < promised_s - SHORTFALL_S:  # else its sound goes on to there
-                what = f"ends though its header says {promised_s:.2f} s; cut off?"
+        if self.duration_s is not None and self._reached_s + 1 / self.fps < self.duration_s - SHORTFALL_S:
+            if self._others_s < self.duration_s - SHORTFALL_S:  # else its sound goes on to there
+                what = f"ends though its header says {self.duration_s:.2f} s; cut off?"
                 self.notes.add(what, self._reached_s)
             self.notes.ended_s = self._reached_s + 1 / self.fps
         elif self.file.format.name == "gif" and _is_gif_cut(self._source):  # whose header knows no length
@@ -158,11 +162,12 @@ class Container:
             if failed := self._failed:
                 raise failed from failed.__cause__
             raise
+        self._check()
         # One thread: measured as fast as frame threads at 540p, and it leaves the cores to the model.
         self.stream.codec_context.thread_count = 1
 
     @property
-    def _failed(self) -> InputError | None:
+    def _failed(self) -> BaseException | None:
         return self._kept.error if self._kept else None
 
     def _tell_others(self) -> None:
@@ -255,25 +260,37 @@ class Container:
         while failures < READ_FAILURES:
             try:
                 for packet in self.file.demux():
+                    self._check()
                     failures = 0
                     if packet.stream is self.stream:
                         yield cast("av.Packet[VideoStream]", packet)
                     elif packet.pts is not None and packet.time_base:
                         end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self.zero_s
                         self._others_s = max(self._others_s, end_s)
+                self._check()
                 return
             except av.error.InvalidDataError:
+                self._check()
                 failures += 1
                 self.notes.add("damaged data, stepped over", self._reached_s or 0.0)
             except av.FFmpegError as error:
+                self._check()
                 self.notes.add(f"reading stopped: {_reason(error)}", self._reached_s or 0.0)
                 return
+
+    def _check(self) -> None:
+        """Raise what ended the reading and is no fault of the file."""
+        if self._failed and not isinstance(self._failed, InputError):
+            raise self._failed
 
     def _duration(self) -> float | None:
         start_s, length_s = self.zero_s, (self.file.duration or 0) / 1_000_000
         if self.stream.duration and self.stream.time_base:
             start_s = self._first_s()
             length_s = float(self.stream.duration * self.stream.time_base)
+        if self.file.format.name == "avi" and self.stream.frames and self.stream.average_rate:
+            # Of a file that was cut off, FFmpeg makes it shorter by the bytes that there are.
+            length_s = max(length_s, float(self.stream.frames / self.stream.average_rate))
         if length_s <= 0:
             return None
         # FFmpeg writes a file's end on its own clock where the format, and others (mkvmerge), have its length.
@@ -281,13 +298,6 @@ class Container:
         if self.file.format.name in END_FORMATS and writer.startswith("Lavf"):
             start_s = 0.0
         return start_s + length_s - self.zero_s
-
-    def _promised_s(self) -> float | None:
-        """Until when the header says that there are frames, or, where it tells no more, anything."""
-        if self.file.format.name == "avi" and self.stream.frames and self.stream.average_rate:
-            # Of a file that was cut off, FFmpeg makes it shorter by the bytes that there are.
-            return max(self.duration_s or 0.0, float(self.stream.frames / self.stream.average_rate))
-        return self.duration_s
 
 
 class Clock:

@@ -244,7 +244,7 @@ def pixels_of(
     factor = _reduction(picture.size, before, name, say)
     if picture.format == "TIFF":  # turned by Pillow itself when loaded, which also takes the tag away
         with quiet():
-            picture.load()
+            load(picture)
     orientation = EXIF_ORIENTATIONS.get(_exif_orientation(picture), UPRIGHT)
     width, height = (ceil(side / factor) for side in picture.size)
     profile = picture.info.get("nclx_profile")  # of a HEIF; a PNG may have a text of that name
@@ -266,6 +266,19 @@ def pixels_of(
             part = np.asarray(strip.convert("RGB").reduce(factor))
         pixels[at : at + rows] = part
     return orientation.apply(pixels)
+
+
+def load(picture: "Image.Image") -> None:
+    """Let Pillow decode an image, without mapping its file into memory: a TIFF is not turned then, but garbled."""
+    from PIL.ImageFile import ImageFile
+
+    if not isinstance(picture, ImageFile):
+        return
+    named, picture.filename = picture.filename, ""
+    try:
+        picture.load()
+    finally:
+        picture.filename = named
 
 
 def to_rgb(
