@@ -15,6 +15,7 @@ from emoclip.model.fields import Fields
 
 RESIZES = ("bilinear-antialias", "bicubic-antialias", "bicubic")
 GEOMETRIES = ("square", "five_point")
+MARGINS = (-0.25, 2)  # least and greatest
 _PILLOW = {"bilinear-antialias": Image.Resampling.BILINEAR, "bicubic-antialias": Image.Resampling.BICUBIC}
 
 
@@ -50,8 +51,9 @@ class PixelSpec:
             raise ValueError(f"image.resize={self.resize!r} must be one of {', '.join(RESIZES)}")
         if not 8 <= self.size <= 1024:
             raise ValueError(f"image.size={self.size} must be in [8, 1024] pixels")
-        if not -0.25 <= self.margin <= 2:
-            raise ValueError(f"image.margin={self.margin} must be in [-0.25, 2]")
+        least, greatest = MARGINS
+        if not least <= self.margin <= greatest:
+            raise ValueError(f"image.margin={self.margin} must be in [{least}, {greatest}]")
         if self.geometry not in GEOMETRIES:
             raise ValueError(f"image.geometry={self.geometry!r} must be one of {', '.join(GEOMETRIES)}")
 
@@ -65,7 +67,7 @@ class PixelSpec:
             mean=fields.numbers("mean", -1e4, 1e4),
             std=fields.numbers("std", 1e-6, 1e4),
             resize=fields.text("resize", RESIZES),
-            margin=fields.number("margin", -0.25, 2) if fields.has("margin") else 0.0,
+            margin=fields.number("margin", *MARGINS) if fields.has("margin") else 0.0,
             geometry=fields.text("geometry", GEOMETRIES) if fields.has("geometry") else "square",
         )
 

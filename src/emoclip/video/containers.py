@@ -162,7 +162,7 @@ class Container:
             if failed := self._failed:
                 raise failed from failed.__cause__
             raise
-        self._check()
+        self._check_interrupted()
         # One thread: measured as fast as frame threads at 540p, and it leaves the cores to the model.
         self.stream.codec_context.thread_count = 1
 
@@ -260,25 +260,25 @@ class Container:
         while failures < READ_FAILURES:
             try:
                 for packet in self.file.demux():
-                    self._check()
+                    self._check_interrupted()
                     failures = 0
                     if packet.stream is self.stream:
                         yield cast("av.Packet[VideoStream]", packet)
                     elif packet.pts is not None and packet.time_base:
                         end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self.zero_s
                         self._others_s = max(self._others_s, end_s)
-                self._check()
+                self._check_interrupted()
                 return
             except av.error.InvalidDataError:
-                self._check()
+                self._check_interrupted()
                 failures += 1
                 self.notes.add("damaged data, stepped over", self._reached_s or 0.0)
             except av.FFmpegError as error:
-                self._check()
+                self._check_interrupted()
                 self.notes.add(f"reading stopped: {_reason(error)}", self._reached_s or 0.0)
                 return
 
-    def _check(self) -> None:
+    def _check_interrupted(self) -> None:
         """Raise what ended the reading and is no fault of the file."""
         if self._failed and not isinstance(self._failed, InputError):
             raise self._failed

@@ -30,7 +30,7 @@ from emoclip.training.nets.tokenizer import token_ids
 # Least cosine of a packed tower to its torch original.
 AGREEMENT = {"image": 0.98, "temporal": 0.999, "text": 0.99}
 KEEP = 0.95  # share of held-out faces that the rejection threshold lets pass
-# As FER-2013's crops lie, a tenth tighter: chosen by benchmarks/geometry.py on train.
+# As FER-2013's crops lie, 8 % tighter: chosen by benchmarks/geometry.py on train; see the card.
 PIXELS = PixelSpec(48, "grey", (0.0,), (1.0,), "bilinear-antialias", margin=-0.04, geometry="five_point")
 DESCRIPTION = Description(
     name="mini",
