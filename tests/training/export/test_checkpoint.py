@@ -21,7 +21,8 @@ from emoclip.errors import ConfigError, EmoclipError, PackageError  # noqa: E402
 from emoclip.model import prepare  # noqa: E402
 from emoclip.training.export import checkpoint  # noqa: E402
 from emoclip.training.export import weights as weight_files  # noqa: E402
-from emoclip.training.export.checkpoint import import_checkpoint, openai_name, read_sizes  # noqa: E402
+from emoclip.training.export.checkpoint import import_checkpoint, openai_name  # noqa: E402
+from emoclip.training.export.sizes import read_sizes  # noqa: E402
 from emoclip.training.export.weights import read_weights  # noqa: E402
 from emoclip.training.nets.model import ClipSizes  # noqa: E402
 
@@ -118,19 +119,6 @@ def test_clip_option_with_a_whole_model_is_refused(parity, plain_clip):
 
 def test_unusual_head_counts_come_from_the_config(parity):
     refused(parity / "official_vclip_ddp.pth", "--config with .*nhead")
-
-
-def test_full_size_names_and_shapes_are_read_off(parity):
-    from emoclip.training.export.checkpoint import _clip_sizes, _temporal_config
-
-    shapes = json.loads((parity / "official_full_size_shapes.json").read_text())["vclip"]
-    weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    towers = {
-        name.removeprefix("backbone."): weights[name] for name in weights if name.startswith("backbone.")
-    }
-    temporal = _temporal_config("checkpoint", weights, {})
-    assert (temporal.depth, temporal.heads, temporal.head_width, temporal.mlp_width) == (2, 8, 2048, 512)
-    assert _clip_sizes("checkpoint", towers, {"quick_gelu": True}) == ClipSizes()
 
 
 # Plain CLIP
@@ -277,26 +265,6 @@ def test_a_config_counts_beside_the_architectures_name(hub_model, monkeypatch):
     assert import_checkpoint(path, config=other, backbone="tiny").said.pixels.mean == (0.25,) * 3
     other.write_text('{"clip": {"quick_gelu": true}, "vclip": {"nhead": 4}}')
     refused(path, "has no temporal part; leave vclip out", config=other, backbone="tiny")
-
-
-@pytest.mark.parametrize(
-    ("model", "said"),
-    [
-        ("[]", r"model_cfg is \[\], not an object"),
-        ('{"vision_cfg": {"layers": 2}, "text_cfg": {"heads": 1}}', "has no 'model_cfg.embed_dim'"),
-        ('{"embed_dim": 64, "vision_cfg": {"layers": 2}}', "has no 'model_cfg.text_cfg'"),
-        (
-            '{"embed_dim": 64, "vision_cfg": {"layers": 2, "image_size": "32"}, "text_cfg": {"heads": 1}}',
-            "model_cfg.vision_cfg.image_size='32' must be a whole number",
-        ),
-        ("[" * 100_000, "cannot be read as JSON"),
-    ],
-)
-def test_a_hub_models_config_that_is_not_whole_names_what_is_wrong(tmp_path, model, said):
-    path = tmp_path / "open_clip_config.json"
-    path.write_text(f'{{"model_cfg": {model}}}')
-    with pytest.raises(ConfigError, match=f"open_clip_config.json: {said}"):
-        read_sizes(path)
 
 
 def test_farl_is_known_by_its_masked_patch_head(tmp_path):
@@ -524,19 +492,6 @@ def test_half_floats_and_the_data_parallel_prefix_are_undone(tmp_path):
     read = read_weights(saved(tmp_path, {"module.a": torch.ones(2).half(), "module.b": torch.zeros(1)}))
     assert set(read) == {"a", "b"}
     assert read["a"].dtype == torch.float32
-
-
-def test_config_with_an_unknown_key_is_a_typo(tmp_path):
-    path = tmp_path / "sizes.json"
-    path.write_text('{"clip": {"vision_head": 3}}')
-    with pytest.raises(ConfigError, match="clip has no vision_head"):
-        read_sizes(path)
-    path.write_text("{}")
-    with pytest.raises(ConfigError, match="neither clip"):
-        read_sizes(path)
-    path.write_text("not json")
-    with pytest.raises(ConfigError, match="cannot be read as JSON"):
-        read_sizes(path)
 
 
 def test_a_part_of_a_run_names_the_whole_and_what_none_starts_from_is_called_that(tmp_path):
