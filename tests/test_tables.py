@@ -51,6 +51,25 @@ def test_decimal_commas_are_numbers_where_semicolons_separate(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("line", "mark"), [("sep=;\r\n", ";"), ("SEP=,\n", ","), ("sep=\t\n", "\t"), ("sep=|\n", "|")]
+)
+def test_the_first_line_of_excel_says_what_separates_and_lines_keep_their_numbers(
+    tmp_path, line, mark, encoding
+):
+    rows = mark.join(["path", "a; b, c"]) if mark == "\t" else mark.join(["path", '"a; b, c"'])
+    path = written(tmp_path, f"{line}{rows}\n{mark.join('xy')}\n", encoding)
+    assert read_cells(path) == [(2, ["path", "a; b, c"]), (3, ["x", "y"])]
+    assert read_rows(path, ("path",)) == [(f"{path}:3", {"path": "x", "a; b, c": "y"})]
+
+
+def test_a_line_of_excel_alone_is_an_empty_table(tmp_path):
+    assert read_cells(written(tmp_path, "sep=;")) == []
+    with pytest.raises(InputError, match="has no column path, only an empty line"):
+        read_rows(written(tmp_path, "sep=;\n"), ("path",))
+
+
 @pytest.mark.parametrize(
     ("text", "encoding", "told"),
     [

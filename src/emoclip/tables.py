@@ -12,6 +12,7 @@ from pathlib import Path
 from emoclip.errors import InputError, few, nearest
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I)
+_SEPARATOR = re.compile(r"sep=([\t;,|])[\r\n]*", re.I)  # Excel's first line, which is no row
 _DECIMAL_COMMA = re.compile(r"[-+]?[\d:]*,\d+")
 MISSING = ("NA", "N/A", "nan", "null", "none", "-")  # what people write where there is nothing to write
 DASHES = str.maketrans("\u2013\u2014\u2212", "---")  # what office programs make of a hyphen
@@ -94,13 +95,18 @@ def check_columns(path: Path, names: Sequence[str], needed: Collection[str] = ()
 def read_cells(path: Path) -> list[tuple[int, list[str]]]:
     """Return each row that is not empty: the line it begins at, and its cells without spaces around them.
 
-    UTF-8, or UTF-16 as spreadsheets save it.  Decimal commas become points where commas do not separate.
+    UTF-8, or UTF-16 as spreadsheets save it.  A first line `sep=;` says what separates, and is no row.
+    Decimal commas become points where commas do not separate.
     Raises InputError naming file and line.
     """
     text = _text(path)
     lines = list(io.StringIO(text, newline=""))
-    # What separates is in every line, what is in a cell is not.
-    delimiter = max("\t;,", key=lambda mark: sum(mark in line for line in lines[:100]))
+    if told := _SEPARATOR.fullmatch(lines[0]) if lines else None:
+        delimiter = told[1]
+        lines[0] = "\n"  # so that lines keep their numbers
+    else:
+        # What separates is in every line, what is in a cell is not.
+        delimiter = max("\t;,", key=lambda mark: sum(mark in line for line in lines[:100]))
     end = "\x00"  # a row of its own, unless a quote is still open
     reader = csv.reader([*lines, end], delimiter=delimiter, skipinitialspace=True)
     rows: list[tuple[int, list[str]]] = []
