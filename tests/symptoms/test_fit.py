@@ -701,6 +701,37 @@ def test_one_person_under_two_spellings_is_told(tmp_path, first, second, same):
     assert [note.split(";")[0] for note in cohort.notes] == (told if same is False else [])
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "same"), [("V1", "v1", False), ("1", "1.0", False), ("1", "2", True)]
+)
+def test_sessions_of_a_subject_that_are_spelt_alike_are_told(tmp_path, first, second, same):
+    text = f"path,subject,session,PANSS_N1\na.mp4,s1,{first},4\nb.mp4,s1,{second},4\nc.mp4,s2,{second},5\n"
+    cohort = read_manifest(write_manifest(tmp_path, text), ["PANSS_N1"], scales())
+    assert len(cohort.interviews) == 3
+    told = [f"s1/{first} and {second}: sessions that are spelt alike are taken for different interviews"]
+    assert [note.split(";")[0] for note in cohort.notes] == ([] if same else told)
+
+
+def test_a_fold_that_is_missing_is_none_and_a_number_is_one_however_it_is_written(tmp_path):
+    def folds(*cells):
+        rows = "".join(f"{at}.mp4,s{at},{4 + at % 2},{cell}\n" for at, cell in enumerate(cells))
+        videos = [f"{at}.mp4" for at in range(len(cells))]
+        cohort = read_manifest(
+            write_manifest(tmp_path, f"path,subject,PANSS_N1,fold\n{rows}", videos), ["PANSS_N1"], scales()
+        )
+        return cohort, [item.fold for item in cohort.interviews]
+
+    assert folds("NA", "", "n/a", "-")[1] == [None] * 4
+    cohort, found = folds("2", "2.0", "02", "1.0", "first\u00a0one", "1.5")
+    assert (found, cohort.notes) == (["2", "2", "2", "1", "first one", "1.5"], [])
+    assert symptoms.check(cohort, QUICK).tolist() == [2, 2, 2, 0, 3, 1]
+    cohort, found = folds("2", "1.0", "NA")
+    with pytest.raises(InputError, match=r"cohort\.csv:4: has no fold, where other rows do"):
+        symptoms.check(cohort, QUICK)
+    (note,) = folds("a", "A", "b")[0].notes
+    assert note.startswith("a and A: folds that are spelt alike")
+
+
 def test_a_minus_and_a_dash_are_read_as_people_write_them(tmp_path):
     path = write_manifest(tmp_path, "path,subject,x\na.mp4,s1,\u22121.5\nb.mp4,s2,\u2013\nc.mp4,s3,N/A\n")
     np.testing.assert_array_equal(read_manifest(path, ["x"], scales()).scores[:, 0], [-1.5, np.nan, np.nan])

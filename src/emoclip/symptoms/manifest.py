@@ -169,6 +169,19 @@ def read_manifest(
             f"{few([' and '.join(names) for names in alike])}: subjects that are spelt alike are taken for different "
             "people; write a person's name one way, or the same person is in training and test at once"
         )
+    sessions: dict[str, list[str]] = {}
+    for each in cohort.interviews:
+        sessions.setdefault(each.subject, []).append(each.session)
+    if same := [f"{who}/{' and '.join(names)}" for who, of in sessions.items() for names in spelt_alike(of)]:
+        cohort.notes.append(
+            f"{few(same)}: sessions that are spelt alike are taken for different interviews; write a session's name "
+            "one way, or its parts count as interviews of their own"
+        )
+    if alike := spelt_alike(each.fold for each in cohort.interviews if each.fold):
+        cohort.notes.append(
+            f"{few([' and '.join(names) for names in alike])}: folds that are spelt alike are taken for different "
+            "ones; write a fold's name one way"
+        )
     return cohort
 
 
@@ -224,9 +237,18 @@ def _interview(
         sources=(str(manifest.parent / written),),
         scores=tuple(scores),
         age=age,
-        fold=row.get("fold") or None,
+        fold=_fold(row.get("fold", "")),
         place=place,
     )
+
+
+def _fold(text: str) -> str | None:
+    """The name of a fold, as a whole number is written, or None where it is missing."""
+    # Where a cell of the column is empty, programs write 2 as 2.0.
+    value = number(text)
+    if value is not None and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return None if is_missing(text) else one_line(text)
 
 
 def _otherwise_named(columns: Sequence[str], targets: Sequence[str], known: Sequence[Scale]) -> str:
