@@ -304,6 +304,7 @@ def test_codings_and_subjects_of_no_video_given_are_told(capsys, study: Path, tm
         (["--out", "x.labels", "--codings", "absent"], "absent: no such file or folder"),
         (["--out", "x.labels", "--codings", "other.csv"], "no coding is of a video given"),
         (["--out", "x.labels", "--codings", "v0.csv"], "only v0 has coded time"),
+        (["--out", "x.labels", "--codings", "merged.csv"], "line 3: has no video, which other lines have"),
         (["--out", "x.labels", "--words", "absent.yaml"], "no such prompt file"),
         (["--suggest", "3", "--suggest-to", "."], "exists already"),
         (
@@ -320,6 +321,7 @@ def test_bad_input_is_one_line(capsys, study: Path, tmp_path: Path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     for name in ("v0.csv", "other.csv"):
         Path(name).write_text("onset,offset,label\n1,2,smirk\n3,4,wink\n", "utf-8")
+    Path("merged.csv").write_text("video,onset,offset,label\nv0.mp4,1,2,smirk\n,3,4,wink\n", "utf-8")
     Path("words.yaml").write_text("toothy: a smile with teeth\nflat: an unmoved face\n", "utf-8")
     code, out, err = run(capsys, study, "teach", *recordings(study), *options)
     usage = ("nothing to write", "name it", "learnt from codings", "leave --out out")

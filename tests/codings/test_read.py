@@ -474,6 +474,53 @@ def test_a_table_may_hold_several_videos_coders_and_tracks(tmp_path: Path):
     assert list(codings["v2", "anna"].rows()) == [(str(tmp_path / "all.csv"), "anna", ANYONE, "frown", 0, 1)]
 
 
+def test_what_a_table_lacks_of_a_name_is_missing_however_that_is_written(tmp_path: Path):
+    text = "video,coder,subject,onset,offset,label\nNA,n/a,NA,1,2,smile\n,-,,3,4,frown\n"
+    coding = only(write(tmp_path, "v1.csv", text))
+    assert (coding.video, coding.coder, coding.subject, len(coding.marks)) == ("v1", "", "", 2)
+    text = "video,coder,subject,onset,offset,label\nv1,a,NA,1,2,smile\nv1,b,s1,3,4,frown\nv2,a,,3,4,frown\n"
+    found = {(c.video, c.coder): c.subject for c in read(write(tmp_path, "all.csv", text))}
+    assert found == {("v1", "a"): "s1", ("v1", "b"): "s1", ("v2", "a"): ""}
+
+
+DAYS = ("7.29167E-05", "0.000115741", "0.000219907")  # 6.3, 10 and 19 s
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (
+            f"0,{DAYS[0]},sad\n{DAYS[0]},{DAYS[1]},worried\n{DAYS[1]},{DAYS[2]},calm\n",
+            "0.000219907 days are 19 s",
+        ),
+        ("0.0402777778,0.0402893519,smile\n0.0416666667,,wink\n", "0.0416667 days are 3600 s"),
+        ("0,0.000694444,smile\n", "0.000694444 days are 60 s"),
+        ("0,0.04,smile\n", None),
+        ("0,0.033333,smile\n0.0333333333,0.066667,wink\n", None),
+        ("0.001,0.002,smile\n0.003,,wink\n", None),
+        ("0,,smile\n", None),
+        (f"0,{DAYS[0]},sad\n1,2,smile\n", None),
+    ],
+    ids=[
+        "seconds",
+        "an hour",
+        "a minute",
+        "a frame",
+        "two frames",
+        "milliseconds",
+        "the first frame",
+        "mixed",
+    ],
+)
+def test_times_that_a_spreadsheet_saved_as_days_are_told(tmp_path: Path, rows: str, told: str | None):
+    path = write(tmp_path, "v1.csv", ONE + rows)
+    if told is None:
+        assert only(path).marks
+        return
+    with pytest.raises(InputError, match=f"v1.csv: all times are under 0.1 s, .* fractions of a day .{told}"):
+        read(path)
+
+
 def test_datavyu_columns(tmp_path: Path):
     text = (
         "smile.ordinal,smile.onset,smile.offset,smile.code01,brow flash.ordinal,brow flash.onset,brow flash.offset\n"
@@ -515,6 +562,26 @@ def test_one_bad_file_in_a_folder_is_told_and_the_rest_are_read(tmp_path: Path):
 
 ONE = "onset,offset,label\n"
 BAD = {
+    "merged.csv": (
+        "video,onset,offset,label\nv1.mp4,1,2,smile\n,3,4,smile\nv2.mp4,1,2,smile\n",
+        "line 3: has no video, which other lines have; fill it in",
+    ),
+    "media.tsv": (
+        BORIS_TABULAR.replace("films/v1.mp4", "NA", 1),
+        "line 2: has no media file, which other lines have; fill it in",
+    ),
+    "observation.tsv": (
+        BORIS_TABULAR.replace("\nv1_anna", "\n", 1),
+        "line 2: has no observation, which other lines have",
+    ),
+    "coder.csv": (
+        "onset,offset,label,coder\n1,2,smile,NA\n3,4,smile,ben\n",
+        "line 2: has no coder, which other lines have",
+    ),
+    "two.csv": (
+        "onset,offset,label,subject\n1,2,smile,s1\n3,4,smile,s2\n",
+        "line 3: gives two the subject s2, line 2 s1; a video has one subject",
+    ),
     "crossed.csv": (ONE + "2,1,smile\n", "ends before it begins"),
     "negative.csv": (ONE + "-2,1,smile\n", "begins before the video"),
     "words.csv": (ONE + "soon,1,smile\n", "line 2: 'soon' is not a time"),

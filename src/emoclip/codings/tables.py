@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from emoclip.codings.coding import ANYONE, Coding, Mark, Origin, checked, traced
 from emoclip.config import check_fps
 from emoclip.errors import InputError
 from emoclip.files import told_apart
-from emoclip.tables import by_column, check_columns, number, read_cells
+from emoclip.tables import by_column, check_columns, is_missing, number, one_line, read_cells
 
 # Names people give to a column, the first that is there is taken.
 ONSET = ("onset", "onset_s", "start", "start_s", "start (s)", "begin", "from")
@@ -24,6 +25,7 @@ TRACK = ("track", "track_id", "subject_in_video", "face", "person")
 VIDEO = ("video", "file", "media file name", "media file path", "media")
 SUBJECT = ("subject", "participant", "participant_id")
 MODIFIERS = ("modifiers", "modifier #1")
+MOST_DAYS = 0.1  # longer than videos are that people code
 # Rates of video that are 1000/1001 of a whole one, and are written short: 23.976 or 23.98, 29.97, 59.94.
 NTSC = {base: Fraction(1000 * base, 1001) for base in (24, 30, 48, 60, 120, 240)}
 DROP_FRAME = {NTSC[30]: 2, NTSC[60]: 4}  # SMPTE 12M: how many numbers of frames most minutes begin without
@@ -69,20 +71,58 @@ def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -
         raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
     sheets: dict[tuple[Way, str], Sheet] = {}
     stem, subject, origin = re.sub(r"_events$", "", path.stem), bids_subject(path), _origin(path)
-    for line, row in by_column(path, names, rows):
+    shown: dict[Way, tuple[str, int]] = {}
+    lines = by_column(path, names, rows)
+    _check_filled(path, lines, VIDEO, "video")
+    _check_filled(path, lines, CODER, "coder")
+    for line, row in lines:
         onset = time_s(_get(row, ONSET), fps, path, line)
         end, lasts = _get(row, OFFSET), _get(row, DURATION)
         if _is_time(end):
             offset = time_s(end, fps, path, line)
         else:
             offset = onset + (time_s(lasts, fps, path, line) if _is_time(lasts) else 0.0)
-        media = _get(row, VIDEO)
-        key = (way_of(media) if _known(media) else (stem,), _get(row, CODER))
-        sheet = sheets.setdefault(key, Sheet(subject=subject or _get(row, SUBJECT), origin=origin))
+        media = _name(row, VIDEO)
+        way = way_of(media) if media else (stem,)
+        sheet = sheets.setdefault((way, _name(row, CODER)), Sheet(subject=subject, origin=origin))
         sheet.add(path, line, Mark(onset, offset, _get(row, LABEL), track_name(_get(row, TRACK))))
+        if not subject and (who := _name(row, SUBJECT)):
+            first, at = shown.setdefault(way, (who, line))
+            if who != first:
+                raise InputError(
+                    f"{path}: line {line}: gives {'/'.join(way)} the subject {who}, line {at} {first}; a video has one "
+                    "subject, and whose face is marked goes into a column track"
+                )
+    for (way, _), sheet in sheets.items():
+        sheet.subject = shown[way][0] if way in shown else subject
+    if fps is None:
+        _check_unit(path, [mark for sheet in sheets.values() for mark in sheet.marks])
     sheets = sheets or {((stem,), ""): Sheet(subject=subject, origin=origin)}
     # Coders may keep the same videos in folders of their own.
     return _codings(path, [(way, coder, coder, sheet) for (way, coder), sheet in sheets.items()])
+
+
+def _check_filled(path: Path, lines: Sequence[tuple[int, Row]], names: Sequence[str], what: str) -> None:
+    """Raise InputError for a row without what other rows have."""
+    empty = [line for line, row in lines if not _name(row, names)]
+    if 0 < len(empty) < len(lines):
+        raise InputError(
+            f"{path}: line {empty[0]}: has no {what}, which other lines have; fill it in (of merged cells the first "
+            "alone is saved), or leave the column empty in all lines"
+        )
+
+
+def _check_unit(path: Path, marks: Sequence[Mark]) -> None:
+    """Raise InputError for fractions of a day, as spreadsheets save times of cells that are not formatted as such."""
+    given = {time for mark in marks for time in (mark.onset_s, mark.offset_s) if time > 0}
+    times = [0.0, *sorted(given)]
+    # Coders' times are a millisecond apart at least, or one that was rounded otherwise; in days these are 0.1 to 80 s.
+    if times[-1] < MOST_DAYS and any(1e-6 < after - before < 0.0009 for before, after in pairwise(times)):
+        raise InputError(
+            f"{path}: all times are under {MOST_DAYS} s, the last {times[-1]:g}; probably a spreadsheet saved them as "
+            f"fractions of a day ({times[-1]:g} days are {times[-1] * 86400:.4g} s); format its cells as [h]:mm:ss.000 "
+            "or as seconds, and save it again"
+        )
 
 
 def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cells]) -> list[Coding]:
@@ -90,8 +130,16 @@ def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cell
     stem = re.sub(r"\.boris$", "", path.stem)
     sheets: dict[tuple[Way, str], Sheet] = {}
     begun: dict[tuple[Way, str, str, str, str], tuple[float, int]] = {}
-    for line, row in by_column(path, names, rows):
-        observation = row.get("observation id") or header.get("observation id", "")
+    lines = by_column(path, names, rows)
+    whole = header.get("observation id", "")
+    if not whole:
+        _check_filled(path, lines, ("observation id",), "observation")
+    # Observations that are live have no media at all.
+    for each in {row.get("observation id", "") for _, row in lines}:
+        of = [(line, row) for line, row in lines if row.get("observation id", "") == each]
+        _check_filled(path, of, VIDEO, "media file")
+    for line, row in lines:
+        observation = row.get("observation id") or whole
         media = _get(row, VIDEO)
         way = way_of(media) if _known(media) else (observation or stem,)
         length = row.get("media duration (s)") or row.get("total length", "")
@@ -319,6 +367,10 @@ def bids_subject(path: Path) -> str:
 
 def _get(row: Row, names: Sequence[str]) -> str:
     return next((row[name] for name in names if row.get(name)), "")
+
+
+def _name(row: Row, names: Sequence[str]) -> str:
+    return next((one_line(row[name]) for name in names if not is_missing(row.get(name, ""))), "")
 
 
 def _known(text: str) -> bool:
