@@ -246,6 +246,43 @@ def test_subjects_and_videos_without_each_other_are_told(capsys, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("v0,p1\nv1,p2\nv0.mp4,p2\n", "who.csv:4: gives v0 the subject p2, who.csv:2 p1; a video has one"),
+        ("mon/v0,p1\ntue/v0,p2\n", "mon/v0, tue/v0: rows of the table of subjects that are all of v0"),
+        ("v0,p1\n,p2\n", "who.csv:3: has a subject and no video"),
+        ("v0,NA\nv1,-\n", "who.csv: names no subject"),
+    ],
+)
+def test_a_table_of_subjects_that_contradicts_itself_is_one_line(
+    capsys, tmp_path: Path, monkeypatch, rows: str, told: str
+):
+    monkeypatch.chdir(tmp_path)
+    for coder in ("a", "b"):
+        for number in range(2):
+            table(Path(coder), f"v{number}.csv", "1,2,smile\n")
+    table(Path(), "who.csv", rows, "video,subject")
+    code, out, err = run(capsys, "agree", "a", "b", "--end", 9, "--subjects", "who.csv", "-o", "out")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert told in err
+    assert not Path("out").exists()
+
+
+def test_a_missing_subject_is_nobody_and_a_row_may_be_there_twice(capsys, tmp_path: Path):
+    for coder in ("a", "b"):
+        for number in range(4):
+            table(tmp_path / coder, f"v{number}.csv", "1,2,smile\n")
+    rows = "v0,p\u00a01\nC:\\films\\v1.mp4,p 1\nv0.mp4,p 1\nx/v0,NA\nv2,NA\nv3,n/a\n"
+    who = table(tmp_path, "who.csv", rows, "video,subject")
+    folders = (tmp_path / "a", tmp_path / "b")
+    code, _, err = run(capsys, "agree", *folders, "--end", 9, "--subjects", who, "-o", tmp_path / "out")
+    assert code == 0
+    assert "v2, v3: no subject in the table of subjects" in err
+    assert "not among the videos" not in err
+    assert figures(tmp_path / "out")["groups"] == 3  # p 1, and v2 and v3 each for itself
+
+
+@pytest.mark.parametrize(
     ("options", "told"),
     [
         (["absent.csv"], "absent.csv: no such file or folder"),

@@ -1,15 +1,15 @@
 """`emoclip agree`: how well coders, or a coder and the machine, agree."""
 
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from emoclip.cli.console import fail, needs_stdout, print_table, say, stdout_console, warn
-from emoclip.errors import few
+from emoclip.errors import InputError, few
 from emoclip.files import check_folder
-from emoclip.tables import read_rows
+from emoclip.tables import is_missing, one_line, read_rows
 
 if TYPE_CHECKING:
     from emoclip.codings import Coding
@@ -151,18 +151,31 @@ def read_names(same: list[str]) -> dict[str, str]:
 
 
 def read_subjects(path: Path | None) -> dict[str, str]:
-    """Read video -> subject from a CSV; a video by its folders and name, without its ending."""
+    """Read video -> subject from a CSV, without rows whose subject is missing.
+
+    A video goes by its folders and name, without its ending.
+    Raises InputError for a row without a video, and for one that gives a video another subject than an earlier one.
+    """
+    from emoclip.codings import way_of
+
     if path is None:
         return {}
     rows = read_rows(path, ("video", "subject"), "it needs the columns video and subject")
-    found = {
-        Path(row["video"]).with_suffix("").as_posix(): row["subject"]
-        for _, row in rows
-        if row["video"] and row["subject"]
-    }
+    found: dict[str, tuple[str, str]] = {}
+    for place, row in rows:
+        if is_missing(row["subject"]):
+            continue
+        if is_missing(row["video"]):
+            raise InputError(f"{place}: has a subject and no video; fill it in, or remove the line")
+        who, video = one_line(row["subject"]), PurePosixPath(*way_of(row["video"])).as_posix()
+        first, there = found.setdefault(video, (who, place))
+        if who != first:
+            raise InputError(
+                f"{place}: gives {video} the subject {who}, {there} {first}; a video has one, so correct or remove one"
+            )
     if not found:
         fail(f"{path}: names no subject; fill in its columns video and subject")
-    return found
+    return {video: who for video, (who, _) in found.items()}
 
 
 def _show(agreement) -> None:  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@ from emoclip.codings.read import check_tiers, read, read_all
 from emoclip.codings.samples import named as named_videos
 from emoclip.codings.suggest import suggest as suggest_windows
 from emoclip.codings.suggest import write as write_suggestions
+from emoclip.codings.tables import way_of
 from emoclip.codings.teach import Lesson, forecast, usual_window
 from emoclip.codings.teach import prepare as prepare_lesson
 from emoclip.codings.teach import teach as teach_labels
@@ -42,6 +43,7 @@ __all__ = [
     "suggest_windows",
     "teach_labels",
     "usual_window",
+    "way_of",
     "write_labels",
     "write_suggestions",
 ]

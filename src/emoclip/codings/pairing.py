@@ -252,17 +252,26 @@ def _ends(people: Sequence[Rater], units: Sequence[Unit], end_s: float | None) -
 def match_subjects(rows: Mapping[str, str], videos: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Return the subject of each video that a row is of, and what is left over, one line each.
 
-    A video is found by the end of a row's way.  Raises InputError if no row is of a video.
+    A video is found by the end of a row's way.  Raises InputError if no row is of a video, or rows of one give it
+    different subjects.
     """
-    row_of = {video: row for video in videos for row in rows if f"/{row}".endswith(f"/{video}")}
-    row_of |= {video: video for video in videos if video in rows}
-    without = [video for video in videos if video not in row_of]
-    unused = sorted(set(rows) - set(row_of.values()))
-    if rows and not row_of:
+    rows_of: dict[str, list[str]] = {}
+    for video in videos:
+        found = [video] if video in rows else [row for row in rows if f"/{row}".endswith(f"/{video}")]
+        if found:
+            rows_of[video] = found
+        if len(people := sorted({rows[row] for row in found})) > 1:
+            raise InputError(
+                f"{_listed(found)}: rows of the table of subjects that are all of {video}, and give it the subjects "
+                f"{few(people)}; keep the one that it is of"
+            )
+    without = [video for video in videos if video not in rows_of]
+    unused = sorted(set(rows).difference(*rows_of.values()))
+    if rows and not rows_of:
         raise InputError(f"no subject is of a video given (subjects of {_listed(unused)}; {_listed(videos)})")
     told = [f"{_listed(without)}: no subject in the table of subjects"] if rows and without else []
     told += [f"{_listed(unused)}: in the table of subjects, but not among the videos"] if unused else []
-    return {video: rows[row] for video, row in row_of.items()}, told
+    return {video: rows[found[0]] for video, found in rows_of.items()}, told
 
 
 def check_names(names: Iterable[str], known: Iterable[str]) -> None:
