@@ -14,7 +14,7 @@ from skimage import data
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
 from emoclip.faces import FaceFollower, detectors, settled, used, yunet
-from emoclip.faces.boxes import Detection, moved, overlap
+from emoclip.faces.boxes import Detection, moved, overlap, scaled
 from emoclip.faces.detectors import AGAIN, DOUBTS, EveryWay, HaarDetector, Twice, open_detector
 from emoclip.video import Frame, read_picture
 
@@ -175,6 +175,71 @@ def test_faces_that_lie_on_their_side_are_found_where_they_are(media):
             there.points, np.column_stack([one.points[:, 1], width - one.points[:, 0]]), atol=2
         )
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+
+
+@pytest.fixture(scope="module")
+def close_up():
+    """A portrait, and the one face that is found in it."""
+    portrait = data.astronaut()[30:210, 150:300]
+    [face] = open_detector("yunet").find(portrait, 0.5)
+    return portrait, face
+
+
+@pytest.mark.parametrize("longer", [800, 1280, 1664])
+def test_a_face_that_fills_a_large_picture_is_found_once_and_in_its_place(close_up, longer):
+    portrait, face = close_up
+    scale = longer / len(portrait)
+    picture = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    [found] = open_detector("yunet").find(picture, 0.5)
+    assert found.score > 0.8
+    assert overlap(found.box, scaled(face, scale, scale).box) > 0.85
+    np.testing.assert_allclose(found.points, scaled(face, scale, scale).points, atol=0.04 * longer)
+
+
+def test_small_faces_beside_a_large_one_are_found_too(close_up):
+    portrait, face = close_up
+    picture = np.full((1600, 1600, 3), 128, np.uint8)
+    picture[:1200, :1000] = cv2.resize(portrait, (1000, 1200), interpolation=cv2.INTER_CUBIC)
+    for x in range(1020, 1440, 140):
+        picture[1300:1420, x : x + 100] = cv2.resize(portrait, (100, 120), interpolation=cv2.INTER_AREA)
+    large, *small = sorted(open_detector("yunet").find(picture, 0.5), key=lambda one: one.box[0])
+    assert overlap(large.box, scaled(face, 1000 / 150, 1200 / 180).box) > 0.85
+    assert [round(one.box[0] / 140) for one in small] == [7, 8, 9]
+
+
+def test_what_is_found_small_is_not_lost_to_a_doubtful_large_face(monkeypatch):
+    finds = {1600: [Detection((100, 100, 200, 220), 0.9)], yunet.COPY: [Detection((10, 10, 110, 110), 0.49)]}
+    detector = yunet.YuNet(yunet.read_model(fetch=False))
+    monkeypatch.setattr(detector, "_search", lambda picture, least: finds[picture.shape[1]])
+    assert detector.find(np.zeros((900, 1600, 3), np.uint8), 0.3) == finds[1600]
+    finds[yunet.COPY] = [Detection((10, 10, 110, 110), 0.5)]
+    assert detector.find(np.zeros((900, 1600, 3), np.uint8), 0.3) == [Detection((50, 50, 550, 550), 0.5)]
+
+
+def test_asking_for_smaller_faces_keeps_the_large_ones(close_up):
+    portrait, _ = close_up
+    picture = cv2.resize(portrait, (375, 450), interpolation=cv2.INTER_CUBIC)
+    boxes = []
+    for least in (200, 40, 16, 8):
+        frame = Frame(0, 0.0, picture)
+        [(_, [face])] = FaceFollower(FaceConfig(mode="all", min_face_px=least)).follow([frame])
+        boxes.append(face.box)
+    assert all(overlap(box, boxes[0]) > 0.85 for box in boxes)
+
+
+def test_a_large_face_is_doubtful_up_to_a_higher_score(monkeypatch):
+    alone = []
+    monkeypatch.setattr(Twice, "_alone", lambda self, picture, one: alone.append(one.box) or 0.1)
+    finds = [
+        Detection((0, 0, 400, 500), 0.7),
+        Detection((500, 0, 540, 50), 0.7),
+        Detection((0, 0, 9, 400), 0.8),
+    ]
+    detector = yunet.YuNet(yunet.read_model(fetch=False))
+    monkeypatch.setattr(detector, "find", lambda picture, least: finds)
+    found = Twice(detector).find(np.zeros((600, 600, 3), np.uint8), 0.3)
+    assert alone == [finds[0].box]
+    assert [one.score for one in found] == pytest.approx([0.8, 0.7, 0.4])
 
 
 class Told:

@@ -12,7 +12,7 @@ from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError, warn_caller
 from emoclip.faces.boxes import Box, Detection, inside, moved, overlap, scaled, side
 from emoclip.faces.crops import square_crop
-from emoclip.faces.yunet import SAME, YuNet, read_model
+from emoclip.faces.yunet import LARGE, SAME, YuNet, read_model
 from emoclip.video import Frame, Pixels
 
 CLOSE, QUICK = 40, 26  # pixels that the smallest face looked for has in the picture that is searched
@@ -21,6 +21,9 @@ CLOSE, QUICK = 40, 26  # pixels that the smallest face looked for has in the pic
 LONGER_SIDES = (160, 224, 320, 448, 640, 896, 1248, 1664)
 LYING = 0.4  # score from which what lies on its side is taken for a face
 DOUBTFUL = (0.3, 0.65)  # scores between which a second look is worth its time,
+DOUBTFUL_LARGE = (
+    0.75  # and up to which of a large face: those of animals have less, nearly all of people more;
+)
 DOUBTS = 8  # for so many in a picture, those of which least is known
 AGAIN, AROUND = 192, 0.8  # pixels of the square seen then; sides of the face on each side of it
 
@@ -86,7 +89,11 @@ class Twice:
         """As `YuNet.find`."""
         found = self._detector.find(picture, least)
         low, high = DOUBTFUL
-        doubts = [at for at, one in enumerate(found) if low < one.score < high]
+        doubts = [
+            at
+            for at, one in enumerate(found)
+            if low < one.score < (DOUBTFUL_LARGE if side(one.box) > LARGE else high)
+        ]
         for at in sorted(doubts, key=lambda at: abs(found[at].score - 0.5))[:DOUBTS]:
             score = (found[at].score + self._alone(picture, found[at])) / 2
             found[at] = replace(found[at], score=score)

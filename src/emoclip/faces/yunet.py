@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.errors import EmoclipError, reason
-from emoclip.faces.boxes import Detection
+from emoclip.faces.boxes import Detection, inside, scaled, side
 from emoclip.files import atomic_path
 from emoclip.model import cache_folder
 from emoclip.video import Pixels
@@ -27,6 +27,9 @@ TIMEOUT_S = 20.0
 STRIDES = (8, 16, 32)  # of the network's three grids of answers, in pixels of its input
 EVEN = 0.67  # the network's own score from which a find is more likely a face than not
 SAME = 0.3  # overlap from which two finds are one face
+LARGE = 320  # pixels from which it begins to misplace a face, and in the end sees parts of it as faces;
+COPY = 320  # such are found in a copy of the picture with this longer side
+PART = 0.5  # share of a find within a large face from which it is a part of that
 # The file fixes its input at 640 x 640, though nothing in it depends on that: two dimensions in its own encoding,
 # and the same number of bytes that leave them open.
 _FIXED, _OPEN = b"\x0a\x03\x08\x80\x05" * 2, b"\x0a\x03\x12\x01h\x0a\x03\x12\x01w"
@@ -48,6 +51,20 @@ class YuNet:
 
         Scores are in [0, 1]; at 0.5 a find is more likely a face than not.
         """
+        found, longer = self._search(picture, least), max(picture.shape[:2])
+        if longer <= 2 * LARGE:
+            return found
+        scale = COPY / longer
+        size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+        copy = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        for one in self._search(copy, least):
+            large = scaled(one, 1 / scale, 1 / scale)
+            within = [other for other in found if inside(other.box, large.box) > PART]
+            if side(large.box) > LARGE and (large.score >= 0.5 or not within):
+                found = [large, *(other for other in found if other not in within)]
+        return sorted(found, key=lambda one: -one.score)
+
+    def _search(self, picture: Pixels, least: float) -> list[Detection]:
         height, width = picture.shape[:2]
         rows, columns = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in (height, width))
         if self._pixels.size < 3 * rows * columns:
