@@ -255,13 +255,13 @@ def test_a_face_that_the_camera_leaves_at_the_edge_for_two_seconds_keeps_its_num
     assert len(ids(seen)) == 2
 
 
-def test_a_face_that_fills_a_large_film_is_one_person(portraits):
-    large = cv2.resize(portraits[0], (1080, 1080), interpolation=cv2.INTER_CUBIC)
-    film = [cv2.copyMakeBorder(large, 400 + y, 440 - y, 0, 0, cv2.BORDER_REPLICATE) for y in range(0, 240, 8)]
+def test_a_face_that_fills_a_large_film_is_one_person():
+    large = cv2.resize(data.astronaut()[30:210, 160:290], (1080, 1495), interpolation=cv2.INTER_CUBIC)
+    film = [cv2.copyMakeBorder(large, 80 + y, 345 - y, 0, 0, cv2.BORDER_REPLICATE) for y in range(0, 240, 8)]
     seen = run(film)
     assert ids(seen) == {0}
     tops = np.array([face.box[1] for [face] in seen])
-    np.testing.assert_allclose(tops - tops[0], range(0, 240, 8), atol=30)
+    np.testing.assert_allclose(tops - tops[0], range(0, 240, 8), atol=60)  # of a face 900 pixels high
 
 
 def test_a_box_at_the_edge_is_as_wide_as_the_face_past_it(portraits, room):
