@@ -17,13 +17,14 @@ import onnxruntime as ort  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
 import emoclip  # noqa: E402
+from emoclip.errors import PackageError  # noqa: E402
 from emoclip.model import load, unit  # noqa: E402
 from emoclip.training.export.exact import ExactGraph  # noqa: E402
-from emoclip.training.export.packing import measured_ranges  # noqa: E402
+from emoclip.training.export.packing import folded, measured_ranges, unpacked  # noqa: E402
 from emoclip.training.mini.clips import ClipModel  # noqa: E402
 from emoclip.training.mini.fitting import Fitted  # noqa: E402
-from emoclip.training.mini.pack import FittedTowers, write_package  # noqa: E402
-from emoclip.training.nets.compact import ImageTower, ImageTowerConfig, TextTower, TextTowerConfig  # noqa: E402
+from emoclip.training.mini.pack import FittedTowers, write_again, write_package  # noqa: E402
+from emoclip.training.nets.compact import BothWays, ImageTower, ImageTowerConfig, TextTower, TextTowerConfig  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,37 @@ def test_weights_are_small_enough_for_every_processor(package):
     assert len(weights) == 7
     assert max(np.abs(matrix.astype(int)).max() for matrix in weights) == 64
     assert load(str(package)).narrow
+
+
+def test_a_packed_tower_is_read_back_to_what_its_bits_say(package, parts, crops):
+    original = folded(parts[0]["image"])
+    tower = unpacked(package / "image.onnx", original.config)
+    steps = dict(original.state_dict())
+    for name, weight in tower.state_dict().items():
+        largest = steps[name].abs().flatten(1).amax(1) if weight.ndim > 1 else steps[name].abs().amax()
+        apart = (weight - steps[name]).abs()
+        assert (apart.flatten(1).amax(1) if weight.ndim > 1 else apart.amax()).le(largest / 127 + 1e-4).all()
+    with torch.no_grad():
+        found = BothWays(tower)(torch.from_numpy(crops)).numpy()
+    packed = ort.InferenceSession(str(package / "image.onnx")).run(None, {"pixels": crops})[0]
+    assert (unit(found) * unit(packed)).sum(1).min() > 0.99
+    with pytest.raises(PackageError, match=r"image\.onnx: is not of the recipe's image tower"):
+        unpacked(package / "image.onnx", ImageTowerConfig(channels=(8, 32), blocks=(1, 1), width=64))
+
+
+def test_a_package_with_another_image_tower_keeps_all_else(package, crops, tmp_path):
+    before = load(str(package))
+    tower = unpacked(package / "image.onnx", ImageTowerConfig(channels=(8, 16), blocks=(1, 1), width=64))
+    with torch.no_grad():
+        tower.head.bias += 0.1
+    fitted = Fitted(12.0, 0.2, (6.0, -3.0), np.ones(64, np.float32), 50)
+    assert write_again(tmp_path / "new", before, tower, fitted, crops) > 0.98
+    after = load(str(tmp_path / "new"))
+    assert after.logit_scale == 12.0
+    changed = {"logit_scale", "rejection", "intensity", "resting", "calibration", "quantisation", "files"}
+    assert {name for name in before.config if before.config[name] != after.config[name]} == changed
+    files = before.config["files"]
+    assert {name for name in files if files[name] != after.config["files"][name]} == {"image.onnx"}
 
 
 def test_convolutions_run_in_int8_but_not_the_contrast_of_a_crop(package, tmp_path):

@@ -14,9 +14,10 @@ from onnx import helper, numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from emoclip.errors import PackageError
 from emoclip.training.export.exact import ExactGraph
 from emoclip.training.export.quantisation import RANGE_BITS, coarse
-from emoclip.training.nets.compact import ImageTower, ResidualBlock
+from emoclip.training.nets.compact import ImageTower, ImageTowerConfig, ResidualBlock
 
 LEAST = 4096  # weights with fewer numbers stay as they are
 BATCH = 32  # crops at once
@@ -39,6 +40,26 @@ def folded(tower: ImageTower) -> ImageTower:
             block.shortcut[1] = fuse_conv_bn_eval(conv, norm)  # type: ignore[type-var, arg-type]
             block.shortcut[2] = nn.Identity()
     return tower.float()
+
+
+def unpacked(path: Path, config: ImageTowerConfig) -> ImageTower:
+    """Read a tower back from what `quantise_image` wrote, as `folded` returns it: the weights that its 8 bits say.
+
+    Raises PackageError for a graph of another tower.
+    """
+    numbers = {one.name: numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
+    tower = folded(ImageTower(config))
+    weights = {}
+    for name, expected in tower.state_dict().items():
+        whole = f"tower.{name}_quantized"
+        scale = numbers.get(f"{whole}_scale" if name.endswith("bias") else f"tower.{name}_scale")
+        if whole not in numbers or scale is None or numbers[whole].shape != expected.shape:
+            raise PackageError(f"{path}: is not of the recipe's image tower ({name}); name another package")
+        weights[name] = torch.from_numpy(
+            numbers[whole] * scale.reshape(-1, *[1] * (expected.ndim - 1))
+        ).float()
+    tower.load_state_dict(weights)
+    return tower
 
 
 def store_int8(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from emoclip.errors import PackageError
 from emoclip.files import write_text
-from emoclip.model import Description, PixelSpec, new_package, seal
+from emoclip.model import Description, Package, PixelSpec, new_package, seal
 from emoclip.model import package as packages
 from emoclip.training.export.exact import ExactGraph
 from emoclip.training.export.export import card
@@ -95,13 +96,9 @@ def write_package(
                 )
         config = DESCRIPTION.config(
             width=int(frames.shape[-1]),
-            logit_scale=round(fitted.scale, 4),
             temporal="transformer",
             precision="int8",
-            rejection=rejection(fitted.threshold),
-            intensity={"slope": round(fitted.intensity[0], 4), "offset": round(fitted.intensity[1], 4)},
-            resting=[round(float(number), 4) for number in fitted.resting],
-            calibration={"held_out_crops": fitted.held},
+            **_said(fitted),
             quantisation={
                 "greatest_weight": packages.GREATEST_WEIGHT,
                 "least_cosine_to_fp32": {name: round(value, 5) for name, value in figures.items()},
@@ -109,6 +106,42 @@ def write_package(
         )
         seal(part, config, card(DESCRIPTION, config))
     return figures
+
+
+def write_again(
+    folder: Path, package: Package, image: ImageTower, fitted: Fitted, crops: NDArray[np.float32]
+) -> float:
+    """Write a package with another image tower, all else as it was, and return that tower's least cosine to torch.
+
+    image: with its batch norms folded.  The rest as `write_package`.
+    """
+    pixels = torch.from_numpy(crops[-256:])
+    with new_package(folder, force=True) as part:
+        for name in package.config["files"]:
+            shutil.copyfile(package.path / name, part / name)
+        save_graph(BothWays(image.eval()), pixels[:2], part / "image.onnx", {0: (1, None)}, "fp32")
+        quantise_image(part / "image.onnx", crops[:512])
+        cosine = _cosine(part / "image.onnx", "pixels", pixels, BothWays(image))
+        if not cosine >= AGREEMENT["image"]:
+            raise PackageError(f"{folder}: the packed image tower differs from torch (cosine {cosine:.4f})")
+        about = package.config["quantisation"]
+        cosines = {**about["least_cosine_to_fp32"], "image": round(cosine, 5)}
+        seal(
+            part,
+            {**package.config, **_said(fitted), "quantisation": {**about, "least_cosine_to_fp32": cosines}},
+        )
+    return cosine
+
+
+def _said(fitted: Fitted) -> dict[str, Any]:
+    """Return what config.json says of what was fitted."""
+    return {
+        "logit_scale": round(fitted.scale, 4),
+        "rejection": rejection(fitted.threshold),
+        "intensity": {"slope": round(fitted.intensity[0], 4), "offset": round(fitted.intensity[1], 4)},
+        "resting": [round(float(number), 4) for number in fitted.resting],
+        "calibration": {"held_out_crops": fitted.held},
+    }
 
 
 def rejection(threshold: float) -> dict[str, object]:

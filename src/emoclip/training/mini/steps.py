@@ -13,6 +13,8 @@ clips      the temporal part, on pseudo-clips                             -> cli
 package    calibration on unseen crops, ONNX graphs, config               -> package/
 Beside them, not part of `all`, for the label-free variant and the card's ablations:
 geometry   a smaller tower learns face-mesh geometry alone, no labels     -> geometry/
+and, after `package`, or from another package:
+again      its image tower, trained on with its words as they are         -> again/, again/package/
 Nothing here reads the val split.  A GPU is used where there is one.
 """
 
@@ -33,6 +35,10 @@ from torch import Tensor
 
 from emoclip.errors import InputError
 from emoclip.files import write_text
+from emoclip.model import Runtime, unit
+from emoclip.model import package as packages
+from emoclip.training.export.packing import unpacked
+from emoclip.training.mini.again import class_rows, look, pixels_of, train_again
 from emoclip.training.mini.batches import Captions, ImageRecipe
 from emoclip.training.mini.captions import make_captions, read_captions
 from emoclip.training.mini.clips import ClipModel, FrameBank, PseudoClipRecipe, frame_bank, train_clips
@@ -48,10 +54,10 @@ from emoclip.training.mini.fitting import (
     small_sentences,
 )
 from emoclip.training.mini.images import DEVICE, ImageModel, Teachers, on_the_way, read_model, train_images
-from emoclip.training.mini.pack import FittedTowers, write_package
+from emoclip.training.mini.pack import FittedTowers, write_again, write_package
 from emoclip.training.mini.sentences import SentenceEncoder
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions, lexicon
-from emoclip.training.mini.votes import read_leaks, read_votes
+from emoclip.training.mini.votes import Votes, read_leaks, read_votes
 from emoclip.training.mini.words import (
     TextRecipe,
     dictionary_texts,
@@ -89,17 +95,20 @@ class MiniRecipe:
     worn: ImageRecipe = field(default_factory=ImageRecipe)
     text: TextRecipe = field(default_factory=TextRecipe)
     clips: PseudoClipRecipe = field(default_factory=PseudoClipRecipe)
+    again: ImageRecipe = field(default_factory=ImageRecipe)
+    again_way: Share = 1.0  # how far from the weights of the package to those of again
 
 
 class MiniRun(FaceRun):
     """One run's votes and steps."""
 
-    name, kind, steps, beside = "mini", MiniRecipe, STEPS, ("geometry",)
+    name, kind, steps, beside = "mini", MiniRecipe, STEPS, ("geometry", "again")
     paths: ClassVar = {
         "encoder": {"help": "folder of all-mpnet-base-v2; that of the pip packages by default"},
         "layers": {"help": "folder of all-MiniLM-L6-v2; that of the pip package by default"},
         "teacher": {"help": "folder of a run up to sturdy, with another recipe: its tower teaches too"},
         "text_from": {"help": "a package whose text tower is taken over"},
+        "again_from": {"help": "the package that `again` goes on from; that of this run by default"},
     }
 
     def __init__(
@@ -111,10 +120,11 @@ class MiniRun(FaceRun):
         layers: Path | None = None,
         teacher: Path | None = None,
         text_from: Path | None = None,
+        again_from: Path | None = None,
     ) -> None:
         super().__init__(root, out, recipe.threads)
         self.recipe, self.teacher, self.text_from = recipe, teacher, text_from
-        self.encoder, self.layers = encoder, layers
+        self.encoder, self.layers, self.again_from = encoder, layers, again_from
         self.votes = read_votes(root, self.faces.paths)
         check_same(out / "votes.sha256", self.votes.counts.tobytes())
         leaks = read_leaks(root)
@@ -319,21 +329,41 @@ class MiniRun(FaceRun):
         clips = clips.numpy()
         sentences = [class_captions(name, [])[0] for name in CLASSES_WITH_CONTEMPT]
         text = F.normalize(tower(token_ids(tokenizer, sentences)), dim=-1)
-        cosines = clips @ text.numpy().T
-        resting = votes.majority & (votes.shares.argmax(1) == CLASSES_WITH_CONTEMPT.index("neutral"))
-        fitted = Fitted(
-            scale=fit_scale(cosines, votes.raw),
-            threshold=rejection_threshold(cosines),
-            intensity=fit_intensity(cosines, votes.raw),
-            resting=clips[resting].mean(axis=0),
-            held=len(cosines),
-        )
+        fitted = _fitted(clips, text.numpy(), votes)
         write_package(
             self.out / "package",
             FittedTowers(model.tower, temporal, tower, tokenizer),
             fitted,
             pixels.numpy(),
         )
+
+    def again(self) -> None:
+        """Train a package's image tower on, and write the package anew with it."""
+        package = packages.read(self.again_from or self.out / "package")
+        runtime, graph = Runtime(package, threads=self.recipe.threads), package.path / "image.onnx"
+        check_same(self.folder("again") / "package.sha256", graph.read_bytes())
+        seen, unseen = ((self.faces.take(rows), self.votes.take(rows)) for rows in (self.most, self.unseen))
+        tower = unpacked(graph, self.recipe.images.tower)
+        begun = {name: weight.clone() for name, weight in tower.state_dict().items()}
+        train_again(self.recipe.again, runtime, tower, seen, unseen, self.out / "again")
+        ended = load_weights(self.out / "again" / "tower.safetensors")
+        tower.load_state_dict({name: begun[name].lerp(ended[name], self.recipe.again_way) for name in begun})
+        clips = unit(runtime.temporal(look(tower.eval(), unseen[0]).numpy()[:, None]))
+        fitted = _fitted(clips, class_rows(runtime), unseen[1])
+        write_again(self.out / "again" / "package", package, tower, fitted, pixels_of(unseen[0]))
+
+
+def _fitted(clips: NDArray[np.float32], text: NDArray[np.float32], votes: Votes) -> Fitted:
+    """Read off held-out crops, (N, D) unit clips, what a package says of its classes, (8, D) unit rows."""
+    cosines = clips @ text.T
+    resting = votes.majority & (votes.shares.argmax(1) == CLASSES_WITH_CONTEMPT.index("neutral"))
+    return Fitted(
+        scale=fit_scale(cosines, votes.raw),
+        threshold=rejection_threshold(cosines),
+        intensity=fit_intensity(cosines, votes.raw),
+        resting=clips[resting].mean(axis=0),
+        held=len(cosines),
+    )
 
 
 def _of(texts: list[str], vectors: Tensor, path: Path) -> Tensor:
