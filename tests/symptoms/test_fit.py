@@ -596,6 +596,23 @@ def test_the_study_on_disk_is_whole(study, written):
         assert word in card
 
 
+def test_a_card_that_was_filled_in_or_taken_away_keeps_no_package_from_scoring_and_fitting(
+    tiny, study, written, tmp_path
+):
+    folder = shutil.copytree(written / "package", tmp_path / "p")
+    as_fitted = heads.Head(EmoCLIP.load(str(folder), threads=1)).score("it", study.recordings[0])
+    (folder / "README.md").write_bytes("# Ours\n\nCohort: Köln\n".encode("cp1252"))
+    model = EmoCLIP.load(str(folder), threads=1)
+    assert heads.Head(model).score("it", study.recordings[0]).scores == as_fitted.scores
+    again = replace(study, model=model)
+    symptoms.save_package(again, PROBE, tmp_path / "q")
+    card = (tmp_path / "q/README.md").read_text()
+    assert card.startswith("# Ours\n\nCohort: K\ufffdln\n\n## Severity head")
+    (folder / "README.md").unlink()
+    symptoms.save_package(again, PROBE, tmp_path / "r")
+    assert (tmp_path / "r/README.md").read_text().startswith(f"# {model.package.name}\n\n## Severity head")
+
+
 def test_no_ones_embedding_is_in_the_package(study, written):
     held = np.load(written / "package/symptoms_cohort.npz")
     rows = np.stack([heads.centre_of(item.clips) for item in study.recordings])
