@@ -12,7 +12,7 @@ from interviews import made_up
 from packages import tiny_package
 
 from emoclip import EmoCLIP
-from emoclip.errors import ConfigError, InputError, PackageError
+from emoclip.errors import ConfigError, InputError, OutputError, PackageError
 from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
 from emoclip.symptoms import probe, regression
@@ -335,6 +335,26 @@ def test_what_was_written_has_a_package_per_estimator(tiny, tmp_path):
     files = ["report.html", "metrics.json", "predictions.csv", "windows.csv"]
     assert told == [*files, "package", "package-paper"]
     assert all((tmp_path / "out" / name).exists() for name in told)
+
+
+def test_files_of_other_people_in_a_package_of_an_earlier_study_are_never_deleted(study, written, tmp_path):
+    out = shutil.copytree(written, tmp_path / "out")
+    (out / "notes.txt").write_text("mine")
+    symptom_report.write(study, out, [PROBE], force=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    (out / "package/consent.pdf").write_text("mine")
+    before = (out / "metrics.json").stat().st_ino
+    with pytest.raises(
+        OutputError, match=r"out/package: holds consent\.pdf, which its config\.json does not list"
+    ):
+        symptom_report.write(study, out, [PROBE], force=True)
+    assert (out / "package/consent.pdf").read_text() == "mine"
+    assert (out / "metrics.json").stat().st_ino == before
+    shutil.rmtree(out / "package")
+    (out / "package").mkdir()
+    (out / "package/thesis.tex").write_text("mine")
+    with pytest.raises(OutputError, match="out/package: exists and is not a model package"):
+        symptom_report.check(out, [PROBE], force=True)
 
 
 def test_an_only_clip_has_no_influence_and_others_have_theirs(tiny, tmp_path):
