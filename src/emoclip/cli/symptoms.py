@@ -174,7 +174,9 @@ def score(
     package: Annotated[str, typer.Argument(help="A package that `symptoms fit` made.", show_default=False)],
     videos: Annotated[
         list[str],
-        typer.Argument(metavar="VIDEO...", help="Interviews: videos or folders.", show_default=False),
+        typer.Argument(
+            metavar="VIDEO...", help="Interviews: each a video, or a folder of its parts.", show_default=False
+        ),
     ],
     json_file: Annotated[
         Path | None,

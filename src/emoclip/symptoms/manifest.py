@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from emoclip.tables import (
     read_rows,
     spelt_alike,
 )
-from emoclip.video import expand_inputs, is_picture
+from emoclip.video import expand_inputs, is_pattern, is_picture
 
 USUAL = "a cohort's first line is path,subject[,session][,age] and the scores"
 OWN = ("path", "session", "age", "fold")
@@ -175,9 +176,11 @@ def read_manifest(
 def parts_of(sources: Sequence[str]) -> list[str]:
     """The videos and folders of frames that sources stand for.
 
-    A folder's pictures are its frames, however unlike; one that lies alone beside videos is no part.
+    A folder's pictures are its frames, however unlike; one that lies alone beside videos is no part.  What a pattern
+    matches may be of many people: it stands for itself, for `read_interview` to complain about.
     """
-    found = expand_inputs(sources, each=False)
+    named = [[name] if is_pattern(name) else expand_inputs([name], each=False) for name in sources]
+    found = list(dict.fromkeys(chain.from_iterable(named)))
     return [part for part in found if part in sources or not is_picture(Path(part))]
 
 

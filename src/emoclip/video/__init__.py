@@ -4,7 +4,7 @@ from emoclip.video.ahead import Ahead, at_work, is_ending, one_opencv_thread, wo
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import called
 from emoclip.video.content import Content, asked_rate, at_rate, changed, paced, rate_of
-from emoclip.video.finding import Found, expand_inputs, find_inputs
+from emoclip.video.finding import Found, expand_inputs, find_inputs, is_pattern
 from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
 from emoclip.video.frames import Frame, none_between, past_end
 from emoclip.video.inputs import AHEAD_BYTES, Video, open_video
@@ -30,6 +30,7 @@ __all__ = [
     "find_inputs",
     "for_ffmpeg",
     "is_ending",
+    "is_pattern",
     "is_picture",
     "media_type",
     "natural_order",
