@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from interviews import made_up
 from packages import tiny_package
+from videos import noise, write
 
 from emoclip import EmoCLIP
 from emoclip.errors import ConfigError, InputError, OutputError, PackageError
@@ -798,6 +799,60 @@ def test_columns_that_make_the_manifest_are_no_scores_and_nobody(tmp_path, targe
     path = write_manifest(tmp_path, "path,subject,s,age\na.mp4,s1,3,4\n")
     with pytest.raises(InputError, match=message):
         read_manifest(path, targets, scales(), group=group)
+
+
+def refused_twice(folder, rows, who="twice"):
+    """Check that the last row of a cohort is refused for what the first has."""
+    path = write_manifest(folder, "path,subject,x\n" + "".join(f"{row}\n" for row in rows), videos=())
+    with pytest.raises(
+        InputError, match=rf"cohort\.csv:{len(rows) + 1}: .* is there {who}.* \(first in .*csv:2\)"
+    ):
+        read_manifest(path, ["x"], scales())
+
+
+def crops(folder, count=6, seed=0):
+    folder.mkdir()
+    for at, picture in enumerate(np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), np.uint8)):
+        cv2.imwrite(str(folder / f"{at}.png"), picture)
+    return folder
+
+
+def test_a_copied_folder_of_frames_is_the_same_video(tmp_path):
+    shutil.copytree(crops(tmp_path / "a"), tmp_path / "b")
+    (tmp_path / "b/notes.txt").write_text("mine")
+    crops(tmp_path / "c", seed=1)
+    for empty in ("d", "e"):
+        (tmp_path / empty).mkdir()
+    refused_twice(
+        tmp_path, ["a,s1,4", "c,s2,4", "d,s3,4", "e,s4,4", "b,s5,4"], "under two subjects, s1 and s5"
+    )
+    refused_twice(tmp_path, ["a,s1,4", "b,s1,4"])
+
+
+def test_a_recording_is_the_same_video_as_what_was_recorded(tiny, tmp_path):
+    """As a file of its own it stood in training, and its video in test."""
+    film = write(tmp_path / "a.mp4", noise(30))
+    other = write(tmp_path / "other.mp4", noise(31))
+    for name, span in {"a": (0.0, None), "begin": (0.0, 0.5), "end": (0.5, None)}.items():
+        tiny.record(film, faces="full", start_s=span[0], end_s=span[1]).write(tmp_path / f"{name}.npz")
+    shutil.copy(tmp_path / "a.npz", tmp_path / "copy.npz")
+    shutil.copy(film, tmp_path / "copy.mp4")
+    tiny.record(crops(tmp_path / "frames"), faces="full", fps=5, one_clip=True).write(tmp_path / "frames.npz")
+    tiny.record(other, faces="full").write(tmp_path / "apart.npz")
+    between = ["apart.npz,s2,4", "frames,s3,4"]
+    for first, last in [
+        ("a.mp4", "a.npz"),
+        ("a.npz", "a.mp4"),
+        ("copy.mp4", "begin.npz"),
+        ("a.npz", "copy.npz"),
+    ]:
+        refused_twice(tmp_path, [f"{first},s1,4", *between, f"{last},s4,4"], "under two subjects, s1 and s4")
+    refused_twice(tmp_path, ["a.npz,s1,4", *between, "end.npz,s1,4"])
+    refused_twice(tmp_path, ["frames.npz,s1,4", "a.npz,s2,4", "frames,s1,4"])
+    (tmp_path / "damaged.npz").write_bytes(b"PK")
+    kept = ["begin.npz,s1,4", "end.npz,s2,4", *between[1:], "apart.npz,s4,4", "damaged.npz,s5,4"]
+    path = write_manifest(tmp_path, "path,subject,x\n" + "\n".join(kept), videos=())
+    assert len(read_manifest(path, ["x"], scales()).interviews) == len(kept)
 
 
 def test_pictures_that_lie_alone_beside_videos_are_no_interviews(tmp_path):

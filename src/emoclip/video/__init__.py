@@ -3,7 +3,7 @@
 from emoclip.video.ahead import Ahead, at_work, is_ending, one_opencv_thread, working
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import called
-from emoclip.video.content import Content, asked_rate, at_rate, changed, paced, rate_of
+from emoclip.video.content import Content, asked_rate, at_rate, changed, paced, rate_of, without_rate
 from emoclip.video.finding import Found, expand_inputs, find_inputs, is_pattern
 from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
 from emoclip.video.frames import Frame, none_between, past_end
@@ -42,5 +42,6 @@ __all__ = [
     "rate_of",
     "read_animation",
     "read_picture",
+    "without_rate",
     "working",
 ]
