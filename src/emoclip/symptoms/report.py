@@ -10,7 +10,8 @@ import numpy as np
 from emoclip.characters import cell
 from emoclip.drawing import new_figure, own_style, page, png
 from emoclip.errors import counted
-from emoclip.files import atomic_folder, json_text
+from emoclip.files import atomic_folder, check_folder, json_text
+from emoclip.model import check_target
 from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
 from emoclip.symptoms.fit import Estimator
@@ -40,11 +41,12 @@ def write(
     metrics.json, predictions.csv, windows.csv, report.html with its pictures beside it, and a package per estimator:
     `package` of the first, `package-NAME` of the others.
     """
-    with atomic_folder(folder, force=force) as part:
+    check(folder, estimators, force=force)
+    packages = _packages(estimators)
+    with atomic_folder(folder, force=force, whole=packages) as part:
         (part / "metrics.json").write_text(json_text(study.metrics()), encoding="utf-8")
         _write_csv(part / "predictions.csv", study.predictions())
         _write_csv(part / "windows.csv", study.windows())
-        packages = ["package", *(f"package-{estimator.name}" for estimator in estimators[1:])]
         for name, estimator in zip(packages, estimators, strict=True):
 
             def share(done: float, estimator: Estimator = estimator) -> None:
@@ -56,6 +58,17 @@ def write(
             (part / name).write_bytes(picture)
         (part / "report.html").write_text(html(study, pictures), encoding="utf-8")
     return ["report.html", "metrics.json", "predictions.csv", "windows.csv", *packages]
+
+
+def check(folder: Path, estimators: Sequence[Estimator], *, force: bool = False) -> None:
+    """Raise OutputError now for a folder that `write` would refuse after the work is done."""
+    check_folder(folder, force=force)
+    for name in _packages(estimators):
+        check_target(folder / name, force=force)
+
+
+def _packages(estimators: Sequence[Estimator]) -> list[str]:
+    return ["package", *(f"package-{estimator.name}" for estimator in estimators[1:])]
 
 
 def warnings(study: Study) -> list[str]:
