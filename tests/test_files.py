@@ -156,10 +156,10 @@ def test_what_else_lies_in_a_folder_stays(tmp_path):
 
 def test_what_else_lies_in_the_folders_of_a_folder_stays_too(tmp_path):
     """Of the suggestions for `monday/one` and `monday/two` that were coded, the next run's deleted one."""
-    for name in ("monday/one.eaf", "monday/two.eaf", "package/old.onnx", "deep/er/mine.txt"):
+    for name in ("monday/one.eaf", "monday/two.eaf", "package/old.onnx", "deep/er/mine.txt", "old_1.png"):
         (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / name).write_text("before")
-    with atomic_folder(tmp_path / "out", force=True, whole=["package"]) as part:
+    with atomic_folder(tmp_path / "out", force=True, whole=["package", "old_[0-9]*"]) as part:
         for name in ("monday/two.eaf", "package/new.onnx", "deep/er/ours.txt"):
             (part / name).parent.mkdir(parents=True)
             (part / name).write_text("now")

@@ -12,6 +12,7 @@ import stat
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -109,7 +110,7 @@ def atomic_folder(
 
     A link stays, and the folder that it names is made, or replaced.
     force: what is written replaces what has the same name in a folder that is there; what else lies in it, and in
-    folders of one name, stays.  whole: unless it is True, or names that folder in `target`.
+    folders of one name, stays.  whole: unless it is True, or has the other's name in `target` (patterns as of a shell).
     Raises OutputError for what `check_folder` refuses, and if it cannot be written (a full disk, say).
     Errors raised within, which know the temporary folder alone, name `target` in its place.
     """
@@ -150,9 +151,11 @@ def _move_others(folder: Path, target: Path, whole: Collection[str] = ()) -> Non
     """Move what lies in a folder and not in another into that, of folders in both too; but for those `whole`."""
     for other in list(folder.iterdir()):
         place = target / other.name
+        if any(fnmatchcase(other.name, pattern) for pattern in whole):
+            continue
         if not place.exists():
             other.rename(place)
-        elif other.name not in whole and place.is_dir() and other.is_dir() and not other.is_symlink():
+        elif place.is_dir() and other.is_dir() and not other.is_symlink():
             _move_others(other, place)
 
 

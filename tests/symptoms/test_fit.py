@@ -338,6 +338,16 @@ def test_what_was_written_has_a_package_per_estimator(tiny, tmp_path):
     assert all((tmp_path / "out" / name).exists() for name in told)
 
 
+def test_nothing_of_an_earlier_study_stays_beside_a_new_one(study, written, tmp_path):
+    out = shutil.copytree(written, tmp_path / "out")
+    told = {path.name for path in out.iterdir()}
+    shutil.copytree(out / "package", out / "package-paper")
+    for name in ("scatter_7_probe.png", "influence_0_paper.png", "scatter_plan.png"):
+        (out / name).write_text("before")
+    symptom_report.write(study, out, [PROBE], force=True)
+    assert {path.name for path in out.iterdir()} == told | {"scatter_plan.png"}
+
+
 def test_files_of_other_people_in_a_package_of_an_earlier_study_are_never_deleted(study, written, tmp_path):
     out = shutil.copytree(written, tmp_path / "out")
     (out / "notes.txt").write_text("mine")
@@ -355,7 +365,7 @@ def test_files_of_other_people_in_a_package_of_an_earlier_study_are_never_delete
     (out / "package").mkdir()
     (out / "package/thesis.tex").write_text("mine")
     with pytest.raises(OutputError, match="out/package: exists and is not a model package"):
-        symptom_report.check(out, [PROBE], force=True)
+        symptom_report.check(out, force=True)
 
 
 def test_an_only_clip_has_no_influence_and_others_have_theirs(tiny, tmp_path):

@@ -142,7 +142,7 @@ def fit(
     estimators = _estimators(
         estimator, loaded.package, seed, (permutations or 199, paper_permutations), threads
     )
-    symptom_report.check(out, estimators, force=force)
+    symptom_report.check(out, force=force)
     looked, notes = settled(FaceConfig(mode=faces or "largest", detector=detector))
     cohort.notes += notes + _idle(sources, faces, fps, detector)
     store = InterviewStore(kept, loaded, looked, fps or FPS)

@@ -26,6 +26,11 @@ FEW_DIFFER = 5  # subjects with another score than the commonest
 MOST_P = 0.05  # what is called told from chance
 ALIKE = 0.1  # of the median distance between subjects: closer is a copy, in another encoding for instance
 ROWS = 200  # interviews in the picture of what drove a score
+ESTIMATORS = ("probe", "paper")
+PACKAGES = ("package", *(f"package-{name}" for name in ESTIMATORS))
+DRAWN = tuple(
+    f"{kind}_[0-9]*_{name}.png" for kind in ("scatter", "bland_altman", "influence") for name in ESTIMATORS
+)
 
 
 def write(
@@ -39,11 +44,11 @@ def write(
     """Write a study, whole or not at all, and return the names of what a reader opens.  Raises OutputError.
 
     metrics.json, predictions.csv, windows.csv, report.html with its pictures beside it, and a package per estimator:
-    `package` of the first, `package-NAME` of the others.
+    `package` of the first, `package-NAME` of the others.  Of a study that was there before, none of these stays.
     """
-    check(folder, estimators, force=force)
-    packages = _packages(estimators)
-    with atomic_folder(folder, force=force, whole=packages) as part:
+    check(folder, force=force)
+    packages = ["package", *(f"package-{estimator.name}" for estimator in estimators[1:])]
+    with atomic_folder(folder, force=force, whole=(*PACKAGES, *DRAWN)) as part:
         (part / "metrics.json").write_text(json_text(study.metrics()), encoding="utf-8")
         _write_csv(part / "predictions.csv", study.predictions())
         _write_csv(part / "windows.csv", study.windows())
@@ -60,15 +65,11 @@ def write(
     return ["report.html", "metrics.json", "predictions.csv", "windows.csv", *packages]
 
 
-def check(folder: Path, estimators: Sequence[Estimator], *, force: bool = False) -> None:
+def check(folder: Path, *, force: bool = False) -> None:
     """Raise OutputError now for a folder that `write` would refuse after the work is done."""
     check_folder(folder, force=force)
-    for name in _packages(estimators):
+    for name in PACKAGES:
         check_target(folder / name, force=force)
-
-
-def _packages(estimators: Sequence[Estimator]) -> list[str]:
-    return ["package", *(f"package-{estimator.name}" for estimator in estimators[1:])]
 
 
 def warnings(study: Study) -> list[str]:
