@@ -154,6 +154,28 @@ def test_what_else_lies_in_a_folder_stays(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "one"]
 
 
+def test_what_else_lies_in_the_folders_of_a_folder_stays_too(tmp_path):
+    """Of the suggestions for `monday/one` and `monday/two` that were coded, the next run's deleted one."""
+    for name in ("monday/one.eaf", "monday/two.eaf", "package/old.onnx", "deep/er/mine.txt", "old_1.png"):
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text("before")
+    with atomic_folder(tmp_path / "out", force=True, whole=["package", "old_[0-9]*"]) as part:
+        for name in ("monday/two.eaf", "package/new.onnx", "deep/er/ours.txt"):
+            (part / name).parent.mkdir(parents=True)
+            (part / name).write_text("now")
+    assert {
+        path.relative_to(tmp_path / "out").as_posix(): path.read_text()
+        for path in tmp_path.rglob("*.*")
+        if path.is_file()
+    } == {
+        "monday/one.eaf": "before",
+        "monday/two.eaf": "now",
+        "package/new.onnx": "now",
+        "deep/er/mine.txt": "before",
+        "deep/er/ours.txt": "now",
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [(".", "a folder of its own"), ("file", "is a file"), ("-", "stdout is not")]
 )

@@ -10,8 +10,9 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -102,12 +103,15 @@ def _opened(target: Path) -> Path | int:
 
 
 @contextmanager
-def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = False) -> Iterator[Path]:
+def atomic_folder(
+    target: str | Path, *, force: bool = False, whole: bool | Collection[str] = False
+) -> Iterator[Path]:
     """Yield a temporary folder beside `target` that becomes `target` when the block ends without an error.
 
     A link stays, and the folder that it names is made, or replaced.
-    force: what is written replaces what has the same name in a folder that is there; what else lies in it stays,
-    unless `whole`.  Raises OutputError for what `check_folder` refuses, and if it cannot be written (a full disk, say).
+    force: what is written replaces what has the same name in a folder that is there; what else lies in it, and in
+    folders of one name, stays.  whole: unless it is True, or has the other's name in `target` (patterns as of a shell).
+    Raises OutputError for what `check_folder` refuses, and if it cannot be written (a full disk, say).
     Errors raised within, which know the temporary folder alone, name `target` in its place.
     """
     asked = Path(target)
@@ -124,10 +128,8 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
             if target.exists():
                 target.rename(replaced)
             temporary.rename(target)
-            if replaced.exists() and not whole:
-                for other in list(replaced.iterdir()):
-                    if not (target / other.name).exists():
-                        other.rename(target / other.name)
+            if replaced.exists() and whole is not True:
+                _move_others(replaced, target, whole or ())
             shutil.rmtree(replaced, ignore_errors=True)
         except OSError as error:
             if replaced.exists() and not target.exists():
@@ -143,6 +145,18 @@ def atomic_folder(target: str | Path, *, force: bool = False, whole: bool = Fals
             raise type(error)(str(error).replace(shown, str(asked))) from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_others(folder: Path, target: Path, whole: Collection[str] = ()) -> None:
+    """Move what lies in a folder and not in another into that, of folders in both too; but for those `whole`."""
+    for other in list(folder.iterdir()):
+        place = target / other.name
+        if any(fnmatchcase(other.name, pattern) for pattern in whole):
+            continue
+        if not place.exists():
+            other.rename(place)
+        elif place.is_dir() and other.is_dir() and not other.is_symlink():
+            _move_others(other, place)
 
 
 def check_folder(target: Path, *, force: bool = False) -> None:

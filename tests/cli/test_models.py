@@ -80,6 +80,16 @@ def test_a_cache_that_is_a_file_is_one_line(home, tmp_path):
         fails(done, f"EMOCLIP_CACHE={tmp_path / 'cache'} is no folder", code=2)
 
 
+def test_a_package_whose_card_was_filled_in_or_taken_away_is_whole(home, tmp_path):
+    folder = tiny_package(tmp_path / "cache" / "mine")
+    for change in (lambda card: card.write_text("Cohort: Berlin"), lambda card: card.unlink()):
+        change(folder / "README.md")
+        done = run(home, "models", "list", "--json", "-")
+        rows = {row["name"]: row["state"] for row in json.loads(done.stdout)}
+        assert rows["mine"] == "cached"
+        assert run(home, "models", "show", "mine").returncode == 0
+
+
 def test_show_verifies_a_package(home, tmp_path):
     folder = tiny_package(tmp_path / "p", name="tiny")
     done = run(home, "models", "show", folder, "--json", "-")

@@ -349,6 +349,24 @@ def test_nothing_is_overwritten_unasked(lab, fitted):
     assert (shown.returncode, "--force" in shown.stderr) == (1, True)
 
 
+def test_what_no_force_may_delete_is_told_before_any_video_is_watched(lab, tmp_path):
+    (tmp_path / "out/package").mkdir(parents=True)
+    (tmp_path / "out/package/thesis.tex").write_text("mine")
+    fit = ("fit", lab / "cohort.csv", "-t", "PANSS_N1", "--model", lab / "model", "--folds", 4)
+    shown = run(*fit, "--cache", tmp_path / "seen", "-o", tmp_path / "out", "--force")
+    fails_beside_the_note(shown, "out/package: exists and is not a model package; name another folder")
+    assert not (tmp_path / "seen").exists()
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["thesis.tex"]
+
+
+def test_a_pattern_is_no_interview_and_the_others_are_scored(lab, fitted):
+    shown = run("score", lab / "out/package", lab / "v[67]", lab / "v6", "--faces", "full", "--json", "-")
+    first, second = json.loads(shown.stdout)
+    assert (shown.returncode, first["status"], second["status"]) == (1, "error", "ok")
+    assert f"{lab}/v[67]: patterns are not read here" in first["error"]
+    assert shown.stderr.count("patterns are not read here") == 1
+
+
 def test_a_package_without_a_head_is_refused(lab):
     fails(run("score", lab / "model", lab / "v0"), "has no severity head")
 

@@ -5,6 +5,7 @@ import http.server
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
@@ -162,6 +163,18 @@ def test_package_whose_hash_is_wrong_is_not_kept(hub, ask, cache):
     with pytest.raises(PackageError, match=r"image\.onnx: is damaged"):
         ask(cache, catalogue.fetch, "someone/theirs")
     assert list((cache / "someone").iterdir()) == []
+
+
+def test_a_card_that_was_edited_on_the_hub_or_is_not_there_is_no_damage(hub, ask, cache):
+    del hub.files["text.onnx.data"], hub.files["README.md"]
+    config = json.loads(hub.files["config.json"])
+    del config["files"]["text.onnx.data"]
+    hub.files["config.json"] = json.dumps(config).encode()
+    folder = ask(cache, catalogue.fetch, "someone/theirs")
+    assert not (folder / "README.md").exists()
+    hub.files["README.md"] = b"---\nlicense: mit\n---\n"
+    shutil.rmtree(folder)
+    assert (ask(cache, catalogue.fetch, "someone/theirs") / "README.md").is_file()
 
 
 @pytest.mark.parametrize(

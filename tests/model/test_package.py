@@ -329,6 +329,24 @@ def test_what_is_no_regular_file_is_refused_unopened(tiny, name, kind):
     refused(tiny, name.replace(".", r"\."))
 
 
+def test_a_card_that_people_filled_in_or_took_away_is_no_damage(tiny):
+    before = hub.load(str(tiny))
+    (tiny / "README.md").write_bytes("Cohort: Köln\n".encode("cp1252"))
+    changed = hub.load(str(tiny))
+    np.testing.assert_array_equal(Runtime(changed).text(["so"]), Runtime(before).text(["so"]))
+    assert changed.digest == before.digest
+    (tiny / "README.md").unlink()
+    assert hub.load(str(tiny)).digest == before.digest
+    flip(tiny / "tokenizer.json")
+    refused(tiny, r"tokenizer\.json: is damaged or was changed")
+
+
+def test_a_graph_of_which_a_part_lies_in_the_card_is_refused(tiny):
+    (tiny / "README.md").write_bytes(refer(tiny, "README.md"))
+    reseal(tiny)
+    refused(tiny, r"text\.onnx: refers to README\.md, which anybody may change; do not trust it")
+
+
 def test_a_file_larger_than_any_packages_is_refused_unread(tiny):
     with (tiny / "image.onnx").open("ab") as file:
         file.truncate(5 << 30)  # no byte of it is stored

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from interviews import made_up
 from packages import tiny_package
+from videos import noise, write
 
 from emoclip import EmoCLIP
-from emoclip.errors import ConfigError, InputError, PackageError
+from emoclip.errors import ConfigError, InputError, OutputError, PackageError
 from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
 from emoclip.symptoms import probe, regression
@@ -337,6 +338,36 @@ def test_what_was_written_has_a_package_per_estimator(tiny, tmp_path):
     assert all((tmp_path / "out" / name).exists() for name in told)
 
 
+def test_nothing_of_an_earlier_study_stays_beside_a_new_one(study, written, tmp_path):
+    out = shutil.copytree(written, tmp_path / "out")
+    told = {path.name for path in out.iterdir()}
+    shutil.copytree(out / "package", out / "package-paper")
+    for name in ("scatter_7_probe.png", "influence_0_paper.png", "scatter_plan.png"):
+        (out / name).write_text("before")
+    symptom_report.write(study, out, [PROBE], force=True)
+    assert {path.name for path in out.iterdir()} == told | {"scatter_plan.png"}
+
+
+def test_files_of_other_people_in_a_package_of_an_earlier_study_are_never_deleted(study, written, tmp_path):
+    out = shutil.copytree(written, tmp_path / "out")
+    (out / "notes.txt").write_text("mine")
+    symptom_report.write(study, out, [PROBE], force=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    (out / "package/consent.pdf").write_text("mine")
+    before = (out / "metrics.json").stat().st_ino
+    with pytest.raises(
+        OutputError, match=r"out/package: holds consent\.pdf, which its config\.json does not list"
+    ):
+        symptom_report.write(study, out, [PROBE], force=True)
+    assert (out / "package/consent.pdf").read_text() == "mine"
+    assert (out / "metrics.json").stat().st_ino == before
+    shutil.rmtree(out / "package")
+    (out / "package").mkdir()
+    (out / "package/thesis.tex").write_text("mine")
+    with pytest.raises(OutputError, match="out/package: exists and is not a model package"):
+        symptom_report.check(out, force=True)
+
+
 def test_an_only_clip_has_no_influence_and_others_have_theirs(tiny, tmp_path):
     """Without it there is no estimate: no number in files, no picture, no line, also of a package made before."""
     cohort, recordings = made_up(tiny, subjects=12, clips=1)
@@ -596,6 +627,23 @@ def test_the_study_on_disk_is_whole(study, written):
         assert word in card
 
 
+def test_a_card_that_was_filled_in_or_taken_away_keeps_no_package_from_scoring_and_fitting(
+    tiny, study, written, tmp_path
+):
+    folder = shutil.copytree(written / "package", tmp_path / "p")
+    as_fitted = heads.Head(EmoCLIP.load(str(folder), threads=1)).score("it", study.recordings[0])
+    (folder / "README.md").write_bytes("# Ours\n\nCohort: Köln\n".encode("cp1252"))
+    model = EmoCLIP.load(str(folder), threads=1)
+    assert heads.Head(model).score("it", study.recordings[0]).scores == as_fitted.scores
+    again = replace(study, model=model)
+    symptoms.save_package(again, PROBE, tmp_path / "q")
+    card = (tmp_path / "q/README.md").read_text()
+    assert card.startswith("# Ours\n\nCohort: K\ufffdln\n\n## Severity head")
+    (folder / "README.md").unlink()
+    symptoms.save_package(again, PROBE, tmp_path / "r")
+    assert (tmp_path / "r/README.md").read_text().startswith(f"# {model.package.name}\n\n## Severity head")
+
+
 def test_no_ones_embedding_is_in_the_package(study, written):
     held = np.load(written / "package/symptoms_cohort.npz")
     rows = np.stack([heads.centre_of(item.clips) for item in study.recordings])
@@ -792,6 +840,60 @@ def test_columns_that_make_the_manifest_are_no_scores_and_nobody(tmp_path, targe
     path = write_manifest(tmp_path, "path,subject,s,age\na.mp4,s1,3,4\n")
     with pytest.raises(InputError, match=message):
         read_manifest(path, targets, scales(), group=group)
+
+
+def refused_twice(folder, rows, who="twice"):
+    """Check that the last row of a cohort is refused for what the first has."""
+    path = write_manifest(folder, "path,subject,x\n" + "".join(f"{row}\n" for row in rows), videos=())
+    with pytest.raises(
+        InputError, match=rf"cohort\.csv:{len(rows) + 1}: .* is there {who}.* \(first in .*csv:2\)"
+    ):
+        read_manifest(path, ["x"], scales())
+
+
+def crops(folder, count=6, seed=0):
+    folder.mkdir()
+    for at, picture in enumerate(np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), np.uint8)):
+        cv2.imwrite(str(folder / f"{at}.png"), picture)
+    return folder
+
+
+def test_a_copied_folder_of_frames_is_the_same_video(tmp_path):
+    shutil.copytree(crops(tmp_path / "a"), tmp_path / "b")
+    (tmp_path / "b/notes.txt").write_text("mine")
+    crops(tmp_path / "c", seed=1)
+    for empty in ("d", "e"):
+        (tmp_path / empty).mkdir()
+    refused_twice(
+        tmp_path, ["a,s1,4", "c,s2,4", "d,s3,4", "e,s4,4", "b,s5,4"], "under two subjects, s1 and s5"
+    )
+    refused_twice(tmp_path, ["a,s1,4", "b,s1,4"])
+
+
+def test_a_recording_is_the_same_video_as_what_was_recorded(tiny, tmp_path):
+    """As a file of its own it stood in training, and its video in test."""
+    film = write(tmp_path / "a.mp4", noise(30))
+    other = write(tmp_path / "other.mp4", noise(31))
+    for name, span in {"a": (0.0, None), "begin": (0.0, 0.5), "end": (0.5, None)}.items():
+        tiny.record(film, faces="full", start_s=span[0], end_s=span[1]).write(tmp_path / f"{name}.npz")
+    shutil.copy(tmp_path / "a.npz", tmp_path / "copy.npz")
+    shutil.copy(film, tmp_path / "copy.mp4")
+    tiny.record(crops(tmp_path / "frames"), faces="full", fps=5, one_clip=True).write(tmp_path / "frames.npz")
+    tiny.record(other, faces="full").write(tmp_path / "apart.npz")
+    between = ["apart.npz,s2,4", "frames,s3,4"]
+    for first, last in [
+        ("a.mp4", "a.npz"),
+        ("a.npz", "a.mp4"),
+        ("copy.mp4", "begin.npz"),
+        ("a.npz", "copy.npz"),
+    ]:
+        refused_twice(tmp_path, [f"{first},s1,4", *between, f"{last},s4,4"], "under two subjects, s1 and s4")
+    refused_twice(tmp_path, ["a.npz,s1,4", *between, "end.npz,s1,4"])
+    refused_twice(tmp_path, ["frames.npz,s1,4", "a.npz,s2,4", "frames,s1,4"])
+    (tmp_path / "damaged.npz").write_bytes(b"PK")
+    kept = ["begin.npz,s1,4", "end.npz,s2,4", *between[1:], "apart.npz,s4,4", "damaged.npz,s5,4"]
+    path = write_manifest(tmp_path, "path,subject,x\n" + "\n".join(kept), videos=())
+    assert len(read_manifest(path, ["x"], scales()).interviews) == len(kept)
 
 
 def test_pictures_that_lie_alone_beside_videos_are_no_interviews(tmp_path):

@@ -169,6 +169,21 @@ def test_its_length_is_what_was_seen(tmp_path):
     assert lasts == pytest.approx({"jump.mkv": 7.96, "late.npz": 4.96, "apart": 30.0}, abs=0.01)
 
 
+def test_a_pattern_is_no_interview_and_brackets_in_a_name_are_no_pattern(tmp_path):
+    """Two people's videos were rated as one interview in two parts."""
+    model = EmoCLIP.load(str(tiny_package(tmp_path / "p")), threads=1)
+    full = FaceConfig(mode="full")
+    folder_of(noise(8), tmp_path / "anna [1]")
+    folder_of(noise(8), tmp_path / "ben [1]")
+    for pattern in ("*1]", "**/*.png", "[ab]*", "ann?*"):
+        with pytest.raises(InputError, match=r": patterns are not read here, .*; name each video"):
+            read_interview(model, [str(tmp_path / pattern)], full)
+    assert set(read_interview(model, [str(tmp_path / "anna [1]")], full).parts) == {0}
+    assert frames_note([str(tmp_path / "*1]")], 25.0) == []
+    with pytest.raises(InputError, match=r"none\*: matches no file; check the name"):
+        read_interview(model, [str(tmp_path / "none*")], full)
+
+
 def folder_of(pictures, path):
     path.mkdir()
     for at, picture in enumerate(pictures):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from emoclip.errors import InputError
-from emoclip.video import Content
+from emoclip.video import Content, without_rate
 
 
 @pytest.fixture
@@ -21,6 +21,13 @@ def clip(tmp_path):
 
 def test_a_file_is_told_by_its_bytes(clip):
     assert Content.of(clip).digest == sha256(b"frames").hexdigest()
+
+
+def test_a_digest_is_told_from_the_rate_it_was_read_at(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    content = Content.of(tmp_path)
+    for fps in (25.0, 5.0, 0.1):
+        assert without_rate(content.at(fps)) == content.digest
 
 
 @pytest.mark.parametrize("source", [0, "", None])

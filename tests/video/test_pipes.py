@@ -47,6 +47,17 @@ class Pipe(io.RawIOBase):
         return self.content.read(min(size, 1000))
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_a_film_with_its_index_at_the_end_is_to_be_named_and_not_piped(tmp_path, codec):
+    """OpenCV writes such, of MPEG-4, whose pictures tell their size themselves: it was called too large, or damaged."""
+    film = write(tmp_path / "late.mp4", noise(10), codec=codec)
+    told = "no frame in it can be decoded; name the file instead, a pipe cannot go back"
+    with pytest.raises(InputError, match=f": {told}"):
+        open_video(Pipe(film.read_bytes()))
+    with open_video(film) as video:
+        assert len(list(video)) == 10
+
+
 def picture(path):
     """A picture as the name says: with EXIF, transparent, moving, with pages, or none of these."""
     one, other, *_ = (Image.fromarray(each) for each in noise(2))

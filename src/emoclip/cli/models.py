@@ -151,11 +151,12 @@ def _rows() -> list[dict[str, Any]]:
 
 def _row(name: str, state: str, folder: Path) -> dict[str, Any]:
     from emoclip.errors import PackageError
-    from emoclip.model.package import read_config
+    from emoclip.model.package import CARD, read_config
 
     try:
         config = read_config(folder)
-        lacks = [file for file in config.values["files"] if not os.path.isfile(folder / file)]  # noqa: PTH113 (takes any)
+        needed = [file for file in config.values["files"] if file != CARD]
+        lacks = [file for file in needed if not os.path.isfile(folder / file)]  # noqa: PTH113 (takes any)
         state = "damaged" if lacks else state  # `show` says of what
         licence, source = config.text("licence"), config.text("source")
     except (PackageError, ValueError):

@@ -142,6 +142,7 @@ def fit(
     estimators = _estimators(
         estimator, loaded.package, seed, (permutations or 199, paper_permutations), threads
     )
+    symptom_report.check(out, force=force)
     looked, notes = settled(FaceConfig(mode=faces or "largest", detector=detector))
     cohort.notes += notes + _idle(sources, faces, fps, detector)
     store = InterviewStore(kept, loaded, looked, fps or FPS)
@@ -173,7 +174,9 @@ def score(
     package: Annotated[str, typer.Argument(help="A package that `symptoms fit` made.", show_default=False)],
     videos: Annotated[
         list[str],
-        typer.Argument(metavar="VIDEO...", help="Interviews: videos or folders.", show_default=False),
+        typer.Argument(
+            metavar="VIDEO...", help="Interviews: each a video, or a folder of its parts.", show_default=False
+        ),
     ],
     json_file: Annotated[
         Path | None,

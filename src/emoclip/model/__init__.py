@@ -6,7 +6,7 @@ from emoclip.model.fields import Fields
 from emoclip.model.hub import load
 from emoclip.model.labels import read_labels
 from emoclip.model.onnxfile import FLOAT, Value
-from emoclip.model.package import Package, cache_folder, check_values
+from emoclip.model.package import CARD, Package, cache_folder, check_values
 from emoclip.model.pixels import PixelSpec, check_crops, prepare
 from emoclip.model.rules import (
     check_vectors,
@@ -25,6 +25,7 @@ from emoclip.model.runtime import Runtime
 from emoclip.model.writing import Description, add_to_card, check_target, new_package, seal
 
 __all__ = [
+    "CARD",
     "FLOAT",
     "Description",
     "Fields",

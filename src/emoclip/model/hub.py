@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -171,10 +171,13 @@ def fetch(name: str) -> Path:
         return folder
     part = folder.with_name(f".{folder.name}.part")
     with _hub_errors(name, f"copy the package's files to {folder}"):
+        from huggingface_hub.errors import RemoteEntryNotFoundError
+
         _download(name, "config.json", part / "config.json", fresh=True)
         for file in _listed(name, part):
             if not (part / file).is_file():
-                _download(name, file, part / file)
+                with suppress(RemoteEntryNotFoundError) if file == packages.CARD else nullcontext():
+                    _download(name, file, part / file)
         try:
             packages.read(part)
         except PackageError:

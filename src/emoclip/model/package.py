@@ -35,6 +35,7 @@ MOST_BYTES = 4 << 30  # of one file; a ViT-L/14 has 1.7 GB
 LARGE_BYTES = 32 << 20
 LOGIT_SCALES = (1e-6, 1e6)  # multipliers of cosines; far outside of any that was learned
 BUNDLED = "mini"
+CARD = "README.md"  # prose for people, who go on writing it: nothing is computed from it
 _GRAPHS = {"transformer": ("image.onnx", "temporal.onnx", "text.onnx"), "mean": ("image.onnx", "text.onnx")}
 # What a file in a package may be called, on any system: nothing hidden, nothing outside the folder, no device.
 _PLAIN = re.compile(r"(?!.{200})[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
@@ -268,7 +269,10 @@ def _verify(package: Package) -> None:
             "not for every system; do not trust it"
         )
     for name in listed:
-        _verify_file(package, name)
+        if name != CARD:
+            _verify_file(package, name)
+        elif os.path.lexists(package.path / name):
+            _check_regular(package.path, name)
 
 
 def _verify_file(package: Package, name: str) -> None:
@@ -336,6 +340,8 @@ def _check_graph(package: Package, name: str) -> None:
             raise PackageError(
                 f"{path}: refers to {shown(file)}, which config.json does not list; do not trust it"
             )
+        if file == CARD:
+            raise PackageError(f"{path}: refers to {CARD}, which anybody may change; do not trust it")
         if (package.path / file).stat().st_size < end:
             raise PackageError(f"{package.path / file}: ends too early; fetch or export the package again")
     expected = _expected(package, name)

@@ -10,9 +10,10 @@ from typing import Any
 from emoclip.errors import OutputError, PackageError, few
 from emoclip.files import atomic_folder, check_no_file, check_room, sha256, write_text
 from emoclip.model import package as packages
+from emoclip.model.package import CARD
 from emoclip.model.pixels import PixelSpec
 
-CONFIG, CARD = "config.json", "README.md"
+CONFIG = "config.json"
 LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # beside "._NAME"
 
 

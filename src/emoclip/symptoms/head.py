@@ -22,7 +22,7 @@ from emoclip.characters import markdown
 from emoclip.config import DETECTORS, FACE_MODES
 from emoclip.engine import EmoCLIP
 from emoclip.errors import PackageError, counted, reason, shown
-from emoclip.model import FLOAT, Fields, Package, Value, check_values, new_package, seal
+from emoclip.model import CARD, FLOAT, Fields, Package, Value, check_values, new_package, seal
 from emoclip.symptoms.interviews import SeenInterview, each
 from emoclip.symptoms.scales import Target
 
@@ -151,19 +151,21 @@ def write_package(
     card: appended to the package's README.  Raises OutputError; PackageError where the source was changed.
     """
     with new_package(folder, force=force) as part:
-        for name in source.config["files"]:
+        listed = source.config["files"]
+        for name in listed.keys() - {CARD}:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source.checked(name), part / name)
         write_graph(part / GRAPH)
         np.savez(part / COHORT, centre=whitened[0].astype(np.float32), matrix=whitened[1].astype(np.float32))
-        readme = part / "README.md"
-        text = readme.read_text(encoding="utf-8") if readme.exists() else f"# {source.name}\n"
+        readme = source.path / CARD
+        told = CARD in listed and readme.is_file()
+        text = readme.read_text("utf-8-sig", "replace") if told else f"# {source.name}\n"
         about = {
             "format": FORMAT,
             "note": NOTE,
             "width": source.width,
             "seen_by": source.seen_by,
-            "towers": {name: source.config["files"][name] for name in _towers(source)},
+            "towers": {name: listed[name] for name in _towers(source)},
             "level": LEVEL,
             **head,
         }

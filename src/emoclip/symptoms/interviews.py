@@ -24,7 +24,7 @@ from emoclip.recording import Key, Looks, Recording, following, is_recording
 from emoclip.results import ByContent
 from emoclip.symptoms.manifest import parts_of
 from emoclip.timeline import EDGE_S, Draft, as_recorded, as_watched, cut, looks
-from emoclip.video import changed, is_picture, open_video, rate_of
+from emoclip.video import changed, is_pattern, is_picture, open_video, rate_of
 
 FORMAT = 3  # 1 had no warnings, and counted stretches without a frame as video; 2 had clips of any length
 SHORTEST = 0.5  # of a clip's length: each counts the same, so what is left over and shorter is none
@@ -165,8 +165,13 @@ def read_interview(
     nothing is longer, the longest stands for the interview.
     sources: its parts in order: videos or recordings of them, folders of frames, or folders of videos.
     fps: frames per second of folders.  progress: gets the seconds done.
-    Raises InputError if a part cannot be read or is a lone picture, or no clip shows a readable face.
+    Raises InputError if a part cannot be read or is a lone picture or a pattern, or no clip shows a readable face.
     """
+    if pattern := next(filter(is_pattern, sources), None):
+        raise InputError(
+            f"{pattern}: patterns are not read here, as what they match may be of several people; name each video, or "
+            "the folder of one interview's parts"
+        )
     length_s = model.package.frames_per_clip / model.package.sample_fps
     windows = WindowConfig(length_s=length_s, step_s=length_s)
     clips: list[tuple[float, int, Draft]] = []  # seconds, part

@@ -2,17 +2,22 @@
 
 import hashlib
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclip.config import FPS
 from emoclip.errors import ConfigError, InputError, few, nearest
-from emoclip.files import missing, sha256
+from emoclip.files import missing
+from emoclip.recording import Key, Recording, is_recording
 from emoclip.symptoms.scales import Scale, Target, target
 from emoclip.tables import (
     MISSING,
@@ -25,11 +30,12 @@ from emoclip.tables import (
     read_rows,
     spelt_alike,
 )
-from emoclip.video import expand_inputs, is_picture
+from emoclip.video import Content, expand_inputs, is_pattern, is_picture, open_video, rate_of, without_rate
 
 USUAL = "a cohort's first line is path,subject[,session][,age] and the scores"
 OWN = ("path", "session", "age", "fold")
 OLDEST = 130  # years
+SAME_S = 0.1  # by which versions of a reader may tell the length of the same video otherwise
 LARGEST_COMPARED = 64 << 20  # bytes at either end of a long video that tell it from others of the same size
 
 
@@ -188,9 +194,11 @@ def read_manifest(
 def parts_of(sources: Sequence[str]) -> list[str]:
     """The videos and folders of frames that sources stand for.
 
-    A folder's pictures are its frames, however unlike; one that lies alone beside videos is no part.
+    A folder's pictures are its frames, however unlike; one that lies alone beside videos is no part.  What a pattern
+    matches may be of many people: it stands for itself, for `read_interview` to complain about.
     """
-    found = expand_inputs(sources, each=False)
+    named = [[name] if is_pattern(name) else expand_inputs([name], each=False) for name in sources]
+    found = list(dict.fromkeys(chain.from_iterable(named)))
     return [part for part in found if part in sources or not is_picture(Path(part))]
 
 
@@ -292,8 +300,8 @@ def _join(parts: Sequence[Interview]) -> Interview:
 
 
 def _check_videos(parts: Sequence[Interview]) -> None:
-    """Refuse the same video twice, whether by the same name or a copy under another."""
-    by_size: dict[int, list[tuple[Path, Interview]]] = {}
+    """Refuse the same video twice: by the same name, as a copy under another, or as a recording of it."""
+    by_size: dict[int, list[Path]] = {}
     seen: dict[Path, Interview] = {}
     for part in parts:
         for name in parts_of(part.sources):
@@ -301,34 +309,87 @@ def _check_videos(parts: Sequence[Interview]) -> None:
             if video in seen:
                 raise _twice(part, seen[video], name)
             seen[video] = part
-            if video.is_file():
-                by_size.setdefault(video.stat().st_size, []).append((video, part))
+            with suppress(OSError):  # told where it is watched
+                if (video.is_file() or video.is_dir()) and (size := _size(video)):
+                    by_size.setdefault(size, []).append(video)
     for alike in by_size.values():
         contents: dict[str, Interview] = {}
-        for video, part in alike if len(alike) > 1 else []:
-            content = _content(video)
-            if content in contents:
-                raise _twice(part, contents[content], str(video))
-            contents[content] = part
+        for video in alike if len(alike) > 1 else []:
+            if content := _content(video):
+                if content in contents:
+                    raise _twice(seen[video], contents[content], str(video))
+                contents[content] = seen[video]
+    readable = {video for alike in by_size.values() for video in alike}
+    _check_recordings({video: part for video, part in seen.items() if video in readable})
 
 
-def _content(video: Path) -> str:
-    """A hash that tells videos of the same size apart without reading hours of them."""
-    size = video.stat().st_size
-    if size <= 2 * LARGEST_COMPARED:
-        return sha256(video)
-    with video.open("rb") as file:
+def _check_recordings(seen: dict[Path, Interview]) -> None:
+    """Refuse a recording of a video, or of a stretch of it, that another row has or has recorded."""
+    keys: dict[Path, Key] = {}
+    lengths: dict[
+        float, list[float | None]
+    ] = {}  # of the videos that were recorded, by the rate of their frames
+    for video in filter(is_recording, seen):
+        with suppress(InputError):
+            kept = Recording.read(video)
+            if kept.key.input is not None:
+                keys[video] = kept.key
+                lengths.setdefault(rate_of(kept.key.input) or FPS, []).append(kept.duration_s)
+    told: dict[str, list[tuple[float, float, Interview]]] = {}
+    for video, part in seen.items():
+        key = keys.get(video, Key(""))
+        if video not in keys and any(_lasts(video, *each) for each in lengths.items()):
+            key = Key("", _hash(video))
+        if key.input is None:
+            continue
+        start_s, end_s = key.start_s, key.end_s or math.inf
+        others = told.setdefault(without_rate(key.input), [])
+        for other_start_s, other_end_s, other in others:
+            if start_s < other_end_s and other_start_s < end_s:
+                raise _twice(
+                    part, other, str(video), "what was recorded as" if video in keys else "the video"
+                )
+        others.append((start_s, end_s, part))
+
+
+def _lasts(video: Path, fps: float, lengths: Sequence[float | None]) -> bool:
+    """Whether a video, its frames `fps` a second, may be of one of these lengths: only such are worth hashing."""
+    with suppress(InputError), open_video(video, fps=fps) as opened:
+        length_s = opened.duration_s
+        return length_s is None or any(each is None or abs(each - length_s) < SAME_S for each in lengths)
+    return False
+
+
+def _size(video: Path) -> int:
+    """The bytes of a video, or of the pictures in a folder."""
+    files = [video] if video.is_file() else [file for file in video.iterdir() if is_picture(file)]
+    return sum(file.stat().st_size for file in files)
+
+
+def _content(video: Path) -> str | None:
+    """A hash that tells videos of the same size apart without reading hours of them; None where it cannot be read."""
+    if video.is_dir() or video.stat().st_size <= 2 * LARGEST_COMPARED:
+        return _hash(video)
+    with suppress(OSError), video.open("rb") as file:
         digest = hashlib.sha256(file.read(LARGEST_COMPARED))
-        file.seek(size - LARGEST_COMPARED)
+        file.seek(-LARGEST_COMPARED, os.SEEK_END)
         digest.update(file.read())
-    return digest.hexdigest()
+        return digest.hexdigest()
+    return None
 
 
-def _twice(part: Interview, other: Interview, video: str) -> InputError:
+def _hash(video: Path) -> str | None:
+    """The SHA-256 of a video, or of a folder's pictures, as recordings hold it; None where it cannot be read."""
+    with suppress(InputError):
+        return Content.of(video).digest
+    return None
+
+
+def _twice(part: Interview, other: Interview, video: str, what: str = "the video") -> InputError:
     who, harm = "twice", "it would count twice"
     if part.subject != other.subject:
         who = f"under two subjects, {other.subject} and {part.subject}"
         harm = "one interview would be in training and in test"
     return InputError(
-        f"{part.place}: the video {video} is there {who} (first in {other.place}); {harm}, so remove one of the rows"
+        f"{part.place}: {what} {video} is there {who} (first in {other.place}); {harm}, so remove one of the rows"
     )

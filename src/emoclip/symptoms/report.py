@@ -10,7 +10,8 @@ import numpy as np
 from emoclip.characters import cell
 from emoclip.drawing import new_figure, own_style, page, png
 from emoclip.errors import counted
-from emoclip.files import atomic_folder, json_text
+from emoclip.files import atomic_folder, check_folder, json_text
+from emoclip.model import check_target
 from emoclip.symptoms import fit as symptoms
 from emoclip.symptoms import head as heads
 from emoclip.symptoms.fit import Estimator
@@ -25,6 +26,11 @@ FEW_DIFFER = 5  # subjects with another score than the commonest
 MOST_P = 0.05  # what is called told from chance
 ALIKE = 0.1  # of the median distance between subjects: closer is a copy, in another encoding for instance
 ROWS = 200  # interviews in the picture of what drove a score
+ESTIMATORS = ("probe", "paper")
+PACKAGES = ("package", *(f"package-{name}" for name in ESTIMATORS))
+DRAWN = tuple(
+    f"{kind}_[0-9]*_{name}.png" for kind in ("scatter", "bland_altman", "influence") for name in ESTIMATORS
+)
 
 
 def write(
@@ -38,13 +44,14 @@ def write(
     """Write a study, whole or not at all, and return the names of what a reader opens.  Raises OutputError.
 
     metrics.json, predictions.csv, windows.csv, report.html with its pictures beside it, and a package per estimator:
-    `package` of the first, `package-NAME` of the others.
+    `package` of the first, `package-NAME` of the others.  Of a study that was there before, none of these stays.
     """
-    with atomic_folder(folder, force=force) as part:
+    check(folder, force=force)
+    packages = ["package", *(f"package-{estimator.name}" for estimator in estimators[1:])]
+    with atomic_folder(folder, force=force, whole=(*PACKAGES, *DRAWN)) as part:
         (part / "metrics.json").write_text(json_text(study.metrics()), encoding="utf-8")
         _write_csv(part / "predictions.csv", study.predictions())
         _write_csv(part / "windows.csv", study.windows())
-        packages = ["package", *(f"package-{estimator.name}" for estimator in estimators[1:])]
         for name, estimator in zip(packages, estimators, strict=True):
 
             def share(done: float, estimator: Estimator = estimator) -> None:
@@ -56,6 +63,13 @@ def write(
             (part / name).write_bytes(picture)
         (part / "report.html").write_text(html(study, pictures), encoding="utf-8")
     return ["report.html", "metrics.json", "predictions.csv", "windows.csv", *packages]
+
+
+def check(folder: Path, *, force: bool = False) -> None:
+    """Raise OutputError now for a folder that `write` would refuse after the work is done."""
+    check_folder(folder, force=force)
+    for name in PACKAGES:
+        check_target(folder / name, force=force)
 
 
 def warnings(study: Study) -> list[str]:

@@ -3,8 +3,8 @@
 from emoclip.video.ahead import Ahead, at_work, is_ending, one_opencv_thread, working
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import called
-from emoclip.video.content import Content, asked_rate, at_rate, changed, paced, rate_of
-from emoclip.video.finding import Found, expand_inputs, find_inputs
+from emoclip.video.content import Content, asked_rate, at_rate, changed, paced, rate_of, without_rate
+from emoclip.video.finding import Found, expand_inputs, find_inputs, is_pattern
 from emoclip.video.folders import OVERLAY, VIDEO_SUFFIXES, media_type
 from emoclip.video.frames import Frame, none_between, past_end
 from emoclip.video.inputs import AHEAD_BYTES, Video, open_video
@@ -30,6 +30,7 @@ __all__ = [
     "find_inputs",
     "for_ffmpeg",
     "is_ending",
+    "is_pattern",
     "is_picture",
     "media_type",
     "natural_order",
@@ -41,5 +42,6 @@ __all__ = [
     "rate_of",
     "read_animation",
     "read_picture",
+    "without_rate",
     "working",
 ]

@@ -30,6 +30,9 @@ JUMP_AHEAD_LIVE_S = 3600.0  # the same where no end is known: a stalled stream m
 END_FORMATS = ("matroska,webm", "nut", "asf")  # see Container._duration
 NETWORK_TIMEOUT_S = 10.0
 READ_FAILURES = 100  # in a row, before the rest of a damaged file is given up
+DROP = "convert it elsewhere, or drop it"
+UNPIPE = "name the file instead, a pipe cannot go back to an index at its end"
+FETCH = "download the file and name that, not every server lets a reader go back from an index at its end"
 SHORTFALL_S = 1.0  # a video that ends earlier than its header says by more than this was cut off
 
 
@@ -154,7 +157,7 @@ class Container:
             source: Any = self._kept or self._source
             self.file = _open(source, self.name)
             try:
-                self.stream = _best_video_stream(self.file, self.name)
+                self.stream = _best_video_stream(self.file, self.name, self._source)
             except InputError:
                 self.file.close()
                 raise
@@ -393,7 +396,7 @@ def _lenient_metadata() -> dict[str, Any]:
     return {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
-def _best_video_stream(file: "InputContainer", name: str) -> "VideoStream":
+def _best_video_stream(file: "InputContainer", name: str, source: str | IO[bytes]) -> "VideoStream":
     """The largest moving picture; the cover art of a sound file is none."""
     moving = _moving(file)
     if not moving:
@@ -412,6 +415,9 @@ def _best_video_stream(file: "InputContainer", name: str) -> "VideoStream":
             f"{name}: {size} is above {most}; make it smaller, or raise EMOCLIP_MAX_VIDEO_MEGAPIXELS"
         )
     if best.width * best.height == 0:
+        # MPEG-4 tells it in its frames alone, and those have gone by where the index comes last.
+        if "mp4" in file.format.name.split(",") and not _is_rereadable(source):
+            raise UndecodableError(f"{name}: no frame in it can be decoded; {remedy(source)}")
         raise UndecodableError(
             f"{name}: its pictures have no size: above {most}, which EMOCLIP_MAX_VIDEO_MEGAPIXELS raises, or damaged; "
             "play it elsewhere to check"
@@ -448,6 +454,13 @@ def _is_gif_cut(source: str | IO[bytes]) -> bool:
             return _is_gif_cut(file)
     source.seek(max(0, source.seek(0, os.SEEK_END) - 64))
     return not source.read().rstrip(b"\0\r\n").endswith(b";")
+
+
+def remedy(source: str | IO[bytes]) -> str:
+    """What to do about an input of which no frame can be decoded."""
+    if _is_rereadable(source):
+        return DROP
+    return FETCH if isinstance(source, str) and is_address(source) else UNPIPE
 
 
 def _is_rereadable(source: str | IO[bytes]) -> bool:

@@ -16,6 +16,7 @@ from emoclip.files import told
 from emoclip.video.pictures import is_picture
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # what such files begin with
+_RATE = re.compile(r" at (\S+) frames a second$")  # see `at_rate`
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,13 @@ def asked_rate(fps: float) -> float | None:
 
 def rate_of(digest: str | None) -> float | None:
     """Return the rate that a digest ends with, see `at_rate`; None of frames with their own times, or 25 a second."""
-    found = re.search(r" at (\S+) frames a second$", digest or "")
+    found = _RATE.search(digest or "")
     return float(found[1]) if found else None
+
+
+def without_rate(digest: str) -> str:
+    """Return a digest as it is at any rate, see `at_rate`."""
+    return _RATE.sub("", digest)
 
 
 def paced(source: Any) -> bool:

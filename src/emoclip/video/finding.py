@@ -64,6 +64,13 @@ def expand_inputs(
     return list(dict.fromkeys(found.source for found in find_inputs(inputs, each=each, say=say)))
 
 
+def is_pattern(name: str) -> bool:
+    """True for a pattern that matches something, and is not itself the name of what is there."""
+    if not glob.has_magic(name) or is_address(name) or os.path.exists(name):  # noqa: PTH110 (no error over a long name)
+        return False
+    return bool(glob.glob(name, recursive=True))  # noqa: PTH207 (takes any root)
+
+
 def _inside(source: str, home: Path | None) -> str | None:
     """The way from a folder to what was found in it; None if that is the folder itself."""
     if home is None:

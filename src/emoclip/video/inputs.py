@@ -23,7 +23,7 @@ from emoclip.video import arrays
 from emoclip.video.ahead import Ahead, at_rest
 from emoclip.video.animations import read_animation
 from emoclip.video.arrays import PIPE, called
-from emoclip.video.containers import Container, UndecodableError, fetch
+from emoclip.video.containers import DROP, Container, UndecodableError, fetch, remedy
 from emoclip.video.folders import (
     VIDEO_SUFFIXES,
     are_frames,
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 Source = Any  # what `open_video` says
 
 ONE = "a single input is asked for; name one of them (from Python, `classify_many` takes them all)"
-DROP = "convert it elsewhere, or drop it"
-UNPIPE = "name the file instead, a pipe cannot go back to an index at its end"
-FETCH = "download the file and name that, not every server lets a reader go back from an index at its end"
 AHEAD_BYTES = 32 << 20  # of frames decoded ahead: 36 of 640x360, 4 of 1920x1080
 
 
@@ -308,7 +305,7 @@ def _open_container(
         close=container.close,
         blocking=not address and not file,
         live=container.duration_s is None and not file,
-        remedy=DROP if file else FETCH if address else UNPIPE,
+        remedy=remedy(source),
     )
 
 
