@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from emoclip.characters import cell, in_a_line, is_encodable, markdown, percent, visible, visible_json
+from emoclip.characters import (
+    cell,
+    composed,
+    in_a_line,
+    is_encodable,
+    markdown,
+    percent,
+    visible,
+    visible_json,
+)
 
 ANY = st.text(st.characters())  # all of Unicode, halves of surrogate pairs too
 
@@ -33,6 +42,11 @@ def test_what_steers_a_terminal_is_written_out(text, shown):
 
 def test_a_line_stays_one():
     assert in_a_line("new\nli\tne\x1b.mp4") == r"new\nli\tne\x1b.mp4"
+
+
+@given(ANY)
+def test_a_name_is_one_in_either_form_of_unicode(text):
+    assert composed(unicodedata.normalize("NFD", text)) == composed(text)
 
 
 def test_bytes_of_a_name_that_are_no_text_are_written_as_in_an_address():

@@ -1,7 +1,8 @@
-"""Characters that do harm where a text is shown or opened again: made visible, or kept from being run."""
+"""Characters that do harm where a text is shown or opened again, and those that can be written in two ways."""
 
 import os
 import re
+import unicodedata
 
 # Controls (but tab and line feed), marks that turn the direction of what follows, and halves of surrogate pairs.
 _HARMFUL = re.compile(
@@ -36,6 +37,11 @@ def utf8(name: str) -> str:
 def percent(name: str) -> str:
     """Return a file's name with the bytes in it that are no UTF-8 written as in an address: `%E9`."""
     return _HALVES.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", utf8(name))
+
+
+def composed(text: str) -> str:
+    """Return a name with each accent in its letter (NFC), as nearly all write it; Macs part them in names of files."""
+    return unicodedata.normalize("NFC", text)
 
 
 def markdown(text: str) -> str:

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+import unicodedata
 from pathlib import Path
 from unittest.mock import patch
 
@@ -149,6 +150,21 @@ def test_two_folders_of_codings(capsys, tmp_path: Path):
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
     assert {(row["anna"], row["ben"]) for row in rows} == {("smile", "(no label)")}
+
+
+def test_names_and_labels_in_both_forms_of_unicode_are_the_same(capsys, tmp_path: Path):
+    for form, coder in (("NFC", "anna"), ("NFD", "ben")):
+        for at in range(2):
+            name, rows = f"café {at}.csv", f"{at},3,gêne\n4,5,joie\n"
+            table(tmp_path / coder, unicodedata.normalize(form, name), unicodedata.normalize(form, rows))
+    who = table(tmp_path, "who.csv", unicodedata.normalize("NFD", "café 0.mp4,Zoé\n"), "video,subject")
+    asked = ["--subjects", who, "--labels", unicodedata.normalize("NFD", "gêne"), "-o", tmp_path / "out"]
+    code, _, err = run(capsys, "agree", tmp_path / "anna", tmp_path / "ben", "--end", 10, *asked)
+    assert (code, "left out" in err) == (0, False)
+    found = figures(tmp_path / "out")
+    assert (list(found["labels"]), found["overall"]["kappa"]["value"]) == (["gêne"], 1)
+    same = unicodedata.normalize("NFD", "gêne=joie")
+    assert run(capsys, "agree", tmp_path / "anna", tmp_path / "ben", "--same", same)[0] == 0
 
 
 def test_two_coders_in_one_file(capsys, tmp_path: Path):

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -275,6 +276,25 @@ def test_of_a_tier_or_file_that_fails_one_true_line_is_said(
     assert code == 1
     assert told in err
     assert "no ELAN file was read" not in err
+
+
+def test_names_and_labels_in_both_forms_of_unicode_are_the_same(capsys, study: Path, tmp_path: Path):
+    for folder in ("codings", "recordings"):
+        (tmp_path / folder).mkdir()
+    for at in range(4):
+        text = (study / "codings" / f"v{at}.csv").read_text("utf-8").replace("smirk", "gêne")
+        form = ("NFC", "NFD")[at % 2]
+        name = unicodedata.normalize("NFD", f"café{at}.csv")
+        (tmp_path / "codings" / name).write_text(unicodedata.normalize(form, text), "utf-8")
+        recording = Recording.read(study / "recordings" / f"v{at}.npz")
+        recording.name = f"café{at}.mp4"
+        recording.write(tmp_path / "recordings" / f"café{at}.npz")
+    words = tmp_path / "words.yaml"
+    words.write_text(unicodedata.normalize("NFD", "gêne: an uneasy smile\nwink: a wink\n"), "utf-8")
+    out = ["-c", tmp_path / "codings", "--words", words, "-o", tmp_path / "x.labels"]
+    code, _, err = run(capsys, study, "teach", *sorted((tmp_path / "recordings").iterdir()), *out)
+    assert (code, "left out" in err) == (0, False)
+    assert set(json.loads((tmp_path / "x.labels").read_text("utf-8"))["labels"]) >= {"gêne", "wink"}
 
 
 def test_codings_and_subjects_of_no_video_given_are_told(capsys, study: Path, tmp_path: Path):

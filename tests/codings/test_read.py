@@ -4,8 +4,10 @@ import json
 import os
 import re
 import threading
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -535,6 +537,44 @@ def test_marks_of_one_coder_in_two_files_are_put_together(tmp_path: Path):
     codings, wrong = read_all(tmp_path)
     assert [coding.labels for coding in codings] == [["frown", "smile"]]
     assert not wrong
+
+
+@pytest.mark.parametrize("kind", ["csv", "tabular.tsv", "old.tsv", "boris", "eaf", "json"])
+def test_names_and_labels_are_one_in_either_form_of_unicode(tmp_path: Path, kind: str):
+    if kind == "eaf":
+        pytest.importorskip("pympi")
+    boris = json.loads(project({"v1_anna": observation(EVENTS)}))
+    text = {
+        "csv": "coder,track,onset,offset,label\nanna,mother,1,2,smile\n",
+        "tabular.tsv": BORIS_TABULAR,
+        "old.tsv": BORIS_OLD,
+        "boris": json.dumps(boris),
+        "eaf": EAF.replace("{origin}", "").replace("{last}", "9000"),
+        "json": json.dumps(SIDECAR),
+    }[kind]
+    for plain, accented in (
+        ("v1", "café"),
+        ("anna", "Zoé"),
+        ("Anna", "Zoé"),
+        ("mother", "mère"),
+        ("smile", "gêne"),
+        ("Smile", "Gêne"),
+    ):
+        text = text.replace(plain, accented)
+    codings = []
+    for form in ("NFC", "NFD"):
+        escaped = text.replace("%C3%A9", quote(unicodedata.normalize(form, "é")))
+        (folder := tmp_path / form).mkdir()
+        path = write(
+            folder, unicodedata.normalize(form, f"café.{kind}"), unicodedata.normalize(form, escaped)
+        )
+        tiers = [unicodedata.normalize("NFC", "Gêne")] if kind == "eaf" else []
+        codings.append(replace(read(path, tiers=tiers)[0], file=Path()))
+    assert codings[0] == codings[1]
+    names = [codings[1].video, *codings[1].labels, *codings[1].tracks, codings[1].coder]
+    assert unicodedata.is_normalized("NFC", "".join(names))
+    assert not names[0].isascii()
+    assert "êne" in "".join(names)
 
 
 def test_a_folder_in_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

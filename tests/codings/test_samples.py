@@ -1,5 +1,7 @@
 """What windows count, and how steady they are, by hand."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -53,5 +55,6 @@ def test_videos_of_one_name_are_named_by_as_much_of_their_way_as_tells_them_apar
     assert names("/x/a.mp4", "b.mov", "standard input") == ["a", "b", "standard input"]
     assert names("/x/mon/talk.mp4", "C:\\y\\tue\\talk.mp4", "/x/a.mp4") == ["mon/talk", "tue/talk", "a"]
     assert names("/x/mon/1/talk.mp4", "/x/tue/1/talk.mp4") == ["mon/1/talk", "tue/1/talk"]
+    assert names("gêne.mp4") == names(unicodedata.normalize("NFD", "gêne.mp4")) == ["gêne"]
     with pytest.raises(InputError, match=r"x/talk\.mov: another video given is called that too"):
         names("x/talk.mov", "x/talk.mp4")

@@ -187,6 +187,25 @@ def test_each_face_has_its_own_rest_of_a_stretch_and_who_is_not_seen_in_it_none(
         ]
 
 
+@pytest.mark.parametrize("baseline", ["0-1", "auto"])
+def test_a_face_of_a_single_moment_is_not_taken_out_of_itself(tiny, three, media, baseline):
+    picture = media / "single_face.jpg"
+    moved = tiny.classify(picture, LABELS, baseline=baseline)
+    assert moved.faces[0].probs == tiny.classify(picture, LABELS).faces[0].probs
+    assert read(tiny, picture, baseline=baseline)[0] == read(tiny, picture)[0]
+    other = "a stretch or a file" if baseline == "auto" else "a file"
+    line = f"face 0 is seen at a single moment: nothing is taken out; name {other}"
+    assert moved.warnings[-1].endswith(line)
+    once = replace(three, frames=three.frames[:1])
+    assert read(tiny, once, baseline=baseline)[0] == read(tiny, once)[0]
+    # One frame of a face that is seen at others too, may show its rest.
+    two = replace(three, frames=three.frames[:6:5])
+    for stretch in ("0-0.1", "0.4-0.6"):
+        moved, told = read(tiny, two, baseline=stretch)
+        assert told == []
+        assert moved != read(tiny, two)[0]
+
+
 def test_windows_before_the_stretch_wait_for_it(tiny, three):
     moved, _ = read(tiny, three, baseline="3.5-4.5", windows=WindowConfig(1.0, 1.0))
     assert moved[1] == pytest.approx(without(tiny, three, 1), abs=1e-5)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from emoclip.characters import composed
 from emoclip.cli.console import fail, needs_stdout, print_table, say, stdout_console, warn
 from emoclip.errors import InputError, few
 from emoclip.files import check_folder
@@ -147,7 +148,7 @@ def read_names(same: list[str]) -> dict[str, str]:
     for other, sign, label in pairs:
         if not (sign and other.strip() and label.strip()):
             fail(f"--same {other}{sign}{label}: write it as OTHER=LABEL", code=2)
-    return {other.strip(): label.strip() for other, _, label in pairs}
+    return {composed(other.strip()): composed(label.strip()) for other, _, label in pairs}
 
 
 def read_subjects(path: Path | None) -> dict[str, str]:
@@ -167,7 +168,7 @@ def read_subjects(path: Path | None) -> dict[str, str]:
             continue
         if is_missing(row["video"]):
             raise InputError(f"{place}: has a subject and no video; fill it in, or remove the line")
-        who, video = one_line(row["subject"]), PurePosixPath(*way_of(row["video"])).as_posix()
+        who, video = composed(one_line(row["subject"])), PurePosixPath(*way_of(row["video"])).as_posix()
         first, there = found.setdefault(video, (who, place))
         if who != first:
             raise InputError(

@@ -157,7 +157,7 @@ def _recordings(
     model: "EmoCLIP", videos: list[str], shelf: "Shelf", codings: "list[Coding]", window: float | None
 ) -> "tuple[dict[str, Recording], bool]":
     """Read recordings, and watch videos of which none is kept, for the windows asked for; by the videos' names."""
-    from emoclip.codings import named_videos, usual_window
+    from emoclip.codings import named_videos, usual_window, way_of
     from emoclip.config import FaceConfig, WindowConfig
     from emoclip.errors import EmoclipError
     from emoclip.recording import Recording, is_recording
@@ -168,7 +168,7 @@ def _recordings(
     found: list[Recording] = []
     failed = False
     inputs = find_inputs(videos, say=warn)
-    stems = {Path(item.source).stem for item in inputs}
+    stems = {way_of(str(item.source))[-1] for item in inputs}
     about = [coding for coding in codings if not coding.machine and Path(coding.video).name in stems]
     window_s = window or usual_window(about)
     least_s = max(window_s, WindowConfig.length_s)  # windows that a recording of an earlier run must serve

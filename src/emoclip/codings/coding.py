@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emoclip.characters import is_encodable
+from emoclip.characters import composed, is_encodable
 from emoclip.errors import InputError
 from emoclip.files import sha256
 from emoclip.timeline.formats import fingerprint
@@ -137,7 +137,7 @@ class Origin:
 
 
 def checked(coding: Coding) -> Coding:
-    """Return it with marks in order of time, to the millisecond, which every format keeps.
+    """Return it with names in NFC, and marks in order of time, to the millisecond, which every format keeps.
 
     Who marks `none of these` marks whatever they looked at, so that only the marked time was coded.  Who marks where a
     model could not read a face has looked there.
@@ -168,6 +168,7 @@ def checked(coding: Coding) -> Coding:
                 f"{where} {how} after the end of the video, which is {coding.duration_s:g} s long; "
                 "is it the coding of another video, in another unit of time, or moved by a time offset?"
             )
+    coding = _composed(coding)
     spans = [(mark.track, (mark.onset_s, mark.offset_s)) for mark in coding.marks]
     unread = {
         track: tuple(minus(stretches, [span for whose, span in spans if track in (ANYONE, whose)]))
@@ -181,6 +182,21 @@ def checked(coding: Coding) -> Coding:
     looked_at = union((mark.onset_s, mark.offset_s) for mark in coding.marks)
     coded = looked_at if coding.coded is None else intersection(coding.coded, looked_at)
     return replace(coding, marks=tuple(kept), coded=tuple(coded))
+
+
+def _composed(coding: Coding) -> Coding:
+    """The same, its names as `composed` writes them: what only the form of Unicode tells apart is one."""
+    marks = (replace(m, label=composed(m.label), track=composed(m.track)) for m in coding.marks)
+    unread = {composed(track): stretches for track, stretches in coding.unread.items()}
+    return replace(
+        coding,
+        video=composed(coding.video),
+        coder=composed(coding.coder),
+        marks=tuple(marks),
+        subject=composed(coding.subject),
+        way=composed(coding.way),
+        unread=unread,
+    )
 
 
 def traced(coding: Coding, origin: Origin, marks: Iterable[Mark] | None = None) -> Coding:

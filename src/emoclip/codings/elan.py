@@ -4,12 +4,14 @@ import json
 from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from xml.etree.ElementTree import iterparse
 
+from emoclip.characters import composed
 from emoclip.codings.coding import ANYONE, OPEN, Coding, Mark, Origin, checked, traced
+from emoclip.codings.tables import way_of
 from emoclip.errors import ConfigError, InputError
 from emoclip.timeline.spans import Span, minus
 
@@ -33,7 +35,7 @@ def read_eaf(path: Path, tiers: tuple[str, ...] = ()) -> list[Coding]:
     media = document.media_descriptors[0] if document.media_descriptors else {}
     shift_s = int(media.get("TIME_ORIGIN") or 0) / 1000
     place = media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL") or ""
-    video = PurePosixPath(unquote(place).replace("\\", "/")).stem or path.stem
+    video = way_of(unquote(place))[-1] or path.stem
     ours = document.adocument.get("AUTHOR") == OURS
     marks: dict[str, list[Mark]] = {}
     windows: list[Span] = []
@@ -69,6 +71,7 @@ def tier_names(path: Path) -> list[str]:
 
 def names_tier(pattern: str, name: str) -> bool:
     """Say whether a name or pattern that was asked for is of a tier."""
+    pattern, name = composed(pattern), composed(name)
     return name == pattern or fnmatchcase(name.casefold(), pattern.casefold())
 
 

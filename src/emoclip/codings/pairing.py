@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from itertools import combinations, pairwise
 from pathlib import Path
 
+from emoclip.characters import composed
 from emoclip.codings.coding import (
     ANYONE,
     NOTHING,
@@ -106,7 +107,7 @@ def raters(sources: Sequence[Source]) -> list[Rater]:
 
 def mirrored(coding: Coding, videos: Iterable[str]) -> str:
     """Return the coding's video, as `videos` name it if they have several of that name in sub-folders."""
-    lies = coding.way or (coding.file.parent / coding.video).as_posix()
+    lies = composed(coding.way or (coding.file.parent / coding.video).as_posix())
     return next((v for v in sorted(videos) if "/" in v and f"/{lies}".endswith(f"/{v}")), coding.video)
 
 
@@ -125,16 +126,15 @@ def pair(
     names: labels to be read as others.  labels: those to compare, all if None.  subjects: of videos.
     anyone: take the faces of a video together.  Raises InputError where nothing can be compared.
     """
-    check_names(names or {}, {label for rater in people for label in rater.labels})
+    names = {composed(name): composed(other) for name, other in (names or {}).items()}
+    check_names(names, {label for rater in people for label in rater.labels})
     people = [
-        Rater(
-            rater.name, {video: coding.renamed(dict(names or {})) for video, coding in rater.codings.items()}
-        )
+        Rater(rater.name, {video: coding.renamed(names) for video, coding in rater.codings.items()})
         for rater in people
     ]
     notes: list[str] = []
     _check_models(people)
-    _check_labels(people, names or {})
+    _check_labels(people, names)
     coders = Counter(video for rater in people for video in rater.codings)
     shared = natural_order(video for video, count in coders.items() if count > 1)
     if apart := [rater.name for rater in people if not rater.codings.keys() & set(shared)]:
@@ -155,7 +155,7 @@ def pair(
             notes.append(f"{_listed(gone)}: not coded by {rater.name}; compared among the others")
     _note_folders(people, shared, notes)
     known = sorted({label for rater in people for label in rater.labels} - {NOTHING})
-    chosen = list(labels) if labels is not None else known
+    chosen = list(map(composed, labels)) if labels is not None else known
     if twice := [label for label, times in Counter(chosen).items() if times > 1]:
         raise LabelError(f"labels: {twice[0]!r} is given twice; remove one")
     for label in chosen:
@@ -520,8 +520,8 @@ def _nearest(label: str, known: Sequence[str]) -> str:
 
 
 def plain_label(label: str) -> str:
-    """Return a label without what only spelling tells apart: case, spaces, hyphens and underlines."""
-    return " ".join(label.casefold().replace("_", " ").replace("-", " ").split())
+    """Return a label without what only spelling tells apart: case, spaces, hyphens, underlines, the form of Unicode."""
+    return " ".join(composed(label).casefold().replace("_", " ").replace("-", " ").split())
 
 
 def _digits(label: str) -> str:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from emoclip.characters import composed
 from emoclip.codings.boris import read_project
 from emoclip.codings.coding import NOTHING, Coding, Mark, Teachers, checked, merged, seconds, unread_of
 from emoclip.codings.elan import names_tier, read_eaf, tier_names
-from emoclip.codings.tables import read_table, track_name
+from emoclip.codings.tables import read_table, track_name, way_of
 from emoclip.errors import EmoclipError, InputError, few
 from emoclip.files import DANGLING, dangling, missing, sha256, told_apart, untold
 
@@ -122,8 +123,8 @@ def _apart(codings: list[Coding], folder: Path) -> list[Coding]:
         if coding.way:
             # A table has told its own videos apart already, maybe further than those of one coder ask for.
             video = max(video, ways[coding.coder][coding.way], key=len)
-        elif len(places[coding.coder, video]) > 1 and (coding.machine or coding.file.stem == video):
-            video = (coding.file.parent.relative_to(folder) / video).as_posix()
+        elif len(places[coding.coder, video]) > 1 and (coding.machine or composed(coding.file.stem) == video):
+            video = composed((coding.file.parent.relative_to(folder) / video).as_posix())
         apart.append(replace(coding, video=video))
     return apart
 
@@ -205,7 +206,7 @@ def _timeline(path: Path) -> Coding:
             end_s = max(ends + [mark.offset_s for mark in marks], default=start_s)
         coding = Coding(
             path,
-            Path(record["input"].replace("\\", "/")).stem,
+            way_of(record["input"])[-1],
             "",
             marks,
             duration_s,

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.codings.coding import ANYONE, Coding, Mark
 from emoclip.codings.statistics import Floats
+from emoclip.codings.tables import way_of
 from emoclip.config import FaceConfig, WindowConfig
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError
@@ -100,7 +100,7 @@ class CodedWindows(ByContent):
 
 def stem(recording: Recording) -> str:
     """Return the name of a recording's video, without folder and ending."""
-    return Path(recording.name.replace("\\", "/")).stem
+    return way_of(recording.name)[-1]
 
 
 def named(recordings: Sequence[Recording]) -> dict[str, Recording]:
@@ -108,10 +108,7 @@ def named(recordings: Sequence[Recording]) -> dict[str, Recording]:
 
     Raises InputError for two that nothing tells apart.
     """
-    ways = [
-        (*Path(recording.name.replace("\\", "/")).parts[:-1], stem(recording)) for recording in recordings
-    ]
-    names = told_apart(ways)
+    names = told_apart([way_of(recording.name) for recording in recordings])
     for name, recording in zip(names, recordings, strict=True):
         if names.count(name) > 1:
             raise InputError(f"{recording.called}: another video given is called that too; leave one out")

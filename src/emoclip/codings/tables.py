@@ -9,6 +9,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
+from emoclip.characters import composed
 from emoclip.codings.coding import ANYONE, Coding, Mark, Origin, checked, traced
 from emoclip.config import check_fps
 from emoclip.errors import InputError
@@ -70,7 +71,7 @@ def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -
     if not set(names) & set(LABEL):
         raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
     sheets: dict[tuple[Way, str], Sheet] = {}
-    stem, subject, origin = re.sub(r"_events$", "", path.stem), bids_subject(path), _origin(path)
+    stem, subject, origin = composed(re.sub(r"_events$", "", path.stem)), bids_subject(path), _origin(path)
     shown: dict[Way, tuple[str, int]] = {}
     lines = by_column(path, names, rows)
     _check_filled(path, lines, VIDEO, "video")
@@ -127,7 +128,7 @@ def _check_unit(path: Path, marks: Sequence[Mark]) -> None:
 
 def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cells]) -> list[Coding]:
     """Read BORIS's aggregated events (a line per state) or its tabular ones (a line per start and stop)."""
-    stem = re.sub(r"\.boris$", "", path.stem)
+    stem = composed(re.sub(r"\.boris$", "", path.stem))
     sheets: dict[tuple[Way, str], Sheet] = {}
     begun: dict[tuple[Way, str, str, str, str], tuple[float, int]] = {}
     lines = by_column(path, names, rows)
@@ -260,8 +261,9 @@ def observations(path: Path, sheets: dict[tuple[Way, str], Sheet]) -> list[Codin
     """
     several = {way for way, count in Counter(way for way, _ in sheets).items() if count > 1}
     named = []
-    for (way, observation), sheet in sheets.items():
+    for (way, told), sheet in sheets.items():
         *folders, video = way
+        observation = composed(told)
         rest = observation.replace(video, "", 1).strip(_BETWEEN) if video in observation else ""
         coder = rest
         for folder in folders:
@@ -354,8 +356,8 @@ def track_name(text: str) -> str:
 
 
 def way_of(place: str) -> Way:
-    """Return the folders and the name, without its ending, of a video, whichever system wrote them."""
-    *folders, name = PurePosixPath(place.replace("\\", "/")).parts or (place,)
+    """Return the folders and the name, without its ending, of a video, in NFC, whichever system wrote them."""
+    *folders, name = PurePosixPath(composed(place).replace("\\", "/")).parts or (place,)
     return (*folders, name.rsplit(".", 1)[0] or name)
 
 
@@ -370,7 +372,7 @@ def _get(row: Row, names: Sequence[str]) -> str:
 
 
 def _name(row: Row, names: Sequence[str]) -> str:
-    return next((one_line(row[name]) for name in names if not is_missing(row.get(name, ""))), "")
+    return next((composed(one_line(row[name])) for name in names if not is_missing(row.get(name, ""))), "")
 
 
 def _known(text: str) -> bool:

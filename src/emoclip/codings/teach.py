@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from emoclip import __version__
-from emoclip.characters import markdown
+from emoclip.characters import composed, markdown
 from emoclip.codings.coding import Coding
 from emoclip.codings.learn import from_words
 from emoclip.codings.methods import figure, short
@@ -75,6 +75,7 @@ def prepare(
     sentences: what describes a label, if its name does not.  window_s: of a reading; None: half of what a mark lasts
     at the median, between half a second and two.  Raises InputError where nothing can be learnt.
     """
+    sentences = {composed(label): part for label, part in (sentences or {}).items()}
     videos = list(named(recordings))
     codings = [replace(coding, video=mirrored(coding, videos)) for coding in codings]
     for recording in recordings:
@@ -98,7 +99,7 @@ def prepare(
             f"{few(sorted(astray), 5)}: coded, but no video given is called so; left out"
             + (f" (videos without a coding: {few(bare, 5)})" if bare else "")
         )
-    known = {label for coding in about for label in coding.labels} | set(sentences or {})
+    known = {label for coding in about for label in coding.labels} | set(sentences)
     labels = sorted(known - {NONE})
     if not labels:
         raise InputError("no label was marked; is a tier or a column missing?")
@@ -118,12 +119,12 @@ def prepare(
         model, recordings, about, [*labels, NONE], config, skip_gaps=skip_gaps, subjects=subjects
     )
     rest = np.concatenate([part.targets[part.coded][:, -1] for part in samples] or [np.empty(0)])
-    prompts = _prompts([*labels, NONE], sentences or {})
+    prompts = _prompts([*labels, NONE], sentences)
     nothing = len(rest) > 0 and not (rest > 0.5).any()
     if nothing and len(labels) > 1:
         # Everything was marked, so there is no rest to tell labels from.
         samples = lessons(model, recordings, about, labels, config, skip_gaps=skip_gaps, subjects=subjects)
-        prompts = _prompts(labels, sentences or {})
+        prompts = _prompts(labels, sentences)
     elif nothing:
         raise InputError(
             f"all coded time is {labels[0]!r}: there is nothing to tell it from; code other time too"

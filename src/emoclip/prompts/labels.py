@@ -2,7 +2,6 @@
 
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from emoclip.characters import is_encodable, percent
+from emoclip.characters import composed, is_encodable, percent
 from emoclip.errors import ConfigError, InputError, LabelError, kind_of
 from emoclip.files import is_pipe
 from emoclip.prompts import taught as taught_labels
@@ -79,7 +78,7 @@ class PromptSet:
                 )
         seen: set[str] = set()
         for label in self.labels:
-            same = unicodedata.normalize("NFC", label).casefold()
+            same = composed(label).casefold()
             if same in seen:
                 raise LabelError(f"labels: {label!r} is given twice; remove one")
             seen.add(same)

@@ -127,6 +127,7 @@ class Rest:
         self._own: dict[int, Vectors] = {}
         self._asked: set[int] = set()  # tracks
         self._notes: list[str] = []  # of a stretch that is there only in part, or too little to know a rest
+        self.told = "baseline auto"
         if baseline.auto:
             eight = resolve("eight")
             self.neutral = model.embed_text(eight)[eight.labels.index("neutral")]
@@ -193,26 +194,36 @@ class Rest:
         # A sum of frames' lengths may fall short of the whole by what it was rounded.
         least = (EXPRESSION_S - 1e-6) / max(frame_s, 1e-9)
         brief = [track for track, frames in seen.items() if 1 < len(frames) < least]
-        for tracks, what in (
-            (still, "at a single moment: nothing is taken out"),
-            (
-                brief,
-                f"for less than {EXPRESSION_S:g} s, which may be one expression: part of it is taken out",
-            ),
-        ):
-            if tracks:
-                self._notes.append(f"baseline auto: {_faces(tracks)} seen {what}; name a stretch or a file")
+        self._still(still, "a stretch or a file")
+        if brief:
+            what = f"for less than {EXPRESSION_S:g} s, which may be one expression: part of it is taken out"
+            self._notes.append(f"{self.told}: {_faces(brief)} seen {what}; name a stretch or a file")
         self._own = {track: self.quietest(frames) for track, frames in seen.items() if len(frames) > 1}
 
     def place(self, seen: Mapping[int, Sequence[Moment]]) -> None:
         """Give each track the rest of whoever was where it was, in the stretch.
 
-        seen: moments of each track, those of the stretch among them.  Who is not seen there has none.
+        seen: moments of each track, those of the stretch among them.  Who is not seen there has none; for whoever is
+        seen at a single moment in all, the usual face stands, as in `meet`.
         """
+        if self.stretch is None:
+            return
+        from_s, to_s = self.stretch
+        still = []
         for track, moments in seen.items():
-            alike = [_overlap(moments, theirs) for theirs, _ in self._people]
+            inside = [moment for moment in moments if from_s <= moment[0] < to_s]
+            alike = [_overlap(inside, theirs) for theirs, _ in self._people]
             if alike and max(alike) > SAME:
-                self._own[track] = self._people[int(np.argmax(alike))][1]
+                theirs, rest = self._people[int(np.argmax(alike))]
+                alone = len(moments) == len(theirs) == 1
+                self._own[track] = self.usual if alone else rest
+                still += [track] if alone else []
+        self._still(still, "a file")
+
+    def _still(self, tracks: Sequence[int], other: str) -> None:
+        if tracks:
+            line = f"{self.told}: {_faces(tracks)} seen at a single moment: nothing is taken out"
+            self._notes.append(f"{line}; name {other}")
 
     def of(self, track: int) -> Vectors:
         """Return how the person of a track looks at rest, (D,); the usual resting face where that is not known."""

@@ -297,14 +297,15 @@ class TimelineStream:
 
     def _noted(self, frames: Iterator[Looks]) -> Iterator[Looks]:
         """Pass frames on, noting who is seen when, and where in the stretch that shows them at rest."""
-        from_s, to_s = (self.rest and self.rest.stretch) or (math.inf, math.inf)
+        from_s, to_s = (self.rest and self.rest.stretch) or (math.inf, -math.inf)
         for time_s, looks in frames:
             for each in looks:
                 first_s, _ = self._seen.get(each.track_id, (time_s, time_s))
                 self._seen[each.track_id] = first_s, time_s
                 if each.embedding is None:
                     continue
-                if from_s <= time_s < to_s:
+                # One moment before it and one after tell who is seen at no other.
+                if not self._rested and (from_s <= time_s or each.track_id not in self._places):
                     self._places.setdefault(each.track_id, []).append((time_s, each.place))
                 if self.auto and doubt(each.quality, self.faces, self.windows) is None:
                     self._readable.setdefault(each.track_id, []).append(each.embedding)
