@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,24 @@ def test_baselines_that_cannot_be(tiny, frame, tmp_path):
     grey = tmp_path / "grey.png"
     Image.new("RGB", (200, 200), "grey").save(grey)
     fails(predict(tiny, "--baseline", grey, frame), "baseline: .*grey.png: no face is seen well enough in it")
+
+
+def test_what_fails_whatever_the_input_is_one_line_for_all_inputs(tiny, frame, tmp_path):
+    other = shutil.copy(frame, tmp_path / "other.png")
+    (tmp_path / "several").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / "several" / name).write_bytes(b"not opened")
+    for command in (["predict"], ["timeline", "--out", tmp_path / "out"], ["timeline", "--out", "-"]):
+        for named, told in (
+            ("gone.mp4", "baseline: .*gone.mp4: no such file"),
+            (
+                "several",
+                "baseline: .*several: stands for 2 inputs, and one file shows a person at rest; name it",
+            ),
+        ):
+            asked = ["--model", tiny, "--faces", "full", "--baseline", tmp_path / named, frame, other]
+            fails(emoclip(*command, *asked), told)
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_bad_input_is_reported_and_the_rest_is_done(tiny, frame, tmp_path):

@@ -81,6 +81,15 @@ def test_labels_are_taught_and_taken_by_other_commands(capsys, study: Path, tmp_
     assert written["settings"]["windows"]["length_s"] == json.loads(labels.read_text("utf-8"))["window_s"]
     assert "kappa" in out
 
+    two = {
+        "timeline": recordings(study)[:2],
+        "predict": [media / "single_face.jpg", media / "single_face.mp4"],
+    }
+    for command, inputs in two.items():
+        for excluded in (["--scores"], ["--baseline", "auto"]):
+            code, _, err = run(capsys, study, command, *inputs, "--labels", labels, *excluded)
+            assert (code, err.count("labels that were taught have probabilities alone")) == (2, 1)
+
     code, out, _ = run(capsys, study, "predict", media / "single_face.jpg", "--labels", labels, "--json", "-")
     assert code == 0
     record = json.loads(out)

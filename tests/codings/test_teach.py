@@ -30,7 +30,7 @@ from emoclip.prompts import NONE, resolve
 from emoclip.prompts.taught import Taught
 from emoclip.prompts.taught import read as read_taught
 from emoclip.recording import Key
-from emoclip.timeline import Baseline, embedding_rate
+from emoclip.timeline import Baseline, Settings, embedding_rate
 from emoclip.timeline.spans import union
 
 
@@ -621,6 +621,9 @@ def test_taught_labels_have_neither_scores_nor_a_baseline(model: EmoCLIP, writte
             model.classify(picture, str(written), **options)
         with pytest.raises(ConfigError, match="taught have probabilities alone"):
             model.timeline(picture, str(written), **options)
+        # Before any input is opened.
+        with pytest.raises(ConfigError, match="taught have probabilities alone"):
+            Settings(Path("out"), prompts=resolve(str(written)), **options)
 
 
 def test_taught_is_plain_data():

@@ -109,6 +109,11 @@ def test_outputs_are_named_by_their_way_inside_the_folder_that_was_named(study, 
         names(["http://h/a?cam=1", "http://h/a?cam=2"], settings())
 
 
+def test_recordings_that_would_replace_each_other_are_told_by_their_own_name(settings):
+    with pytest.raises(ConfigError, match=r"both would write x\.npz; "):
+        names(["a/X.mp4", "b/x.mov"], settings(formats=("npz",), watch_only=True))
+
+
 def test_numbers_of_numpy_can_stand_in_a_sidecar(tmp_path):
     given = Settings(
         out=tmp_path, fps=np.float32(5), start_s=np.int64(0), end_s=np.float32(2), scores=np.True_

@@ -115,7 +115,7 @@ def predict(
     from emoclip.engine import EmoCLIP
     from emoclip.files import check_apart, check_writable, json_text, write_text
     from emoclip.prompts import resolve
-    from emoclip.timeline import Baseline
+    from emoclip.timeline import Baseline, check_baseline
     from emoclip.video import expand_inputs
 
     needs_stdout(json_file, picture)
@@ -136,11 +136,13 @@ def predict(
         warn(line)
     config = FaceConfig.of(faces, detector=detector, min_face_px=min_face, max_faces=max_faces)
     prompts = resolve(labels)
+    prompts.check_asked(scores=scores, baseline=rest is not None)
     sources = expand_inputs(inputs, each=each, say=warn)
     if picture and len(sources) != 1:
         fail(f"--picture shows one input, {len(sources)} are given; name one", code=2)
     loaded = EmoCLIP.load(model, threads=threads, provider=provider, precision=precision)
     loaded.embed_text(prompts, strict=strict)
+    check_baseline(loaded, rest)
 
     results = []
     with progress_bars() as bars:

@@ -174,9 +174,8 @@ def _recordings(
     least_s = max(window_s, WindowConfig.length_s)  # windows that a recording of an earlier run must serve
     unseen = [item for item in inputs if not is_recording(item.source)]
     sources: list[tuple[str | int, str]] = [(item.source, "") for item in inputs if item not in unseen]
-    sources += [
-        (item.source, item.name) for item in plan(unseen, Settings(out=shelf.folder, formats=("npz",)))
-    ]
+    kept = Settings(out=shelf.folder, formats=("npz",), watch_only=True)
+    sources += [(item.source, item.name) for item in plan(unseen, kept)]
     with progress_bars() as bars:
         bar = bars.add_task("watching", total=float(len(sources)))
         for done, (source, name) in enumerate(sources):

@@ -240,7 +240,7 @@ def _stream(inputs: "list[Input]", settings: "Settings") -> int:
     from emoclip import interrupt
     from emoclip.engine import EmoCLIP
     from emoclip.errors import ConfigError, OutputError, in_one_line
-    from emoclip.timeline import json_line, on_shelf, open_stream
+    from emoclip.timeline import check_baseline, json_line, on_shelf, open_stream
     from emoclip.video import called
 
     model = EmoCLIP.load(
@@ -250,6 +250,7 @@ def _stream(inputs: "list[Input]", settings: "Settings") -> int:
         precision=settings.precision,
     )
     model.embed_text(settings.prompts, strict=settings.strict)
+    check_baseline(model, settings.baseline)
     failed = False
     for item in inputs:
         source, stream = called(item.source), None

@@ -1,6 +1,6 @@
 """What was seen to windows, segments and files: timelines of one input or of many."""
 
-from emoclip.timeline.baseline import Baseline, Rest
+from emoclip.timeline.baseline import Baseline, Rest, check_baseline
 from emoclip.timeline.batch import run
 from emoclip.timeline.formats import json_line
 from emoclip.timeline.outputs import InputOutcome, on_shelf, open_stream
@@ -31,6 +31,7 @@ __all__ = [
     "TimelineStream",
     "as_recorded",
     "as_watched",
+    "check_baseline",
     "clip_rate",
     "cut",
     "embedding_rate",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emoclip.addresses import is_address
 from emoclip.config import FaceConfig, Numbers, WindowConfig, check_span
-from emoclip.errors import ConfigError, InputError, few, shown
+from emoclip.errors import ConfigError, InputError, counted, few, shown
 from emoclip.faces import settled
 from emoclip.faces.boxes import Box, overlap
 from emoclip.files import is_pipe, told
@@ -24,7 +24,7 @@ from emoclip.recording import Look, Looks, Recording, as_frames, is_recording
 from emoclip.seeing import Person, by_person
 from emoclip.timeline.watching import Model, as_recorded, clip_rate, embedding_rate, looks
 from emoclip.timeline.windows import doubt
-from emoclip.video import Video, called, open_video
+from emoclip.video import Video, called, expand_inputs, open_video
 
 Vectors = NDArray[np.float32]
 AUTO_SHARE = (
@@ -118,9 +118,7 @@ class Rest:
         end_s: float | None = None,
     ) -> None:
         """windows: whose cut-offs say which frames are read; None: all.  start_s, end_s: what of the source is read."""
-        if model.package.resting is None:
-            raise ConfigError(f"model {model.package.name} knows no usual resting face; leave baseline out")
-        self.usual = model.package.resting
+        self.usual = _usual(model)
         self.found: Vectors | None = None  # of the most prominent person
         self.stretch: tuple[float, float] | None = None
         self._people: list[tuple[list[Moment], Vectors]] = []  # who is seen in the stretch
@@ -138,13 +136,9 @@ class Rest:
         )  # files are iterators
         if isinstance(of, Video):
             of, once, fps = of.name, of.blocking, of.fps
-        named = isinstance(of, (str, Path))
-        if named and is_address(str(of)):
-            raise InputError(f"baseline: {told(str(of))!r} is an address; download it, and name the file")
-        if once or isinstance(of, int) or (named and (str(of) == "-" or is_pipe(of))):
-            raise InputError(
-                f"baseline: {called(of)!r} can be read only once; name a video of the person at rest"
-            )
+        _check_again(of, once)
+        if baseline.source is not None:
+            _check_single(of)
         stretch = "" if baseline.end_s is None else f" {baseline.start_s:g}-{baseline.end_s:g}"
         config, notes = settled(config)
         if baseline.source and not is_recording(of):
@@ -242,6 +236,57 @@ class Rest:
     def taken_out(self, clips: Vectors, rest: Vectors) -> Vectors:
         """Move clips (..., D), unit rows, by part of what sets a resting face (D,) apart from the usual; unit rows."""
         return unit(clips - STRENGTH * (rest - self.usual))
+
+
+def check_baseline(model: Model, baseline: Baseline | None) -> None:
+    """Check what of a baseline fails whatever the input is: the model, and a file of its own, as far as it opens.
+
+    Raises ConfigError or InputError.
+    """
+    if baseline is None:
+        return
+    _usual(model)
+    if (name := baseline.source) is None:
+        return
+    _check_again(name)
+    _check_single(name)
+    try:
+        if is_recording(name):
+            Recording.read(Path(name), model=model.package.seen_by)
+        else:
+            open_video(name, start_s=baseline.start_s, end_s=baseline.end_s).close()
+    except InputError as error:
+        raise InputError(f"baseline: {error}") from None
+
+
+def _usual(model: Model) -> Vectors:
+    if model.package.resting is None:
+        raise ConfigError(f"model {model.package.name} knows no usual resting face; leave baseline out")
+    return model.package.resting
+
+
+def _check_again(of: Any, once: bool = False) -> None:
+    """Raise InputError for what cannot be read beside the input.  once: it is known to be read once."""
+    named = isinstance(of, (str, os.PathLike))
+    if named and is_address(str(of)):
+        raise InputError(f"baseline: {told(str(of))!r} is an address; download it, and name the file")
+    if once or isinstance(of, int) or (named and (str(of) == "-" or is_pipe(of))):
+        raise InputError(
+            f"baseline: {called(of)!r} can be read only once; name a video of the person at rest"
+        )
+
+
+def _check_single(name: str | os.PathLike[str]) -> None:
+    """Raise InputError for a folder or pattern that stands for other inputs; a folder of pictures is one clip here."""
+    try:
+        found = expand_inputs([os.fsdecode(name)], each=False)
+    except InputError as error:
+        raise InputError(f"baseline: {error}") from None
+    if [Path(each) for each in found] != [Path(name)]:
+        what = counted(len(found), "input")
+        raise InputError(
+            f"baseline: {told(name)}: stands for {what}, and one file shows a person at rest; name it"
+        )
 
 
 def _faces(tracks: Sequence[int]) -> str:

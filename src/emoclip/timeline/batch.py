@@ -19,6 +19,7 @@ from emoclip.config import Progress
 from emoclip.errors import ConfigError, LabelWarning, never_raised
 from emoclip.files import check_no_file, new_folders
 from emoclip.model import cores
+from emoclip.timeline.baseline import check_baseline
 from emoclip.timeline.outputs import InputOutcome, attempt
 from emoclip.timeline.plan import Input, Settings, targets
 from emoclip.timeline.watching import Model
@@ -40,12 +41,14 @@ def run(
 
     load: `EmoCLIP.load`, which every process calls for itself.
     progress: called with the sum over inputs of the share done, in [0, len(inputs)].
-    Raises OutputError or PackageError if no input can be done at all, ConfigError if not several at once.
+    Raises InputError, OutputError or PackageError if no input can be done at all, ConfigError also if not several at
+    once.
     """
     check_no_file(settings.out)
     model = _load(load, settings, settings.threads)
     if not settings.watch_only:
         model.embed_text(settings.prompts, strict=settings.strict)
+        check_baseline(model, settings.baseline)
     with new_folders({settings.out, *(targets(item, settings)[0].parent for item in inputs)}):
         if jobs < 2 or len(inputs) < 2:
             for place, item in enumerate(inputs):

@@ -74,6 +74,7 @@ class Settings(Numbers):
             raise ConfigError("formats: an overlay shows the faces; leave it out with --embeddings-only")
         if self.recordings and "npz" in self.formats and self.recordings.resolve() == self.out.resolve():
             raise ConfigError("formats: npz is what --recordings keeps, in the same folder; leave npz out")
+        self.prompts.check_asked(scores=self.scores, baseline=self.baseline is not None)
         check_installed(self.formats)
 
     def choices(self, source: str | int) -> dict[str, Any]:
@@ -139,8 +140,9 @@ def _clash(clashes: Mapping[tuple[Input, Input], Path], settings: Settings) -> C
 
 
 def targets(item: Input, settings: Settings) -> list[Path]:
-    """Every file that an input gives, the sidecar first."""
-    suffixes = [".json", *(suffix for name in settings.formats for suffix in SUFFIXES[name])]
+    """Every file that an input gives, the sidecar first, which a recording alone has not."""
+    sidecar = [] if settings.watch_only else [".json"]
+    suffixes = [*sidecar, *(suffix for name in settings.formats for suffix in SUFFIXES[name])]
     return [settings.out / f"{item.name}{suffix}" for suffix in suffixes]
 
 
