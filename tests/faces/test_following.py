@@ -301,6 +301,24 @@ def test_smallest_face_and_number_of_faces_can_be_set(portraits, room):
     assert largest.box[0] > 300
 
 
+@pytest.mark.parametrize(("every_way", "most"), [(False, 8), (True, 1)])
+def test_the_smallest_faces_are_looked_for_often_however_large_the_film(every_way, most):
+    sides = []
+
+    class Blind:
+        def find(self, picture, least):
+            sides.append(max(picture.shape))
+            return []
+
+    follower = FaceFollower(FaceConfig(mode="all", min_face_px=12), every_way=every_way)
+    follower._detector = follower._closely = Blind()
+    large = np.zeros((1080, 1920, 3), np.uint8)
+    list(follower.follow(Frame(at, at / 25, large) for at in range(125)))
+    close = np.flatnonzero(np.array(sides) == max(sides))
+    assert len(sides) >= 25
+    assert np.diff(close).max() == most
+
+
 def test_two_hundred_faces_in_a_frame_are_cut_to_the_most_allowed(portraits):
     tile = cv2.resize(portraits[1], (64, 64))
     crowd = np.tile(tile, (10, 20, 1))

@@ -10,7 +10,16 @@ import numpy as np
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
 from emoclip.faces.boxes import Box, Detection, Face, covered, moved, scaled, side
-from emoclip.faces.detectors import CLOSE, QUICK, Detector, EveryWay, Twice, looked_at, open_detector
+from emoclip.faces.detectors import (
+    CLOSE,
+    LONGER_SIDES,
+    QUICK,
+    Detector,
+    EveryWay,
+    Twice,
+    looked_at,
+    open_detector,
+)
 from emoclip.faces.track import UNMOVED, Tracklet, assign, likeness, look_of, sought
 from emoclip.video import Frame, Pixels
 
@@ -49,12 +58,14 @@ class FaceFollower:
     """
 
     def __init__(self, config: FaceConfig, *, every_way: bool = False, note: Note | None = None) -> None:
-        """every_way: look for faces that lie on their side too, which takes three times as long.
+        """every_way: look for faces that lie on their side too, which takes three times as long, and for the smallest
+        ones each time.
 
         note: called with a line for frames with more faces than `max_faces`, and with their time in seconds.
         """
         self.config, self._note = config, note
         detector = open_detector(config.detector)
+        self._every_way = every_way
         self._detector: Detector = EveryWay(detector) if every_way else detector
         self._closely: Detector = self._detector if every_way else Twice(detector)
         self._tracks: list[Tracklet] = []
@@ -196,7 +207,8 @@ class FaceFollower:
         sides = [side(track.now.box) * 0.75 for track in self._tracks]
         smallest = min([max(frame.width, frame.height) / COARSE, *sides])
         least = self.config.min_face_px
-        apart = max(CLOSELY, round(max(frame.width, frame.height) * QUICK / least / DEARER))
+        searched = min(max(frame.width, frame.height) * QUICK / least, LONGER_SIDES[-1])
+        apart = 1 if self._every_way else max(CLOSELY, round(searched / DEARER))
         return max(least, 0 if self._looks % apart == 0 else smallest)
 
     def _faces(self, frame: Frame, last_s: float, look_s: float) -> list[Face]:
