@@ -21,9 +21,7 @@ CLOSE, QUICK = 40, 26  # pixels that the smallest face looked for has in the pic
 LONGER_SIDES = (160, 224, 320, 448, 640, 896, 1248, 1664)
 LYING = 0.4  # score from which what lies on its side is taken for a face
 DOUBTFUL = (0.3, 0.65)  # scores between which a second look is worth its time,
-DOUBTFUL_LARGE = (
-    0.75  # and up to which of a large face: those of animals have less, nearly all of people more;
-)
+DOUBTFUL_LARGE = 0.75  # and up to which of large faces: animals' have less, nearly all of people's more;
 DOUBTS = 8  # for so many in a picture, those of which least is known
 AGAIN, AROUND = 192, 0.8  # pixels of the square seen then; sides of the face on each side of it
 
@@ -66,13 +64,17 @@ def open_detector(name: str) -> Detector:
     return HaarDetector() if chosen.detector == "haar" else YuNet(read_model(fetch=name == "yunet"))
 
 
+def searched_side(frame: Frame, least_px: float, pixels: int) -> float:
+    """Longer side of the picture in which faces of `least_px` pixels have `pixels`, as far as one is searched."""
+    return min(max(frame.width, frame.height) * pixels / least_px, LONGER_SIDES[-1])
+
+
 def looked_at(frame: Frame, least_px: float, pixels: int) -> Pixels:
     """The picture to search for faces of at least `least_px` pixels, scaled so that they have about `pixels` there."""
-    longer = max(frame.width, frame.height)
-    chosen = wanted = min(longer * pixels / least_px, LONGER_SIDES[-1])
+    chosen = wanted = searched_side(frame, least_px, pixels)
     if pixels == QUICK:
         chosen = next(side for side in LONGER_SIDES if side >= 0.95 * wanted)
-    scale = chosen / longer
+    scale = chosen / max(frame.width, frame.height)
     if scale <= 1:
         return frame.small(round(chosen))
     size = (round(frame.width * scale), round(frame.height * scale))

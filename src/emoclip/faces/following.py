@@ -12,13 +12,13 @@ from emoclip.errors import EmoclipError
 from emoclip.faces.boxes import Box, Detection, Face, covered, moved, scaled, side
 from emoclip.faces.detectors import (
     CLOSE,
-    LONGER_SIDES,
     QUICK,
     Detector,
     EveryWay,
     Twice,
     looked_at,
     open_detector,
+    searched_side,
 )
 from emoclip.faces.track import UNMOVED, Tracklet, assign, likeness, look_of, sought
 from emoclip.video import Frame, Pixels
@@ -207,8 +207,7 @@ class FaceFollower:
         sides = [side(track.now.box) * 0.75 for track in self._tracks]
         smallest = min([max(frame.width, frame.height) / COARSE, *sides])
         least = self.config.min_face_px
-        searched = min(max(frame.width, frame.height) * QUICK / least, LONGER_SIDES[-1])
-        apart = 1 if self._every_way else max(CLOSELY, round(searched / DEARER))
+        apart = 1 if self._every_way else max(CLOSELY, round(searched_side(frame, least, QUICK) / DEARER))
         return max(least, 0 if self._looks % apart == 0 else smallest)
 
     def _faces(self, frame: Frame, last_s: float, look_s: float) -> list[Face]:

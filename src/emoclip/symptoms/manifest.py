@@ -326,9 +326,7 @@ def _check_videos(parts: Sequence[Interview]) -> None:
 def _check_recordings(seen: dict[Path, Interview]) -> None:
     """Refuse a recording of a video, or of a stretch of it, that another row has or has recorded."""
     keys: dict[Path, Key] = {}
-    lengths: dict[
-        float, list[float | None]
-    ] = {}  # of the videos that were recorded, by the rate of their frames
+    lengths: dict[float, list[float | None]] = {}  # of recorded videos, by the rate of their frames
     for video in filter(is_recording, seen):
         with suppress(InputError):
             kept = Recording.read(video)

@@ -47,7 +47,7 @@ def runtime(tower):
         with torch.no_grad():
             return look(torch.from_numpy(pixels)).numpy()
 
-    package = SimpleNamespace(config={"logit_scale": 7.0})
+    package = SimpleNamespace(logit_scale=7.0)
     return SimpleNamespace(image=image, text=lambda sentences: text[: len(sentences)], package=package)
 
 

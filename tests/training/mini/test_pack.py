@@ -138,6 +138,9 @@ def test_a_package_with_another_image_tower_keeps_all_else(package, crops, tmp_p
     assert {name for name in before.config if before.config[name] != after.config[name]} == changed
     files = before.config["files"]
     assert {name for name in files if files[name] != after.config["files"][name]} == {"image.onnx"}
+    (tmp_path / "new/README.md").unlink()  # as anybody may
+    write_again(tmp_path / "bare", after, tower, fitted, crops)
+    assert load(str(tmp_path / "bare")).config["files"].keys() == files.keys() - {"README.md"}
 
 
 def test_convolutions_run_in_int8_but_not_the_contrast_of_a_crop(package, tmp_path):

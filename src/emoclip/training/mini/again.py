@@ -20,6 +20,7 @@ from emoclip.model import Runtime, unit
 from emoclip.training.augmentation import augment
 from emoclip.training.mini.batches import ImageRecipe, draws
 from emoclip.training.mini.faces import Faces
+from emoclip.training.mini.images import groups
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT, class_captions
 from emoclip.training.mini.votes import Votes, agreement
 from emoclip.training.nets.compact import BothWays, ImageTower
@@ -51,16 +52,16 @@ def train_again(
     faces, votes = seen
     pixels = torch.from_numpy(faces.images)[:, None]
     shares = torch.from_numpy(votes.shares).float()
-    text, scale = torch.from_numpy(class_rows(runtime)), float(runtime.package.config["logit_scale"])
+    text, scale = torch.from_numpy(class_rows(runtime)), runtime.package.logit_scale
     own = F.normalize(torch.from_numpy(readings(runtime, faces)), dim=1)
     often, log_prior = draws(shares, recipe)
-    shares = (1 - recipe.read) * shares / shares.sum(1, keepdim=True).clamp(min=1e-6)
-    shares += recipe.read * (scale * own @ text.T + log_prior).softmax(1)
+    shares = (1 - recipe.read) * shares + recipe.read * (scale * own @ text.T + log_prior).softmax(1)
     per_epoch = len(pixels) // recipe.batch
     steps = recipe.epochs * per_epoch
     tower.requires_grad_(True)  # folding leaves biases without
     tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trained = Trained(tower, [_optimizer(recipe, tower)], averaged(tower, recipe.average))
+    optimizer = torch.optim.AdamW(groups(tower.parameters(), recipe.learning_rate, recipe.weight_decay))
+    trained = Trained(tower, [optimizer], averaged(tower, recipe.average))
     assert trained.average is not None
     average: ImageTower = trained.average.module  # type: ignore[assignment]  # a copy of the tower
 
@@ -111,14 +112,3 @@ def readings(runtime: Runtime, faces: Faces) -> NDArray[np.float32]:
 def look(tower: nn.Module, faces: Faces) -> Tensor:
     """Embed crops with their mirror images.  Returns (N, D)."""
     return torch.cat([BothWays(tower)(part) for part in torch.from_numpy(pixels_of(faces)).split(128)])
-
-
-def _optimizer(recipe: ImageRecipe, tower: nn.Module) -> torch.optim.Optimizer:
-    parameters = list(tower.parameters())
-    return torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=recipe.learning_rate,
-    )

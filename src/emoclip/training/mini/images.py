@@ -194,16 +194,17 @@ def looks(model: ImageModel, pixels: Tensor) -> Tensor:
     return torch.cat(found).float()
 
 
+def groups(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
+    """Return an optimizer's groups of parameters: matrices and kernels, which decay, and norms and biases."""
+    every = list(parameters)
+    return [
+        {"params": [p for p in every if p.ndim > 1], "weight_decay": decay, "lr": rate},
+        {"params": [p for p in every if p.ndim <= 1], "weight_decay": 0.0, "lr": rate},
+    ]
+
+
 def _optimizers(recipe: ImageRecipe, model: ImageModel) -> list[torch.optim.Optimizer]:
     """Return AdamW for all, or SGD for the tower and AdamW for the heads; norms and biases do not decay."""
-
-    def groups(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
-        every = list(parameters)
-        return [
-            {"params": [p for p in every if p.ndim > 1], "weight_decay": decay, "lr": rate},
-            {"params": [p for p in every if p.ndim <= 1], "weight_decay": 0.0, "lr": rate},
-        ]
-
     if not recipe.momentum_rate:
         return [torch.optim.AdamW(groups(model.parameters(), recipe.learning_rate, recipe.weight_decay))]
     heads = [p for name, p in model.named_parameters() if not name.startswith("tower.")]

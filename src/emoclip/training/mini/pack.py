@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from emoclip.errors import PackageError
 from emoclip.files import write_text
-from emoclip.model import Description, Package, PixelSpec, new_package, seal
+from emoclip.model import CARD, Description, Package, PixelSpec, new_package, seal
 from emoclip.model import package as packages
 from emoclip.training.export.exact import ExactGraph
 from emoclip.training.export.export import card
@@ -117,8 +117,10 @@ def write_again(
     """
     pixels = torch.from_numpy(crops[-256:])
     with new_package(folder, force=True) as part:
-        for name in package.config["files"]:
-            shutil.copyfile(package.path / name, part / name)
+        for name in package.config["files"].keys() - {"image.onnx", CARD}:
+            shutil.copyfile(package.checked(name), part / name)
+        if (package.path / CARD).is_file():
+            shutil.copyfile(package.path / CARD, part / CARD)
         save_graph(BothWays(image.eval()), pixels[:2], part / "image.onnx", {0: (1, None)}, "fp32")
         quantise_image(part / "image.onnx", crops[:512])
         cosine = _cosine(part / "image.onnx", "pixels", pixels, BothWays(image))

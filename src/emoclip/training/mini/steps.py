@@ -15,7 +15,7 @@ Beside them, not part of `all`, for the label-free variant and the card's ablati
 geometry   a smaller tower learns face-mesh geometry alone, no labels     -> geometry/
 and, after `package`, or from another package:
 again      its image tower, trained on with its words as they are         -> again/, again/package/
-Nothing here reads the val split.  A GPU is used where there is one.
+Nothing here reads the val split.  A GPU is used where there is one, but by `again`.
 """
 
 from __future__ import annotations
