@@ -41,7 +41,7 @@ def raised_in_work(*, once: bool = False) -> Iterator[None]:
     Where something on the way swallowed it (FFmpeg's errors do), `check` and the end of this raise it again.
     once: a second one does not get in the way of that.
     """
-    global _seen, _status, _once
+    global _seen, _status, _once, _again
     handlers, hook = {number: signal.getsignal(number) for number in SIGNALS}, sys.unraisablehook
     _seen, _status, _once = 0, INTERRUPTED, once
     for number, handler in handlers.items():
@@ -54,6 +54,7 @@ def raised_in_work(*, once: bool = False) -> Iterator[None]:
     finally:
         if _again is not None:
             _again.cancel()
+            _again = None
         _seen = 0  # what comes after is other work
         sys.unraisablehook = hook
         for number, handler in handlers.items():
@@ -85,8 +86,11 @@ def _exit(number: int, frame: FrameType | None) -> None:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    global _seen, _status
-    if _seen and _once:
+    global _seen, _status, _again
+    if _again is not None:  # the one before was dropped
+        _again.cancel()
+        _again = None
+    elif _seen and _once:
         return
     _seen, _status = number, 128 + number
     raise KeyboardInterrupt

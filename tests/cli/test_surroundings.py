@@ -156,8 +156,9 @@ def test_one_that_cannot_be_loaded_is_told_once_for_all_videos(tiny, tmp_path, m
 
 
 @UNIX
+@pytest.mark.parametrize("once", [False, True])
 @pytest.mark.parametrize("place", ["__del__", "except:", "a callback"])
-def test_ctrl_c_that_python_or_a_library_drops_still_stops_the_run(place):
+def test_ctrl_c_that_python_or_a_library_drops_still_stops_the_run(place, once):
     def press():
         os.kill(os.getpid(), signal.SIGINT)
         for _ in range(1000):
@@ -186,7 +187,7 @@ def test_ctrl_c_that_python_or_a_library_drops_still_stops_the_run(place):
         pytest.fail("it went on")
 
     before = signal.getsignal(signal.SIGINT), sys.unraisablehook
-    with pytest.raises(KeyboardInterrupt), interrupt.raised_in_work():
+    with pytest.raises(KeyboardInterrupt), interrupt.raised_in_work(once=once):
         work()
     assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
     interrupt.check()  # which other work is not stopped by
