@@ -121,6 +121,17 @@ def test_one_picture_is_enough(media, name, count):
     assert all(0.5 <= face.score <= 1 for face in faces)
 
 
+def test_faces_in_a_panorama_are_found(portraits, room, tmp_path):
+    wide = cv2.resize(room, (6000, 600))
+    places = range(500, 6000, 1000)
+    for at, x in enumerate(places):
+        wide = paste(wide, portraits[at % 3], x, 300, 120)
+    cv2.imwrite(str(tmp_path / "wide.png"), wide[:, :, ::-1])
+    ((_, faces),) = follow_all(tmp_path / "wide.png")
+    found = sorted((face.box[0] + face.box[2]) / 2 for face in faces)
+    assert found == pytest.approx(places, abs=30)
+
+
 def test_astronaut_is_found_and_cat_coffee_and_brick_are_not():
     assert len(follow_all(data.astronaut())[0][1]) == 1
     for picture in (data.chelsea(), data.coffee(), data.brick()):
@@ -182,6 +193,60 @@ def test_who_sits_still_while_the_rest_of_the_picture_is_cut_keeps_the_number(po
     seen = run([alone] * 13 + [joined] * 14 + [alone] * 13)
     assert {nearest(faces, 170) for faces in seen} == {0}
     assert [len(faces) for faces in seen] == [1] * 13 + [2] * 14 + [1] * 13
+
+
+def call(portraits, width, *people):
+    """A video call, 640 x 360: tiles of this width side by side, each with a wall of its own and a portrait."""
+    picture = np.full((360, 640, 3), 20, np.uint8)
+    for at, person in enumerate(people):
+        wall = np.full((360, width - 4, 3), ((70, 110, 160), (150, 90, 120), (90, 150, 90))[person], np.uint8)
+        tile = paste(wall, portraits[person], width / 2, 180, width * 0.8)
+        picture[:, at * width : at * width + width - 4] = tile
+    return picture
+
+
+def test_in_a_call_numbers_go_with_people_not_with_places(portraits):
+    there, swapped = call(portraits, 213, 0, 1, 2), call(portraits, 213, 0, 2, 1)
+    seen = run([there] * 13 + [swapped] * 20)
+    first, then = ([nearest(faces, x) for x in (105, 320, 530)] for faces in (seen[12], seen[-1]))
+    assert then == [first[0], first[2], first[1]]
+    replaced = run([call(portraits, 320, 0, 1)] * 13 + [call(portraits, 320, 0, 2)] * 20)
+    assert nearest(replaced[12], 160) == nearest(replaced[-1], 160)
+    assert nearest(replaced[12], 480) != nearest(replaced[-1], 480)
+
+
+def test_all_keep_their_numbers_when_somebody_joins_a_call(portraits):
+    two, three = call(portraits, 320, 0, 1), call(portraits, 213, 0, 2, 1)
+    small = [cv2.resize(each, (32, 18), interpolation=cv2.INTER_AREA).mean(axis=2) for each in (two, three)]
+    assert is_cut(*(each.astype(np.uint8) for each in small))
+    seen = run([two] * 13 + [three] * 13 + [two] * 13)
+    first, then, last = seen[12], seen[20], seen[-1]
+    assert [nearest(then, 105), nearest(then, 530)] == [nearest(first, 160), nearest(first, 480)]
+    assert [nearest(last, 160), nearest(last, 480)] == [nearest(first, 160), nearest(first, 480)]
+    assert len(ids(seen)) == 3
+
+
+def test_a_quick_zoom_into_a_group_passes_no_number_on(media):
+    group = cv2.resize(read_picture(media / "multi_face.jpg"), (640, 427))[33:393]
+    people = [np.array(face.box) for face in run([group] * 2)[1]]
+    x, y = min(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in people)
+    closer = np.linspace(0, 1, 21)
+    film, turns = [], []
+    for way in (1 - np.cos(np.pi * np.array([*closer, *[1] * 8, *closer[::-1], *[0] * 8]))) / 2:
+        scale = 5**way
+        turn = np.array([scale, 0, 0, 0, scale, 0]).reshape(2, 3)
+        turn[:, 2] = (320 - scale * (320 + (x - 320) * way), 180 - scale * (180 + (y - 180) * way))
+        film.append(cv2.warpAffine(group, turn, (640, 360), flags=cv2.INTER_LINEAR))
+        turns.append(turn)
+    known: dict[int, set[int]] = {}
+    for faces, turn in zip(run(film), turns, strict=True):
+        for face in faces:
+            there = (np.array(face.box) - np.tile(turn[:, 2], 2)) / turn[0, 0]
+            overlaps = [overlap(tuple(there), tuple(box)) for box in people]
+            if max(overlaps) > 0.4:
+                known.setdefault(face.track_id, set()).add(int(np.argmax(overlaps)))
+    assert all(len(of) == 1 for of in known.values())
+    assert len(known) < 2 * len(people)
 
 
 def test_short_gap_is_bridged_and_a_long_one_is_not(portraits, room):

@@ -66,14 +66,17 @@ def open_detector(name: str) -> Detector:
 
 def searched_side(frame: Frame, least_px: float, pixels: int) -> float:
     """Longer side of the picture in which faces of `least_px` pixels have `pixels`, as far as one is searched."""
-    return min(max(frame.width, frame.height) * pixels / least_px, LONGER_SIDES[-1])
+    longer, shorter = max(frame.width, frame.height), min(frame.width, frame.height)
+    # As many pixels at most as a picture of 16:9 has, however long and narrow.
+    most = LONGER_SIDES[-1] * max(1.0, math.sqrt(9 / 16 * longer / shorter))
+    return min(longer * pixels / least_px, most)
 
 
 def looked_at(frame: Frame, least_px: float, pixels: int) -> Pixels:
     """The picture to search for faces of at least `least_px` pixels, scaled so that they have about `pixels` there."""
     chosen = wanted = searched_side(frame, least_px, pixels)
     if pixels == QUICK:
-        chosen = next(side for side in LONGER_SIDES if side >= 0.95 * wanted)
+        chosen = next((side for side in LONGER_SIDES if side >= 0.95 * wanted), wanted)
     scale = chosen / max(frame.width, frame.height)
     if scale <= 1:
         return frame.small(round(chosen))

@@ -20,7 +20,7 @@ from emoclip.faces.detectors import (
     open_detector,
     searched_side,
 )
-from emoclip.faces.track import UNMOVED, Tracklet, assign, likeness, look_of, sought
+from emoclip.faces.track import UNMOVED, Tracklet, assign, likeness, look_of, recognized, sought
 from emoclip.video import Frame, Pixels
 
 FAINT = 0.5  # share of the score asked for at which a face that is followed is still seen
@@ -30,6 +30,7 @@ DEARER = 200  # are for the smallest faces asked for, those between for
 COARSE = 10  # faces of this part of the picture's longer side, and those followed
 LOOK_AGAIN_S = 0.25  # seconds after which to look, however few frames went by
 RETURN_S = 0.5  # within which a face that is back in view is found
+WITHIN = 0.95  # share of a face in view from which the edge does not touch it
 HOLD_S = 0.7  # a face not found where it should be, leaving or though all looks as before thereabouts, is kept so long
 ITSELF = 0.7  # likeness from which all looks as before
 PAST_EDGE = 4  # times as long as any other face, one that is partly past the edge keeps its number
@@ -37,8 +38,10 @@ SHAPE = 0.85  # width of a face in its heights, at least, where the edge cuts it
 MORE = "more faces than {}, the {} read; raise --max-faces (from Python, FaceConfig(max_faces=...))"
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
 SCENE = 640  # longer side of the picture in which it is seen whether a cut was elsewhere, as in a video call
+SMALL = 160  # longer side of the picture in which it is seen whether somebody else is in a face's place
 SWEPT = 0.3  # response of phase correlation from which the whole picture moved
 ALONG = 0.8  # correlation from which the middle of a picture is seen again elsewhere in the next
+MOVING = 0.85  # correlation with the scene of the last look below which to look again at once, as in a zoom
 FLASH_S = 0.3  # a scene that is back after no longer was never left
 
 
@@ -69,6 +72,7 @@ class FaceFollower:
         self._detector: Detector = EveryWay(detector) if every_way else detector
         self._closely: Detector = self._detector if every_way else Twice(detector)
         self._tracks: list[Tracklet] = []
+        self._ended: list[Tracklet] = []  # by the last cut
         self._next_id = 0
         self._waiting: list[Frame] = []
         self._looked_s: float | None = None  # when it last looked, and how large that frame was
@@ -77,6 +81,8 @@ class FaceFollower:
         self._looks = 0
         self._picture: Pixels | None = None  # that it was searched in
         self._scene: Pixels | None = None
+        self._before: Pixels | None = None  # the frame before, small
+        self._searched: Pixels | None = None  # the scene of the last look
         # when, scene and tracks before the last cut
         self._left: tuple[float, Pixels, list[Tracklet]] | None = None
 
@@ -106,7 +112,9 @@ class FaceFollower:
         self._scene = scene
         self._waiting.append(frame)
         late_s = 0.0 if self._looked_s is None else frame.time_s - self._looked_s
-        if self._new_scene or len(self._waiting) >= self.config.detect_every or late_s >= LOOK_AGAIN_S:
+        due = len(self._waiting) >= self.config.detect_every or late_s >= LOOK_AGAIN_S
+        moved_on = self._searched is not None and alike(self._searched, scene) < MOVING
+        if self._new_scene or due or moved_on:
             done += self._look()
         return done
 
@@ -125,19 +133,30 @@ class FaceFollower:
             box = scaled(track.now, 1 / scale, 1 / scale).box
             return likeness(track.look, look_of(picture, box)) > UNMOVED
 
-        self._tracks = left[2] if left and back else [track for track in self._tracks if stays(track)]
+        before = self._tracks
+        self._tracks = left[2] if left and back else [track for track in before if stays(track)]
+        kept = {track.id for track in self._tracks}
+        self._ended = [track for track in before if track.sure and track.id not in kept]
         self._new_scene = True
 
     def _sweep(self, frame: Frame, scene: Pixels) -> None:
-        """Note how far the picture as a whole moved, as it does under a moving camera."""
-        if self._scene is not None and self._tracks:
-            (x, y), sure = cv2.phaseCorrelate(
-                self._scene.astype(np.float32), scene.astype(np.float32), _WINDOW
-            )
-            if sure > SWEPT:
-                x, y = x * frame.width / 32, y * frame.height / 18
-                for track in self._tracks:
-                    track.swept = (track.swept[0] + x, track.swept[1] + y)
+        """Note how far the picture moved as a whole, as under a moving camera, and where all changed at once."""
+        small = frame.small(SMALL)
+        before = self._before if self._before is not None and self._before.shape == small.shape else None
+        self._before = small
+        if self._scene is None or not self._tracks:
+            return
+        (x, y), sure = cv2.phaseCorrelate(self._scene.astype(np.float32), scene.astype(np.float32), _WINDOW)
+        x, y = (x * frame.width / 32, y * frame.height / 18) if sure > SWEPT else (0.0, 0.0)
+        scale = small.shape[1] / frame.width
+        for track in self._tracks:
+            were = track.places(frame.time_s)
+            track.swept = (track.swept[0] + x, track.swept[1] + y)
+            if before is not None and side(were[0]) * scale > 3 and in_view(were[0], frame) > WITHIN:
+                track.jumped |= all(
+                    sought(small, shrunk(there, scale), look_of(before, shrunk(was, scale)))[0] < ITSELF
+                    for was, there in zip(were, track.places(frame.time_s), strict=True)
+                )
 
     def _resize(self, x: float, y: float) -> None:
         for track in self._tracks:
@@ -166,20 +185,28 @@ class FaceFollower:
                 like, (x, y) = sought(picture, scaled(there, 1 / scale, 1 / scale).box, track.look)
                 if like > ITSELF:
                     track.hold(frame.time_s, (x * scale, y * scale))
-                elif 0.5 <= in_view(there.box, frame) < 0.95:
+                elif 0.5 <= in_view(there.box, frame) < WITHIN:
                     track.hold(frame.time_s)
         taken = {i for _, i in given}
-        for i in range(len(found)):
-            if found[i].score >= least and i not in taken:
-                sure = self._new_scene or found[i].score >= SURE
-                self._tracks.append(Tracklet(self._next_id, found[i], frame.time_s, looks[i], sure))
-                self._next_id += 1
+        newcomers = [i for i, one in enumerate(found) if one.score >= least and i not in taken]
+        jumped = [track for track in self._tracks if track.jumped]
+        lost = self._ended if self._new_scene else jumped
+        elsewhere = recognized(lost, {i: looks[i] for i in newcomers})
+        for track in jumped:
+            if track.id in elsewhere.values():
+                track.seen_s = -np.inf  # its number goes on there
+        for i in newcomers:
+            sure = self._new_scene or found[i].score >= SURE
+            self._next_id += i not in elsewhere
+            number = elsewhere.get(i, self._next_id - 1)
+            self._tracks.append(Tracklet(number, found[i], frame.time_s, looks[i], sure))
         last_s = frame.time_s if self._looked_s is None or self._new_scene else self._looked_s
         self._trace(picture, last_s)
         self._picture = picture
         known = [(each, self._faces(each, last_s, frame.time_s)) for each in waiting]
         self._tracks = [track for track in self._tracks if self._may_return(track, frame)]
         self._waiting, self._new_scene = [], False
+        self._searched = self._scene
         self._looked_s, self._size = frame.time_s, (frame.width, frame.height)
         return known
 
@@ -226,6 +253,11 @@ class FaceFollower:
         return shown[:most]
 
 
+def shrunk(box: Box, scale: float) -> Box:
+    """A box in the pixels of a picture of this scale."""
+    return (box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale)
+
+
 def in_view(box: Box, frame: Frame) -> float:
     """The share of a box that is in the frame."""
     return covered(box, (0.0, 0.0, float(frame.width), float(frame.height)))
@@ -246,13 +278,19 @@ def whole(found: Detection, width: int, height: int) -> Detection:
     return replace(found, box=(x0, y0, x1, y1))
 
 
+def alike(a: Pixels, b: Pixels) -> float:
+    """Correlation of two pictures of a size, in [-1, 1]."""
+    x, y = (each.astype(np.float32) - each.mean() for each in (a, b))
+    return float((x * y).sum()) / (float(np.linalg.norm(x) * np.linalg.norm(y)) + 1e-6)
+
+
 def is_cut(before: Pixels, now: Pixels) -> bool:
     """True if two pictures, (18, 32) grey, show other scenes: unlike in layout and brightness, and none panned to."""
     a, b = before.astype(np.float32), now.astype(np.float32)
     if np.abs(a - b).mean() < 8:
         return False
-    a, b = a - a.mean(), b - b.mean()
-    if float((a * b).sum()) >= 0.5 * float(np.linalg.norm(a) * np.linalg.norm(b)) + 1e-6:
+    if alike(before, now) >= 0.5:
         return False
+    a, b = a - a.mean(), b - b.mean()
     middle = a[4:-4, 6:-6]
     return bool(middle.std() < 1 or cv2.matchTemplate(b, middle, cv2.TM_CCOEFF_NORMED).max() < ALONG)

@@ -23,8 +23,9 @@ WANDER_S = 0.6  # up to so many: later it may be as far off, not farther
 GROW = 0.45  # natural logarithm of how much larger or smaller it may be
 LONG_S = 1.0  # who was not seen for longer has to look as before,
 KNOWN = 0.4  # by this likeness at least, or is somebody new
-ALIKE = 0.5  # likeness from which a faint find is that face, not something that hides it
-UNMOVED = 0.9  # likeness in place from which nothing there changed
+ALIKE = 0.5  # likeness from which a faint find is that face, not something that hides it, and who is found where all
+# changed at once is who was there
+UNMOVED = 0.9  # likeness from which nothing changed in a place, and from which who is elsewhere after a cut is the same
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Tracklet:
     speed: tuple[float, float] = (0.0, 0.0)
     swept: tuple[float, float] = (0.0, 0.0)  # pixels by which the whole picture moved since `now`
     edge_s: float = -math.inf  # where only one of two looks found it, when it came or went between them
+    jumped: bool = False  # since it was seen, its place looked otherwise from one frame to the next
     finds: int = 1
     score: float = field(init=False)  # mean over its finds
     seen_s: float = field(init=False)  # when the detector last found it
@@ -71,7 +73,7 @@ class Tracklet:
         self.speed = tuple(blend(self.speed, moves, share).tolist())
         self.look = np.asarray(blend(self.look, look, 0.3), np.float32)
         self._place(found, time_s)
-        self.seen_s, self.sure = time_s, True
+        self.seen_s, self.sure, self.jumped = time_s, True, False
 
     def hold(self, time_s: float, off: tuple[float, float] = (0.0, 0.0)) -> None:
         """Take it to be so many pixels off the place where it was expected."""
@@ -137,6 +139,16 @@ def assign(
     return given
 
 
+def recognized(tracks: list[Tracklet], looks: dict[int, Look]) -> dict[int, int]:
+    """Tell which finds are people of these tracks, wherever they are now: the track's id by the find's key."""
+    pairs = [(likeness(track.look, look), track.id, i) for track in tracks for i, look in looks.items()]
+    given: dict[int, int] = {}
+    for like, number, i in sorted(pairs, reverse=True):
+        if like > UNMOVED and i not in given and number not in given.values():
+            given[i] = number
+    return given
+
+
 def _cost(track: Tracklet, there: Box, one: Detection, like: float, time_s: float) -> float:
     size = (side(there) + side(one.box)) / 2
     (x, y), (to_x, to_y) = _centre(there), _centre(one.box)
@@ -144,7 +156,9 @@ def _cost(track: Tracklet, there: Box, one: Detection, like: float, time_s: floa
     larger = abs(math.log(side(one.box) / side(there)))
     gone_s = time_s - track.seen_s
     unseen_s = min(gone_s, WANDER_S)
-    if away > REACH + WANDER * unseen_s or larger > GROW + unseen_s / 4 or (gone_s > LONG_S and like < KNOWN):
+    if away > REACH + WANDER * unseen_s or larger > GROW + unseen_s / 4:
+        return math.inf
+    if (gone_s > LONG_S and like < KNOWN) or (track.jumped and like < ALIKE):
         return math.inf
     return away + larger + (1 - like)
 
