@@ -38,7 +38,8 @@ SHAPE = 0.85  # width of a face in its heights, at least, where the edge cuts it
 MORE = "more faces than {}, the {} read; raise --max-faces (from Python, FaceConfig(max_faces=...))"
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
 SCENE = 640  # longer side of the picture in which it is seen whether a cut was elsewhere, as in a video call
-SMALL = 160  # longer side of the picture in which it is seen whether somebody else is in a face's place
+SMALL = 160  # longer side of the picture in which it is seen whether somebody else is in a face's place,
+CHANGED = 1.0  # if the picture changed by as many grey levels at all
 SWEPT = 0.3  # response of phase correlation from which the whole picture moved
 ALONG = 0.8  # correlation from which the middle of a picture is seen again elsewhere in the next
 MOVING = 0.85  # correlation with the scene of the last look below which to look again at once, as in a zoom
@@ -100,8 +101,9 @@ class FaceFollower:
 
     def update(self, frame: Frame) -> list[Followed]:
         """Take in the next frame; return those whose faces are known by now, at most `max_faces` of the largest."""
-        scene = np.asarray(cv2.resize(frame.grey(64), (32, 18), interpolation=cv2.INTER_AREA), np.uint8)
-        self._sweep(frame, scene)
+        grey = frame.grey(SMALL)
+        scene = np.asarray(cv2.resize(grey, (32, 18), interpolation=cv2.INTER_AREA), np.uint8)
+        self._sweep(frame, grey, scene)
         done: list[Followed] = []
         if self._scene is not None and is_cut(self._scene, scene):
             done = self.end()
@@ -139,16 +141,18 @@ class FaceFollower:
         self._ended = [track for track in before if track.sure and track.id not in kept]
         self._new_scene = True
 
-    def _sweep(self, frame: Frame, scene: Pixels) -> None:
+    def _sweep(self, frame: Frame, grey: Pixels, scene: Pixels) -> None:
         """Note how far the picture moved as a whole, as under a moving camera, and where all changed at once."""
-        small = frame.small(SMALL)
-        before = self._before if self._before is not None and self._before.shape == small.shape else None
+        small, before = np.repeat(grey[..., None], 3, axis=2), self._before
         self._before = small
         if self._scene is None or not self._tracks:
             return
         (x, y), sure = cv2.phaseCorrelate(self._scene.astype(np.float32), scene.astype(np.float32), _WINDOW)
         x, y = (x * frame.width / 32, y * frame.height / 18) if sure > SWEPT else (0.0, 0.0)
         scale = small.shape[1] / frame.width
+        still = cv2.absdiff(self._scene, scene).mean() < CHANGED
+        if before is not None and (still or before.shape != small.shape):
+            before = None  # nothing to compare with
         for track in self._tracks:
             were = track.places(frame.time_s)
             track.swept = (track.swept[0] + x, track.swept[1] + y)
