@@ -7,7 +7,15 @@ import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
-from emoclip.errors import EmoclipError, InputError, in_one_line, nearest, reason
+from emoclip.errors import (
+    REINSTALL_OPENCV,
+    EmoclipError,
+    InputError,
+    in_one_line,
+    nearest,
+    reason,
+    unloadable,
+)
 from emoclip.files import write_text
 from emoclip.recording import Recording
 
@@ -40,6 +48,32 @@ def test_a_line_names_what_it_is_about(error, line):
 def test_a_library_that_cannot_be_loaded_is_not_the_fault_of_a_file():
     with pytest.raises(ImportError, match="failed to map segment"):
         in_one_line(ImportError("libavcodec.so: failed to map segment"), "a.mp4")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            ModuleNotFoundError("No module named 'cv2'", name="cv2"),
+            f"OpenCV is missing or damaged (No module named 'cv2'); {REINSTALL_OPENCV}",
+        ),
+        (
+            ImportError("OpenCV loader: missing configuration file"),
+            f"OpenCV is missing or damaged (OpenCV loader: missing configuration file); {REINSTALL_OPENCV}",
+        ),
+        (
+            ImportError("cv2.abi3.so: failed to map segment from shared object", name="cv2"),
+            "cv2.abi3.so: failed to map segment from shared object: cannot be loaded; give more memory, or install "
+            "emoclip again",
+        ),
+        (
+            ModuleNotFoundError("No module named 'av'", name="av"),
+            "No module named 'av': cannot be loaded; install emoclip again",
+        ),
+    ],
+)
+def test_what_helps_a_library_that_cannot_be_loaded(error, told):
+    assert unloadable(error) == told
 
 
 @pytest.mark.parametrize("letter", ["\n", "\r", "\t", "\0", "\x1b", "\x85", "\u2028", "\u2029", "\u202e"])

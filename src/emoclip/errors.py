@@ -8,6 +8,10 @@ from difflib import get_close_matches
 from emoclip.addresses import secrets_left_out
 from emoclip.characters import in_a_line, visible
 
+# Builds of OpenCV share one folder: pip, which takes what another one replaced or removed there for installed, needs
+# to be told.
+REINSTALL_OPENCV = 'pip install --force-reinstall --no-deps "opencv-python-headless<5"'
+
 
 class EmoclipError(Exception):
     """Base of every error this package raises on purpose: one line, with a name's odd characters made visible in it."""
@@ -80,6 +84,15 @@ def reason(error: BaseException) -> str:
         return f"{error.strerror}: check its rights"
     line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
+def unloadable(error: ImportError) -> str:
+    """Say in one line that a library cannot be loaded, and what helps."""
+    said, name = reason(error), (error.name or "").partition(".")[0]
+    if "failed to map segment" not in said and (name == "cv2" or "OpenCV" in said):
+        return f"OpenCV is missing or damaged ({said}); {REINSTALL_OPENCV}"
+    memory = "" if isinstance(error, ModuleNotFoundError) else "give more memory, or "
+    return f"{said}: cannot be loaded; {memory}install emoclip again"
 
 
 def shown(value: object) -> str:

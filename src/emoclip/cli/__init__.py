@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    from emoclip.errors import ConfigError, EmoclipError, reason
+    from emoclip.errors import ConfigError, EmoclipError, unloadable
 
     try:
         check_options(sys.argv[1:])
@@ -118,7 +118,7 @@ def _run() -> int:
     except MemoryError:
         return _said("not enough memory; give fewer or smaller inputs, or --threads 1")
     except ImportError as error:
-        return _said(f"{reason(error)}: cannot be loaded; give more memory, or install emoclip again")
+        return _said(unloadable(error))
     except (KeyboardInterrupt, typer.Abort):
         status = interrupt.INTERRUPTED
     except OSError as error:
