@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import weakref
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -169,6 +170,24 @@ def test_one_that_cannot_be_loaded_is_told_once_for_all_videos(tiny, tmp_path, m
     done = emoclip(*given, *videos, "-m", tiny, cwd=tmp_path)
     fails(done, "av.*: cannot be loaded; install emoclip again$")
     assert [path.name for path in tmp_path.iterdir() if path not in videos] == []
+
+
+def test_what_lies_beside_the_videos_is_not_imported_by_the_processes_of_a_run(tmp_path, monkeypatch):
+    """A signal.py there was, by each process of --jobs 2, before it knew where Python's own lies."""
+    for name in ("signal", "struct", "socket", "select"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not yours')\n")
+    ended = []
+
+    def rows():
+        process = get_context("spawn").Process(target=print)
+        process.start()
+        process.join()
+        ended.append(process.exitcode)
+        return []
+
+    monkeypatch.setattr(cli.models, "_rows", rows)
+    emoclip("models", "list", "--json", "-", cwd=tmp_path, env={"PYTHONSAFEPATH": None})
+    assert ended == [0]
 
 
 @UNIX

@@ -81,6 +81,8 @@ def main() -> None:
     prepare_streams()
     if os.environ.get("COLUMNS", "").strip("0") == "":
         os.environ.pop("COLUMNS", None)  # a width of 0 is one that is not known
+    # Processes that we start would import what lies beside the videos, a signal.py say, in place of Python's own.
+    os.environ["PYTHONSAFEPATH"] = "1"
     told: set[str] = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
