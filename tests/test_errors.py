@@ -1,5 +1,6 @@
 """One line for what went wrong, of the thing that it went wrong with."""
 
+import errno
 import pickle
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from packages import tiny_package
 
 from emoclip import EmoCLIP
 from emoclip.errors import (
+    NO_MEMORY,
     REINSTALL_OPENCV,
     EmoclipError,
     InputError,
@@ -36,6 +38,17 @@ def tiny(tmp_path_factory):
         (
             PermissionError(13, "Permission denied", "kept/a.npz"),
             "kept/a.npz: cannot be used (Permission denied); check name and rights",
+        ),
+        (MemoryError("Unable to allocate 1.31 MiB"), f"a.mp4: {NO_MEMORY}"),
+        (
+            RuntimeError("[ONNXRuntimeError] : 1 : FAIL : bfc_arena.cc:360 Failed to allocate memory for"),
+            f"a.mp4: {NO_MEMORY}",
+        ),
+        (RuntimeError("(-4:Insufficient memory) in function 'OutOfMemoryError'"), f"a.mp4: {NO_MEMORY}"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), f"a.mp4: {NO_MEMORY}"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "out of memory.mp4"),
+            "out of memory.mp4: cannot be used (No such file or directory); check name and rights",
         ),
         (InputError("a\nb\x1b[31m.mp4: no such file"), r"a\nb\x1b[31m.mp4: no such file"),
         (ValueError("odd\n  \x1bthing"), r"a.mp4: ValueError: odd \x1bthing"),
