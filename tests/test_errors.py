@@ -1,5 +1,6 @@
 """One line for what went wrong, of the thing that it went wrong with."""
 
+import errno
 import pickle
 from pathlib import Path
 
@@ -7,7 +8,16 @@ import pytest
 from packages import tiny_package
 
 from emoclip import EmoCLIP
-from emoclip.errors import EmoclipError, InputError, in_one_line, nearest, reason
+from emoclip.errors import (
+    NO_MEMORY,
+    REINSTALL_OPENCV,
+    EmoclipError,
+    InputError,
+    in_one_line,
+    nearest,
+    reason,
+    unloadable,
+)
 from emoclip.files import write_text
 from emoclip.recording import Recording
 
@@ -29,6 +39,17 @@ def tiny(tmp_path_factory):
             PermissionError(13, "Permission denied", "kept/a.npz"),
             "kept/a.npz: cannot be used (Permission denied); check name and rights",
         ),
+        (MemoryError("Unable to allocate 1.31 MiB"), f"a.mp4: {NO_MEMORY}"),
+        (
+            RuntimeError("[ONNXRuntimeError] : 1 : FAIL : bfc_arena.cc:360 Failed to allocate memory for"),
+            f"a.mp4: {NO_MEMORY}",
+        ),
+        (RuntimeError("(-4:Insufficient memory) in function 'OutOfMemoryError'"), f"a.mp4: {NO_MEMORY}"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), f"a.mp4: {NO_MEMORY}"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "out of memory.mp4"),
+            "out of memory.mp4: cannot be used (No such file or directory); check name and rights",
+        ),
         (InputError("a\nb\x1b[31m.mp4: no such file"), r"a\nb\x1b[31m.mp4: no such file"),
         (ValueError("odd\n  \x1bthing"), r"a.mp4: ValueError: odd \x1bthing"),
     ],
@@ -40,6 +61,32 @@ def test_a_line_names_what_it_is_about(error, line):
 def test_a_library_that_cannot_be_loaded_is_not_the_fault_of_a_file():
     with pytest.raises(ImportError, match="failed to map segment"):
         in_one_line(ImportError("libavcodec.so: failed to map segment"), "a.mp4")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            ModuleNotFoundError("No module named 'cv2'", name="cv2"),
+            f"OpenCV is missing or damaged (No module named 'cv2'); {REINSTALL_OPENCV}",
+        ),
+        (
+            ImportError("OpenCV loader: missing configuration file"),
+            f"OpenCV is missing or damaged (OpenCV loader: missing configuration file); {REINSTALL_OPENCV}",
+        ),
+        (
+            ImportError("cv2.abi3.so: failed to map segment from shared object", name="cv2"),
+            "cv2.abi3.so: failed to map segment from shared object: cannot be loaded; give more memory, or install "
+            "emoclip again",
+        ),
+        (
+            ModuleNotFoundError("No module named 'av'", name="av"),
+            "No module named 'av': cannot be loaded; install emoclip again",
+        ),
+    ],
+)
+def test_what_helps_a_library_that_cannot_be_loaded(error, told):
+    assert unloadable(error) == told
 
 
 @pytest.mark.parametrize("letter", ["\n", "\r", "\t", "\0", "\x1b", "\x85", "\u2028", "\u2029", "\u202e"])

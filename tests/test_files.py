@@ -98,6 +98,29 @@ def test_nothing_is_replaced_without_force(tmp_path):
     assert target.read_text() == "two"
 
 
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("of", [atomic_path, atomic_folder])
+def test_what_came_while_an_output_was_made_is_not_replaced_without_force(tmp_path, of, force):
+    """Two runs of one --out both told of success, and the results of the first were gone."""
+
+    def write(text, meanwhile=lambda: None, **options):
+        with of(tmp_path / "out", **options) as part:
+            (part if of is atomic_path else part / "file").write_text(text)
+            meanwhile()
+
+    def told():
+        return {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+
+    name = "out" if of is atomic_path else "file"
+    if force:
+        write("ours", lambda: write("theirs"), force=True)
+        assert told() == {name: "ours"}
+    else:
+        with pytest.raises(OutputError, match=r"out: has come while this was at work.*; pass --force"):
+            write("ours", lambda: write("theirs"))
+        assert told() == {name: "theirs"}
+
+
 def test_unwritable_places_are_named(tmp_path):
     with pytest.raises(OutputError, match="does not exist"):
         write_text(tmp_path / "no" / "out.json", "x")

@@ -341,6 +341,9 @@ def test_a_shelf_finds_its_own_and_replaces_nothing_unasked(tmp_path):
     assert shelf.find("a", FULL).frames == [(0.0, [])]
     with pytest.raises(OutputError, match="recording of another input; pass --force"):
         shelf.find("a", replace(FULL, input="j"))
+    of_another = Recording("a.mp4", 1.0, replace(FULL, input="j"), 4, frames=[])
+    with pytest.raises(OutputError, match="recording of another input; pass --force"):
+        shelf.put("a", of_another)  # FULL's came while this was made
     assert Shelf(tmp_path / "kept", force=True).find("a", replace(FULL, input="j")) is None
     for content in (b"no", b""):
         shelf.path("b").write_bytes(content)

@@ -1,5 +1,7 @@
 """What can go wrong, in the user's words: every message is one line with a name, a reason and a remedy."""
 
+import errno
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -7,6 +9,16 @@ from difflib import get_close_matches
 
 from emoclip.addresses import secrets_left_out
 from emoclip.characters import in_a_line, visible
+
+NO_MEMORY = "not enough memory; give fewer or smaller inputs, or --threads 1"
+_NO_MEMORY = re.compile(  # as C++, the engines, OpenCV, torch and the loader of libraries say it
+    "bad[_ ]alloc|out of memory|insufficient memory|failed to allocate|(?:cannot|can't) allocate memory|"
+    "failed to map segment",
+    re.IGNORECASE,
+)
+# Builds of OpenCV share one folder: pip, which takes what another one replaced or removed there for installed, needs
+# to be told.
+REINSTALL_OPENCV = 'pip install --force-reinstall --no-deps "opencv-python-headless<5"'
 
 
 class EmoclipError(Exception):
@@ -20,13 +32,16 @@ def in_one_line(error: Exception, name: object) -> str:
     """What went wrong with `name`: our own message, or the kind and words of an error that nobody foresaw.
 
     The system's refusals are of the file that they name, which may be an output.  Raises an ImportError again: that a
-    library cannot be loaded is no fault of `name`, and the next one would meet it, too.
+    library cannot be loaded is no fault of `name`, and the next one would meet it, too.  Of too little memory it says
+    that, whoever said it.
     """
     if isinstance(error, ImportError):
         raise error
     about, words = f"{name}: ", f"{type(error).__name__}: {error}"
     if isinstance(error, EmoclipError):
         about, words = "", str(error)
+    elif out_of_memory(error):
+        words = NO_MEMORY
     elif isinstance(error, OSError) and error.filename and error.strerror:
         about, words = f"{error.filename}: ", f"cannot be used ({error.strerror}); check name and rights"
     return visible(secrets_left_out(in_a_line(about) + " ".join(words.split())))
@@ -80,6 +95,22 @@ def reason(error: BaseException) -> str:
         return f"{error.strerror}: check its rights"
     line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True if there was too little memory, which most libraries say by words alone."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
+
+
+def unloadable(error: ImportError) -> str:
+    """Say in one line that a library cannot be loaded, and what helps."""
+    said, name = reason(error), (error.name or "").partition(".")[0]
+    if not out_of_memory(error) and (name == "cv2" or "OpenCV" in said):
+        return f"OpenCV is missing or damaged ({said}); {REINSTALL_OPENCV}"
+    memory = "" if isinstance(error, ModuleNotFoundError) else "give more memory, or "
+    return f"{said}: cannot be loaded; {memory}install emoclip again"
 
 
 def shown(value: object) -> str:

@@ -33,7 +33,8 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
 
     A link stays, and what it names is written.  A pipe, a character device or an open descriptor (`/dev/stdout`,
     `/dev/fd/3`) is written into in the end, and never replaced.
-    Raises OutputError for what `check_writable` refuses, and if it cannot be written.
+    Raises OutputError for what `check_writable` refuses, for a file that came meanwhile unless `force`, and if it
+    cannot be written.
     """
     if not isinstance(target, (str, os.PathLike)):
         raise OutputError(f"{kind_of(target)} names no file to write; give its path")
@@ -57,6 +58,7 @@ def atomic_path(target: str | Path, *, force: bool = False) -> Iterator[Path]:
                 with temporary.open("rb") as whole, open(_opened(target), "wb") as stream:
                     shutil.copyfileobj(whole, stream)
             else:
+                _check_still_free(target, force)
                 temporary.replace(place)
         except OSError as error:
             why = error.strerror or error
@@ -73,6 +75,15 @@ def remove_leftovers(target: Path) -> None:
     stem, suffix = glob.escape(shorten(target.stem)), glob.escape(target.suffix)
     for leftover in target.parent.glob(f".{stem}.{own}.part{suffix}"):
         leftover.unlink(missing_ok=True)
+
+
+def _check_still_free(target: Path, force: bool) -> None:
+    """Raise OutputError for what came to be in the place of an output while it was made, unless `force`."""
+    if not force and target.exists():
+        raise OutputError(
+            f"{target}: has come while this was at work, from another run say, and stays as it is; pass --force (from "
+            "Python, force=True) to replace it, or name another"
+        )
 
 
 def _own() -> str:
@@ -111,7 +122,8 @@ def atomic_folder(
     A link stays, and the folder that it names is made, or replaced.
     force: what is written replaces what has the same name in a folder that is there; what else lies in it, and in
     folders of one name, stays.  whole: unless it is True, or has the other's name in `target` (patterns as of a shell).
-    Raises OutputError for what `check_folder` refuses, and if it cannot be written (a full disk, say).
+    Raises OutputError for what `check_folder` refuses, for a folder that came meanwhile unless `force`, and if it
+    cannot be written (a full disk, say).
     Errors raised within, which know the temporary folder alone, name `target` in its place.
     """
     asked = Path(target)
@@ -125,7 +137,8 @@ def atomic_folder(
             temporary.mkdir()
             yield temporary
             interrupt.check()
-            if target.exists():
+            _check_still_free(asked, force)
+            if force and target.exists():
                 target.rename(replaced)
             temporary.rename(target)
             if replaced.exists() and whole is not True:

@@ -354,8 +354,12 @@ class Shelf:
         return None if lack else kept
 
     def put(self, name: str, recording: Recording) -> Path:
-        """Write a recording, whole or not at all.  Returns where.  Raises OutputError."""
+        """Write a recording, whole or not at all.  Returns where.
+
+        Raises OutputError where one of something else came to its place meanwhile, unless `force`.
+        """
         path = self.path(name)
+        self.find(name, recording.key)
         make_folder(path.parent)
         recording.write(path, force=True)
         return path

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import weakref
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -144,6 +145,22 @@ def test_a_library_that_cannot_be_loaded_is_one_line(tiny, crop, tmp_path):
     one_line(done, "failed to map segment: cannot be loaded; give more memory")
 
 
+def test_an_opencv_that_is_half_removed_is_one_line_with_what_brings_it_back(crop, tmp_path):
+    """What `pip uninstall opencv-python` leaves of opencv-python-headless, whose folder it shares."""
+    (tmp_path / "cv2" / "data").mkdir(parents=True)
+    script = (
+        "import sys, types\n"
+        "sys.modules['cv2'] = left = types.ModuleType('cv2')\n"
+        f"left.__path__ = [{str(tmp_path / 'cv2')!r}]\n"
+        f"sys.argv = ['emoclip', 'predict', {str(crop)!r}]\n"
+        "from emoclip.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    one_line(
+        done, 'OpenCV is .*damaged.*; pip install --force-reinstall --no-deps "opencv-python-headless<5"'
+    )
+
+
 @pytest.mark.parametrize(
     "given", [("timeline", "-o", "out"), ("timeline", "-o", "-"), ("predict",), ("watch",)]
 )
@@ -151,8 +168,26 @@ def test_one_that_cannot_be_loaded_is_told_once_for_all_videos(tiny, tmp_path, m
     videos = [write(tmp_path / f"{name}.mp4", noise(3)) for name in "ab"]
     monkeypatch.setitem(sys.modules, "av", None)
     done = emoclip(*given, *videos, "-m", tiny, cwd=tmp_path)
-    fails(done, "av.*: cannot be loaded; give more memory, or install emoclip again$")
+    fails(done, "av.*: cannot be loaded; install emoclip again$")
     assert [path.name for path in tmp_path.iterdir() if path not in videos] == []
+
+
+def test_what_lies_beside_the_videos_is_not_imported_by_the_processes_of_a_run(tmp_path, monkeypatch):
+    """A signal.py there was, by each process of --jobs 2, before it knew where Python's own lies."""
+    for name in ("signal", "struct", "socket", "select"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not yours')\n")
+    ended = []
+
+    def rows():
+        process = get_context("spawn").Process(target=print)
+        process.start()
+        process.join()
+        ended.append(process.exitcode)
+        return []
+
+    monkeypatch.setattr(cli.models, "_rows", rows)
+    emoclip("models", "list", "--json", "-", cwd=tmp_path, env={"PYTHONSAFEPATH": None})
+    assert ended == [0]
 
 
 @UNIX

@@ -58,7 +58,7 @@ def test_without_the_model_auto_says_so_and_takes_haar(nowhere):
 
 def test_an_opencv_without_cascades_is_one_line(monkeypatch):
     monkeypatch.delattr(cv2, "CascadeClassifier")
-    with pytest.raises(EmoclipError, match=r"OpenCV [\d.]+ has no Haar cascades; pip install"):
+    with pytest.raises(EmoclipError, match=r"OpenCV [\d.]+ has no Haar cascades; pip install --force"):
         open_detector("haar")
 
 

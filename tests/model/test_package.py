@@ -524,7 +524,7 @@ def test_what_shows_only_when_it_runs_is_one_line_too(tiny):
         ({"version": 7}, "cannot be used"),
     ],
 )
-def test_a_tokenizer_that_does_not_fit_is_one_line(tiny, changes, said):
+def test_a_tokenizer_that_does_not_fit_is_one_line(tiny, capfd, changes, said):
     whole = json.loads((tiny / "tokenizer.json").read_text())
     for key, value in changes.items():
         whole[key] = whole[key] | value if isinstance(value, dict) else value
@@ -533,3 +533,4 @@ def test_a_tokenizer_that_does_not_fit_is_one_line(tiny, changes, said):
     with pytest.raises(PackageError, match=said) as caught:
         Runtime(hub.load(str(tiny))).text(["a", "so what " * 200])
     assert str(caught.value).isprintable()
+    assert "onnxruntime" not in capfd.readouterr().err

@@ -1,6 +1,7 @@
 """ONNX sessions of one package: shapes, truncation, independence of batch-mates."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,25 @@ def test_engine_that_fails_at_run_time_is_one_line(tower, monkeypatch):
     with pytest.raises(PackageError, match=rf"{tower}\.onnx: ONNX Runtime cannot run it .*export") as caught:
         given[tower]()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_an_engine_with_too_little_memory_says_so_and_logs_nothing():
+    """It blamed the package, after lines of the engine's own."""
+    script = (
+        "import resource\n"
+        "import numpy as np\n"
+        "from emoclip.model import Runtime, hub, package\n"
+        "runtime = Runtime(hub.load(package.BUNDLED), threads=1, engine='onnxruntime')\n"
+        "pixels = np.zeros((8, 1, 48, 48), np.float32)\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (4 << 20),) * 2)\n"
+        "try: runtime.image(pixels)\n"
+        "except MemoryError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    assert re.search(r"image\.onnx: ONNX Runtime cannot (load|run) it \(\[ONNX", done.stdout), done.stdout
+    assert done.stderr == ""
 
 
 def test_engine_given_what_it_cannot_take_is_one_line(mini):

@@ -72,6 +72,18 @@ def test_a_package_without_its_seal_is_none(parts, tmp_path):
     assert not (tmp_path / "p").exists()
 
 
+def test_a_package_that_came_while_another_was_made_is_not_replaced_unasked(parts, tmp_path):
+    def both():
+        with new_package(tmp_path / "p") as part:
+            shutil.copytree(parts, part, dirs_exist_ok=True)
+            write(parts, tmp_path / "p", name="first")
+
+    with pytest.raises(OutputError, match="p: holds a model package already; pass --force"):
+        both()
+    assert load(str(tmp_path / "p")).name == "first"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "parts"]
+
+
 def test_a_package_is_replaced_only_when_asked_and_by_a_good_one_only(parts, tmp_path):
     write(parts, tmp_path / "p")
     before = (tmp_path / "p" / "config.json").read_bytes()

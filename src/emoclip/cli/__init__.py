@@ -27,6 +27,7 @@ from emoclip.cli import (
 )
 from emoclip.cli.console import drop_stdout, prepare_streams, warn
 from emoclip.cli.options import check_options, with_named_paths, with_real_numbers
+from emoclip.errors import NO_MEMORY, ConfigError, EmoclipError, LabelWarning, out_of_memory, unloadable
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click, which has no public name
 BROKEN_PIPE = 141  # what shells report when the reader of stdout went away
@@ -76,11 +77,11 @@ def main() -> None:
     Exit codes: 0, 1 (an expected error, or some inputs failed), 2 (usage: options and settings), 128 + the signal that
     stopped it (130: Ctrl-C), 141 (the reader of stdout went away).
     """
-    from emoclip.errors import LabelWarning
-
     prepare_streams()
     if os.environ.get("COLUMNS", "").strip("0") == "":
         os.environ.pop("COLUMNS", None)  # a width of 0 is one that is not known
+    # Processes that we start would import what lies beside the videos, a signal.py say, in place of Python's own.
+    os.environ["PYTHONSAFEPATH"] = "1"
     told: set[str] = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
@@ -101,8 +102,6 @@ def main() -> None:
 
 
 def _run() -> int:
-    from emoclip.errors import ConfigError, EmoclipError, reason
-
     try:
         check_options(sys.argv[1:])
         with interrupt.raised_in_work():
@@ -115,10 +114,8 @@ def _run() -> int:
         dashed = [name for name in sys.argv[1:] if name[:1] == "-" and name != "-" and os.path.exists(name)]  # noqa: PTH110
         hint = f"write ./{dashed[0]} for the file of that name" if dashed else "--help shows what there is"
         return _said(f"{words} ({hint})", 2)
-    except MemoryError:
-        return _said("not enough memory; give fewer or smaller inputs, or --threads 1")
     except ImportError as error:
-        return _said(f"{reason(error)}: cannot be loaded; give more memory, or install emoclip again")
+        return _said(unloadable(error))
     except (KeyboardInterrupt, typer.Abort):
         status = interrupt.INTERRUPTED
     except OSError as error:
@@ -127,6 +124,10 @@ def _run() -> int:
         if isinstance(stop.__context__, BrokenPipeError):  # typer and rich make it a plain 1
             return _unwritable(stop.__context__)
         status = stop.code
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return _said(NO_MEMORY)
     if status == interrupt.INTERRUPTED:  # typer itself turns Ctrl-C into this status
         return _said("stopped", interrupt.status())
     return status if isinstance(status, int) else 0
@@ -144,6 +145,8 @@ def _unwritable(error: OSError) -> int:
         return BROKEN_PIPE
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return _said(f"{error.strerror}: raise the limit (ulimit -n), or give --jobs 1")
+    if out_of_memory(error):
+        return _said(NO_MEMORY)
     # Nothing but the current folder has no name.
     if error.filename is None and isinstance(error, FileNotFoundError):
         return _said("the current folder is not there any more; change to another")

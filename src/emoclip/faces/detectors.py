@@ -9,7 +9,7 @@ import cv2.data
 import numpy as np
 
 from emoclip.config import FaceConfig
-from emoclip.errors import EmoclipError, warn_caller
+from emoclip.errors import REINSTALL_OPENCV, EmoclipError, warn_caller
 from emoclip.faces.boxes import Box, Detection, inside, moved, overlap, scaled, side
 from emoclip.faces.crops import square_crop
 from emoclip.faces.yunet import LARGE, SAME, YuNet, read_model
@@ -154,8 +154,7 @@ class HaarDetector:
     def __init__(self) -> None:
         if not hasattr(cv2, "CascadeClassifier"):
             raise EmoclipError(
-                f"OpenCV {cv2.__version__} has no Haar cascades; pip install 'opencv-python-headless<5', "
-                "or choose detector yunet"
+                f"OpenCV {cv2.__version__} has no Haar cascades; {REINSTALL_OPENCV}, or choose detector yunet"
             )
         self._finder = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
         self._seconder = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")

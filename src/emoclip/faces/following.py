@@ -6,6 +6,7 @@ from functools import cache
 
 import cv2
 import numpy as np
+from cv2 import createHanningWindow  # of a half-removed OpenCV an ImportError, as it should be
 
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
@@ -48,7 +49,7 @@ FLASH_S = 0.3  # a scene that is back after no longer was never left
 
 Followed = tuple[Frame, list[Face]]
 Note = Callable[[str, float], object]
-_WINDOW = np.asarray(cv2.createHanningWindow((32, 18), cv2.CV_32F))
+_WINDOW = np.asarray(createHanningWindow((32, 18), cv2.CV_32F))
 
 
 class FaceFollower:

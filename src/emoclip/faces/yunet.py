@@ -93,7 +93,7 @@ def _session(model: bytes) -> "ort.InferenceSession":
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1  # the other cores decode and embed meanwhile
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     options.enable_mem_pattern = False  # plans per size of picture: 8 MB more, and slower
     return ort.InferenceSession(model.replace(_FIXED, _OPEN), options, providers=["CPUExecutionProvider"])

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from emoclip.errors import ConfigError, PackageError, reason, shown
+from emoclip.errors import ConfigError, PackageError, out_of_memory, reason, shown
 from emoclip.files import sha256, told
 from emoclip.model import onnxfile
 from emoclip.model.fields import Fields, read_json
@@ -332,6 +332,8 @@ def _check_graph(package: Package, name: str) -> None:
     try:
         graph = onnxfile.read(path)
     except (OSError, ValueError) as error:
+        if out_of_memory(error):
+            raise MemoryError(f"{path}: {reason(error)}") from None
         raise PackageError(
             f"{path}: {reason(error)}; export the package again, as a plain ONNX graph"
         ) from None

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from emoclip.characters import is_encodable
-from emoclip.errors import ConfigError, PackageError, reason, shown, warn_caller
+from emoclip.errors import ConfigError, PackageError, out_of_memory, reason, shown, warn_caller
 from emoclip.model.cpu import Processor, processor
 from emoclip.model.execution import Engine, Precision, choose
 from emoclip.model.package import Package
@@ -147,12 +147,13 @@ class Runtime:
     ) -> NDArray[np.float32]:
         """Return what `run` computes with a graph, (rows, width) float32; the width is D unless given.
 
-        Raises PackageError if the engine fails, or gives another size or what is no number.
+        Raises PackageError if the engine fails, or gives another size or what is no number; MemoryError if it has too
+        little memory.
         """
         place = self.package.path / name
         try:
             output = np.asarray(run())
-        except PackageError:
+        except (PackageError, MemoryError):
             raise
         except Exception as error:
             raise _unloadable(place, f"{NAMES[engine]} cannot run it", error) from None
@@ -216,7 +217,7 @@ class Runtime:
         """
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised
         # A plan per size of batch, and weights among what is computed, are 2 MB more, and no quicker.
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
@@ -283,6 +284,8 @@ def _readable(path: Path) -> str | bytes:
     return str(path) if is_encodable(str(path)) else path.read_bytes()
 
 
-def _unloadable(path: Path, what: str, error: Exception) -> PackageError:
+def _unloadable(path: Path, what: str, error: Exception) -> Exception:
+    if out_of_memory(error):
+        return MemoryError(f"{path}: {what} ({reason(error)})")
     remedy = "export the package again" if is_encodable(str(path)) else "give its folder a name in UTF-8"
     return PackageError(f"{path}: {what} ({reason(error)}); {remedy}")

@@ -101,6 +101,7 @@ def new_package(folder: Path, *, force: bool = False) -> Iterator[Path]:
             packages.read(part)
         except PackageError as error:
             raise PackageError(f"{error} (nothing was written)") from None
+        check_target(folder, force=force)  # one may have come meanwhile
 
 
 def seal(folder: Path, config: Mapping[str, Any] | None = None, card: str | None = None) -> None:

@@ -4,7 +4,8 @@ Source: EmoCLIP's downstream task (PANSS and CAINS negative symptoms).  Few peop
 everything here is about not being fooled.  All figures are out of fold, on subjects the model never saw.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,6 +85,23 @@ def check(cohort: Cohort, settings: ValidationConfig) -> Ints | None:
 
     Returns the manifest's own folds, (interviews,), or None where it has none.
     """
+    with _left_out_told(cohort):
+        return _own_folds(cohort, settings)
+
+
+@contextmanager
+def _left_out_told(cohort: Cohort) -> Iterator[None]:
+    """Add to an error about a cohort what was left out of it: that may be all that is to be mended."""
+    try:
+        yield
+    except InputError as error:
+        if not cohort.excluded:
+            raise
+        left = few([f"{item.path}: {item.reason}" for item in cohort.excluded])
+        raise InputError(f"{error}; left out: {left}") from None
+
+
+def _own_folds(cohort: Cohort, settings: ValidationConfig) -> Ints | None:
     check_targets(cohort)
     names = [interview.fold for interview in cohort.interviews]
     if any(names):
@@ -154,12 +172,15 @@ def fit(
     progress: gets what is being done and the share done.  Raises InputError where the cohort cannot be validated.
     """
     if not cohort.interviews:
-        listed = "; ".join(f"{item.path}: {item.reason}" for item in cohort.excluded[:3])
-        raise InputError(f"no interview of the cohort can be used ({listed})")
+        with _left_out_told(cohort):
+            raise InputError("no interview of the cohort can be used")
     folds = check(cohort, settings)
     if folds is None:
-        folds = validation.subject_folds(cohort.subjects, cohort.scores, settings.folds, seed=settings.seed)
-        _check_learnable(cohort, folds, "pass other --folds, name folds in the manifest, or add subjects")
+        with _left_out_told(cohort):
+            folds = validation.subject_folds(
+                cohort.subjects, cohort.scores, settings.folds, seed=settings.seed
+            )
+            _check_learnable(cohort, folds, "pass other --folds, name folds in the manifest, or add subjects")
     study = Study(cohort, recordings, folds, settings, model)
     study.baselines = _baselines(study, progress)
     for estimator in estimators:

@@ -196,7 +196,7 @@ def opened(path: "Source") -> Iterator["Image.Image"]:
     try:
         with _standing(path) if is_pillow(path) else _identify(path) as picture:
             yield picture
-    except EmoclipError:
+    except (EmoclipError, ImportError):
         raise
     except FileNotFoundError:
         raise InputError(f"{title(path)}: no such file; check the name") from None
