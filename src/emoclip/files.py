@@ -303,6 +303,11 @@ def told_apart(ways: Sequence[tuple[str, ...]]) -> list[str]:
     return names
 
 
+def at_home(name: str | os.PathLike[str]) -> Path:
+    """The path with the home folder for `~` or `~name` in front, or as it is where nobody knows that folder."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111 (raises there)
+
+
 def is_pipe(name: str | os.PathLike[str]) -> bool:
     """True for a pipe with a name, which waits until somebody writes to it, and can be read once."""
     with suppress(OSError, ValueError):

@@ -30,6 +30,14 @@ def test_csv_manifest(tmp_path, end):
     assert third.fold == 1
 
 
+@pytest.mark.parametrize("name", ["manifest", "mafw"])
+def test_a_home_that_is_not_there_is_a_folder_that_is_not_there(name):
+    with pytest.raises(
+        InputError, match=r"^~nobody-of-this-name/set: (no such manifest|is no folder); name "
+    ):
+        datasets.read(name, "~nobody-of-this-name/set")
+
+
 def test_words_for_a_subject_that_is_missing_are_nobody(tmp_path):
     names = ["", "NA", "n/a", "NaN", "null", "None", "-", "Nan Li", "s1"]
     rows = "".join(f"{at}.mp4,happy,{name}\n" for at, name in enumerate(names))
