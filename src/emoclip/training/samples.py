@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from emoclip import datasets
 from emoclip.datasets import Clip, Dataset
 from emoclip.errors import ConfigError, InputError, counted, few
-from emoclip.files import at_home
+from emoclip.files import at_home, told
 from emoclip.prompts import canonical, class_prompts, one_class_twice
 from emoclip.training.describe import describe
 from emoclip.training.mesh import population_of, read_measures
@@ -163,7 +163,7 @@ def _present(clips: Sequence[Clip], place: Path, notes: list[str]) -> list[Clip]
         notes.append(f"{len(lost)} of {len(clips)} clips do not exist and are left out: {few(sorted(lost))}")
     if clips and not there:
         raise InputError(
-            f"{place}: none of the {len(clips)} listed clips exists, the first is {clips[0].path}"
+            f"{place}: none of the {len(clips)} listed clips exists, the first is {told(clips[0].path)}"
         )
     return there
 
