@@ -316,6 +316,11 @@ def told_apart(ways: Sequence[tuple[str, ...]]) -> list[str]:
     return names
 
 
+def at_home(name: str | os.PathLike[str]) -> Path:
+    """The path with the home folder for `~` or `~name` in front, or as it is where nobody knows that folder."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111 (raises there)
+
+
 def is_pipe(name: str | os.PathLike[str]) -> bool:
     """True for a pipe with a name, which waits until somebody writes to it, and can be read once."""
     with suppress(OSError, ValueError):
@@ -339,7 +344,7 @@ def told(name: str | os.PathLike[str]) -> str:
 
     An address is told without user, password and query.
 
-    File systems hold names of any bytes, JSON, CSV and terminals only text.  `Path.from_uri` turns it back.
+    File systems hold names of any bytes, JSON, CSV and terminals only text.  `untold` turns it back.
     """
     text = utf8(without_secrets(os.fsdecode(name)))
     try:
@@ -352,15 +357,23 @@ def told(name: str | os.PathLike[str]) -> str:
 
 
 def untold(name: str, folder: str | Path = "") -> str:
-    """The name, as the system has it, of what is there in `folder` and `told` tells so; if nothing is, as it is."""
+    """The name, as the system has it, of what is there in `folder` and `told` tells so; if nothing is, as it is.
+
+    In a locale that has not all its letters, nothing can be named as it is: then as the UTF-8 that names are in most.
+    """
     with suppress(UnicodeError):
-        content = unquote_to_bytes(name.removeprefix("file://")) if _is_uri(name) else name.encode()
-        if os.path.exists(os.path.join(folder, os.fsdecode(content))):  # noqa: PTH110, PTH118 (takes any text)
-            return os.fsdecode(content)
+        own = os.fsdecode(unquote_to_bytes(name.removeprefix("file://")) if is_uri(name) else name.encode())
+        if own == name or os.path.exists(os.path.join(folder, own)):  # noqa: PTH110, PTH118 (takes any text)
+            return own
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError:
+            return own
     return name
 
 
-def _is_uri(name: str) -> bool:
+def is_uri(name: str) -> bool:
+    """True for a name as `told` tells one that is no UTF-8."""
     return name.startswith("file:///")
 
 

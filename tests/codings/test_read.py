@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 import threading
 import unicodedata
 from dataclasses import replace
@@ -13,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoclip.codings import ANYONE, Coding, Mark, read, read_all
+from emoclip.codings import ANYONE, Coding, Mark, read, read_all, way_of
 from emoclip.codings.coding import Teachers
 from emoclip.errors import ConfigError, EmoclipError, InputError, InputWarning
 from emoclip.results import Segment, Timeline, Track
@@ -975,3 +978,32 @@ def test_whatever_stands_in_a_json_file_is_read_or_told_in_one_line(tmp_path: Pa
                 )
                 for coding in codings:
                     f"{coding.video}{coding.coder}{coding.labels}{coding.tracks}".encode()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on Unix alone")
+def test_a_coding_is_of_the_same_video_and_coder_in_every_locale(tmp_path, foreign):
+    text = "onset,offset,label\n0,1,calm\n"
+    for place in ("søn.csv", "a/笑い.csv", "b/笑い.csv"):
+        (tmp_path / "ñina" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "ñina" / place).write_text(text)
+    shutil.copytree(tmp_path / "ñina", tmp_path / "øle")
+    program = (
+        "import sys; from pathlib import Path; from emoclip.codings import raters, read_all\n"
+        "people = raters([(folder, read_all(folder)[0]) for folder in map(Path, sys.argv[1:])])\n"
+        "print(ascii([(one.name, sorted(one.codings)) for one in people]))"
+    )
+    command = [sys.executable, "-c", program, "ñina".encode(), "øle".encode()]
+    done = subprocess.run(command, env=os.environ | foreign, cwd=tmp_path, stdout=subprocess.PIPE, check=True)
+    videos = ["a/笑い", "b/笑い", "søn"]
+    assert done.stdout.decode().strip() == ascii([("ñina", videos), ("øle", videos)])
+
+
+def test_a_video_whose_name_is_no_utf_8_is_called_as_its_coding_is(tmp_path):
+    name = os.fsdecode(b"caf\xe9 \xc3\xbc.csv")
+    try:
+        (tmp_path / name).write_text("onset,offset,label\n0,1,calm\n")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    [coding] = read(tmp_path / name)
+    assert coding.video == "caf%E9 ü"
+    assert way_of((tmp_path / name).as_uri())[-1] == coding.video

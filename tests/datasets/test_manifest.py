@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +32,37 @@ def test_csv_manifest(tmp_path, end):
     assert (second.id, second.caption, second.split) == ("b/frames", None, "train")
     assert dataset.classes == ("Bored", "happy", "sad")
     assert third.fold == 1
+
+
+@pytest.mark.parametrize("name", ["manifest", "mafw"])
+def test_a_home_that_is_not_there_is_a_folder_that_is_not_there(name):
+    with pytest.raises(
+        InputError, match=r"^~nobody-of-this-name/set: (no such manifest|is no folder); name "
+    ):
+        datasets.read(name, "~nobody-of-this-name/set")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on Unix alone")
+def test_files_are_found_by_their_names_in_every_locale(tmp_path, foreign):
+    names = ["søn 笑い.jpg", "b.jpg", "fort ñ.jpg"]
+    for name in names[:2]:
+        (tmp_path / name).touch()
+    trees.write(tmp_path / "m.csv", "path,label\n" + "".join(f"{name},calm\n" for name in names))
+    program = (
+        "from pathlib import Path; from emoclip import datasets; from emoclip.datasets import manifest\n"
+        "from emoclip.datasets.check import check, list_problems\n"
+        "dataset = datasets.read('manifest', 'm.csv'); clips = dataset.clips\n"
+        "print([clip.path.exists() for clip in clips], *(ascii(clip.id) for clip in clips), sep=';')\n"
+        "check(dataset); print(*map(ascii, list_problems(dataset)))\n"
+        "manifest.write(clips, Path('again.csv'))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=os.environ | foreign, cwd=tmp_path, stdout=subprocess.PIPE, check=True)
+    first, second = done.stdout.decode().splitlines()
+    assert first == ";".join(["[True, True, False]", *map(ascii, names)])
+    assert ascii(f"1 clip ({names[2]}) missing") in second
+    again = datasets.read("manifest", tmp_path / "again.csv")
+    assert [(clip.id, clip.path.exists()) for clip in again.clips[:2]] == [(name, True) for name in names[:2]]
 
 
 def test_words_for_a_subject_that_is_missing_are_nobody(tmp_path):

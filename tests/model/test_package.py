@@ -59,6 +59,37 @@ def test_the_cache_is_a_folder_and_may_lie_at_home(copy, tmp_path, monkeypatch):
         hub.load("nothing-like-it")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="who has no home is told by Unix's list of users")
+@pytest.mark.parametrize("home", [None, "", "relative"])
+def test_without_a_home_there_is_no_cache_and_none_is_made_where_one_stands(tmp_path, monkeypatch, home):
+    nobody_is_known(monkeypatch, home)
+    monkeypatch.chdir(tmp_path)
+    assert package.cache_folder().is_absolute()
+    assert not package.cache_folder().exists()
+    assert hub.load(package.BUNDLED).name == package.BUNDLED
+    monkeypatch.setenv("EMOCLIP_CACHE", "~nobody-of-this-name/models")
+    with pytest.raises(
+        ConfigError,
+        match=r"^EMOCLIP_CACHE=~nobody.*/models: there is no such home folder; set it to a whole path",
+    ):
+        package.cache_folder()
+    assert list(tmp_path.iterdir()) == []
+
+
+def nobody_is_known(monkeypatch, home):
+    """Have this process be of a user whom the system has no home of, as in containers."""
+    import pwd
+
+    def unknown(name):
+        raise KeyError(name)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "EMOCLIP_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+
+
 def test_an_unknown_name_says_where_it_looked(tmp_path, monkeypatch):
     monkeypatch.setenv("EMOCLIP_CACHE", str(tmp_path))
     with pytest.raises(PackageError, match="models list") as caught:

@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import cv2
@@ -663,6 +666,22 @@ def write_manifest(folder, text, videos=("a.mp4", "b.mp4", "c.mp4")):
     path = folder / "cohort.csv"
     path.write_text(text)
     return path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on Unix alone")
+def test_videos_are_found_by_their_names_in_every_locale(tmp_path, foreign):
+    write(tmp_path / "søn 笑い.mp4", noise(2))
+    rows = "søn 笑い.mp4,anna,3\nfort ñ.mp4,ben,4\n"
+    (tmp_path / "m.csv").write_text(f"path,subject,score\n{rows}", encoding="utf-8")
+    program = (
+        "from pathlib import Path; from emoclip.symptoms.manifest import read_manifest\n"
+        "cohort = read_manifest(Path('m.csv'), ['score'], [])\n"
+        "print(ascii([cohort.subjects, [(item.path, item.reason) for item in cohort.excluded]]))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=os.environ | foreign, cwd=tmp_path, stdout=subprocess.PIPE, check=True)
+    found = [["anna"], [("fort ñ.mp4", "the video is not there")]]
+    assert done.stdout.decode().strip() == ascii(found)
 
 
 def test_rows_become_interviews(tmp_path):

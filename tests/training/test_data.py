@@ -179,6 +179,11 @@ def test_clips_of_one_subject_alone_are_told_as_that(tmp_path):
         choose_samples(tiny("selection.held_out=0.1"), few)
 
 
+def test_a_home_that_is_not_there_is_a_data_set_that_is_not_there():
+    with pytest.raises(InputError, match=r"^~nobody-of-this-name/m.csv: no such manifest"):
+        choose_samples(tiny(), "~nobody-of-this-name/m.csv")
+
+
 def test_clips_without_a_caption_are_left_out_and_named(tmp_path):
     manifest = make_clips(tmp_path, count=24)
     rewritten(

@@ -177,6 +177,8 @@ def test_an_unknown_recipe_names_the_nearest():
         load_recipe("mafw-caption")
     with pytest.raises(ConfigError, match="no such recipe file"):
         load_recipe("nowhere/mine.toml")
+    with pytest.raises(ConfigError, match=r"^~nobody-of-this-name/mine\.toml: no such recipe file"):
+        load_recipe("~nobody-of-this-name/mine.toml")
 
 
 def test_selection_on_test_is_leaky_and_held_out_needs_a_part():

@@ -19,8 +19,9 @@ from packages import tiny_package
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from emoclip.codings import read_all
 from emoclip.errors import ConfigError, InputError
-from emoclip.files import shorten, told
+from emoclip.files import shorten, told, untold
 from emoclip.video import called, expand_inputs, open_video, pictures
 from emoclip.video.folders import are_frames
 from emoclip.video.pictures import EXIF_ORIENTATIONS, read_picture
@@ -824,6 +825,10 @@ def test_a_batch_of_odd_files_is_done_beside_the_broken_ones(plain_mp4, tmp_path
     sidecars = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "out").glob("*.json")]
     assert len(sidecars) == 3
     assert all(record["complete"] for record in sidecars)
+    json.dumps(sidecars, ensure_ascii=False).encode()  # it is text, all of it
+    [place] = [record["input"] for record in sidecars if record["input"].startswith("file:///")]
+    assert untold(place) == str(inputs / os.fsdecode(names[0]))
+    assert "caf%E9" in {coding.video for coding in read_all(tmp_path / "out")[0]}
     done = emoclip(
         "timeline", str(inputs), *shared, "--formats", "csv,overlay", "--out", str(tmp_path / "out")
     )

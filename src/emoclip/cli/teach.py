@@ -160,6 +160,7 @@ def _recordings(
     from emoclip.codings import named_videos, usual_window, way_of
     from emoclip.config import FaceConfig, WindowConfig
     from emoclip.errors import EmoclipError
+    from emoclip.files import told
     from emoclip.recording import Recording, is_recording
     from emoclip.timeline import Settings, plan, recorded
     from emoclip.video import find_inputs
@@ -168,7 +169,7 @@ def _recordings(
     found: list[Recording] = []
     failed = False
     inputs = find_inputs(videos, say=warn)
-    stems = {way_of(str(item.source))[-1] for item in inputs}
+    stems = {way_of(told(str(item.source)))[-1] for item in inputs}
     about = [coding for coding in codings if not coding.machine and Path(coding.video).name in stems]
     window_s = window or usual_window(about)
     least_s = max(window_s, WindowConfig.length_s)  # windows that a recording of an earlier run must serve
@@ -180,7 +181,7 @@ def _recordings(
         bar = bars.add_task("watching", total=float(len(sources)))
         for done, (source, name) in enumerate(sources):
 
-            def told(spent_s: float, of_s: float | None, done: int = done) -> None:
+            def tell(spent_s: float, of_s: float | None, done: int = done) -> None:
                 bars.update(bar, completed=done + (spent_s / of_s if of_s else 0.0))
 
             try:
@@ -195,7 +196,7 @@ def _recordings(
                         name,
                         faces=faces,
                         window_s=least_s if shelf.path(name).exists() and not shelf.force else window_s,
-                        progress=told,
+                        progress=tell,
                     )
                     found.append(recording)
                 for line in found[-1].warnings:

@@ -6,12 +6,11 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 from xml.etree.ElementTree import iterparse
 
 from emoclip.characters import composed
 from emoclip.codings.coding import ANYONE, OPEN, Coding, Mark, Origin, checked, traced
-from emoclip.codings.tables import way_of
+from emoclip.codings.tables import stem_of, unquoted, way_of
 from emoclip.errors import ConfigError, InputError
 from emoclip.timeline.spans import Span, minus
 
@@ -35,7 +34,7 @@ def read_eaf(path: Path, tiers: tuple[str, ...] = ()) -> list[Coding]:
     media = document.media_descriptors[0] if document.media_descriptors else {}
     shift_s = int(media.get("TIME_ORIGIN") or 0) / 1000
     place = media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL") or ""
-    video = way_of(unquote(place))[-1] or path.stem
+    video = way_of(unquoted(place))[-1] or stem_of(path)
     ours = document.adocument.get("AUTHOR") == OURS
     marks: dict[str, list[Mark]] = {}
     windows: list[Span] = []

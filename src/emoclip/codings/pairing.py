@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import combinations, pairwise
 from pathlib import Path
 
-from emoclip.characters import composed
+from emoclip.characters import composed, percent
 from emoclip.codings.coding import (
     ANYONE,
     NOTHING,
@@ -17,7 +17,9 @@ from emoclip.codings.coding import (
     Mark,
     merged,
 )
+from emoclip.codings.tables import stem_of
 from emoclip.errors import InputError, LabelError, counted, few
+from emoclip.files import told
 from emoclip.timeline.spans import Span, intersection, minus, union
 from emoclip.video import natural_order
 
@@ -90,7 +92,7 @@ def raters(sources: Sequence[Source]) -> list[Rater]:
         by_coder: dict[str, dict[str, Coding]] = {}
         for coding in merged(replace(coding, video=mirrored(coding, videos)) for coding in codings):
             by_coder.setdefault(coding.coder, {})[coding.video] = coding
-        found += [(coder or path.stem or str(path), path, of) for coder, of in by_coder.items()]
+        found += [(coder or stem_of(path) or told(path), path, of) for coder, of in by_coder.items()]
     if len(found) < 2:
         names = f"only {found[0][0]} coded {found[0][1]}" if found else "nothing was coded"
         raise InputError(f"{names}; name a second coding, or a timeline, to compare with")
@@ -99,7 +101,7 @@ def raters(sources: Sequence[Source]) -> list[Rater]:
         (video, _), *_ = found[0][2].items()
         found = [(name, path, {video: next(iter(of.values()))}) for name, path, of in found]
     count = Counter(name for name, _, _ in found)
-    named = [f"{name} ({path})" if count[name] > 1 else name for name, path, _ in found]
+    named = [f"{name} ({told(path)})" if count[name] > 1 else name for name, path, _ in found]
     if len(set(named)) < len(named):
         named = [f"{name} {number}" for number, name in enumerate(named, 1)]
     return [Rater(name, of) for name, (_, _, of) in zip(named, found, strict=True)]
@@ -107,7 +109,7 @@ def raters(sources: Sequence[Source]) -> list[Rater]:
 
 def mirrored(coding: Coding, videos: Iterable[str]) -> str:
     """Return the coding's video, as `videos` name it if they have several of that name in sub-folders."""
-    lies = composed(coding.way or (coding.file.parent / coding.video).as_posix())
+    lies = composed(coding.way or Path(percent(str(coding.file.parent)), coding.video).as_posix())
     return next((v for v in sorted(videos) if "/" in v and f"/{lies}".endswith(f"/{v}")), coding.video)
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from emoclip.characters import composed
+from emoclip.characters import composed, percent
 from emoclip.codings.boris import read_project
 from emoclip.codings.coding import NOTHING, Coding, Mark, Teachers, checked, merged, seconds, unread_of
 from emoclip.codings.elan import names_tier, read_eaf, tier_names
-from emoclip.codings.tables import read_table, track_name, way_of
+from emoclip.codings.tables import read_table, stem_of, track_name, way_of
 from emoclip.errors import EmoclipError, InputError, few
 from emoclip.files import DANGLING, dangling, missing, sha256, told_apart, untold
 
@@ -123,8 +123,8 @@ def _apart(codings: list[Coding], folder: Path) -> list[Coding]:
         if coding.way:
             # A table has told its own videos apart already, maybe further than those of one coder ask for.
             video = max(video, ways[coding.coder][coding.way], key=len)
-        elif len(places[coding.coder, video]) > 1 and (coding.machine or composed(coding.file.stem) == video):
-            video = composed((coding.file.parent.relative_to(folder) / video).as_posix())
+        elif len(places[coding.coder, video]) > 1 and (coding.machine or stem_of(coding.file) == video):
+            video = composed(Path(percent(str(coding.file.parent.relative_to(folder))), video).as_posix())
         apart.append(replace(coding, video=video))
     return apart
 

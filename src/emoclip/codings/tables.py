@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
-from emoclip.characters import composed
+from emoclip.characters import composed, percent
 from emoclip.codings.coding import ANYONE, Coding, Mark, Origin, checked, traced
 from emoclip.config import check_fps
 from emoclip.errors import InputError
-from emoclip.files import told_apart
+from emoclip.files import is_uri, told_apart
 from emoclip.tables import by_column, check_columns, is_missing, number, one_line, read_cells
 
 # Names people give to a column, the first that is there is taken.
@@ -71,7 +72,7 @@ def _plain(path: Path, names: list[str], rows: list[Cells], fps: float | None) -
     if not set(names) & set(LABEL):
         raise InputError(f"{path}: has times but no column label; add one (or trial_type, behavior, code)")
     sheets: dict[tuple[Way, str], Sheet] = {}
-    stem, subject, origin = composed(re.sub(r"_events$", "", path.stem)), bids_subject(path), _origin(path)
+    stem, subject, origin = re.sub(r"_events$", "", stem_of(path)), bids_subject(path), _origin(path)
     shown: dict[Way, tuple[str, int]] = {}
     lines = by_column(path, names, rows)
     _check_filled(path, lines, VIDEO, "video")
@@ -128,7 +129,7 @@ def _check_unit(path: Path, marks: Sequence[Mark]) -> None:
 
 def _boris(path: Path, names: list[str], header: dict[str, str], rows: list[Cells]) -> list[Coding]:
     """Read BORIS's aggregated events (a line per state) or its tabular ones (a line per start and stop)."""
-    stem = composed(re.sub(r"\.boris$", "", path.stem))
+    stem = re.sub(r"\.boris$", "", stem_of(path))
     sheets: dict[tuple[Way, str], Sheet] = {}
     begun: dict[tuple[Way, str, str, str, str], tuple[float, int]] = {}
     lines = by_column(path, names, rows)
@@ -223,7 +224,7 @@ def _datavyu(path: Path, names: list[str], rows: list[Cells]) -> list[Coding]:
             offset = time_s(end, None, path, line) if _is_time(end) else onset
             label = next((row[code] for code in codes if _known(row.get(code, ""))), name)
             marks.append(Mark(onset / 1000, offset / 1000, label))
-    return [checked(Coding(path, path.stem, "", tuple(marks)))]
+    return [checked(Coding(path, stem_of(path), "", tuple(marks)))]
 
 
 @dataclass
@@ -357,8 +358,19 @@ def track_name(text: str) -> str:
 
 def way_of(place: str) -> Way:
     """Return the folders and the name, without its ending, of a video, in NFC, whichever system wrote them."""
+    place = unquoted(place) if is_uri(place) else place
     *folders, name = PurePosixPath(composed(place).replace("\\", "/")).parts or (place,)
     return (*folders, name.rsplit(".", 1)[0] or name)
+
+
+def unquoted(address: str) -> str:
+    """Return the address of a file as its name, but bytes in it that are no UTF-8 as they are there: `%E9`."""
+    return percent(unquote(address, errors="surrogateescape"))
+
+
+def stem_of(path: Path) -> str:
+    """Return what a file is called without its ending, as `way_of` does, whatever the locale took its bytes for."""
+    return composed(percent(path.stem))
 
 
 def bids_subject(path: Path) -> str:

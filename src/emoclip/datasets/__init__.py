@@ -7,6 +7,7 @@ from typing import Any
 
 from emoclip.datasets.clips import Clip, Dataset
 from emoclip.errors import ConfigError, InputError
+from emoclip.files import at_home
 
 __all__ = ["NAMES", "Clip", "Dataset", "read"]
 
@@ -34,7 +35,7 @@ def read(
         raise ConfigError(f"data set {name!r} is not one of {', '.join(NAMES)}")
     if layout not in (None, *LAYOUTS):
         raise ConfigError(f"--layout {layout}: is not one of {', '.join(LAYOUTS)}")
-    root = Path(root).expanduser()
+    root = at_home(root)
     options: dict[str, Any] = {
         "compound": compound,
         "layout": layout,

@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from emoclip.characters import utf8
 from emoclip.datasets.clips import Clip, Dataset, differing_in_case
 from emoclip.errors import ConfigError, InputError, few, reason
-from emoclip.files import atomic_path, missing
+from emoclip.files import atomic_path, missing, untold
 from emoclip.prompts import canonical
 from emoclip.tables import as_asked, check_columns, is_missing, not_used, read_rows, spelt_alike
 
@@ -116,7 +117,7 @@ def path_in(target: Path, path: Path) -> str:
     folder, path = target.parent.resolve(), path.resolve()
     if not path.is_relative_to(folder):
         raise InputError(f"{target}: must lie in or above the folder of the clips; {path} is elsewhere")
-    return _one_line(str(path), "path", path.relative_to(folder).as_posix())
+    return _one_line(str(path), "path", utf8(path.relative_to(folder).as_posix()))
 
 
 def listed_path(place: str, written: str) -> str:
@@ -197,7 +198,7 @@ def _clip(folder: str, place: str, row: Mapping[str, Any]) -> Clip:
         )
     return Clip(
         id=written,
-        path=Path(f"{folder}/{written}"),
+        path=Path(f"{folder}/{untold(written, folder)}"),
         label=values["label"],
         caption=values["caption"],
         fold=int(float(fold)) if fold else None,

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
+from emoclip.characters import utf8
 from emoclip.datasets.clips import Clip
 from emoclip.errors import ConfigError, InputError, counted
+from emoclip.files import untold
 from emoclip.prompts import canonical
 
 # The order that EmoCLIP and DFER-CLIP give seven classes; DFEW's own labels 1 to 7 are the same order.
@@ -36,7 +38,7 @@ class Located:
 
     def path(self, key: str | int) -> Path:
         """Return where the clip of this key should be."""
-        return self.base / self.template.format(key)
+        return self.base / untold(self.template.format(key), self.base)
 
 
 def lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -168,7 +170,7 @@ def locate(
         candidates = chosen
     sample = keys[:: max(1, len(keys) // 100)]
     hits = [
-        sum((root / folder / template.format(key)).exists() for key in sample)
+        sum(Located(root / folder, template, "").path(key).exists() for key in sample)
         for folder, template in candidates
     ]
     best = max(range(len(candidates)), key=lambda place: (hits[place], -place))
@@ -191,7 +193,7 @@ def _shown(folder: str, template: str) -> str:
 
 def clip_id(path: Path, root: Path) -> str:
     """Return the path relative to the root in forward slashes, or whole if it lies elsewhere."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    return utf8(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix())
 
 
 def listed_clips(

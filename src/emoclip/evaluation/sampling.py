@@ -13,6 +13,7 @@ from emoclip.config import FaceConfig
 from emoclip.datasets import Clip
 from emoclip.errors import ConfigError, EmoclipError, InputError, in_one_line
 from emoclip.faces import Face, FaceFollower, crop_face
+from emoclip.files import told
 from emoclip.model import PixelSpec, largest, paper_window
 from emoclip.results import ByContent
 from emoclip.video import is_picture, natural_order, open_video, read_animation, read_picture
@@ -94,7 +95,7 @@ def read_clip(clip: Clip, sampling: Sampling, content: str, faces: FaceConfig, p
             return _read_pictures(source, sampling, content)
         return _read_video(source, sampling, content)
     except InputError as error:
-        reason = str(error).replace(str(clip.path), clip.id)
+        reason = str(error).replace(told(clip.path), clip.id).replace(str(clip.path), clip.id)
         raise InputError(reason if reason.startswith(clip.id) else f"{clip.id}: {reason}") from None
     except EmoclipError:
         raise

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from emoclip.errors import ConfigError, PackageError, out_of_memory, reason, shown
-from emoclip.files import sha256, told
+from emoclip.files import at_home, sha256, told
 from emoclip.model import onnxfile
 from emoclip.model.fields import Fields, read_json
 from emoclip.model.onnxfile import Graph, Value
@@ -130,13 +130,21 @@ def cache_folder() -> Path:
     Raises ConfigError where that is no folder.
     """
     if override := os.environ.get("EMOCLIP_CACHE"):
-        place = os.path.expanduser(override)  # noqa: PTH111 (takes any name)
+        place = str(at_home(override))
+        if place.startswith("~") and not os.path.isdir(place):  # noqa: PTH112 (no error over rights)
+            raise ConfigError(
+                f"EMOCLIP_CACHE={told(override)}: there is no such home folder; set it to a whole path, or leave it out"
+            )
         if os.path.exists(place) and not os.path.isdir(place):  # noqa: PTH110, PTH112 (no error over rights)
             raise ConfigError(f"EMOCLIP_CACHE={told(override)} is no folder; set it to one, or leave it out")
         return Path(place)
-    folder = user_cache_path("emoclip", appauthor=False)
-    # Without a home folder it is `~/...` still, which would be made where one stands; so nothing is kept.
-    return folder if folder.is_absolute() else Path("/nonexistent/emoclip")
+    nowhere = Path(os.devnull, "emoclip")  # which nobody can make, root neither
+    try:
+        folder = user_cache_path("emoclip", appauthor=False)
+    except RuntimeError:  # without a home folder; so nothing is kept
+        return nowhere
+    # Older versions return `~/...` then, which would be made where one stands.
+    return folder if folder.is_absolute() else nowhere
 
 
 def bundled_folder() -> Path:

@@ -17,6 +17,7 @@ from emoclip.config import FaceConfig
 from emoclip.engine import EmoCLIP
 from emoclip.errors import InputError, counted, few
 from emoclip.faces import settled
+from emoclip.files import told
 from emoclip.symptoms import head as heads
 from emoclip.symptoms import regression
 from emoclip.symptoms import statistics as validation
@@ -150,7 +151,7 @@ def watch(
             reasons[at] = " ".join(str(error).split())
         else:
             recordings.append(seen)
-            who = f"subject {interview.subject}, {few(interview.sources)}"
+            who = f"subject {interview.subject}, {few([*map(told, interview.sources)])}"
             notes += [f"{who}: {line}" for line in seen.warnings]
         progress(at + 1, 0.0)
     left = cohort.leave_out(reasons)

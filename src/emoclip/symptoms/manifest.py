@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from emoclip.config import FPS
 from emoclip.errors import ConfigError, InputError, few, nearest
-from emoclip.files import missing
+from emoclip.files import missing, told, untold
 from emoclip.recording import Key, Recording, is_recording
 from emoclip.symptoms.scales import Scale, Target, target
 from emoclip.tables import (
@@ -105,7 +105,7 @@ class Cohort:
         gone = []
         for at, item in enumerate(self.interviews):
             if at in reasons:
-                path = ", ".join(item.sources)
+                path = ", ".join(map(told, item.sources))
                 gone.append(Excluded(item.subject, item.session, path, reasons[at].removeprefix(f"{path}: ")))
         kept = [item for at, item in enumerate(self.interviews) if at not in reasons]
         return replace(self, interviews=kept, excluded=self.excluded + gone)
@@ -158,7 +158,7 @@ def read_manifest(
                 f"the video is not there{pattern if '*' in interview.path or '?' in interview.path else ''}"
             )
             cohort.excluded.append(
-                Excluded(interview.subject, interview.session, interview.sources[0], reason)
+                Excluded(interview.subject, interview.session, told(interview.sources[0]), reason)
             )
             continue
         key = (interview.subject, interview.session, "" if interview.session else place)
@@ -242,7 +242,7 @@ def _interview(
         path=row["path"],
         subject=who,
         session=session,
-        sources=(str(manifest.parent / written),),
+        sources=(str(manifest.parent / untold(written, manifest.parent)),),
         scores=tuple(scores),
         age=age,
         fold=_fold(row.get("fold", "")),

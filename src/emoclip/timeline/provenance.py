@@ -15,8 +15,9 @@ from typing import Any
 
 from emoclip import __version__
 from emoclip.addresses import secrets_left_out
+from emoclip.characters import is_encodable
 from emoclip.errors import OutputError
-from emoclip.files import linked, relative, sha256, untold
+from emoclip.files import linked, relative, sha256, told, untold
 from emoclip.model import Package
 from emoclip.prompts import PromptSet
 from emoclip.results import Timeline
@@ -82,24 +83,26 @@ def record(
     media: the input's path, None where it has none or nobody knows it.
     """
 
-    def told(path: str) -> str:
-        return path if folder is None else relative(path, folder)
+    def way(path: str) -> str:
+        return path if folder is None else _in_text(relative(path, folder), path)
 
     def argument(part: str) -> str:
         option = re.match(r"(--[\w-]+=|-\w(?=/))?", part)[0]  # type: ignore[index]
         value = part.removeprefix(option)
-        return option + (told(value) if Path(value).is_absolute() else secrets_left_out(value))
+        return option + (way(value) if Path(value).is_absolute() else told(secrets_left_out(value)))
 
     settings = dict(choices)
     if (rest := settings.get("baseline")) and rest["source"]:
-        settings["baseline"] = rest | {"source": told(secrets_left_out(rest["source"]))}
+        settings["baseline"] = rest | {"source": way(secrets_left_out(rest["source"]))}
     card = {
         key: package.config.get(key) for key in ("name", "licence", "source", "training_data", "precision")
     }
     return {
         "emoclip": __version__,
         "note": "How each face reads to a viewer, not what the person feels.",
-        "input": timeline.input if folder is None else linked(timeline.input, media, folder),
+        "input": timeline.input
+        if folder is None
+        else _in_text(linked(timeline.input, media, folder), media or timeline.input),
         "duration_s": timeline.duration_s,
         "read_s": timeline.read_s,
         "unread": unread(timeline),
@@ -118,6 +121,11 @@ def record(
         "summary": [asdict(row) for row in timeline.summary],
         "segments": [asdict(segment) for segment in timeline.segments],
     }
+
+
+def _in_text(way: str, path: str) -> str:
+    """The way to a path, or its address where bytes in its name are no text."""
+    return way if is_encodable(way) else told(path)
 
 
 def _versions() -> dict[str, str | None]:

@@ -209,7 +209,9 @@ def stamp(clip: Clip) -> str:
         entries = sorted(filter(is_picture, clip.path.iterdir())) if clip.path.is_dir() else [clip.path]
         for entry in entries:
             state = entry.stat()
-            digest.update(f"{entry.name} {state.st_size} {state.st_mtime_ns}".encode())
+            digest.update(
+                f"{entry.name} {state.st_size} {state.st_mtime_ns}".encode(errors="surrogateescape")
+            )
     except OSError as error:
         raise InputError(
             f"{clip.path}: cannot be read ({error.strerror}); check the data set's folder"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from emoclip.characters import in_a_line, percent
 from emoclip.errors import ConfigError, nearest
+from emoclip.files import at_home
 from emoclip.prompts import one_class_twice
 from emoclip.training.tables import Channels, Decay, Epochs, Rate, Seed, Share, Within, fill, read_toml
 
@@ -212,7 +213,7 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
 
 def find_recipe(name: str | Path) -> Path:
     """Return the file of a recipe.  Raises ConfigError that names the nearest shipped one."""
-    path, known = Path(name).expanduser(), ", ".join(shipped_names())
+    path, known = at_home(name), ", ".join(shipped_names())
     if path.suffix == ".toml":
         if path.is_file():
             return path

@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from emoclip import datasets
 from emoclip.datasets import Clip, Dataset
 from emoclip.errors import ConfigError, InputError, counted, few
+from emoclip.files import at_home, told
 from emoclip.prompts import canonical, class_prompts, one_class_twice
 from emoclip.training.describe import describe
 from emoclip.training.mesh import population_of, read_measures
@@ -60,7 +61,7 @@ def choose_samples(recipe: Recipe, root: str | Path) -> Samples:
     Raises InputError where the fold is not there, nothing is left to train on, one class only is left for class
     sentences, a class has two names, or the same clip is in the training and the test part.
     """
-    root = Path(root).expanduser()
+    root = at_home(root)
     place = root / recipe.data.file if recipe.data.dataset == "manifest" and recipe.data.file else root
     dataset = datasets.read(recipe.data.dataset, place)
     notes = list(dataset.notes)
@@ -162,7 +163,7 @@ def _present(clips: Sequence[Clip], place: Path, notes: list[str]) -> list[Clip]
         notes.append(f"{len(lost)} of {len(clips)} clips do not exist and are left out: {few(sorted(lost))}")
     if clips and not there:
         raise InputError(
-            f"{place}: none of the {len(clips)} listed clips exists, the first is {clips[0].path}"
+            f"{place}: none of the {len(clips)} listed clips exists, the first is {told(clips[0].path)}"
         )
     return there
 
