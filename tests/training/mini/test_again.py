@@ -99,6 +99,18 @@ def test_its_own_readings_are_half_of_what_it_learns(runtime, tower, crops, tmp_
         assert float((expected - row).abs().sum(1).min()) < 1e-4
 
 
+def test_rare_classes_are_lifted_by_a_share_of_how_rare_they_are(runtime, tower, crops):
+    counts = np.zeros((27, 10), np.float32)
+    counts[np.arange(27), [0, *[1] * 4, *[2] * 4, *[3] * 4, *[4] * 4, *[5] * 4, *[6] * 4, 7, 7]] = 10
+    seen, text = look(tower.eval(), crops[0]), torch.from_numpy(class_rows(runtime))
+    norm, before = seen.norm(dim=1).mean(), tower.head.bias.clone()
+    again.lift(tower, runtime, Votes.of(counts), seen, 0.1)
+    moved = 7.0 * text @ (tower.head.bias - before) / norm
+    assert float(moved[0] - moved[1]) == pytest.approx(0.1 * np.log(4), abs=1e-3)
+    assert float(moved[7] - moved[1]) == pytest.approx(0.1 * np.log(2), abs=1e-3)
+    assert np.ptp(moved[1:7].detach().numpy()) < 1e-3
+
+
 def test_a_run_that_was_cut_off_goes_on_to_the_same_tower(runtime, tower, crops, tmp_path, monkeypatch):
     def run(folder):
         folder.mkdir(exist_ok=True)

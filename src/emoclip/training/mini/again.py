@@ -97,6 +97,22 @@ def train_again(
     save_weights(out / "tower.safetensors", average.state_dict())
 
 
+def lift(tower: ImageTower, runtime: Runtime, votes: Votes, seen: Tensor, share: float) -> None:
+    """Move all that a tower embeds towards rare classes: training towards votes takes from them what a package gave.
+
+    votes: which tell how rare classes are.  seen: (N, D) embeddings by the tower, for their norm.  share: of the
+    logarithm of how rare a class is, on average over votes 0, that is added to its logit.
+    """
+    often = votes.shares.sum(0) / votes.shares.sum()
+    wanted = -share * np.log(np.maximum(often, 1e-4))
+    wanted -= (wanted * often).sum()
+    text, norm = class_rows(runtime), float(seen.norm(dim=1).mean())
+    # Class sentences are near each other: what would take a large move is left out.
+    move = np.linalg.lstsq(text * (runtime.package.logit_scale / norm), wanted, rcond=1e-2)[0]
+    with torch.no_grad():
+        tower.head.bias.add_(torch.from_numpy(move).float())
+
+
 def pixels_of(faces: Faces) -> NDArray[np.float32]:
     """Return crops as a tower takes them, (N, 1, 48, 48) in [0, 1]."""
     return np.asarray(faces.images[:, None] / 255, np.float32)

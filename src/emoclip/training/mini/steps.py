@@ -38,7 +38,7 @@ from emoclip.files import write_text
 from emoclip.model import Runtime, unit
 from emoclip.model import package as packages
 from emoclip.training.export.packing import unpacked
-from emoclip.training.mini.again import class_rows, look, pixels_of, train_again
+from emoclip.training.mini.again import class_rows, lift, look, pixels_of, train_again
 from emoclip.training.mini.batches import Captions, ImageRecipe
 from emoclip.training.mini.captions import make_captions, read_captions
 from emoclip.training.mini.clips import ClipModel, FrameBank, PseudoClipRecipe, frame_bank, train_clips
@@ -96,7 +96,9 @@ class MiniRecipe:
     text: TextRecipe = field(default_factory=TextRecipe)
     clips: PseudoClipRecipe = field(default_factory=PseudoClipRecipe)
     again: ImageRecipe = field(default_factory=ImageRecipe)
+    again_runs: Count = 1  # with seeds one after the other; their weights are averaged
     again_way: Share = 1.0  # how far from the weights of the package to those of again
+    again_lift: Share = 0.0  # share of how rare a class is in the votes that is given back to it
 
 
 class MiniRun(FaceRun):
@@ -343,11 +345,18 @@ class MiniRun(FaceRun):
         runtime, graph = Runtime(package, threads=self.recipe.threads), package.path / "image.onnx"
         check_same(self.folder("again") / "package.sha256", graph.read_bytes())
         seen, unseen = ((self.faces.take(rows), self.votes.take(rows)) for rows in (self.most, self.unseen))
+        ended = []
+        for run in range(self.recipe.again_runs):
+            tower, recipe = unpacked(graph, self.recipe.images.tower), self.recipe.again
+            folder = self.folder(f"again/{run}")
+            train_again(replace(recipe, seed=recipe.seed + run), runtime, tower, seen, unseen, folder)
+            ended.append(load_weights(folder / "tower.safetensors"))
         tower = unpacked(graph, self.recipe.images.tower)
-        begun = {name: weight.clone() for name, weight in tower.state_dict().items()}
-        train_again(self.recipe.again, runtime, tower, seen, unseen, self.out / "again")
-        ended = load_weights(self.out / "again" / "tower.safetensors")
-        tower.load_state_dict({name: begun[name].lerp(ended[name], self.recipe.again_way) for name in begun})
+        begun, way = tower.state_dict(), self.recipe.again_way
+        tower.load_state_dict(
+            {name: begun[name].lerp(sum(one[name] for one in ended) / len(ended), way) for name in begun}
+        )
+        lift(tower, runtime, seen[1], look(tower.eval(), unseen[0]), self.recipe.again_lift)
         clips = unit(runtime.temporal(look(tower.eval(), unseen[0]).numpy()[:, None]))
         fitted = _fitted(clips, class_rows(runtime), unseen[1])
         write_again(self.out / "again" / "package", package, tower, fitted, pixels_of(unseen[0]))
