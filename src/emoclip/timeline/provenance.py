@@ -78,12 +78,12 @@ def record(
     """Return what a sidecar says, but for the outputs' hashes.
 
     command: the arguments of the command line.  folder: where the sidecar will lie; paths are told relative to it, so
-    that results can be handed on with nobody's folders in them.  None tells them as they were given.
+    that results can be handed on with nobody's folders in them.  None tells them whole.
     media: the input's path, None where it has none or nobody knows it.
     """
 
     def told(path: str) -> str:
-        return path if folder is None else relative(path, folder)
+        return relative(path, folder)
 
     def argument(part: str) -> str:
         option = re.match(r"(--[\w-]+=|-\w(?=/))?", part)[0]  # type: ignore[index]
@@ -99,7 +99,7 @@ def record(
     return {
         "emoclip": __version__,
         "note": "How each face reads to a viewer, not what the person feels.",
-        "input": timeline.input if folder is None else linked(timeline.input, media, folder),
+        "input": linked(timeline.input, media, folder),
         "duration_s": timeline.duration_s,
         "read_s": timeline.read_s,
         "unread": unread(timeline),
