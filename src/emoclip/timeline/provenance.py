@@ -46,9 +46,7 @@ def is_done(path: Path, expected: Mapping[str, str | None]) -> bool:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         found = {key: record["identity"][key] for key in expected}
-        outputs = [
-            (path.parent / untold(name, path.parent), sha) for name, sha in record.get("outputs", {}).items()
-        ]
+        outputs = _outputs(path, record)
         there = [(file, sha) for file, sha in outputs if file.is_file()]
         whole = record["complete"] and len(there) == len(outputs)
         changed = [file for file, sha in there if sha256(file) != sha]
@@ -63,6 +61,19 @@ def is_done(path: Path, expected: Mapping[str, str | None]) -> bool:
             f"{changed[0]}: was changed since it was written; move it away, name another --out, or pass --force"
         )
     return bool(whole)
+
+
+def outputs(path: Path) -> list[tuple[Path, str]]:
+    """Return the files that a sidecar tells of, with the hash that each had; none of what is no sidecar."""
+    try:
+        return _outputs(path, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def _outputs(path: Path, record: Any) -> list[tuple[Path, str]]:
+    told = record.get("outputs", {}).items()
+    return [(path.parent / untold(name, path.parent), sha) for name, sha in told]
 
 
 def record(
