@@ -13,11 +13,11 @@ of one core, most of it the recogniser.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
 import cv2
-import dlib
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -29,6 +29,11 @@ from emoclip.timeline import Baseline, Rest
 from emoclip.timeline.baseline import STRENGTH
 from emoclip.training.mini.steps import MiniRecipe, MiniRun
 from emoclip.training.mini.vocabulary import CLASSES_WITH_CONTEMPT
+
+try:
+    import dlib
+except ImportError:
+    sys.exit("benchmarks/baseline.py: dlib is not installed; pip install dlib-bin")
 
 NEUTRAL = CLASSES_WITH_CONTEMPT.index("neutral")
 # Distances in parts of that to the 30th nearest crop: children and faces seen from the side look alike to the

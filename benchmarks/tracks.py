@@ -22,6 +22,7 @@ which the person is found under the same id within half a second.
 
 import argparse
 import itertools
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -32,12 +33,16 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 from scipy.optimize import linear_sum_assignment
-from trackeval.metrics import CLEAR, HOTA, Identity
 
 from emoclip.config import FaceConfig
 from emoclip.faces import FaceFollower
 from emoclip.faces.boxes import overlap
 from emoclip.video import open_video, read_picture
+
+try:
+    from trackeval.metrics import CLEAR, HOTA, Identity
+except ImportError:
+    sys.exit("benchmarks/tracks.py: TrackEval is not installed; pip install --no-deps trackeval")
 
 WIDTH, HEIGHT, FPS = 640, 360, 25
 FRAME = (0, 0, WIDTH, HEIGHT)

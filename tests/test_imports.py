@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,25 @@ def test_what_benchmarks_and_examples_import_of_ours_is_there(script):
         for name in node.names:
             if not hasattr(home, name.name):
                 importlib.import_module(f"{node.module}.{name.name}")
+
+
+@pytest.mark.parametrize(
+    ("script", "needs", "module", "package"),
+    [
+        ("baseline.py", ("torch", "scipy"), "dlib", "dlib-bin"),
+        ("tracks.py", ("pyarrow", "scipy"), "trackeval", "trackeval"),
+    ],
+)
+def test_a_benchmark_names_the_package_that_no_extra_of_ours_brings(
+    script, needs, module, package, monkeypatch
+):
+    for name in needs:
+        pytest.importorskip(name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        SystemExit, match=rf"^benchmarks/{script}: \S+ is not installed; pip install .*{package}$"
+    ):
+        runpy.run_path(str(HOME / "benchmarks" / script))
 
 
 def test_lines_reach_a_file_as_they_are_printed(tmp_path):

@@ -56,7 +56,7 @@ class ConfigError(EmoclipError):
 
 
 class LabelError(InputError, ConfigError):
-    """Labels that are fine each, but not together: too few, too many or one of them twice."""
+    """Labels, as typed, that cannot be used: too few, too many, too long, one twice, a set among words."""
 
 
 class PackageError(EmoclipError):

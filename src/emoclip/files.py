@@ -377,25 +377,28 @@ def is_uri(name: str) -> bool:
     return name.startswith("file:///")
 
 
-def relative(path: str, folder: Path) -> str:
+def relative(path: str, folder: Path | None) -> str:
     """Return the way from `folder` to what is at `path`, with slashes; an address or another drive stays as it is.
 
-    In UTF-8 in any locale.
+    folder: None for the way from the file system's root.  In UTF-8 in any locale.
     """
     with suppress(OSError, ValueError):  # no such drive, no current folder, a name that no file can have
         if Path(path).exists():
+            if folder is None:
+                return utf8(Path(os.path.abspath(path)).as_posix())  # noqa: PTH100 (takes `..` away)
             return utf8(Path(os.path.relpath(path, folder)).as_posix())
     return utf8(path)
 
 
-def linked(name: str, path: str | None, folder: Path) -> str:
+def linked(name: str, path: str | None, folder: Path | None) -> str:
     """Return what leads from results in `folder` to the input `name`: an address, the way to its path, or a plain name.
 
     path: None where that is not known.  A name alone, with folders, would lead to something else from another folder.
+    folder: None for whole paths.
     """
     if path is not None:
         return relative(path, folder)
-    return name if is_address(name) else Path(name.replace("\\", "/")).name or name
+    return name if is_address(name) or folder is None else Path(name.replace("\\", "/")).name or name
 
 
 def sha256(path: str | Path) -> str:

@@ -205,7 +205,7 @@ def test_missing_empty_and_foreign_files(tiny, tmp_path):
         (",", "at least 2", 2),
         ("one", "at least 2", 2),
         ("a,b,A", "twice", 2),
-        ("x" * 5000 + ",y", "5000 characters", 1),
+        ("x" * 5000 + ",y", "5000 characters", 2),
     ],
 )
 def test_bad_labels(tiny, frame, labels, said, code):

@@ -513,6 +513,10 @@ def test_tables_run_nothing_and_sidecars_hold_no_folders_of_ours(tiny, crop, tmp
     assert json.loads((rest / "crop.json").read_text())["settings"]["baseline"]["source"] == "../crop.png"
     assert all(str(tmp_path) not in (folder / "crop.json").read_text() for folder in (out, rest))
     assert json.loads((whole / "crop.json").read_text())["input"] == str(crop)
+    typed = [crop.name, *words, "--absolute-paths", "--baseline", f"whole/../{crop.name}"]
+    assert emoclip("timeline", *typed, "-o", "typed", cwd=crop.parent).returncode == 0
+    told = json.loads((crop.parent / "typed/crop.json").read_text())
+    assert told["input"] == told["settings"]["baseline"]["source"] == str(crop)
 
 
 @UNIX

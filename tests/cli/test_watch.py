@@ -29,6 +29,12 @@ def test_a_bad_file_is_said_and_the_rest_is_recorded(watched):
     assert sum(len(looks) for _, looks in Recording.read(folder / "kept/single_face.npz").frames) == 72
 
 
+def test_who_is_kept_is_not_chosen(tmp_path):
+    """A recording keeps all faces: which of them count is asked of it later."""
+    done = emoclip("watch", "talk.mp4", "--faces", "largest", "-o", tmp_path / "kept")
+    fails(done, "--faces.*largest.*all.*full", code=2)
+
+
 def test_a_second_question_decodes_nothing(watched, media, monkeypatch, tmp_path):
     from emoclip import EmoCLIP
     from emoclip.prompts import resolve

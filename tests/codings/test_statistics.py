@@ -105,6 +105,22 @@ def test_weights_are_repetitions():
     assert (two[0], three[0]) == pytest.approx(tuple(map(float, repeated)))
 
 
+def test_iccs_of_targets_of_one_mean_are_there():
+    seconds = np.array([[3.0, 5], [5, 3], [4, 4]])  # by hand: between 0, judges 0, error 2
+    two, three = stats.iccs(seconds, np.ones((1, 3)))
+    assert (two[0], three[0]) == pytest.approx((-3, -1))
+    assert two[0] == pytest.approx(icc(*seconds.T))
+    # Raters who differ, targets that do not: no consistency to tell of, but no agreement.
+    two, three = stats.iccs(np.array([[3.0, 5], [3, 5]]), np.ones(2))
+    assert two == icc([3, 3], [5, 5]) == 0
+    assert np.isnan(three)
+    # Of these the first one's denominator alone is 0.
+    two, three = stats.iccs(np.array([[3.0, 5], [5, 3]]), np.ones(2))
+    assert np.isnan(two)
+    assert np.isnan(icc([3, 5], [5, 3]))
+    assert three == -1
+
+
 def test_iccs_of_one_video_or_of_equal_ones_are_undefined():
     for seconds in (np.ones((1, 2)), np.ones((4, 2))):
         assert np.isnan(stats.iccs(seconds, np.ones(len(seconds)))).all()

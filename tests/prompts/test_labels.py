@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from emoclip.errors import InputError, LabelError
+from emoclip.errors import ConfigError, InputError, LabelError
 from emoclip.prompts import (
     NONE,
     affirmed,
@@ -167,6 +167,31 @@ def test_bad_labels_are_one_clear_line(labels, said):
         resolve(labels)
     assert "\n" not in str(caught.value)
     assert "--" not in str(caught.value)  # a program is told no options
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        "sad",
+        "seven,eight",
+        "+sad,glad",
+        "smirk.labels,sad",
+        "x" * 1001 + ",sad",
+        "not none of these,sad",
+        "\udcff,sad",
+    ],
+)
+def test_wrong_labels_that_are_typed_are_a_wrong_setting(labels):
+    with pytest.raises(ConfigError, match=r"^labels: "):
+        resolve(labels)
+
+
+@pytest.mark.parametrize("labels", [["sad"], ["x" * 1001, "sad"]])
+def test_wrong_labels_of_a_prompt_file_are_a_bad_input(labels, tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps(dict.fromkeys(labels, "a face")))
+    with pytest.raises(InputError, match=r"mine\.json: labels: ") as caught:
+        resolve(tmp_path / "mine.json")
+    assert not isinstance(caught.value, ConfigError)
 
 
 @pytest.mark.parametrize(

@@ -267,8 +267,28 @@ def test_frames_that_a_cut_off_leaves_out_are_nobodys_resting_face(tiny, three, 
         "everybody, or auto"
     ]
     everybody = turned(turned(three, 0, 0.0, 2.0), 1, 0.0, 2.0)
-    with pytest.raises(InputError, match=r"baseline 0-1\.5: three\.mp4: no face is seen well enough in it"):
-        read(tiny, everybody, baseline="0-1.5", windows=cut_off)
+    everybody.write(tmp_path / "everybody.npz")
+    with pytest.raises(
+        InputError, match=r"baseline 0-1\.5: .*everybody\.npz: no face is seen well enough in it"
+    ):
+        read(
+            tiny, three, baseline=Baseline(tmp_path / "everybody.npz", start_s=0, end_s=1.5), windows=cut_off
+        )
+
+
+@pytest.mark.parametrize(("start_s", "who"), [(0.0, "faces 0, 1, 2 are"), (4.0, "face 2 is")])
+def test_where_nobody_is_seen_in_a_stretch_nothing_is_taken_out_and_a_line_says_so(tiny, three, start_s, who):
+    cut_off = WindowConfig(max_yaw=30.0)
+    nobody = turned(turned(three, 0, 0.0, 2.0), 1, 0.0, 2.0)
+    plain, _ = read(tiny, nobody, windows=cut_off, start_s=start_s)
+    moved, told = read(tiny, nobody, baseline="0-1.5", windows=cut_off, start_s=start_s)
+    assert moved == plain
+    assert told == [
+        f"baseline 0-1.5: {who} not seen well enough in it: nothing is taken out; name a stretch that shows "
+        "everybody, or auto"
+    ]
+    with pytest.raises(InputError, match=r"only 0\.00 to 8\.00 s were recorded"):
+        read(tiny, nobody, baseline="60-61", windows=cut_off)
 
 
 def sparse(tiny, seconds, looks_at):

@@ -259,6 +259,34 @@ def test_results_of_other_settings_inputs_or_programs_are_never_replaced_without
     assert states(folders, settings(force=True)) == ["done"] * 3
 
 
+def test_force_leaves_no_format_of_the_earlier_run_beside_the_new_results(folders, settings):
+    out = settings().out
+    assert states(folders, settings(formats=("csv", "vtt", "bids"))) == ["done"] * 3
+    with open(out / "two.vtt", "a") as file:
+        file.write("a coder's line")
+    (out / "notes.txt").write_text("ours")
+    sidecar = out / "three.json"
+    told = json.loads(sidecar.read_text())  # names that are not of this input are none of its results
+    hostile = {"notes.txt": sha256(out / "notes.txt"), "../in/one/0.png": sha256(Path(folders[0]) / "0.png")}
+    sidecar.write_text(json.dumps(told | {"outputs": told["outputs"] | hostile}))
+    other = settings(prompts=resolve("bored, amused"), formats=("csv",), force=True)
+    assert states(folders, other) == ["done"] * 3
+    made = {f"{name}.{ending}" for name in ("one", "two", "three") for ending in ("csv", "json")}
+    assert {path.name for path in out.iterdir()} == made | {"two.vtt", "notes.txt"}
+    assert (Path(folders[0]) / "0.png").is_file()
+
+
+def test_a_forced_run_that_fails_takes_nothing_of_the_earlier_one_away(folders, settings, monkeypatch):
+    assert states(folders[:1], settings(formats=("csv", "vtt"))) == ["done"]
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device", "one.csv")
+
+    monkeypatch.setattr("emoclip.timeline.outputs.write_csv", full)
+    assert states(folders[:1], settings(prompts=resolve("bored, amused"), force=True)) == ["failed"]
+    assert (settings().out / "one.vtt").is_file()
+
+
 def test_results_by_haar_in_place_of_yunet_say_so_and_are_not_taken_for_done(folders, settings, monkeypatch):
     place = list(yunet._places())
     monkeypatch.setattr(yunet, "_places", lambda: iter([Path("gone.onnx")]))

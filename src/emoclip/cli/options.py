@@ -92,7 +92,9 @@ PictureFps = Annotated[float, typer.Option("--fps", min=0.01, help=_PICTURE_FPS)
 AskedFps = Annotated[
     float | None, typer.Option("--fps", min=0.01, help=_PICTURE_FPS, show_default=f"{FPS:g}")
 ]
-Model = Annotated[str, typer.Option("--model", "-m", help="Model package: a name, or a folder.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Model package: a name, a folder, or hub:ORG/NAME.")
+]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Videos at once.")]
 Provider = Annotated[str, typer.Option("--provider", help="ONNX Runtime provider: CPU, CUDA, ...")]
 Threads = Annotated[

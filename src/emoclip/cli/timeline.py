@@ -85,7 +85,13 @@ def timeline(
         ),
     ] = None,
     step: Annotated[
-        float, typer.Option("--step", min=0.001, max=3600, help="Seconds between the starts of rows.")
+        float,
+        typer.Option(
+            "--step",
+            min=0.001,
+            max=3600,
+            help="Seconds between the starts of rows, at most --window.",
+        ),
     ] = 0.5,
     start: Start = 0.0,
     end: End = None,

@@ -1,7 +1,7 @@
 """`emoclip watch`: see videos once, so that timelines and scores ask what was seen."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -44,7 +44,9 @@ def watch(
     end: End = None,
     fps: PictureFps = 25.0,
     each: EachPicture = None,
-    faces: Annotated[str, typer.Option("--faces", help="all, or full (frames are face crops).")] = "all",
+    faces: Annotated[
+        Literal["all", "full"], typer.Option("--faces", help="all, or full (frames are face crops).")
+    ] = "all",
     max_faces: MaxFaces = MAX_FACES,
     min_face: MinFace = MIN_FACE,
     detector: Detector = DETECTOR,

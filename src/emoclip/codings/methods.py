@@ -16,8 +16,8 @@ REFERENCES = {
 
 DASH = (
     "–: not defined. Kappa and alpha need time in which more than one thing was said, F1 an event inside the coded "
-    "time, a lag a pair of events, ICC and differences two videos or faces (and ICC seconds that differ); a point "
-    "event takes no time."
+    "time, a lag a pair of events, ICC and differences two videos or faces (and ICC seconds that differ between them); "
+    "a point event takes no time."
 )
 
 

@@ -73,7 +73,8 @@ def fleiss(matrix: Floats) -> Floats:
 def iccs(ratings: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """ICC(2,1) and ICC(3,1) of ratings (N, R), each target counted as often as weights (..., N) say.
 
-    NaN with fewer than two targets, or where no target differs.  Source: Shrout and Fleiss, Psychol. Bull. 1979.
+    NaN with fewer than two targets, or where a denominator is 0: both where nothing differs, ICC(3,1) also where each
+    rater gives all targets the same.  Source: Shrout and Fleiss, Psychol. Bull. 1979.
     """
     raters = ratings.shape[1]
     n = weights.sum(axis=-1)
@@ -85,10 +86,14 @@ def iccs(ratings: Floats, weights: Floats) -> tuple[Floats, Floats]:
         judges = n * ((columns - centre[..., None]) ** 2).sum(axis=-1) / (raters - 1)
         rest = ratings - means[:, None] - (columns - centre[..., None])[..., None, :]
         error = (weights[..., None] * rest**2).sum(axis=(-2, -1)) / ((n - 1) * (raters - 1))
-        two = (between - error) / (between + (raters - 1) * error + raters * (judges - error) / n)
-        three = (between - error) / (between + (raters - 1) * error)
-    varied = (n > 1) & (between > 1e-12)
-    return np.where(varied, two, np.nan), np.where(varied, three, np.nan)
+        consistent = between + (raters - 1) * error
+        absolute = consistent + raters * (judges - error) / n
+        least = 1e-12 * np.maximum(1, between + error + judges)  # below is what rounding leaves of 0
+        two, three = (
+            np.where((n > 1) & (np.abs(total) > least), (between - error) / total, np.nan)
+            for total in (absolute, consistent)
+        )
+    return two, three
 
 
 def bland_altman(one: Floats, two: Floats) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class PromptSet:
         for prompt in self.prompts:
             _check_text(prompt)
             if len(prompt.label) > MAX_LABEL_CHARS:
-                raise InputError(
+                raise LabelError(
                     f"labels: {prompt.label[:40]!r}... has {len(prompt.label)} characters, at most "
                     f"{MAX_LABEL_CHARS} are allowed; shorten it, or put a long text into a prompt file"
                 )
@@ -111,11 +111,11 @@ class PromptSet:
 def _check_text(prompt: Prompt) -> None:
     for text in (prompt.label, *(sentence for part in prompt.parts for sentence in part)):
         if not is_encodable(text):
-            raise InputError(
+            raise LabelError(
                 f"labels: {text[:40]!r} is no valid text (half a surrogate pair); write it again"
             )
         if len(text) > MAX_SENTENCE_CHARS:
-            raise InputError(
+            raise LabelError(
                 f"labels: a sentence of {prompt.label[:40]!r} has {len(text)} characters, at most "
                 f"{MAX_SENTENCE_CHARS} are allowed; shorten it"
             )
@@ -178,7 +178,7 @@ def resolve(labels: Labels) -> PromptSet:
     label -> one or more sentences), labels that were taught (.labels), comma-separated text, a list (tuple, array ...)
     of labels, a set of them, which has no order and is sorted, or a mapping like the file's.
     `a+b` is a compound of a and b, `not a` denies a; `none of these` takes the faces that fit no other label.
-    Raises InputError.
+    Raises InputError, of labels that are typed LabelError.
     """
     if isinstance(labels, PromptSet):
         return labels
@@ -213,17 +213,17 @@ def resolve(labels: Labels) -> PromptSet:
         raise InputError("labels: every label must be text; write numbers as text")
     stripped = [label.strip() for label in labels]
     if "" in stripped:
-        raise InputError(
+        raise LabelError(
             f"labels: number {stripped.index('') + 1} of {len(stripped)} is empty; leave it out, or give it a word"
         )
     for label in stripped:
         if label.casefold() in _assets()["sets"]:
-            raise InputError(
+            raise LabelError(
                 f"labels: {label!r} is a label set; name it alone, as text, {label!r} or '{label}, {NONE}', or spell "
                 "its labels out"
             )
         if _PROMPT_FILE.search(label) or taught_labels.is_taught(label):
-            raise InputError(f"labels: {label} is a file of labels; name it alone, as text")
+            raise LabelError(f"labels: {label} is a file of labels; name it alone, as text")
     return PromptSet(tuple(map(_typed, stripped)))
 
 
@@ -279,7 +279,7 @@ def _typed(label: str) -> Prompt:
     parts = _parts(label, templated)
     denied = _DENIED.fullmatch(label) if len(parts) == 1 and len(label.split()) <= WORDS else None
     if denied and denied[1].casefold() == NONE:
-        raise InputError(f"labels: {label!r} denies nothing that a face shows; leave it out")
+        raise LabelError(f"labels: {label!r} denies nothing that a face shows; leave it out")
     return Prompt(label, parts, templated(denied[1]) if denied else ())
 
 
@@ -301,7 +301,7 @@ def _parts(label: str, sentences: Any) -> tuple[tuple[str, ...], ...]:
         return ()
     names = [part.strip() for part in label.split("+")]
     if len(names) > 1 and not all(names):
-        raise InputError(
+        raise LabelError(
             f"labels: the compound label {label!r} has an empty part; write it as 'happy+surprised'"
         )
     return tuple(sentences(name) for name in names)

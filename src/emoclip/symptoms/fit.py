@@ -34,6 +34,7 @@ from emoclip.symptoms.study import Floats, Ints, Result, Study, ValidationConfig
 from emoclip.video import asked_rate
 
 StepProgress = Callable[[str, float], None]
+BY_FOLD = "by fold"  # the other kind of permutation test is `refit`
 
 
 class Estimator(Protocol):
@@ -341,12 +342,12 @@ def _permutation(
     rows, truth, subjects = _rated(study, column)
     predicted = result.predicted[rows, column]
     if orders is None or nulls is None:
-        kind = "by fold: videos exchanged between the subjects of a fold, model kept; twice the mean p of the folds"
+        kind = BY_FOLD
         test = validation.foldwise_test(
             truth, predicted, subjects, study.folds[rows], seed=study.validation.seed
         )
     else:
-        kind = "refit: the whole procedure repeated with videos exchanged between subjects"
+        kind = "refit"
         within = heads.clip_to(study.cohort.targets[column], nulls[:, rows, column])
         test = validation.permutation_test(truth, predicted, validation.correlations(truth, within))
         # Those without a score may be exchanged as they like: it changes nothing.

@@ -89,7 +89,7 @@ def warnings(study: Study) -> list[str]:
 def _of_chance(figures: dict[str, Any]) -> str:
     """Say that a figure is not told from chance, or that it could not be however good it were, and what to do then."""
     p, least = figures["permutation_p"], figures["permutation"]["p_least"]
-    by_fold = figures["permutation"]["kind"].startswith("by fold")
+    by_fold = figures["permutation"]["kind"] == symptoms.BY_FOLD
     refit = "refit it 19 times (--paper-permutations 19; from Python, permutations=19)"
     if p is None:
         return f"not tested against chance (folds of one subject, no refits); {refit}"

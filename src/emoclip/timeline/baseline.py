@@ -102,7 +102,7 @@ class Rest:
 
     stretch: seconds of what is read in which each face's own rest is looked for, None with `auto`, or where another
     file or seconds that are not read show one person's.  Raises ConfigError if the model's package does not say how
-    people look at rest, InputError where no face is seen.
+    people look at rest, InputError where a file of its own shows no face.
     """
 
     def __init__(
@@ -124,6 +124,7 @@ class Rest:
         self._people: list[tuple[list[Moment], Vectors]] = []  # who is seen in the stretch
         self._own: dict[int, Vectors] = {}
         self._asked: set[int] = set()  # tracks
+        self._auto = baseline.auto
         self._notes: list[str] = []  # of a stretch that is there only in part, or too little to know a rest
         self.told = "baseline auto"
         if baseline.auto:
@@ -147,8 +148,9 @@ class Rest:
             people, first_s, last_s = _people(model, of, baseline, config, windows, fps)
         except InputError as error:
             raise InputError(f"baseline{stretch}: {error}") from None
-        rests = model.embed_clips([np.stack(person.embeddings) for person in people])
-        self.found = rests[0]
+        embedded = [np.stack(person.embeddings) for person in people]
+        rests: list[Vectors] = list(model.embed_clips(embedded)) if people else []
+        self.found = rests[0] if people else None
         self.told = (
             f"baseline{stretch}" if baseline.source is None else f"baseline {Path(baseline.source).name}"
         )
@@ -165,7 +167,7 @@ class Rest:
     def notes(self) -> list[str]:
         """What is to be known of it, one line each; faces that were asked for so far are named."""
         unseen, asked = sorted(self._asked - self._own.keys()), sorted(self._asked)
-        if self.stretch and unseen:
+        if unseen and not self._auto and (self.stretch or self.found is None):
             line = f"{self.told}: {_faces(unseen)} not seen well enough in it: nothing is taken out"
             return [*self._notes, f"{line}; name a stretch that shows everybody, or auto"]
         if self.found is not None and not self.stretch and len(asked) > 1:
@@ -182,7 +184,7 @@ class Rest:
         seen: frames (T, D) of it, each once.  frame_s: for how long one of them stands, in seconds.  Of a single moment
         the rest cannot be told, so the usual face stands for it; that, and of whom there is little, is noted.
         """
-        if self.found is not None:
+        if not self._auto:
             return
         still = [track for track, frames in seen.items() if len(frames) == 1]
         # A sum of frames' lengths may fall short of the whole by what it was rounded.
@@ -307,7 +309,10 @@ def _overlap(ours: Sequence[Moment], theirs: Sequence[Moment]) -> float:
 def _people(
     model: Model, of: Any, baseline: Baseline, config: FaceConfig, windows: WindowConfig | None, fps: float
 ) -> tuple[list[Person], float, float]:
-    """Who can be read in the stretch, the most prominent first, and from when to when there is anything to be seen."""
+    """Who can be read in the stretch, the most prominent first, and from when to when there is anything to be seen.
+
+    Raises InputError for a file of its own that shows nobody.
+    """
 
     def is_read(face: Look) -> bool:
         return windows is None or doubt(face.quality, config, windows) is None
@@ -334,7 +339,7 @@ def _people(
             people, _ = by_person(as_frames(readable(frames)), times.append)
             known_s = video.ended_s or video.duration_s
             first_s, last_s = 0.0, times[-1] + 1 / video.fps if known_s is None else known_s
-    if not people:
+    if not people and baseline.source is not None:
         raise InputError(
             f"{name}: no face is seen well enough in it; name a file or a stretch that shows one"
         )

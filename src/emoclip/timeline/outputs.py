@@ -17,7 +17,7 @@ from emoclip.recording import Recording, Shelf, is_recording
 from emoclip.results import Timeline, Window
 from emoclip.timeline import provenance as sidecar
 from emoclip.timeline.formats import WRITERS, write_csv, write_eaf
-from emoclip.timeline.plan import Input, Settings, targets
+from emoclip.timeline.plan import SUFFIXES, Input, Settings, targets
 from emoclip.timeline.report import write_report
 from emoclip.timeline.stream import TimelineStream
 from emoclip.timeline.watching import Model, as_watched, recorded
@@ -104,6 +104,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
     record = sidecar.record(
         timeline, model.package, settings.prompts, choices | seen, hashes, settings.command, home, media
     )
+    earlier = sidecar.outputs(record_file)
     outputs: dict[str, str] = {}
     try:
         write_text(record_file, json_text(record | {"complete": False}), force=force)
@@ -124,6 +125,7 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
         if not any(target.exists() for target in made):  # else it says that those are not whole, and ours
             record_file.unlink(missing_ok=True)
         raise
+    _take_away(earlier, item, settings)
     return InputOutcome(
         item.source,
         "done",
@@ -133,6 +135,17 @@ def _process(model: Model, item: Input, settings: Settings, progress: Progress |
         windows=len(timeline.windows),
         segments=len(timeline.segments),
     )
+
+
+def _take_away(earlier: list[tuple[Path, str]], item: Input, settings: Settings) -> None:
+    """Delete what an earlier run wrote of an input and this one did not, unless somebody changed it.
+
+    It would be taken for a part of these results.  A recording stays: it is no result, and may be what was read.
+    """
+    every = set(targets(item, replace(settings, formats=tuple(SUFFIXES)))) - set(targets(item, settings))
+    for file, sha in earlier:
+        if file in every and file.suffix != ".npz" and file.is_file() and sha256(file) == sha:
+            file.unlink()
 
 
 def _timeline(

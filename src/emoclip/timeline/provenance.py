@@ -47,9 +47,7 @@ def is_done(path: Path, expected: Mapping[str, str | None]) -> bool:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         found = {key: record["identity"][key] for key in expected}
-        outputs = [
-            (path.parent / untold(name, path.parent), sha) for name, sha in record.get("outputs", {}).items()
-        ]
+        outputs = _outputs(path, record)
         there = [(file, sha) for file, sha in outputs if file.is_file()]
         whole = record["complete"] and len(there) == len(outputs)
         changed = [file for file, sha in there if sha256(file) != sha]
@@ -66,6 +64,19 @@ def is_done(path: Path, expected: Mapping[str, str | None]) -> bool:
     return bool(whole)
 
 
+def outputs(path: Path) -> list[tuple[Path, str]]:
+    """Return the files that a sidecar tells of, with the hash that each had; none of what is no sidecar."""
+    try:
+        return _outputs(path, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def _outputs(path: Path, record: Any) -> list[tuple[Path, str]]:
+    told = record.get("outputs", {}).items()
+    return [(path.parent / untold(name, path.parent), sha) for name, sha in told]
+
+
 def record(
     timeline: Timeline,
     package: Package,
@@ -79,12 +90,12 @@ def record(
     """Return what a sidecar says, but for the outputs' hashes.
 
     command: the arguments of the command line.  folder: where the sidecar will lie; paths are told relative to it, so
-    that results can be handed on with nobody's folders in them.  None tells them as they were given.
+    that results can be handed on with nobody's folders in them.  None tells them whole.
     media: the input's path, None where it has none or nobody knows it.
     """
 
     def way(path: str) -> str:
-        return path if folder is None else _in_text(relative(path, folder), path)
+        return _in_text(relative(path, folder), path)
 
     def argument(part: str) -> str:
         option = re.match(r"(--[\w-]+=|-\w(?=/))?", part)[0]  # type: ignore[index]
@@ -100,9 +111,7 @@ def record(
     return {
         "emoclip": __version__,
         "note": "How each face reads to a viewer, not what the person feels.",
-        "input": timeline.input
-        if folder is None
-        else _in_text(linked(timeline.input, media, folder), media or timeline.input),
+        "input": _in_text(linked(timeline.input, media, folder), media or timeline.input),
         "duration_s": timeline.duration_s,
         "read_s": timeline.read_s,
         "unread": unread(timeline),
