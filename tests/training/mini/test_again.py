@@ -99,6 +99,20 @@ def test_its_own_readings_are_half_of_what_it_learns(runtime, tower, crops, tmp_
         assert float((expected - row).abs().sum(1).min()) < 1e-4
 
 
+def test_what_a_crop_is_embedded_as_may_be_kept_for_words_that_are_no_class(runtime, tower, crops, tmp_path):
+    own = torch.from_numpy(readings(runtime, crops[0]))
+
+    def near(kept):
+        trained, folder = copy.deepcopy(tower), tmp_path / str(kept)
+        folder.mkdir()
+        recipe = replace(RECIPE, epochs=10, read=0.0, average=0.0, learning_rate=1e-2, kept=kept)
+        train_again(recipe, runtime, trained, crops, crops, folder)
+        trained.load_state_dict(load_weights(folder / "tower.safetensors"))
+        return float(torch.cosine_similarity(look(trained.eval(), crops[0]), own).mean())
+
+    assert near(20.0) > near(0.0) + 0.05
+
+
 def test_rare_classes_are_lifted_by_a_share_of_how_rare_they_are(runtime, tower, crops):
     counts = np.zeros((27, 10), np.float32)
     counts[np.arange(27), [0, *[1] * 4, *[2] * 4, *[3] * 4, *[4] * 4, *[5] * 4, *[6] * 4, 7, 7]] = 10

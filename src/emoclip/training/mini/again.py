@@ -72,8 +72,9 @@ def train_again(
             crops = augment(pixels[rows].float() / 255, recipe.augment)[0]
             crops = (crops * 255).round() / 255
             embedding = tower(crops.contiguous(memory_format=torch.channels_last))
-            logits = scale * F.normalize(embedding, dim=1) @ text.T + log_prior
-            yield F.cross_entropy(logits, shares[rows])
+            normal = F.normalize(embedding, dim=1)
+            loss = F.cross_entropy(scale * normal @ text.T + log_prior, shares[rows])
+            yield loss + recipe.kept * (1 - (normal * own[rows]).sum(1)).mean() if recipe.kept else loss
 
     def told(progress: Progress) -> str:
         logits = scale * F.normalize(look(average.eval(), held[0]), dim=1) @ text.T
