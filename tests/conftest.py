@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -18,7 +19,9 @@ FLAGS = [
 
 
 def pytest_configure() -> None:
-    """Turn Ctrl-C on where the suite was started in the background, so that the programs it starts can be stopped."""
+    """Let examples take as long as a machine needs, and turn Ctrl-C on, so that programs can be stopped."""
+    settings.register_profile("any machine", deadline=None)
+    settings.load_profile("any machine")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -11,7 +11,6 @@ from emoclip.files import sha256
 
 MANY = settings(
     max_examples=50,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -779,7 +779,7 @@ def test_an_absent_file_and_an_empty_folder_are_told(tmp_path: Path):
 milliseconds = st.integers(0, 100_000).map(lambda number: number / 1000 + 0.0004)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(milliseconds, milliseconds, st.sampled_from("ab")), min_size=1, max_size=8))
 @pytest.mark.parametrize("kind", ["eaf", "boris", "bids"])
 def test_what_timeline_writes_is_read_back_to_the_millisecond(tmp_path_factory, kind: str, spans: list):

@@ -135,7 +135,7 @@ def test_bland_altman_by_hand():
 times = st.lists(st.integers(0, 60).map(lambda number: number / 4), max_size=12, unique=True).map(sorted)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(times, times, st.sampled_from([0.0, 0.25, 0.5, 1.0, 3.0]))
 def test_matching_finds_as_many_pairs_as_there_can_be(one: list, two: list, tolerance: float):
     pairs = stats.matched(np.array(one), np.array(two), tolerance)

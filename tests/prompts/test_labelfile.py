@@ -12,7 +12,7 @@ from emoclip.errors import InputError
 from emoclip.prompts import PromptSet, read_prompt_file, resolve
 from emoclip.prompts.labelfile import MAX_BYTES
 
-MANY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+MANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 
 
 def refused(path):

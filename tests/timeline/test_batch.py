@@ -126,7 +126,7 @@ def test_a_link_is_called_as_its_user_calls_it(study, settings):
     assert names([study / "monday.mp4"], settings()) == ["monday"]
 
 
-@settings_(max_examples=60, deadline=None)
+@settings_(max_examples=60)
 @given(st.sets(st.sampled_from(PLACES), min_size=1), st.randoms(use_true_random=False))
 def test_the_name_of_an_output_does_not_depend_on_what_else_is_in_the_batch(chosen, random):
     """Folders of frames stand for themselves, so that nothing has to lie on a disk: any subset in any order."""

@@ -170,7 +170,7 @@ ANY_TEXT = st.text(st.characters(), min_size=1, max_size=12)
 
 @given(ANY_TEXT, st.lists(ANY_TEXT, min_size=3, max_size=3, unique=True))
 @settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )  # one file is written over and over
 def test_elan_is_valid_whatever_the_video_and_the_labels_are_called(written, name, labels):
     pytest.importorskip("pympi")
@@ -182,7 +182,7 @@ def test_elan_is_valid_whatever_the_video_and_the_labels_are_called(written, nam
 
 
 @given(st.lists(ANY_TEXT, min_size=3, max_size=3, unique=True))
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_cell_of_a_table_is_a_formula(written, labels):
     labels = [label.encode("utf-8", "replace").decode() + str(place) for place, label in enumerate(labels)]
     with open(written("csv", make(tuple(labels))), newline="", encoding="utf-8") as file:

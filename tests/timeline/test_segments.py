@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emoclip.config import FaceConfig, SegmentConfig, WindowConfig
@@ -185,7 +185,6 @@ def cut_windows(times, config, joy):
     return rows
 
 
-@settings(deadline=None)
 @given(
     fps=st.floats(0.3, 30),
     frames=st.integers(2, 60),
