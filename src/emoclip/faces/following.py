@@ -202,8 +202,8 @@ class FaceFollower:
                 track.seen_s = -np.inf  # its number goes on there
         for i in newcomers:
             sure = self._new_scene or found[i].score >= SURE
-            self._next_id += i not in elsewhere
-            number = elsewhere.get(i, self._next_id - 1)
+            if (number := elsewhere.get(i)) is None:
+                number, self._next_id = self._next_id, self._next_id + 1
             self._tracks.append(Tracklet(number, found[i], frame.time_s, looks[i], sure))
         last_s = frame.time_s if self._looked_s is None or self._new_scene else self._looked_s
         self._trace(picture, last_s)
