@@ -65,11 +65,15 @@ def moved(box: Box, x: float, y: float, grow: float = 1.0) -> Box:
     return (centre_x - half_x, centre_y - half_y, centre_x + half_x, centre_y + half_y)
 
 
+def resized(box: Box, x: float, y: float) -> Box:
+    """A box in a picture `x` times as wide and `y` times as high."""
+    return (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
+
+
 def scaled(found: Detection, x: float, y: float) -> Detection:
     """A detection in a picture `x` times as wide and `y` times as high."""
     points = None if found.points is None else np.asarray(found.points * (x, y), np.float32)
-    x0, y0, x1, y1 = found.box
-    return Detection((x0 * x, y0 * y, x1 * x, y1 * y), found.score, points)
+    return Detection(resized(found.box, x, y), found.score, points)
 
 
 def blend(a: Any, b: Any, share: float) -> Any:

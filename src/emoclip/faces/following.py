@@ -10,7 +10,7 @@ from cv2 import createHanningWindow  # of a half-removed OpenCV an ImportError, 
 
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
-from emoclip.faces.boxes import Box, Detection, Face, covered, moved, scaled, side
+from emoclip.faces.boxes import Box, Detection, Face, covered, moved, resized, scaled, side
 from emoclip.faces.detectors import (
     CLOSE,
     QUICK,
@@ -158,10 +158,10 @@ class FaceFollower:
             were = track.places(frame.time_s)
             track.swept = (track.swept[0] + x, track.swept[1] + y)
             if before is not None and side(were[0]) * scale > 3 and in_view(were[0], frame) > WITHIN:
-                track.jumped |= all(
-                    sought(small, shrunk(there, scale), look_of(before, shrunk(was, scale)))[0] < ITSELF
-                    for was, there in zip(were, track.places(frame.time_s), strict=True)
-                )
+                pairs = zip(were, track.places(frame.time_s), strict=True)
+                shrunk = [[resized(box, scale, scale) for box in pair] for pair in pairs]
+                likes = [sought(small, there, look_of(before, was))[0] for was, there in shrunk]
+                track.jumped |= max(likes) < ITSELF
 
     def _resize(self, x: float, y: float) -> None:
         for track in self._tracks:
@@ -256,11 +256,6 @@ class FaceFollower:
         if self._note and len(shown) > most:
             self._note(MORE.format(most, "largest is" if most == 1 else f"{most} largest are"), frame.time_s)
         return shown[:most]
-
-
-def shrunk(box: Box, scale: float) -> Box:
-    """A box in the pixels of a picture of this scale."""
-    return (box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale)
 
 
 def in_view(box: Box, frame: Frame) -> float:
