@@ -320,6 +320,25 @@ def test_a_face_that_the_camera_leaves_at_the_edge_for_two_seconds_keeps_its_num
     assert len(ids(seen)) == 2
 
 
+def test_who_is_hidden_while_the_camera_moves_on_is_found_where_it_went(portraits, room):
+    """One ends up where the other was when both were hidden: 0.6 s of pan and zoom lie between."""
+    wide = np.concatenate([room, room[:, ::-1]], axis=1)
+    both = paste(paste(wide, portraits[0], 420, 180, 110), portraits[1], 660, 180, 110)
+    ahead = np.linspace(0, 1, 15)
+    path = [*[0.0] * 8, *ahead, *[1.0] * 8]
+
+    def shot(at, share):
+        picture = wide if 8 <= at < 23 else both
+        zoom, left = 1 + 0.15 * share, 200 + 220 * share
+        matrix = np.array([(zoom, 0, -zoom * left), (0, zoom, 180 * (1 - zoom))])
+        return cv2.warpAffine(picture, matrix, (640, 360))
+
+    seen = run([shot(at, share) for at, share in enumerate(path)])
+    assert len(ids(seen)) == 2
+    assert nearest(seen[4], 220) == nearest(seen[-1], 0) != nearest(seen[-1], 276)
+    assert nearest(seen[4], 460) == nearest(seen[-1], 276)
+
+
 def test_a_face_that_fills_a_large_film_is_one_person():
     large = cv2.resize(data.astronaut()[30:210, 160:290], (1080, 1495), interpolation=cv2.INTER_CUBIC)
     film = [cv2.copyMakeBorder(large, 80 + y, 345 - y, 0, 0, cv2.BORDER_REPLICATE) for y in range(0, 240, 8)]

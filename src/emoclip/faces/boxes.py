@@ -76,6 +76,17 @@ def scaled(found: Detection, x: float, y: float) -> Detection:
     return Detection(resized(found.box, x, y), found.score, points)
 
 
+def mapped(found: Detection, turn: complex, shift: complex) -> Detection:
+    """A detection in a picture where x + iy went to `turn` times itself plus `shift`; its box stays upright."""
+    box, points = found.box, found.points
+    centre = complex(box[0] + box[2], box[1] + box[3]) / 2
+    way = turn * centre + shift - centre
+    if points is not None:
+        places = np.ascontiguousarray(points).view(np.complex64)
+        points = (places * np.complex64(turn) + np.complex64(shift)).view(np.float32)
+    return Detection(moved(box, way.real, way.imag, abs(turn)), found.score, points)
+
+
 def blend(a: Any, b: Any, share: float) -> Any:
     """The way from `a` to `b`, numbers of any shape, `share` of it gone."""
     return np.asarray(a) * (1 - share) + np.asarray(b) * share

@@ -6,11 +6,12 @@ from functools import cache
 
 import cv2
 import numpy as np
-from cv2 import createHanningWindow  # of a half-removed OpenCV an ImportError, as it should be
+from cv2 import absdiff  # of a half-removed OpenCV an ImportError, as it should be
 
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
-from emoclip.faces.boxes import Box, Detection, Face, covered, moved, resized, scaled, side
+from emoclip.faces.boxes import Box, Detection, Face, covered, resized, scaled, side
+from emoclip.faces.camera import Camera, sweep_of
 from emoclip.faces.detectors import (
     CLOSE,
     QUICK,
@@ -21,7 +22,7 @@ from emoclip.faces.detectors import (
     open_detector,
     searched_side,
 )
-from emoclip.faces.track import UNMOVED, Tracklet, assign, likeness, look_of, recognized, sought
+from emoclip.faces.track import UNMOVED, Tracklet, about, assign, likeness, look_of, recognized, sought
 from emoclip.video import Frame, Pixels
 
 FAINT = 0.5  # share of the score asked for at which a face that is followed is still seen
@@ -34,14 +35,15 @@ RETURN_S = 0.5  # within which a face that is back in view is found
 WITHIN = 0.95  # share of a face in view from which the edge does not touch it
 HOLD_S = 0.7  # a face not found where it should be, leaving or though all looks as before thereabouts, is kept so long
 ITSELF = 0.7  # likeness from which all looks as before
-PAST_EDGE = 4  # times as long as any other face, one that is partly past the edge keeps its number
+PAST_EDGE = 4  # times as long as any other face, one that is partly past the edge keeps its number,
+GONE = 0.05  # by more than this share of it, and in the picture by as much
 SHAPE = 0.85  # width of a face in its heights, at least, where the edge cuts it off
 MORE = "more faces than {}, the {} read; raise --max-faces (from Python, FaceConfig(max_faces=...))"
 PROMINENT = 10  # faces in a frame, of which the most prominent person in the end is one
 SCENE = 640  # longer side of the picture in which it is seen whether a cut was elsewhere, as in a video call
 SMALL = 160  # longer side of the picture in which it is seen whether somebody else is in a face's place,
-CHANGED = 1.0  # if the picture changed by as many grey levels at all
-SWEPT = 0.3  # response of phase correlation from which the whole picture moved
+CLEAR = 0.8  # if this share of what is about the face is in view,
+CHANGED = 1.0  # and the picture changed by as many grey levels at all
 ALONG = 0.8  # correlation from which the middle of a picture is seen again elsewhere in the next
 MOVING = 0.85  # correlation with the scene of the last look below which to look again at once, as in a zoom
 FLASH_S = 0.3  # a scene that is back after no longer was never left
@@ -49,7 +51,6 @@ FLASH_S = 0.3  # a scene that is back after no longer was never left
 
 Followed = tuple[Frame, list[Face]]
 Note = Callable[[str, float], object]
-_WINDOW = np.asarray(createHanningWindow((32, 18), cv2.CV_32F))
 
 
 class FaceFollower:
@@ -73,6 +74,7 @@ class FaceFollower:
         self._every_way = every_way
         self._detector: Detector = EveryWay(detector) if every_way else detector
         self._closely: Detector = self._detector if every_way else Twice(detector)
+        self._camera = Camera(PAST_EDGE * config.bridge_s)
         self._tracks: list[Tracklet] = []
         self._ended: list[Tracklet] = []  # by the last cut
         self._next_id = 0
@@ -83,7 +85,7 @@ class FaceFollower:
         self._looks = 0
         self._picture: Pixels | None = None  # that it was searched in
         self._scene: Pixels | None = None
-        self._before: Pixels | None = None  # the frame before, small
+        self._before: tuple[float, Pixels] | None = None  # the frame before: its time, and small
         self._searched: Pixels | None = None  # the scene of the last look
         # when, scene and tracks before the last cut
         self._left: tuple[float, Pixels, list[Tracklet]] | None = None
@@ -108,9 +110,11 @@ class FaceFollower:
         done: list[Followed] = []
         if self._scene is not None and is_cut(self._scene, scene):
             done = self.end()
+            self._camera.start(frame.time_s)
             self._cut(frame, scene)
         elif self._looked_s is not None and self._size != (frame.width, frame.height):
             done = self.end()
+            self._camera.start(frame.time_s)
             self._resize(frame.width / self._size[0], frame.height / self._size[1])
         self._scene = scene
         self._waiting.append(frame)
@@ -144,23 +148,21 @@ class FaceFollower:
 
     def _sweep(self, frame: Frame, grey: Pixels, scene: Pixels) -> None:
         """Note how far the picture moved as a whole, as under a moving camera, and where all changed at once."""
-        small, before = np.repeat(grey[..., None], 3, axis=2), self._before
-        self._before = small
-        if self._scene is None or not self._tracks:
+        before, self._before = self._before, (frame.time_s, grey)
+        moved_on = self._scene is not None and absdiff(self._scene, scene).mean() >= CHANGED
+        if before is None or not moved_on or not self._tracks or before[1].shape != grey.shape:
+            self._camera.follow(frame.time_s)
             return
-        (x, y), sure = cv2.phaseCorrelate(self._scene.astype(np.float32), scene.astype(np.float32), _WINDOW)
-        x, y = (x * frame.width / 32, y * frame.height / 18) if sure > SWEPT else (0.0, 0.0)
-        scale = small.shape[1] / frame.width
-        still = cv2.absdiff(self._scene, scene).mean() < CHANGED
-        if before is not None and (still or before.shape != small.shape):
-            before = None  # nothing to compare with
+        scale = grey.shape[1] / frame.width
+        self._camera.follow(frame.time_s, sweep_of(before[1], grey, 1 / scale))
+        last, small = (np.repeat(each[..., None], 3, axis=2) for each in (before[1], grey))
         for track in self._tracks:
-            were = track.places(frame.time_s)
-            track.swept = (track.swept[0] + x, track.swept[1] + y)
-            if before is not None and side(were[0]) * scale > 3 and in_view(were[0], frame) > WITHIN:
-                pairs = zip(were, track.places(frame.time_s), strict=True)
-                shrunk = [[resized(box, scale, scale) for box in pair] for pair in pairs]
-                likes = [sought(small, there, look_of(before, was))[0] for was, there in shrunk]
+            were, there = track.places(before[0]), track.places(frame.time_s)
+            seen = min(in_view(about(box), frame) for box in (were[0], there[0]))
+            if side(were[0]) * scale > 3 and seen > CLEAR:
+                shrunk = [[resized(box, scale, scale) for box in boxes] for boxes in (were, there)]
+                pairs = zip(*shrunk, strict=True)
+                likes = [sought(small, now, look_of(last, was))[0] for was, now in pairs]
                 track.jumped |= max(likes) < ITSELF
 
     def _resize(self, x: float, y: float) -> None:
@@ -204,7 +206,7 @@ class FaceFollower:
             sure = self._new_scene or found[i].score >= SURE
             if (number := elsewhere.get(i)) is None:
                 number, self._next_id = self._next_id, self._next_id + 1
-            self._tracks.append(Tracklet(number, found[i], frame.time_s, looks[i], sure))
+            self._tracks.append(Tracklet(number, found[i], frame.time_s, looks[i], sure, camera=self._camera))
         last_s = frame.time_s if self._looked_s is None or self._new_scene else self._looked_s
         self._trace(picture, last_s)
         self._picture = picture
@@ -228,10 +230,13 @@ class FaceFollower:
                 track.edge_s = track.traced(pictures, without, frame.width)
 
     def _may_return(self, track: Tracklet, frame: Frame) -> bool:
-        """True while its number waits: longer where, by how the camera moved, it is partly past the edge."""
-        gone_s, longest_s = frame.time_s - track.seen_s, self.config.bridge_s
-        past_edge = 0.1 < in_view(moved(track.now.box, *track.swept), frame) < 0.9
-        return gone_s <= longest_s + RETURN_S or (past_edge and gone_s <= PAST_EDGE * longest_s)
+        """True while its number waits: from when it was seen or, by how the camera moved, partly past the edge."""
+        in_frame = in_view(track.left(frame.time_s).box, frame)
+        if GONE < in_frame < 1 - GONE:
+            track.shown_s = frame.time_s
+        waits_s = self.config.bridge_s + (RETURN_S if in_frame > GONE else 0.0)
+        seen_s, shown_s = frame.time_s - track.seen_s, frame.time_s - track.shown_s
+        return shown_s <= waits_s and seen_s <= PAST_EDGE * self.config.bridge_s
 
     def _smallest(self, frame: Frame) -> float:
         """Side in pixels of the smallest face that this look is for."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.faces.boxes import Box, Detection, blend, moved, overlap, scaled, side
+from emoclip.faces.camera import Camera
 from emoclip.video import Pixels
 
 Look = NDArray[np.float32]
@@ -39,25 +40,30 @@ class Tracklet:
     sure: bool  # worth reporting; else it waits for a second find
     before: Detection | None = None  # where it was at the look before `now`
     before_s: float = -1.0
-    speed: tuple[float, float] = (0.0, 0.0)
-    swept: tuple[float, float] = (0.0, 0.0)  # pixels by which the whole picture moved since `now`
+    speed: tuple[float, float] = (0.0, 0.0)  # beside that of the camera
     edge_s: float = -math.inf  # where only one of two looks found it, when it came or went between them
     jumped: bool = False  # since it was seen, its place looked otherwise from one frame to the next
+    camera: Camera = field(default_factory=Camera)
     finds: int = 1
     score: float = field(init=False)  # mean over its finds
     seen_s: float = field(init=False)  # when the detector last found it
+    shown_s: float = field(init=False)  # when it was last seen, or partly past the edge
 
     def __post_init__(self) -> None:
-        self.score, self.seen_s = self.now.score, self.now_s
+        self.score, self.seen_s, self.shown_s = self.now.score, self.now_s, self.now_s
 
     def expected(self, time_s: float) -> Detection:
-        """Where it should be at a time after `now`."""
+        """Where it should be at another time than that of `now`."""
         x, y = (speed * (time_s - self.now_s) for speed in self.speed)
-        return _shifted(self.now, x, y)
+        return _shifted(self.left(time_s), x, y)
+
+    def left(self, time_s: float) -> Detection:
+        """Where it is at another time if it did not move but the camera did."""
+        return self.camera.carried(self.now, self.now_s, time_s)
 
     def places(self, time_s: float) -> list[Box]:
         """Where to look for it: as it moved so far, or as the camera did since."""
-        return [self.expected(time_s).box, moved(self.now.box, *self.swept)]
+        return [self.expected(time_s).box, self.left(time_s).box]
 
     def see(self, found: Detection, look: Look, time_s: float) -> None:
         """Take in that it was found."""
@@ -66,14 +72,13 @@ class Tracklet:
         there, step_s = self.expected(time_s), time_s - self.now_s
         if time_s - self.seen_s <= step_s and overlap(there.box, found.box) > 0.5:
             found = _between(there, found, SETTLE)
-        moves = [
-            (new - old) / step_s for old, new in zip(_centre(self.now.box), _centre(found.box), strict=True)
-        ]
+        left = self.left(time_s).box
+        moves = [(new - old) / step_s for old, new in zip(_centre(left), _centre(found.box), strict=True)]
         share = 0.5 if self.before else 1.0
         self.speed = tuple(blend(self.speed, moves, share).tolist())
         self.look = np.asarray(blend(self.look, look, 0.3), np.float32)
         self._place(found, time_s)
-        self.seen_s, self.sure, self.jumped = time_s, True, False
+        self.seen_s, self.shown_s, self.sure, self.jumped = time_s, time_s, True, False
 
     def hold(self, time_s: float, off: tuple[float, float] = (0.0, 0.0)) -> None:
         """Take it to be so many pixels off the place where it was expected."""
@@ -104,7 +109,8 @@ class Tracklet:
     def at(self, time_s: float, last_s: float, look_s: float) -> Detection | None:
         """Where it was at a time between two looks, None where it was not."""
         if self.now_s == look_s and self.before and self.before_s == last_s:
-            return _between(self.before, self.now, (time_s - last_s) / (look_s - last_s))
+            before = self.camera.carried(self.before, self.before_s, time_s)
+            return _between(before, self.left(time_s), (time_s - last_s) / (look_s - last_s))
         here = (
             time_s >= self.edge_s if self.now_s == look_s else self.now_s == last_s and time_s <= self.edge_s
         )
@@ -112,7 +118,6 @@ class Tracklet:
 
     def _place(self, found: Detection, time_s: float) -> None:
         self.before, self.before_s, self.now, self.now_s = self.now, self.now_s, found, time_s
-        self.swept = (0.0, 0.0)
 
 
 def assign(
@@ -185,10 +190,14 @@ def sought(picture: Pixels, box: Box, look: Look) -> tuple[float, tuple[float, f
     return float(most), ((x - ASIDE) * cell * (box[2] - box[0]), (y - ASIDE) * cell * (box[3] - box[1]))
 
 
+def about(box: Box, grow: float = 1.0) -> Box:
+    """The part of a picture that a look is taken of, or one that much larger."""
+    return moved(box, 0, 0.15 * (box[3] - box[1]), LOOK_GROW * grow)
+
+
 def _about(picture: Pixels, box: Box, cells: int) -> NDArray[np.float32]:
     """(cells, cells, 3) about a box, `LOOK_SIDE` of them a look wide and high; past the picture, its edge goes on."""
-    grow = LOOK_GROW * cells / LOOK_SIDE
-    x0, y0, x1, y1 = (round(edge) for edge in moved(box, 0, 0.15 * (box[3] - box[1]), grow))
+    x0, y0, x1, y1 = (round(edge) for edge in about(box, cells / LOOK_SIDE))
     height, width = picture.shape[:2]
     x0, y0, x1, y1 = min(x0, width - 1), min(y0, height - 1), max(x1, 1), max(y1, 1)
     part = picture[max(0, y0) : y1, max(0, x0) : x1]
