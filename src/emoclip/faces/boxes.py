@@ -10,6 +10,8 @@ Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels, the right a
 # (5, 2) x, y in pixels: the subject's right eye, left eye, nose, right and left mouth corner
 Points = NDArray[np.float32]
 
+ABOUT = 1.5  # side of a face with its hair and collar, in sides of its box
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -63,6 +65,11 @@ def moved(box: Box, x: float, y: float, grow: float = 1.0) -> Box:
     centre_x, centre_y = (box[0] + box[2]) / 2 + x, (box[1] + box[3]) / 2 + y
     half_x, half_y = (box[2] - box[0]) / 2 * grow, (box[3] - box[1]) / 2 * grow
     return (centre_x - half_x, centre_y - half_y, centre_x + half_x, centre_y + half_y)
+
+
+def about(box: Box, grow: float = 1.0) -> Box:
+    """A face with its hair and collar, or that much more."""
+    return moved(box, 0, 0.15 * (box[3] - box[1]), ABOUT * grow)
 
 
 def resized(box: Box, x: float, y: float) -> Box:

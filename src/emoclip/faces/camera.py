@@ -1,10 +1,12 @@
 """How a camera moved over what it shows: pans, zooms, shakes and turns, which faces go along with."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 
-from emoclip.faces.boxes import Detection, mapped
+from emoclip.faces.boxes import Box, Detection, about, mapped
 from emoclip.video import Pixels
 
 CORNERS = 60  # of a picture that are followed to the next,
@@ -59,13 +61,18 @@ class Camera:
         return mapped(found, *end.after(start.back()))
 
 
-def sweep_of(before: Pixels, now: Pixels, scale: float) -> Sweep | None:
+def sweep_of(before: Pixels, now: Pixels, scale: float, faces: Iterable[Box] = ()) -> Sweep | None:
     """How most of a picture moved to the next, both (H, W) grey; None where its parts move apart or show nothing.
 
-    scale: pixels of the frame in one of theirs.
+    scale: pixels of the frame in one of theirs.  faces: in pixels of `before`; as they may move by themselves, they and
+    what is about them are left out.
     Source: the camera motion compensation of Aharon et al., BoT-SORT (2022).
     """
-    corners = cv2.goodFeaturesToTrack(before, CORNERS, 0.01, 5)
+    ground = np.full_like(before, 255)
+    for face in faces:
+        x0, y0, x1, y1 = (max(0, round(edge)) for edge in about(face))
+        ground[y0:y1, x0:x1] = 0
+    corners = cv2.goodFeaturesToTrack(before, CORNERS, 0.01, 5, mask=ground)
     if corners is None or len(corners) < FEWEST:
         return None
     there, ok, _ = cv2.calcOpticalFlowPyrLK(

@@ -10,7 +10,7 @@ from cv2 import absdiff  # of a half-removed OpenCV an ImportError, as it should
 
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
-from emoclip.faces.boxes import Box, Detection, Face, covered, resized, scaled, side
+from emoclip.faces.boxes import Box, Detection, Face, about, covered, resized, scaled, side
 from emoclip.faces.camera import Camera, sweep_of
 from emoclip.faces.detectors import (
     CLOSE,
@@ -22,7 +22,7 @@ from emoclip.faces.detectors import (
     open_detector,
     searched_side,
 )
-from emoclip.faces.track import UNMOVED, Tracklet, about, assign, likeness, look_of, recognized, sought
+from emoclip.faces.track import UNMOVED, Tracklet, assign, likeness, look_of, recognized, sought
 from emoclip.video import Frame, Pixels
 
 FAINT = 0.5  # share of the score asked for at which a face that is followed is still seen
@@ -154,7 +154,8 @@ class FaceFollower:
             self._camera.follow(frame.time_s)
             return
         scale = grey.shape[1] / frame.width
-        self._camera.follow(frame.time_s, sweep_of(before[1], grey, 1 / scale))
+        faces = [resized(track.expected(before[0]).box, scale, scale) for track in self._tracks]
+        self._camera.follow(frame.time_s, sweep_of(before[1], grey, 1 / scale, faces))
         last, small = (np.repeat(each[..., None], 3, axis=2) for each in (before[1], grey))
         for track in self._tracks:
             were, there = track.places(before[0]), track.places(frame.time_s)

@@ -8,14 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.faces.boxes import Box, Detection, blend, moved, overlap, scaled, side
+from emoclip.faces.boxes import ABOUT, Box, Detection, about, blend, moved, overlap, scaled, side
 from emoclip.faces.camera import Camera
 from emoclip.video import Pixels
 
 Look = NDArray[np.float32]
 
 LOOK_SIDE = 12  # side in pixels of the remembered look
-LOOK_GROW = 1.5  # its side in sides of the box
 ASIDE = 5  # of its pixels, that a face not found is looked for beside the place where it is expected
 SETTLE = 0.7  # share of a new find that enters the place, the rest is where it was expected
 REACH = 0.6  # sides of the box that a face may be off the place where it is expected,
@@ -186,13 +185,8 @@ def sought(picture: Pixels, box: Box, look: Look) -> tuple[float, tuple[float, f
     around = _about(picture, box, LOOK_SIDE + 2 * ASIDE)
     alike = cv2.matchTemplate(around, look.reshape(LOOK_SIDE, LOOK_SIDE, 3), cv2.TM_CCOEFF_NORMED)
     _, most, _, (x, y) = cv2.minMaxLoc(alike)
-    cell = LOOK_GROW / LOOK_SIDE
+    cell = ABOUT / LOOK_SIDE
     return float(most), ((x - ASIDE) * cell * (box[2] - box[0]), (y - ASIDE) * cell * (box[3] - box[1]))
-
-
-def about(box: Box, grow: float = 1.0) -> Box:
-    """The part of a picture that a look is taken of, or one that much larger."""
-    return moved(box, 0, 0.15 * (box[3] - box[1]), LOOK_GROW * grow)
 
 
 def _about(picture: Pixels, box: Box, cells: int) -> NDArray[np.float32]:

@@ -99,6 +99,38 @@ def test_its_own_readings_are_half_of_what_it_learns(runtime, tower, crops, tmp_
         assert float((expected - row).abs().sum(1).min()) < 1e-4
 
 
+def test_a_run_may_end_before_its_last_epoch_and_go_on_later(runtime, tower, crops, tmp_path, capsys):
+    def run(folder, stop):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        train_again(
+            replace(RECIPE, epochs=3), runtime, copy.deepcopy(tower), crops, crops, tmp_path / folder, stop
+        )
+        return load_weights(tmp_path / folder / "tower.safetensors"), capsys.readouterr().out
+
+    whole, _ = run("whole", 0)
+    first, said = run("parts", 1)
+    assert "epoch 1" in said
+    assert "epoch 2" not in said
+    rest, said = run("parts", 0)
+    assert "epoch 1" not in said
+    assert all(torch.equal(whole[name], rest[name]) for name in whole)
+    assert not all(torch.equal(first[name], rest[name]) for name in whole)
+
+
+def test_rare_classes_are_drawn_as_often_as_others_and_predictions_get_that_back(
+    runtime, tower, crops, tmp_path, monkeypatch
+):
+    found, draws = [], again.draws
+    monkeypatch.setattr(again, "draws", lambda *given: found.append(draws(*given)) or found[-1])
+    counts = np.zeros((48, 10), np.float32)
+    counts[:40, 0] = counts[40:, 1] = 10
+    recipe = replace(RECIPE, epochs=1, balance=1.0, prior=1.0)
+    train_again(recipe, runtime, tower, (crops[0], Votes.of(counts)), crops, tmp_path)
+    [(often, log_prior)] = found
+    assert float(often[:40].sum()) == pytest.approx(float(often[40:].sum()), rel=1e-5)
+    assert float(log_prior[1] - log_prior[0]) == pytest.approx(np.log(5), rel=1e-5)
+
+
 def test_what_a_crop_is_embedded_as_may_be_kept_for_words_that_are_no_class(runtime, tower, crops, tmp_path):
     own = torch.from_numpy(readings(runtime, crops[0]))
 

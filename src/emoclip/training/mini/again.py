@@ -7,7 +7,7 @@ text tower and temporal part are taken over as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,18 +43,20 @@ def train_again(
     seen: tuple[Faces, Votes],
     held: tuple[Faces, Votes],
     out: Path,
+    stop: int = 0,
 ) -> None:
     """Train a package's tower on, and leave the averaged weights in `out`.
 
     tower: `runtime`'s own, as `packing.unpacked` reads it.  recipe: its `read` is the share of the votes that give way
-    to what the package reads in crops as they are.  Goes on from its last epoch when called again.
+    to what the package reads in crops as they are.  stop: over 0, the epoch after which it ends, its rate as if it went
+    on.  Goes on from its last epoch when called again.
     """
     faces, votes = seen
     pixels = torch.from_numpy(faces.images)[:, None]
     shares = torch.from_numpy(votes.shares).float()
     text, scale = torch.from_numpy(class_rows(runtime)), runtime.package.logit_scale
     own = F.normalize(torch.from_numpy(readings(runtime, faces)), dim=1)
-    often, log_prior = draws(shares, recipe)
+    often, log_prior = draws(shares, replace(recipe, classes=1.0))  # votes are all that it trains towards
     shares = (1 - recipe.read) * shares + recipe.read * (scale * own @ text.T + log_prior).softmax(1)
     per_epoch = len(pixels) // recipe.batch
     steps = recipe.epochs * per_epoch
@@ -94,6 +96,7 @@ def train_again(
         losses,
         checkpoint=Checkpoint(out / LAST, {"again": asdict(recipe)}),
         told=told,
+        over=lambda progress: 0 < stop <= progress.epoch,
     )
     save_weights(out / "tower.safetensors", average.state_dict())
 

@@ -113,6 +113,7 @@ def write_again(
 ) -> float:
     """Write a package with another image tower, all else as it was, and return that tower's least cosine to torch.
 
+    The logit scale stays too: fitted to the classes that it was trained towards, it would flatten all other words.
     image: with its batch norms folded.  The rest as `write_package`.
     """
     pixels = torch.from_numpy(crops[-256:])
@@ -128,10 +129,8 @@ def write_again(
             raise PackageError(f"{folder}: the packed image tower differs from torch (cosine {cosine:.4f})")
         about = package.config["quantisation"]
         cosines = {**about["least_cosine_to_fp32"], "image": round(cosine, 5)}
-        seal(
-            part,
-            {**package.config, **_said(fitted), "quantisation": {**about, "least_cosine_to_fp32": cosines}},
-        )
+        said = {**_said(fitted), "logit_scale": package.config["logit_scale"]}
+        seal(part, {**package.config, **said, "quantisation": {**about, "least_cosine_to_fp32": cosines}})
     return cosine
 
 

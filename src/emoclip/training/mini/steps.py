@@ -24,7 +24,7 @@ import json
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ from emoclip.training.mini.words import (
 from emoclip.training.nets.compact import BothWays, TextTower
 from emoclip.training.nets.state import load_weights, save_weights
 from emoclip.training.nets.tokenizer import token_ids
-from emoclip.training.tables import Count, Share
+from emoclip.training.tables import Count, Share, Within
 
 STEPS = ("captions", "images", "sturdy", "distil", "tiny", "dim", "worn", "text", "clips", "package")
 
@@ -97,6 +97,9 @@ class MiniRecipe:
     clips: PseudoClipRecipe = field(default_factory=PseudoClipRecipe)
     again: ImageRecipe = field(default_factory=ImageRecipe)
     again_runs: Count = 1  # with seeds one after the other; their weights are averaged
+    again_stop: Annotated[int, Within(0, 10**9)] = (
+        0  # over 0: epochs after which each ends, its rate not down yet
+    )
     again_way: Share = 1.0  # how far from the weights of the package to those of again
     again_lift: Share = 0.0  # share of how rare a class is in the votes that is given back to it
 
@@ -349,7 +352,8 @@ class MiniRun(FaceRun):
         for run in range(self.recipe.again_runs):
             tower, recipe = unpacked(graph, self.recipe.images.tower), self.recipe.again
             folder = self.folder(f"again/{run}")
-            train_again(replace(recipe, seed=recipe.seed + run), runtime, tower, seen, unseen, folder)
+            recipe = replace(recipe, seed=recipe.seed + run)
+            train_again(recipe, runtime, tower, seen, unseen, folder, self.recipe.again_stop)
             ended.append(load_weights(folder / "tower.safetensors"))
         tower = unpacked(graph, self.recipe.images.tower)
         begun, way = tower.state_dict(), self.recipe.again_way
