@@ -103,3 +103,22 @@ def test_nothing_goes_along_through_a_cut():
     camera.follow(3.0, Sweep(1, 5))
     assert camera.carried(FACE, 0.0, 3.0) == FACE
     assert camera.carried(FACE, 2.0, 3.0).box == mapped(FACE, 1, 5).box
+
+
+def test_a_face_that_moves_by_itself_is_left_out_of_what_the_camera_does():
+    """All that has corners but a few moves to the right: the face, not the camera."""
+    ground = cv2.GaussianBlur(grey(data.coffee()), (0, 0), 6)
+    portrait = grey(data.astronaut())[0:60, 30:90]
+
+    def shot(x):
+        picture = ground.copy()
+        picture[50:110, x : x + 60] = portrait
+        picture[8:20, 8:150:20] = 250
+        return picture
+
+    face = (50.0, 54.0, 90.0, 94.0)
+    followed, told = (sweep_of(shot(40), shot(43), 1.0, faces) for faces in ((), [face]))
+    assert followed is None or abs(followed.shift) > 1
+    assert told is not None
+    assert abs(told.turn - 1) < 0.01
+    assert abs(told.shift) < 0.3

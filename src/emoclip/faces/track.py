@@ -21,7 +21,7 @@ REACH = 0.6  # sides of the box that a face may be off the place where it is exp
 WANDER = 1.2  # and as much more for each second in which it was not seen,
 WANDER_S = 0.6  # up to so many: later it may be as far off, not farther
 GROW = 0.45  # natural logarithm of how much larger or smaller it may be
-LONG_S = 1.0  # who was not seen for longer has to look as before,
+LONG_S = 0.9  # who was not seen for longer has to look as before,
 KNOWN = 0.4  # by this likeness at least, or is somebody new
 ALIKE = 0.5  # likeness from which a faint find is that face, not something that hides it, and who is found where all
 # changed at once is who was there
