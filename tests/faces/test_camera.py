@@ -54,6 +54,15 @@ def test_of_what_shows_nothing_or_something_else_no_move_is_told():
     flat = np.full((90, 160), 90, np.uint8)
     assert sweep_of(flat, flat, 1.0) is None
     assert sweep_of(grey(data.coffee()), grey(data.astronaut()), 1.0) is None
+    assert sweep_of(grey(data.coffee()), moved_by(grey(data.coffee()), Sweep(0.4, 40 + 30j)), 1.0) is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (160, 1), (3, 160), (8, 8), (160, 7)])
+def test_the_smallest_pictures_are_no_error(size):
+    noise = np.random.default_rng(0).integers(0, 255, size[::-1], np.uint8)
+    assert sweep_of(
+        noise, noise, 1.0, [(-5.0, -5.0, 0.5, 0.5), (900.0, 900.0, 901.0, 901.0)]
+    ) is None or size == (160, 7)
 
 
 def test_a_quarter_turn_zoom_and_shift_by_hand():

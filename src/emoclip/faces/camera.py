@@ -13,6 +13,7 @@ CORNERS = 60  # of a picture that are followed to the next,
 FEWEST = 8  # at least,
 SAME = 0.5  # and of which this share moved as one
 OFF = 0.7  # pixels that one of those may be off
+ZOOM = 1.5  # times as large as in the frame before, or as small, is none that a camera makes
 
 
 class Sweep(NamedTuple):
@@ -85,4 +86,5 @@ def sweep_of(before: Pixels, now: Pixels, scale: float, faces: Iterable[Box] = (
     if found is None or same.mean() < SAME:
         return None
     (cos, _, x), (sin, _, y) = found
-    return Sweep(complex(cos, sin), complex(x, y) * scale)
+    turn = complex(cos, sin)
+    return Sweep(turn, complex(x, y) * scale) if 1 / ZOOM < abs(turn) < ZOOM else None
