@@ -34,7 +34,7 @@ class Sweep(NamedTuple):
 class Camera:
     """The path of a camera, from frame to frame; times in seconds, places in pixels of the frame."""
 
-    def __init__(self, known_s: float = 10.0) -> None:
+    def __init__(self, known_s: float = 5.0) -> None:
         """known_s: for which the path is remembered at least."""
         self._known_s = known_s
         self._path: dict[float, Sweep] = {}  # since an earlier frame, by the time of the frame

@@ -74,7 +74,7 @@ class FaceFollower:
         self._every_way = every_way
         self._detector: Detector = EveryWay(detector) if every_way else detector
         self._closely: Detector = self._detector if every_way else Twice(detector)
-        self._camera = Camera(PAST_EDGE * config.bridge_s)
+        self._camera = Camera(1 + PAST_EDGE * config.bridge_s)
         self._tracks: list[Tracklet] = []
         self._ended: list[Tracklet] = []  # by the last cut
         self._next_id = 0
