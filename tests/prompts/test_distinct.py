@@ -84,7 +84,7 @@ def test_lines_name_labels_and_say_what_to_do():
     found = Doubts(same=(("a", "b"), ("c", "d", "e")), unknown=("ü\x1b",), cut=many, close=(("x", "y"),))
     assert found.lines() == [
         "labels: the model cannot tell apart 'a' and 'b'; 'c', 'd' and 'e'; use other words, or one of them",
-        "labels: the model knows no word of 'ü\\x1b'; say it in words it knows, English ones say",
+        "labels: the model knows no word of 'ü\\x1b'; say it in words that it knows, as English ones",
         "labels: the model reads only the beginning of 'l0', 'l1', 'l2', 'l3' and 5 more; shorten it",
         "labels: 'x' and 'y' are near synonyms to the model and split the probability; add theirs up, "
         "or leave some out",
@@ -130,6 +130,8 @@ LONG = "the " * 90
         ("a person who is not angry at all, sad", "overlooked", ("a person who is not angry at all",)),
         ("smiling but not happy, sad+not angry", "overlooked", ("smiling but not happy", "sad+not angry")),
         ("smiling, not smiling", "overlooked", ()),
+        ("non-smiling, not-smiling, isnt smiling", "overlooked", ("non-smiling", "not-smiling", "isnt smiling")),
+        ("not: smiling, hardly smiling, nonplussed", "overlooked", ("not: smiling", "hardly smiling")),
         ("smiling, not smiling, calm", "close", ()),
         ("not smiling, not happy, calm", "same", (("not smiling", "not happy"),)),
         ("not 😢, sad", "unknown", ("not 😢",)),

@@ -43,7 +43,7 @@ class Doubts:
         """Return a line per fault; with `--strict` they are errors."""
         told: list[tuple[Sequence[str] | Sequence[tuple[str, ...]], str, str]] = [
             (self.same, "the model cannot tell apart", "use other words, or one of them"),
-            (self.unknown, "the model knows no word of", "say it in words it knows, English ones say"),
+            (self.unknown, "the model knows no word of", "say it in words that it knows, as English ones"),
             (self.cut, "the model reads only the beginning of", "shorten it"),
         ]
         return [self._line(f"{what} {_names(labels)}; {remedy}") for labels, what, remedy in told if labels]

@@ -27,7 +27,9 @@ WORDS = 6  # a longer label is a sentence of its own
 _PROMPT_FILE = re.compile(r"\.(ya?ml|json)$", re.IGNORECASE)
 _DENIED = re.compile(r"not\s+(?!not\b)(\S.*)", re.IGNORECASE)  # twice is not worked out
 _NEGATION = re.compile(  # "can't stop laughing" denies nothing
-    r"\b(?:not|no|never|without)\s+|(?:n['\u2019]t|(?<=\bcan)not)\b(?!\s+(?:stop|help)\b)", re.IGNORECASE
+    r"\b(?:not|no|never|without|hardly|barely)\s+|\b(?:not|non)\s*[-:]\s*"
+    r"|(?:n['\u2019]t|(?<=\bcan)not)\b(?!\s+(?:stop|help)\b)|\b(?:is|are|was|does|did)nt\s+",
+    re.IGNORECASE,
 )
 
 
