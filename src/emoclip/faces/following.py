@@ -235,9 +235,9 @@ class FaceFollower:
         in_frame = in_view(track.left(frame.time_s).box, frame)
         if GONE < in_frame < 1 - GONE:
             track.shown_s = frame.time_s
+        hidden_s, unseen_s = frame.time_s - track.shown_s, frame.time_s - track.seen_s
         waits_s = self.config.bridge_s + (RETURN_S if in_frame > GONE else 0.0)
-        seen_s, shown_s = frame.time_s - track.seen_s, frame.time_s - track.shown_s
-        return shown_s <= waits_s and seen_s <= PAST_EDGE * self.config.bridge_s
+        return hidden_s <= waits_s and unseen_s <= PAST_EDGE * self.config.bridge_s
 
     def _smallest(self, frame: Frame) -> float:
         """Side in pixels of the smallest face that this look is for."""
