@@ -60,9 +60,8 @@ def test_of_what_shows_nothing_or_something_else_no_move_is_told():
 @pytest.mark.parametrize("size", [(1, 1), (160, 1), (3, 160), (8, 8), (160, 7)])
 def test_the_smallest_pictures_are_no_error(size):
     noise = np.random.default_rng(0).integers(0, 255, size[::-1], np.uint8)
-    assert sweep_of(
-        noise, noise, 1.0, [(-5.0, -5.0, 0.5, 0.5), (900.0, 900.0, 901.0, 901.0)]
-    ) is None or size == (160, 7)
+    found = sweep_of(noise, noise, 1.0, [(-5.0, -5.0, 0.5, 0.5), (900.0, 900.0, 901.0, 901.0)])
+    assert found is None or abs(found.shift) < 0.5
 
 
 def test_a_quarter_turn_zoom_and_shift_by_hand():

@@ -154,11 +154,12 @@ class FaceFollower:
             self._camera.follow(frame.time_s)
             return
         scale = grey.shape[1] / frame.width
-        faces = [resized(track.expected(before[0]).box, scale, scale) for track in self._tracks]
+        places = [track.places(before[0]) for track in self._tracks]
+        faces = (resized(box, scale, scale) for box, _ in places)
         self._camera.follow(frame.time_s, sweep_of(before[1], grey, 1 / scale, faces))
         last, small = (np.repeat(each[..., None], 3, axis=2) for each in (before[1], grey))
-        for track in self._tracks:
-            were, there = track.places(before[0]), track.places(frame.time_s)
+        for track, were in zip(self._tracks, places, strict=True):
+            there = track.places(frame.time_s)
             seen = min(in_view(about(box), frame) for box in (were[0], there[0]))
             if side(were[0]) * scale > 3 and seen > CLEAR:
                 shrunk = [[resized(box, scale, scale) for box in boxes] for boxes in (were, there)]

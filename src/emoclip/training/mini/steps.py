@@ -97,9 +97,7 @@ class MiniRecipe:
     clips: PseudoClipRecipe = field(default_factory=PseudoClipRecipe)
     again: ImageRecipe = field(default_factory=ImageRecipe)
     again_runs: Count = 1  # with seeds one after the other; their weights are averaged
-    again_stop: Annotated[int, Within(0, 10**9)] = (
-        0  # over 0: epochs after which each ends, its rate not down yet
-    )
+    again_stop: Annotated[int, Within(0, 10**9)] = 0  # over 0: after so many epochs each ends
     again_way: Share = 1.0  # how far from the weights of the package to those of again
     again_lift: Share = 0.0  # share of how rare a class is in the votes that is given back to it
 
