@@ -94,8 +94,8 @@ class StagedEmoCLIP(EmoCLIP):
         """As ever."""
         return self.clock.around("temporal and text", super().embed_clips)(clips)
 
-    def _follower(self, config: FaceConfig, note: Note) -> FaceFollower | None:
-        follower = super()._follower(config, note)
+    def _follower(self, config: FaceConfig, note: Note, *, prompt: bool) -> FaceFollower | None:
+        follower = super()._follower(config, note, prompt=prompt)
         if follower:
             follower.update = self.clock.around("follow", follower.update)  # type: ignore[method-assign]
         return follower

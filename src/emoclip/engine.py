@@ -345,7 +345,7 @@ class EmoCLIP:
             raise InputError(f"{kind_of(video)}, no Video; give what `open_video` returns")
         rate = check_fps(rate, "rate")
         ahead = self.runtime.threads > 1
-        follower = self._follower(FaceConfig.of(config), video.note)
+        follower = self._follower(FaceConfig.of(config), video.note, prompt=prompt)
         return see(
             video,
             follower,
@@ -468,8 +468,8 @@ class EmoCLIP:
         source = "`compared`" if taught else "`embed_clip`"
         check_vectors("clips", clips, [2 * width if taught else width], source)
 
-    def _follower(self, config: FaceConfig, note: Note) -> FaceFollower | None:
-        return None if config.mode == "full" else FaceFollower(config, note=note)
+    def _follower(self, config: FaceConfig, note: Note, *, prompt: bool) -> FaceFollower | None:
+        return None if config.mode == "full" else FaceFollower(config, note=note, prompt=prompt)
 
     def _crop(self, frame: Frame, face: Face) -> NDArray[np.uint8]:
         return crop_face(frame.image, face, self.package.pixels)

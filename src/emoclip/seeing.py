@@ -1,7 +1,6 @@
 """A video to what is seen in it: each frame decoded, its faces followed, cropped and embedded, once."""
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -109,23 +108,24 @@ class _Followed:
 
 def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: float) -> Iterator[_Followed]:
     """Find the faces of every frame (the whole frame without a follower), to be embedded `rate` times a second."""
-    due: deque[bool] = deque()
-    frames = _sampled(frames, rate, due)
-    for frame, faces in (
-        follower.follow(frames) if follower else ((frame, [_whole(frame)]) for frame in frames)
-    ):
-        wanted = due.popleft() and bool(faces)
+    sampler = Sampler(rate)
+    due: dict[int, bool] = {}
+
+    def sampled() -> Iterator[Frame]:
+        for frame in frames:
+            due[frame.index] = sampler.takes(frame.time_s)
+            yield frame
+
+    followed = (
+        follower.follow(sampled(), keep=lambda frame: due[frame.index])
+        if follower
+        else ((frame, [_whole(frame)]) for frame in sampled())
+    )
+    for frame, faces in followed:
+        wanted = due.pop(frame.index) and bool(faces)
         if not wanted:  # not sooner: until a frame is given out, faces may be sought in it
             frame.drop()
         yield _Followed(frame.index, frame.time_s, faces, frame if wanted else None, not due)
-
-
-def _sampled(frames: Iterable[Frame], rate: float, sampled: deque[bool]) -> Iterator[Frame]:
-    """Pass frames on, saying of each in `sampled` if it is to be embedded."""
-    sampler = Sampler(rate)
-    for frame in frames:
-        sampled.append(sampler.takes(frame.time_s))
-        yield frame
 
 
 def _weight(item: _Followed) -> int:

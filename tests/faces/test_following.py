@@ -373,7 +373,7 @@ def test_a_face_is_reported_while_its_mean_score_is_high_enough(room):
     follower._detector = follower._closely = Scripted(
         [0.55, 0.35, 0.4, 0.9, 0.3]
     )  # means 0.55, 0.45, 0.43, 0.55, 0.5
-    seen = [faces for _, faces in follower.follow(Frame(i, i / 25, room) for i in range(5))]
+    seen = [faces for _, faces in follower.follow(Frame(i, i * 0.6, room) for i in range(5))]
     assert [len(faces) for faces in seen] == [1, 0, 0, 1, 1]
 
 
@@ -417,14 +417,59 @@ def test_still_pictures_seconds_apart_are_searched_each(media):
 
 
 class Blinded:
-    """A detector that finds nothing from some look on."""
+    """A detector that finds something in some looks alone."""
 
     def __init__(self, detector, looks):
-        self.detector, self.looks = detector, looks
+        self.detector, self.looks, self.at = detector, looks, -1
 
     def find(self, picture, least):
-        self.looks -= 1
-        return self.detector.find(picture, least) if self.looks >= 0 else []
+        self.at += 1
+        return self.detector.find(picture, least) if self.at in self.looks else []
+
+
+class Late:
+    """A detector that finds nothing before a frame; `found_at` is the first one in which it does."""
+
+    def __init__(self, detector, frame):
+        self.detector, self.frame, self.now, self.found_at = detector, frame, 0, None
+
+    def find(self, picture, least):
+        if self.now < self.frame:
+            return []
+        self.found_at = self.found_at or self.now
+        return self.detector.find(picture, least)
+
+    def told(self, frames):
+        for frame in frames:
+            self.now = frame.index
+            yield frame
+
+
+@pytest.mark.parametrize("prompt", [False, True])
+def test_who_is_found_late_is_in_the_half_second_before_too_and_goes_along_with_the_camera(
+    portraits, room, prompt
+):
+    wide = paste(np.concatenate([room, room[:, ::-1]], axis=1), portraits[0], 640, 180, 120)
+    frames = [Frame(at, at / 25, np.ascontiguousarray(wide[:, 6 * at : 6 * at + 640])) for at in range(60)]
+    follower = FaceFollower(ALL, prompt=prompt)
+    follower._detector = follower._closely = late = Late(follower._detector, 35)
+    seen = [faces for _, faces in follower.follow(late.told(frames))]
+    first = next(at for at, faces in enumerate(seen) if faces)
+    assert late.found_at - first in (range(6) if prompt else range(12, 14))
+    for at, faces in enumerate(seen[first:], first):
+        [face] = faces
+        assert face.track_id == 0
+        assert abs((face.box[0] + face.box[2]) / 2 - (640 - 6 * at)) < 12
+
+
+def test_who_is_found_late_is_not_where_somebody_else_was_before(portraits, room):
+    pictures = [paste(room, portraits[at >= 20], 300, 180, 110) for at in range(40)]
+    follower = FaceFollower(ALL)
+    follower._detector = follower._closely = Blinded(follower._detector, [0, *range(5, 99)])
+    seen = [faces for _, faces in follower.follow(Frame(i, i / 25, p) for i, p in enumerate(pictures))]
+    assert ids(seen[:20]) == {0}
+    assert 0 not in ids(seen[25:])
+    assert 1 not in ids(seen[:20])
 
 
 def test_a_face_that_is_not_found_for_a_while_is_kept_on_by_its_looks(portraits, room):
@@ -432,7 +477,7 @@ def test_a_face_that_is_not_found_for_a_while_is_kept_on_by_its_looks(portraits,
     places = [150 + 3 * min(at, 44 - at) for at in range(32)]
     pictures = [paste(room, portraits[0], x, 180, 110) for x in places]
     follower = FaceFollower(FaceConfig(mode="all", min_score=0.5))
-    follower._detector = Blinded(follower._detector, 5)  # the last find is of frame 20
+    follower._detector = Blinded(follower._detector, range(5))  # the last find is of frame 20
     seen = [faces for _, faces in follower.follow(Frame(i, i / 25, p) for i, p in enumerate(pictures))]
     for x, faces in list(zip(places, seen, strict=True))[1:]:
         (face,) = faces

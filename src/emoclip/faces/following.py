@@ -1,5 +1,6 @@
 """Faces through a video: found every few frames, told who is who, and placed in the frames between."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -10,7 +11,7 @@ from cv2 import absdiff  # of a half-removed OpenCV an ImportError, as it should
 
 from emoclip.config import FaceConfig
 from emoclip.errors import EmoclipError
-from emoclip.faces.boxes import Box, Detection, Face, about, covered, resized, scaled, side
+from emoclip.faces.boxes import Box, Detection, Face, about, covered, overlap, resized, scaled, side
 from emoclip.faces.camera import Camera, sweep_of
 from emoclip.faces.detectors import (
     CLOSE,
@@ -46,6 +47,8 @@ CLEAR = 0.8  # if this share of what is about the face is in view,
 CHANGED = 1.0  # and the picture changed by as many grey levels at all
 ALONG = 0.8  # correlation from which the middle of a picture is seen again elsewhere in the next
 MOVING = 0.85  # correlation with the scene of the last look below which to look again at once, as in a zoom
+BACK_S = 0.5  # before it is first reported, or found again, a face is placed where all looks the same
+APART = 0.1  # overlap up to which two faces do not hide each other
 FLASH_S = 0.3  # a scene that is back after no longer was never left
 
 
@@ -63,15 +66,19 @@ class FaceFollower:
     Source: the two rounds of Zhang et al., ByteTrack (ECCV 2022), with looks beside motion.
     """
 
-    def __init__(self, config: FaceConfig, *, every_way: bool = False, note: Note | None = None) -> None:
+    def __init__(
+        self, config: FaceConfig, *, every_way: bool = False, prompt: bool = False, note: Note | None = None
+    ) -> None:
         """every_way: look for faces that lie on their side too, which takes three times as long, and for the smallest
         ones each time.
 
+        prompt: give frames out as soon as they were looked at, for a live input; else they wait for half a second more,
+        for faces that are found only then.
         note: called with a line for frames with more faces than `max_faces`, and with their time in seconds.
         """
         self.config, self._note = config, note
         detector = open_detector(config.detector)
-        self._every_way = every_way
+        self._every_way, self._back_s = every_way, 0.0 if prompt else BACK_S
         self._detector: Detector = EveryWay(detector) if every_way else detector
         self._closely: Detector = self._detector if every_way else Twice(detector)
         self._camera = Camera(1 + PAST_EDGE * config.bridge_s)
@@ -79,6 +86,9 @@ class FaceFollower:
         self._ended: list[Tracklet] = []  # by the last cut
         self._next_id = 0
         self._waiting: list[Frame] = []
+        self._greys: list[Pixels] = []  # those frames, small
+        self._held: deque[tuple[Followed, Pixels]] = deque()  # frames that were looked at, and small
+        self._keep: Callable[[Frame], bool] = lambda frame: True
         self._looked_s: float | None = None  # when it last looked, and how large that frame was
         self._size = (0, 0)
         self._new_scene = True
@@ -90,8 +100,14 @@ class FaceFollower:
         # when, scene and tracks before the last cut
         self._left: tuple[float, Pixels, list[Tracklet]] | None = None
 
-    def follow(self, frames: Iterable[Frame]) -> Iterator[Followed]:
-        """Give out each frame with its faces, largest first, a few frames late."""
+    def follow(
+        self, frames: Iterable[Frame], keep: Callable[[Frame], bool] = lambda frame: True
+    ) -> Iterator[Followed]:
+        """Give out each frame with its faces, largest first, some frames late.
+
+        keep: tells of a frame if its pixels are asked for by whoever gets it; else they go once it was searched.
+        """
+        self._keep = keep
         try:
             for frame in frames:
                 known = self.update(frame)
@@ -118,16 +134,23 @@ class FaceFollower:
             self._resize(frame.width / self._size[0], frame.height / self._size[1])
         self._scene = scene
         self._waiting.append(frame)
+        self._greys.append(grey)
         late_s = 0.0 if self._looked_s is None else frame.time_s - self._looked_s
         due = len(self._waiting) >= self.config.detect_every or late_s >= LOOK_AGAIN_S
         moved_on = self._searched is not None and alike(self._searched, scene) < MOVING
         if self._new_scene or due or moved_on:
-            done += self._look()
+            self._look()
+        while self._held and frame.time_s - self._held[0][0][0].time_s >= self._back_s:
+            done.append(self._held.popleft()[0])
         return done
 
     def end(self) -> list[Followed]:
         """Return the frames that still wait."""
-        return self._look() if self._waiting else []
+        if self._waiting:
+            self._look()
+        done = [followed for followed, _ in self._held]
+        self._held.clear()
+        return done
 
     def _cut(self, frame: Frame, scene: Pixels) -> None:
         left = self._left
@@ -150,7 +173,7 @@ class FaceFollower:
         """Note how far the picture moved as a whole, as under a moving camera, and where all changed at once."""
         before, self._before = self._before, (frame.time_s, grey)
         moved_on = self._scene is not None and absdiff(self._scene, scene).mean() >= CHANGED
-        if before is None or not moved_on or not self._tracks or before[1].shape != grey.shape:
+        if before is None or not moved_on or before[1].shape != grey.shape:
             self._camera.follow(frame.time_s)
             return
         scale = grey.shape[1] / frame.width
@@ -161,11 +184,13 @@ class FaceFollower:
         for track, were in zip(self._tracks, places, strict=True):
             there = track.places(frame.time_s)
             seen = min(in_view(about(box), frame) for box in (were[0], there[0]))
-            if side(were[0]) * scale > 3 and seen > CLEAR:
+            if not track.jumped and side(were[0]) * scale > 3 and seen > CLEAR:
                 shrunk = [[resized(box, scale, scale) for box in boxes] for boxes in (were, there)]
-                pairs = zip(*shrunk, strict=True)
-                likes = [sought(small, now, look_of(last, was))[0] for was, now in pairs]
-                track.jumped |= max(likes) < ITSELF
+                pairs = list(zip(*shrunk, strict=True))
+                # The search, which takes long, only where a plain look does not find it.
+                track.jumped = all(
+                    in_place(before[1], was, grey, now) < ITSELF for was, now in pairs
+                ) and all(sought(small, now, look_of(last, was))[0] < ITSELF for was, now in pairs)
 
     def _resize(self, x: float, y: float) -> None:
         for track in self._tracks:
@@ -173,7 +198,7 @@ class FaceFollower:
             track.before = scaled(track.before, x, y) if track.before else None
             track.speed = (track.speed[0] * x, track.speed[1] * y)
 
-    def _look(self) -> list[Followed]:
+    def _look(self) -> None:
         """Search the last frame that waits, and place the faces in all of them."""
         frame, waiting, least = self._waiting[-1], self._waiting, self.config.min_score
         # A film is looked at again, and the larger picture takes memory.
@@ -213,23 +238,57 @@ class FaceFollower:
         self._trace(picture, last_s)
         self._picture = picture
         known = [(each, self._faces(each, last_s, frame.time_s)) for each in waiting]
+        self._held += zip(known, self._greys, strict=True)
+        for each in waiting:
+            if not self._keep(each):
+                each.drop()
         self._tracks = [track for track in self._tracks if self._may_return(track, frame)]
-        self._waiting, self._new_scene = [], False
+        self._waiting, self._greys, self._new_scene = [], [], False
         self._searched = self._scene
         self._looked_s, self._size = frame.time_s, (frame.width, frame.height)
-        return known
 
     def _trace(self, picture: Pixels, last_s: float) -> None:
-        """Find out when, in the frames between two looks, a face came or went that only one of them found."""
+        """Find out when a face came or went that only one of two looks found, or that is reported from now on."""
         *between, frame = self._waiting
-        smaller = cache(lambda at: between[at].small(max(picture.shape)))
+        smaller = cache(lambda at: between[at].small(min(SCENE, max(picture.shape))))
         for track in self._tracks:
             came = track.now_s == frame.time_s and track.before_s != last_s
             without = self._picture if came else picture
+            new, track.known = not track.known, self._known(track)
+            found = track.now_s == frame.time_s and track.known and not self._new_scene
+            if found and (came or new) and self._back(track, frame):
+                track.edge_s = last_s
+                continue
             if between and without is not None and (came or track.now_s == last_s):
                 order = range(len(between))[:: -1 if came else 1]
                 pictures = ((between[at].time_s, smaller(at)) for at in order)
                 track.edge_s = track.traced(pictures, without, frame.width)
+
+    def _known(self, track: Tracklet) -> bool:
+        return track.sure and track.score >= self.config.min_score
+
+    def _back(self, track: Tracklet, frame: Frame) -> bool:
+        """Place a face in the frames before the last look, back to where it is not in place; False if in none."""
+        small = self._greys[-1]
+        scale = small.shape[1] / frame.width
+        here = resized(track.now.box, scale, scale)
+        placed = False
+        for (earlier, faces), before in reversed(self._held):
+            there = track.expected(earlier.time_s)
+            if frame.time_s - earlier.time_s > self._back_s or before.shape != small.shape:
+                break
+            if in_view(there.box, earlier) < 0.5:
+                break
+            if any(one.track_id == track.id or overlap(one.box, there.box) > APART for one in faces):
+                break
+            if in_place(small, here, before, resized(there.box, scale, scale)) < ITSELF:
+                break
+            if side(there.box) >= self.config.min_face_px:
+                faces.append(Face(track.id, there.box, there.score, there.points))
+                faces.sort(key=lambda face: -side(face.box))
+                del faces[self._most() :]
+            placed = True
+        return placed
 
     def _may_return(self, track: Tracklet, frame: Frame) -> bool:
         """True while its number waits: from when it was seen or, by how the camera moved, partly past the edge."""
@@ -253,16 +312,17 @@ class FaceFollower:
         shown = []
         for track in self._tracks:
             place = track.at(frame.time_s, last_s, look_s)
-            known = track.sure and track.score >= self.config.min_score
-            if place and known and side(place.box) >= self.config.min_face_px:
+            if place and self._known(track) and side(place.box) >= self.config.min_face_px:
                 shown.append(Face(track.id, place.box, place.score, place.points))
         shown.sort(key=lambda face: -side(face.box))
-        most = self.config.max_faces
-        if self.config.mode == "largest":
-            return shown[: min(PROMINENT, most)]
-        if self._note and len(shown) > most:
+        most = self._most()
+        if self.config.mode != "largest" and self._note and len(shown) > most:
             self._note(MORE.format(most, "largest is" if most == 1 else f"{most} largest are"), frame.time_s)
         return shown[:most]
+
+    def _most(self) -> int:
+        most = self.config.max_faces
+        return min(PROMINENT, most) if self.config.mode == "largest" else most
 
 
 def in_view(box: Box, frame: Frame) -> float:
@@ -289,6 +349,17 @@ def alike(a: Pixels, b: Pixels) -> float:
     """Correlation of two pictures of a size, in [-1, 1]."""
     x, y = (each.astype(np.float32) - each.mean() for each in (a, b))
     return float((x * y).sum()) / (float(np.linalg.norm(x) * np.linalg.norm(y)) + 1e-6)
+
+
+def in_place(before: Pixels, was: Box, now: Pixels, there: Box) -> float:
+    """How alike two grey pictures of a size are about a box each, as `alike` says; 0 where nothing is in view."""
+    x, y = (round((there[at] + there[at + 2] - was[at] - was[at + 2]) / 2) for at in (0, 1))
+    x0, y0, x1, y1 = (round(edge) for edge in about(was))
+    height, width = before.shape
+    x0, y0, x1, y1 = max(0, -x, x0), max(0, -y, y0), min(width, width - x, x1), min(height, height - y, y1)
+    if x1 <= x0 or y1 <= y0:
+        return 0.0
+    return alike(before[y0:y1, x0:x1], now[y0 + y : y1 + y, x0 + x : x1 + x])
 
 
 def is_cut(before: Pixels, now: Pixels) -> bool:

@@ -43,6 +43,7 @@ class Tracklet:
     edge_s: float = -math.inf  # where only one of two looks found it, when it came or went between them
     jumped: bool = False  # since it was seen, its place looked otherwise from one frame to the next
     camera: Camera = field(default_factory=Camera)
+    known: bool = False  # reported at the last look
     finds: int = 1
     score: float = field(init=False)  # mean over its finds
     seen_s: float = field(init=False)  # when the detector last found it
@@ -53,8 +54,7 @@ class Tracklet:
 
     def expected(self, time_s: float) -> Detection:
         """Where it should be at another time than that of `now`."""
-        x, y = (speed * (time_s - self.now_s) for speed in self.speed)
-        return _shifted(self.left(time_s), x, y)
+        return _shifted(self.left(time_s), *self._way(time_s))
 
     def left(self, time_s: float) -> Detection:
         """Where it is at another time if it did not move but the camera did."""
@@ -62,7 +62,9 @@ class Tracklet:
 
     def places(self, time_s: float) -> list[Box]:
         """Where to look for it: as it moved so far, or as the camera did since."""
-        return [self.expected(time_s).box, self.left(time_s).box]
+        bare = Detection(self.now.box, self.now.score)
+        left = self.camera.carried(bare, self.now_s, time_s).box
+        return [moved(left, *self._way(time_s)), left]
 
     def see(self, found: Detection, look: Look, time_s: float) -> None:
         """Take in that it was found."""
@@ -114,6 +116,10 @@ class Tracklet:
             time_s >= self.edge_s if self.now_s == look_s else self.now_s == last_s and time_s <= self.edge_s
         )
         return self.expected(time_s) if here else None
+
+    def _way(self, time_s: float) -> tuple[float, float]:
+        later_s = time_s - self.now_s
+        return self.speed[0] * later_s, self.speed[1] * later_s
 
     def _place(self, found: Detection, time_s: float) -> None:
         self.before, self.before_s, self.now, self.now_s = self.now, self.now_s, found, time_s
