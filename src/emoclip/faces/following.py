@@ -189,7 +189,7 @@ class FaceFollower:
                 pairs = list(zip(*shrunk, strict=True))
                 # The search, which takes long, only where a plain look does not find it.
                 track.jumped = all(
-                    in_place(before[1], was, grey, now) < ITSELF for was, now in pairs
+                    in_place(before[1], was, grey, now) < UNMOVED for was, now in pairs
                 ) and all(sought(small, now, look_of(last, was))[0] < ITSELF for was, now in pairs)
 
     def _resize(self, x: float, y: float) -> None:
