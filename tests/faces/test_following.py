@@ -462,6 +462,15 @@ def test_who_is_found_late_is_in_the_half_second_before_too_and_goes_along_with_
         assert abs((face.box[0] + face.box[2]) / 2 - (640 - 6 * at)) < 12
 
 
+def test_nobody_is_placed_in_frames_before_a_dissolve():
+    before = cv2.resize(data.coffee(), (640, 360))
+    after = paste(before, data.astronaut()[20:230, 120:330], 300, 150, 110)
+    shares = [*[0.0] * 20, *np.linspace(0, 1, 16), *[1.0] * 10]
+    seen = run([before * (1 - share) + after * share for share in shares])
+    assert len(ids(seen)) == 1
+    assert not any(seen[:21])
+
+
 def test_who_is_found_late_is_not_where_somebody_else_was_before(portraits, room):
     pictures = [paste(room, portraits[at >= 20], 300, 180, 110) for at in range(40)]
     follower = FaceFollower(ALL)

@@ -145,7 +145,7 @@ def _read_faces(
     tracks: dict[int, list[tuple[int, Face]]] = {}
     areas: dict[int, float] = {}
     with open_video(source) as video:
-        for frame, found in follower.follow(video):
+        for frame, found in follower.follow(video, keep=lambda frame: False):
             for face in found:
                 x0, y0, x1, y1 = face.box
                 tracks.setdefault(face.track_id, []).append((frame.index, face))

@@ -256,7 +256,7 @@ class FaceFollower:
             without = self._picture if came else picture
             new, track.known = not track.known, self._known(track)
             found = track.now_s == frame.time_s and track.known and not self._new_scene
-            if found and (came or new) and self._back(track, frame):
+            if found and self._held and (came or new) and self._back(track, frame):
                 track.edge_s = last_s
                 continue
             if between and without is not None and (came or track.now_s == last_s):
@@ -269,19 +269,24 @@ class FaceFollower:
 
     def _back(self, track: Tracklet, frame: Frame) -> bool:
         """Place a face in the frames before the last look, back to where it is not in place; False if in none."""
+        (first, _), empty = self._held[0]
         small = self._greys[-1]
         scale = small.shape[1] / frame.width
-        here = resized(track.now.box, scale, scale)
+        here, gone = (resized(one.box, scale, scale) for one in (track.now, track.expected(first.time_s)))
         placed = False
         for (earlier, faces), before in reversed(self._held):
             there = track.expected(earlier.time_s)
-            if frame.time_s - earlier.time_s > self._back_s or before.shape != small.shape:
-                break
-            if in_view(there.box, earlier) < 0.5:
+            if frame.time_s - earlier.time_s > self._back_s or in_view(there.box, earlier) < 0.5:
                 break
             if any(one.track_id == track.id or overlap(one.box, there.box) > APART for one in faces):
                 break
-            if in_place(small, here, before, resized(there.box, scale, scale)) < ITSELF:
+            place, least = (
+                resized(there.box, scale, scale),
+                ITSELF,
+            )  # a moving camera blurs; under a still one,
+            if overlap(track.now.box, there.box) > UNMOVED:  # what changes has changed, as in a dissolve
+                least = max(UNMOVED, in_place(empty, gone, before, place))
+            if in_place(small, here, before, place) < least:
                 break
             if side(there.box) >= self.config.min_face_px:
                 faces.append(Face(track.id, there.box, there.score, there.points))

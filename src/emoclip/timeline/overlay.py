@@ -63,6 +63,8 @@ def write_overlay(
                 hidden = _to_hide(video, faces)
     with (
         open_video(source, start_s=start_s, end_s=end_s, fps=fps) as video,
+        # Read once more to follow the faces, which are told late: until then, whole frames would wait.
+        open_video(source, start_s=start_s, end_s=end_s, fps=fps) as followed,
         av.open(for_ffmpeg(path), "w") as output,
     ):
         if video.live:
@@ -81,7 +83,7 @@ def write_overlay(
         stream.codec_context.time_base = Fraction(1, TICKS)
         letters = font(max(12, height // 28), "".join(timeline.labels))
         sides: dict[int, int] = {}
-        for frame, found in _found(video, watched(faces)):
+        for frame, (_, found) in zip(video, _found(followed, watched(faces)), strict=True):
             image = frame.image.copy()
             if blur:
                 _hide(image, (box for one in hidden if (box := one.at(frame.time_s))))
@@ -121,23 +123,25 @@ class _Hidden:
 
 def _to_hide(frames: Iterable[Frame], faces: FaceConfig) -> list[_Hidden]:
     found: dict[int, _Hidden] = {}
-    for frame, places in _found(frames, searched(faces), every_way=True):
+    for time_s, places in _found(frames, searched(faces), every_way=True):
         for track_id, box in places:
             one = found.setdefault(track_id, _Hidden([], []))
-            one.times_s.append(frame.time_s)
+            one.times_s.append(time_s)
             one.boxes.append(box)
     return list(found.values())
 
 
 def _found(
     frames: Iterable[Frame], faces: FaceConfig, *, every_way: bool = False
-) -> Iterator[tuple[Frame, list[tuple[int, Box]]]]:
+) -> Iterator[tuple[float, list[tuple[int, Box]]]]:
+    """Yield every frame's time, and whose face is where in it."""
     if faces.mode == "full":
         for frame in frames:
-            yield frame, [(0, (0.0, 0.0, float(frame.width), float(frame.height)))]
+            yield frame.time_s, [(0, (0.0, 0.0, float(frame.width), float(frame.height)))]
         return
-    for frame, found in FaceFollower(faces, every_way=every_way).follow(frames):
-        yield frame, [(face.track_id, face.box) for face in found]
+    follower = FaceFollower(faces, every_way=every_way)
+    for frame, found in follower.follow(frames, keep=lambda frame: False):
+        yield frame.time_s, [(face.track_id, face.box) for face in found]
 
 
 def _by_track(windows: Iterable[Window]) -> dict[int, list[Window]]:

@@ -69,7 +69,7 @@ def _largest_face(video: Video, stride: int, pixels: PixelSpec) -> Crops:
     follower = FaceFollower(FaceConfig(mode="largest"))
     tracks: dict[int, Crops] = {}
     areas: dict[int, float] = {}
-    for frame, faces in follower.follow(video):
+    for frame, faces in follower.follow(video, keep=lambda frame: frame.index % stride == 0):
         for face in faces:
             x0, y0, x1, y1 = face.box
             areas[face.track_id] = areas.get(face.track_id, 0.0) + (x1 - x0) * (y1 - y0)
