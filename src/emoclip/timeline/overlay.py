@@ -61,43 +61,44 @@ def write_overlay(
         with open_video(source, start_s=start_s, end_s=end_s, fps=fps) as video:
             if not video.live:
                 hidden = _to_hide(video, faces)
-    with (
-        open_video(source, start_s=start_s, end_s=end_s, fps=fps) as video,
-        # Read once more to follow the faces, which are told late: until then, whole frames would wait.
-        open_video(source, start_s=start_s, end_s=end_s, fps=fps) as followed,
-        av.open(for_ffmpeg(path), "w") as output,
-    ):
+    with open_video(source, start_s=start_s, end_s=end_s, fps=fps) as video:
         if video.live:
             raise InputError(
                 f"{video.name}: an overlay needs to read it twice, which a stream does not allow"
             )
-        # H.264 in its usual form wants even sides.
-        width, height = video.width + video.width % 2, video.height + video.height % 2
-        stream = output.add_stream(
-            "libx264",
-            rate=Fraction(video.fps).limit_denominator(1001),
-            # Without B-frames the last packet is the last frame, whose duration ends the track, as MP4 counts it.
-            options={"crf": "23", "preset": "veryfast", "bf": "0"},
-        )
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, TICKS)
-        letters = font(max(12, height // 28), "".join(timeline.labels))
-        sides: dict[int, int] = {}
-        for frame, (_, found) in zip(video, _found(followed, watched(faces)), strict=True):
-            image = frame.image.copy()
-            if blur:
-                _hide(image, (box for one in hidden if (box := one.at(frame.time_s))))
-            drawn = [
-                (track_id, box, _reading(readings.get(track_id, []), frame.time_s)) for track_id, box in found
-            ]
-            picture = _draw(*_fit(image, drawn, width, height), letters, sides)
-            encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            encoded.pts = round((frame.time_s - start_s) * TICKS)
-            encoded.time_base = Fraction(1, TICKS)
-            output.mux(stream.encode(encoded))
-            if progress:
-                progress(frame.time_s - start_s)
-        output.mux(stream.encode(None))
+        with (
+            # Read once more to follow the faces, which are told late: until then, whole frames would wait.
+            open_video(source, start_s=start_s, end_s=end_s, fps=fps) as followed,
+            av.open(for_ffmpeg(path), "w") as output,
+        ):
+            # H.264 in its usual form wants even sides.
+            width, height = video.width + video.width % 2, video.height + video.height % 2
+            stream = output.add_stream(
+                "libx264",
+                rate=Fraction(video.fps).limit_denominator(1001),
+                # Without B-frames the last packet is the last frame, whose duration ends the track, as MP4 counts it.
+                options={"crf": "23", "preset": "veryfast", "bf": "0"},
+            )
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.codec_context.time_base = Fraction(1, TICKS)
+            letters = font(max(12, height // 28), "".join(timeline.labels))
+            sides: dict[int, int] = {}
+            for frame, (_, found) in zip(video, _found(followed, watched(faces)), strict=False):
+                image = frame.image.copy()
+                if blur:
+                    _hide(image, (box for one in hidden if (box := one.at(frame.time_s))))
+                drawn = [
+                    (track_id, box, _reading(readings.get(track_id, []), frame.time_s))
+                    for track_id, box in found
+                ]
+                picture = _draw(*_fit(image, drawn, width, height), letters, sides)
+                encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                encoded.pts = round((frame.time_s - start_s) * TICKS)
+                encoded.time_base = Fraction(1, TICKS)
+                output.mux(stream.encode(encoded))
+                if progress:
+                    progress(frame.time_s - start_s)
+            output.mux(stream.encode(None))
 
 
 def searched(faces: FaceConfig) -> FaceConfig:
