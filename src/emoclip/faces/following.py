@@ -280,11 +280,9 @@ class FaceFollower:
                 break
             if any(one.track_id == track.id or overlap(one.box, there.box) > APART for one in faces):
                 break
-            place, least = (
-                resized(there.box, scale, scale),
-                ITSELF,
-            )  # a moving camera blurs; under a still one,
-            if overlap(track.now.box, there.box) > UNMOVED:  # what changes has changed, as in a dissolve
+            place, least = resized(there.box, scale, scale), ITSELF
+            # A moving camera blurs; under a still one, what looks otherwise is something else, as in a dissolve.
+            if overlap(track.now.box, there.box) > UNMOVED:
                 least = max(UNMOVED, in_place(empty, gone, before, place))
             if in_place(small, here, before, place) < least:
                 break
