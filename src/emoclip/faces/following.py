@@ -87,7 +87,7 @@ class FaceFollower:
         self._next_id = 0
         self._waiting: list[Frame] = []
         self._greys: list[Pixels] = []  # those frames, small
-        self._held: deque[tuple[Followed, Pixels]] = deque()  # frames that were looked at, and small
+        self._held: deque[tuple[Frame, list[Face], Pixels]] = deque()  # that were looked at, faces, small
         self._keep: Callable[[Frame], bool] = lambda frame: True
         self._looked_s: float | None = None  # when it last looked, and how large that frame was
         self._size = (0, 0)
@@ -140,15 +140,15 @@ class FaceFollower:
         moved_on = self._searched is not None and alike(self._searched, scene) < MOVING
         if self._new_scene or due or moved_on:
             self._look()
-        while self._held and frame.time_s - self._held[0][0][0].time_s >= self._back_s:
-            done.append(self._held.popleft()[0])
+        while self._held and frame.time_s - self._held[0][0].time_s >= self._back_s:
+            done.append(self._held.popleft()[:2])
         return done
 
     def end(self) -> list[Followed]:
         """Return the frames that still wait."""
         if self._waiting:
             self._look()
-        done = [followed for followed, _ in self._held]
+        done = [held[:2] for held in self._held]
         self._held.clear()
         return done
 
@@ -180,7 +180,6 @@ class FaceFollower:
         places = [track.places(before[0]) for track in self._tracks]
         faces = (resized(box, scale, scale) for box, _ in places)
         self._camera.follow(frame.time_s, sweep_of(before[1], grey, 1 / scale, faces))
-        last, small = (np.repeat(each[..., None], 3, axis=2) for each in (before[1], grey))
         for track, were in zip(self._tracks, places, strict=True):
             there = track.places(frame.time_s)
             seen = min(in_view(about(box), frame) for box in (were[0], there[0]))
@@ -188,9 +187,10 @@ class FaceFollower:
                 shrunk = [[resized(box, scale, scale) for box in boxes] for boxes in (were, there)]
                 pairs = list(zip(*shrunk, strict=True))
                 # The search, which takes long, only where a plain look does not find it.
-                track.jumped = all(
-                    in_place(before[1], was, grey, now) < UNMOVED for was, now in pairs
-                ) and all(sought(small, now, look_of(last, was))[0] < ITSELF for was, now in pairs)
+                if all(in_place(before[1], was, grey, now) < UNMOVED for was, now in pairs):
+                    last, small = (np.repeat(each[..., None], 3, axis=2) for each in (before[1], grey))
+                    likes = [sought(small, now, look_of(last, was))[0] for was, now in pairs]
+                    track.jumped = max(likes) < ITSELF
 
     def _resize(self, x: float, y: float) -> None:
         for track in self._tracks:
@@ -237,9 +237,8 @@ class FaceFollower:
         last_s = frame.time_s if self._looked_s is None or self._new_scene else self._looked_s
         self._trace(picture, last_s)
         self._picture = picture
-        known = [(each, self._faces(each, last_s, frame.time_s)) for each in waiting]
-        self._held += zip(known, self._greys, strict=True)
-        for each in waiting:
+        for each, grey in zip(waiting, self._greys, strict=True):
+            self._held.append((each, self._faces(each, last_s, frame.time_s), grey))
             if not self._keep(each):
                 each.drop()
         self._tracks = [track for track in self._tracks if self._may_return(track, frame)]
@@ -269,12 +268,12 @@ class FaceFollower:
 
     def _back(self, track: Tracklet, frame: Frame) -> bool:
         """Place a face in the frames before the last look, back to where it is not in place; False if in none."""
-        (first, _), empty = self._held[0]
+        first, _, empty = self._held[0]
         small = self._greys[-1]
         scale = small.shape[1] / frame.width
         here, gone = (resized(one.box, scale, scale) for one in (track.now, track.expected(first.time_s)))
         placed = False
-        for (earlier, faces), before in reversed(self._held):
+        for earlier, faces, before in reversed(self._held):
             there = track.expected(earlier.time_s)
             if frame.time_s - earlier.time_s > self._back_s or in_view(there.box, earlier) < 0.5:
                 break
