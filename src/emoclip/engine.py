@@ -338,8 +338,8 @@ class EmoCLIP:
         live input, where waiting is worse than computing slower.
         Yields one SeenFrame per frame, in order, as soon as its batch is done.
 
-        With more than one thread, decoding and following run ahead in a thread each while the batches before are
-        embedded here; what is yielded is the same to the last bit.
+        With more than one thread, decoding, and following with cropping, run ahead in a thread each while the batches
+        before are embedded here; what is yielded is the same to the last bit.
         """
         if not isinstance(video, Video):
             raise InputError(f"{kind_of(video)}, no Video; give what `open_video` returns")

@@ -31,19 +31,20 @@ def see(
     follower: None takes whole frames as faces.  rate: frames per second of video that are embedded; faces are followed
     in all of them.  crop: cuts a face out.  embed: T pictures (h, w, 3) uint8 RGB to (T, D).
     batch: crops embedded at once.  prompt: or fewer, where no more are known before another frame has come.
-    ahead: decode and follow in a thread each while the batches before are embedded
-    here; what is yielded is the same to the last bit.
+    ahead: decode, and follow and crop, in a thread each while the batches before are embedded here; what is yielded is
+    the same to the last bit.
     """
+    crop = crop if follower else _picture
     with one_opencv_thread():
         if not ahead or video.blocking or is_ending():
-            seen = _followed(iter(video), follower, rate)
-            yield from working(_embedded(seen, crop if follower else _picture, embed, batch, prompt))
+            seen = _followed(iter(video), follower, rate, crop)
+            yield from working(_embedded(seen, embed, batch, prompt))
             return
         with (
             video.ahead() as frames,
-            Ahead(_followed(frames, follower, rate), limit=AHEAD_BYTES, weigh=_weight) as seen,
+            Ahead(_followed(frames, follower, rate, crop), limit=AHEAD_BYTES, weigh=_weight) as seen,
         ):
-            yield from working(_embedded(seen, crop if follower else _picture, embed, batch, prompt))
+            yield from working(_embedded(seen, embed, batch, prompt))
 
 
 class Person:
@@ -97,17 +98,22 @@ def by_person(
 
 @dataclass(frozen=True)
 class _Followed:
-    """The faces of one frame; `frame` is kept where they are to be embedded.  last: of those known so far."""
+    """The faces of one frame, and their crops where they are to be embedded.  last: of those known so far."""
 
     index: int
     time_s: float
     faces: list[Face]
-    frame: Frame | None
+    crops: list[Picture] | None
     last: bool
 
 
-def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: float) -> Iterator[_Followed]:
-    """Find the faces of every frame (the whole frame without a follower), to be embedded `rate` times a second."""
+def _followed(
+    frames: Iterable[Frame],
+    follower: FaceFollower | None,
+    rate: float,
+    crop: Callable[[Frame, Face], Picture],
+) -> Iterator[_Followed]:
+    """Find the faces of every frame (the whole frame without a follower), and cut them out `rate` times a second."""
     sampler = Sampler(rate)
     due: dict[int, bool] = {}
 
@@ -122,14 +128,14 @@ def _followed(frames: Iterable[Frame], follower: FaceFollower | None, rate: floa
         else ((frame, [_whole(frame)]) for frame in sampled())
     )
     for frame, faces in followed:
-        wanted = due.pop(frame.index) and bool(faces)
-        if not wanted:  # not sooner: until a frame is given out, faces may be sought in it
-            frame.drop()
-        yield _Followed(frame.index, frame.time_s, faces, frame if wanted else None, not due)
+        due_now = due.pop(frame.index) and bool(faces)
+        crops = [crop(frame, face) for face in faces] if due_now else None
+        frame.drop()  # not sooner: until a frame is given out, faces may be sought in it
+        yield _Followed(frame.index, frame.time_s, faces, crops, not due)
 
 
 def _weight(item: _Followed) -> int:
-    return item.frame.bytes if item.frame else 1024
+    return 1024 + sum(crop.nbytes for crop in item.crops or ())
 
 
 def _whole(frame: Frame) -> Face:
@@ -142,7 +148,6 @@ def _picture(frame: Frame, face: Face) -> Picture:
 
 def _embedded(
     followed: Iterable[_Followed],
-    crop: Callable[[Frame, Face], Picture],
     embed: Callable[[Sequence[Picture]], NDArray[np.float32]],
     batch: int,
     prompt: bool,
@@ -150,11 +155,8 @@ def _embedded(
     waiting: list[tuple[int, float, list[Face], bool]] = []
     crops: list[Picture] = []
     for item in followed:
-        sampled = item.frame is not None
-        if item.frame is not None:
-            crops += [crop(item.frame, face) for face in item.faces]
-            item.frame.drop()
-        waiting.append((item.index, item.time_s, item.faces, sampled))
+        crops += item.crops or ()
+        waiting.append((item.index, item.time_s, item.faces, item.crops is not None))
         full = len(crops) >= batch or len(waiting) >= 16 * batch
         if not crops or full or (prompt and item.last):
             yield from _embed_waiting(waiting, crops, embed)

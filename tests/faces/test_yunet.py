@@ -27,7 +27,8 @@ def nowhere(monkeypatch, tmp_path):
     return tmp_path / "detectors" / yunet.FILE
 
 
-def test_finds_are_those_of_opencv_from_the_same_file(media):
+def test_finds_are_those_of_opencv_from_the_same_file(monkeypatch, media):
+    monkeypatch.setattr(yunet, "WHOLE", 2000)  # OpenCV searches no parts
     path = yunet.model_path()
     for picture in (read_picture(media / "multi_face.jpg"), data.astronaut(), data.astronaut()[:205, :333]):
         theirs = cv2.FaceDetectorYN.create(str(path), "", picture.shape[1::-1], yunet.EVEN, yunet.SAME)
@@ -38,6 +39,27 @@ def test_finds_are_those_of_opencv_from_the_same_file(media):
             same = max(ours, key=lambda one: overlap(one.box, (x, y, x + w, y + h)))
             np.testing.assert_allclose(same.box, (x, y, x + w, y + h), atol=0.05)
             np.testing.assert_allclose(same.points.ravel(), points, atol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(702, 1248, 3), (1248, 702, 3)], ids=["wide", "high"])
+@pytest.mark.parametrize("face_px", [30, 90, 150, 290])
+def test_a_large_picture_is_searched_in_parts_as_if_it_were_whole(monkeypatch, shape, face_px):
+    astronaut, model = data.astronaut()[:300, 80:380], yunet.read_model(fetch=False)  # a face of 103 pixels
+    side = round(300 * face_px / 103)
+    face = np.asarray(cv2.resize(astronaut, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    along = int(shape[0] < shape[1])  # the parts meet at 608, near the middle of this axis
+    for off in (-150, -70, -20, -3, 0, 2, 30, 100):
+        picture = np.full(shape, 128, np.uint8)
+        at = [60, 60]
+        at[along] = 608 + off - side // 2
+        height, width = (min(side, shape[axis] - at[axis]) for axis in (0, 1))
+        picture[at[0] : at[0] + height, at[1] : at[1] + width] = face[:height, :width]
+        with monkeypatch.context() as patched:
+            patched.setattr(yunet, "WHOLE", 2000)
+            (whole,) = yunet.YuNet(model).find(picture, 0.5)
+        (found,) = yunet.YuNet(model).find(picture, 0.5)
+        assert overlap(found.box, whole.box) > 0.8
+        assert found.score > 0.9 * whole.score
 
 
 def test_the_package_that_carries_the_model_is_not_imported():
@@ -208,11 +230,12 @@ def test_small_faces_beside_a_large_one_are_found_too(close_up):
 
 
 def test_what_is_found_small_is_not_lost_to_a_doubtful_large_face(monkeypatch):
-    finds = {1600: [Detection((100, 100, 200, 220), 0.9)], yunet.COPY: [Detection((10, 10, 110, 110), 0.49)]}
+    small, large = [Detection((100, 100, 200, 220), 0.9)], [Detection((10, 10, 110, 110), 0.49)]
     detector = yunet.YuNet(yunet.read_model(fetch=False))
-    monkeypatch.setattr(detector, "_search", lambda picture, least: finds[picture.shape[1]])
-    assert detector.find(np.zeros((900, 1600, 3), np.uint8), 0.3) == finds[1600]
-    finds[yunet.COPY] = [Detection((10, 10, 110, 110), 0.5)]
+    monkeypatch.setattr(detector, "_in_parts", lambda *_: (small, []))
+    monkeypatch.setattr(detector, "_search", lambda copy, least: large)
+    assert detector.find(np.zeros((900, 1600, 3), np.uint8), 0.3) == small
+    large[:] = [Detection((10, 10, 110, 110), 0.5)]
     assert detector.find(np.zeros((900, 1600, 3), np.uint8), 0.3) == [Detection((50, 50, 550, 550), 0.5)]
 
 

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.errors import EmoclipError, reason
-from emoclip.faces.boxes import Detection, inside, scaled, side
+from emoclip.faces.boxes import Detection, inside, mapped, overlap, scaled, side
 from emoclip.files import atomic_path
 from emoclip.model import cache_folder
 from emoclip.video import Pixels
@@ -27,6 +28,8 @@ TIMEOUT_S = 20.0
 STRIDES = (8, 16, 32)  # of the network's three grids of answers, in pixels of its input
 EVEN = 0.67  # the network's own score from which a find is more likely a face than not
 SAME = 0.3  # overlap from which two finds are one face
+WHOLE = 640  # longest side that is searched at once, larger ones in parts,
+BESIDE = 64  # each with so many pixels of the next: faces twice as large are not cut off where they meet
 LARGE = 320  # pixels from which it begins to misplace a face, and in the end sees parts of it as faces;
 COPY = 320  # such are found in a copy of the picture with this longer side
 PART = 0.5  # share of a find within a large face from which it is a part of that
@@ -51,18 +54,45 @@ class YuNet:
 
         Scores are in [0, 1]; at 0.5 a find is more likely a face than not.
         """
-        found, longer = self._search(picture, least), max(picture.shape[:2])
-        if longer <= 2 * LARGE:
-            return found
+        longer = max(picture.shape[:2])
+        if longer <= WHOLE:
+            return self._search(picture, least)
+        axis = int(picture.shape[0] > picture.shape[1])
+        found, seams = self._in_parts(picture, axis, least)
         scale = COPY / longer
         size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
         copy = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
         for one in self._search(copy, least):
             large = scaled(one, 1 / scale, 1 / scale)
+            start, end = large.box[axis], large.box[axis + 2]
+            cut = end - start > 2 * BESIDE and any(start < seam < end for seam in seams)
             within = [other for other in found if inside(other.box, large.box) > PART]
-            if side(large.box) > LARGE and (large.score >= 0.5 or not within):
+            if (cut or side(large.box) > LARGE) and (large.score >= 0.5 or not within):
                 found = [large, *(other for other in found if other not in within)]
         return sorted(found, key=lambda one: -one.score)
+
+    def _in_parts(self, picture: Pixels, axis: int, least: float) -> tuple[list[Detection], list[int]]:
+        """Search a picture part by part, which takes less memory; return the finds, and where parts meet.
+
+        axis: 0 for parts side by side, 1 for one above the other.
+        """
+        length = picture.shape[1 - axis]
+        parts = -(-length // WHOLE)
+        # On the network's grid, or a face would be another where a picture is cut.
+        seams = [round(length * at / parts / STRIDES[-1]) * STRIDES[-1] for at in range(1, parts)]
+        finds: list[Detection] = []
+        for start, end in pairwise([0, *seams, length]):
+            first, last = max(0, start - BESIDE), min(length, end + BESIDE)
+            part = picture[first:last] if axis else picture[:, first:last]
+            found = [mapped(one, 1, 1j * first if axis else first) for one in self._search(part, least)]
+            before = [one for one in finds if one.box[axis + 2] > start]
+            finds += [
+                one
+                for one in found
+                if start <= (one.box[axis] + one.box[axis + 2]) / 2 < end
+                and all(overlap(one.box, other.box) <= SAME for other in before)
+            ]
+        return finds, seams
 
     def _search(self, picture: Pixels, least: float) -> list[Detection]:
         height, width = picture.shape[:2]
