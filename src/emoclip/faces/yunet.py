@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.errors import EmoclipError, reason
-from emoclip.faces.boxes import Detection, inside, mapped, overlap, scaled, side
+from emoclip.faces.boxes import ABOUT, Detection, inside, mapped, overlap, scaled, side
 from emoclip.files import atomic_path
 from emoclip.model import cache_folder
 from emoclip.video import Pixels
@@ -29,10 +29,12 @@ STRIDES = (8, 16, 32)  # of the network's three grids of answers, in pixels of i
 EVEN = 0.67  # the network's own score from which a find is more likely a face than not
 SAME = 0.3  # overlap from which two finds are one face
 WHOLE = 640  # longest side that is searched at once, larger ones in parts,
-BESIDE = 64  # each with so many pixels of the next: faces twice as large are not cut off where they meet
+BESIDE = 64  # each with so many pixels of the next: faces nearly twice as large are whole in one of them
 LARGE = 320  # pixels from which it begins to misplace a face, and in the end sees parts of it as faces;
 COPY = 320  # such are found in a copy of the picture with this longer side
 PART = 0.5  # share of a find within a large face from which it is a part of that
+NEAR = 0.1  # of its side from where a part of the picture ends, a face may go on past that,
+LESS = 0.1  # and is sought again unless it has a score less by no more where it is whole
 # The file fixes its input at 640 x 640, though nothing in it depends on that: two dimensions in its own encoding,
 # and the same number of bytes that leave them open.
 _FIXED, _OPEN = b"\x0a\x03\x08\x80\x05" * 2, b"\x0a\x03\x12\x01h\x0a\x03\x12\x01w"
@@ -57,42 +59,60 @@ class YuNet:
         longer = max(picture.shape[:2])
         if longer <= WHOLE:
             return self._search(picture, least)
-        axis = int(picture.shape[0] > picture.shape[1])
-        found, seams = self._in_parts(picture, axis, least)
+        found, larges = self._in_parts(picture, least), []
         scale = COPY / longer
         size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
         copy = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
         for one in self._search(copy, least):
             large = scaled(one, 1 / scale, 1 / scale)
-            start, end = large.box[axis], large.box[axis + 2]
-            cut = end - start > 2 * BESIDE and any(start < seam < end for seam in seams)
             within = [other for other in found if inside(other.box, large.box) > PART]
-            if (cut or side(large.box) > LARGE) and (large.score >= 0.5 or not within):
-                found = [large, *(other for other in found if other not in within)]
-        return sorted(found, key=lambda one: -one.score)
+            if side(large.box) > LARGE and (large.score >= 0.5 or not within):
+                found = [other for other in found if other not in within]
+                larges.append(large)
+        return sorted([*larges, *found], key=lambda one: -one.score)
 
-    def _in_parts(self, picture: Pixels, axis: int, least: float) -> tuple[list[Detection], list[int]]:
-        """Search a picture part by part, which takes less memory; return the finds, and where parts meet.
-
-        axis: 0 for parts side by side, 1 for one above the other.
-        """
+    def _in_parts(self, picture: Pixels, least: float) -> list[Detection]:
+        """Search a large picture part by part, which takes less memory."""
+        axis = int(picture.shape[0] > picture.shape[1])  # 1 for one above the other
         length = picture.shape[1 - axis]
         parts = -(-length // WHOLE)
         # On the network's grid, or a face would be another where a picture is cut.
         seams = [round(length * at / parts / STRIDES[-1]) * STRIDES[-1] for at in range(1, parts)]
-        finds: list[Detection] = []
+        finds: list[tuple[int, Detection]] = []  # and the part that shows them
+        cut_off: list[Detection] = []
         for start, end in pairwise([0, *seams, length]):
             first, last = max(0, start - BESIDE), min(length, end + BESIDE)
-            part = picture[first:last] if axis else picture[:, first:last]
-            found = [mapped(one, 1, 1j * first if axis else first) for one in self._search(part, least)]
-            before = [one for one in finds if one.box[axis + 2] > start]
-            finds += [
-                one
-                for one in found
-                if start <= (one.box[axis] + one.box[axis + 2]) / 2 < end
-                and all(overlap(one.box, other.box) <= SAME for other in before)
-            ]
-        return finds, seams
+            box = (0, first, picture.shape[1], last) if axis else (first, 0, last, picture.shape[0])
+            for one in self._within(picture, box, least):
+                low, high, near = one.box[axis], one.box[axis + 2], NEAR * side(one.box)
+                whole = (low >= first + near or not first) and (high <= last - near or last == length)
+                if whole or ABOUT * side(one.box) > WHOLE:
+                    finds.append((start, one))
+                else:
+                    cut_off.append(one)
+        for one in sorted(cut_off, key=lambda one: -one.score):
+            if not any(_same(one, other) and other.score > one.score - LESS for _, other in finds):
+                finds += [(-1, again) for again in self._again(picture, one, least)]
+        found: list[tuple[int, Detection]] = []
+        for part, one in sorted(finds, key=lambda find: -find[1].score):
+            if not any(part != elsewhere and _same(one, other) for elsewhere, other in found):
+                found.append((part, one))
+        return [one for _, one in found]
+
+    def _again(self, picture: Pixels, one: Detection, least: float) -> list[Detection]:
+        """Find once more a face that was cut off, with what is about it; none if it is none then."""
+        height, width = picture.shape[:2]
+        reach = min(ABOUT * side(one.box), WHOLE / 2)
+        x, y = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
+        low = [max(0, round((at - reach) / STRIDES[-1]) * STRIDES[-1]) for at in (x, y)]
+        high = [min(most, round(at + reach)) for at, most in ((x, width), (y, height))]
+        finds = self._within(picture, (*low, *high), least)
+        return [find for find in finds if _same(find, one)][:1]
+
+    def _within(self, picture: Pixels, box: tuple[int, int, int, int], least: float) -> list[Detection]:
+        """Search what is in a box alone."""
+        x0, y0, x1, y1 = box
+        return [mapped(one, 1, complex(x0, y0)) for one in self._search(picture[y0:y1, x0:x1], least)]
 
     def _search(self, picture: Pixels, least: float) -> list[Detection]:
         height, width = picture.shape[:2]
@@ -127,6 +147,10 @@ def _session(model: bytes) -> "ort.InferenceSession":
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     options.enable_mem_pattern = False  # plans per size of picture: 8 MB more, and slower
     return ort.InferenceSession(model.replace(_FIXED, _OPEN), options, providers=["CPUExecutionProvider"])
+
+
+def _same(one: Detection, other: Detection) -> bool:
+    return overlap(one.box, other.box) > SAME or inside(one.box, other.box) > PART
 
 
 def _decoded(
