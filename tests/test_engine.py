@@ -195,6 +195,15 @@ def test_progress_reaches_the_end(tiny):
     assert seen[-1] == pytest.approx(49 / 25, abs=0.01)
 
 
+def test_the_text_tower_is_let_go_before_a_film_and_kept_between_pictures(tiny, media, monkeypatch):
+    monkeypatch.setenv("EMOCLIP_TEXT_CACHE", "0")
+    first = tiny.classify(frames(1), ["happy", "sad"], faces="full")
+    assert "_text" in vars(tiny.runtime)
+    tiny.classify(media / "no_face.mp4", ["happy", "sad"], faces="full", end_s=0.2)
+    assert "_text" not in vars(tiny.runtime)
+    assert tiny.classify(frames(1), ["happy", "sad"], faces="full") == first
+
+
 def test_watch_embeds_at_the_asked_rate_and_yields_every_frame(tiny):
     from emoclip.video.inputs import open_video
 

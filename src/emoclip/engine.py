@@ -139,6 +139,8 @@ class EmoCLIP:
                 source, start_s=start_s, end_s=end_s, fps=fps, allow_urls=allow_urls, one_clip=one_clip
             )
         with source as video:
+            if not video.still:
+                self.runtime.close_text()  # to open it again is nothing beside a film
             rate = clip_rate(self, video, start_s, end_s)
             times: list[float] = []
 

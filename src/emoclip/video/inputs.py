@@ -50,6 +50,7 @@ class Video:
 
     name: what to call it.  fps: nominal.  duration_s: None if it cannot be known beforehand.
     width, height: of the first frame, upright, in pixels; later frames may differ (see `Frame`).
+    still: its frames are pictures of their own, not those of a film.
     blocking: frames come when they come, from a camera or a pipe, perhaps never: not to be read ahead, since a reader
         that waits for them cannot be stopped, and what lies in wait is no longer live.
     live: it may go on for ever, and cannot be read twice; a file that does not tell its length is not live.
@@ -81,6 +82,7 @@ class Video:
             close()
             raise
         self.width, self.height = first.width, first.height
+        self.still = first.still
         self._frames = self._watch_size(chain([first], frames))
 
     @property
