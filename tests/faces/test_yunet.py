@@ -93,8 +93,14 @@ def test_a_face_that_both_parts_cut_off_is_sought_once_more_with_all_about_it(mo
     whole = Detection((560, 100, 740, 340), 0.9)
     found, looks = parts_that_say(monkeypatch, [left], [right], [whole])
     assert found == [whole]
-    assert looks[2:] == [(352, 0, 980, 540)]
-    assert parts_that_say(monkeypatch, [left], [right], [], [])[0] == []
+    assert looks[2:] == [(416, 0, 900, 460)]
+    assert parts_that_say(monkeypatch, [left], [right], [])[0] == []
+
+
+def test_a_face_before_a_larger_one_hides_none_of_the_two(monkeypatch):
+    child, whole = Detection((640, 250, 696, 320), 0.8), Detection((560, 100, 740, 340), 0.9)
+    left, right = Detection((560, 100, 702, 340), 0.7), Detection((580, 100, 741, 340), 0.6)
+    assert parts_that_say(monkeypatch, [left, child], [right, child], [whole, child])[0] == [whole, child]
 
 
 def test_a_face_that_one_part_shows_whole_is_not_sought_again(monkeypatch):

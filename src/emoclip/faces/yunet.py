@@ -78,7 +78,7 @@ class YuNet:
         parts = -(-length // WHOLE)
         # On the network's grid, or a face would be another where a picture is cut.
         seams = [round(length * at / parts / STRIDES[-1]) * STRIDES[-1] for at in range(1, parts)]
-        finds: list[tuple[int, Detection]] = []  # and the part that shows them
+        finds: list[Detection] = []
         cut_off: list[Detection] = []
         for start, end in pairwise([0, *seams, length]):
             first, last = max(0, start - BESIDE), min(length, end + BESIDE)
@@ -86,23 +86,18 @@ class YuNet:
             for one in self._within(picture, box, least):
                 low, high, near = one.box[axis], one.box[axis + 2], NEAR * side(one.box)
                 whole = (low >= first + near or not first) and (high <= last - near or last == length)
-                if whole or ABOUT * side(one.box) > WHOLE:
-                    finds.append((start, one))
-                else:
-                    cut_off.append(one)
-        for one in sorted(cut_off, key=lambda one: -one.score):
-            if not any(_same(one, other) and other.score > one.score - LESS for _, other in finds):
-                finds += [(-1, again) for again in self._again(picture, one, least)]
-        found: list[tuple[int, Detection]] = []
-        for part, one in sorted(finds, key=lambda find: -find[1].score):
-            if not any(part != elsewhere and _same(one, other) for elsewhere, other in found):
-                found.append((part, one))
-        return [one for _, one in found]
+                # What is larger still with what is about it is found in the copy.
+                (finds if whole or ABOUT * side(one.box) > WHOLE else cut_off).append(one)
+        again: list[Detection] = []
+        for one in _apart(cut_off):
+            if not any(_same(one, other) and other.score > one.score - LESS for other in finds):
+                again += self._again(picture, one, least)
+        return _apart([*finds, *again])
 
     def _again(self, picture: Pixels, one: Detection, least: float) -> list[Detection]:
         """Find once more a face that was cut off, with what is about it; none if it is none then."""
         height, width = picture.shape[:2]
-        reach = min(ABOUT * side(one.box), WHOLE / 2)
+        reach = min(side(one.box), WHOLE / 2)
         x, y = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
         low = [max(0, round((at - reach) / STRIDES[-1]) * STRIDES[-1]) for at in (x, y)]
         high = [min(most, round(at + reach)) for at, most in ((x, width), (y, height))]
@@ -150,7 +145,16 @@ def _session(model: bytes) -> "ort.InferenceSession":
 
 
 def _same(one: Detection, other: Detection) -> bool:
-    return overlap(one.box, other.box) > SAME or inside(one.box, other.box) > PART
+    return overlap(one.box, other.box) > SAME
+
+
+def _apart(finds: list[Detection]) -> list[Detection]:
+    """The finds of no face that a surer one is of, best first."""
+    kept: list[Detection] = []
+    for one in sorted(finds, key=lambda one: -one.score):
+        if not any(_same(one, other) for other in kept):
+            kept.append(one)
+    return kept
 
 
 def _decoded(
