@@ -5,7 +5,7 @@ import pytest
 from skimage import data
 
 from emoclip.faces.boxes import Detection, moved, overlap
-from emoclip.faces.track import Tracklet, assign, look_of, sought, untangle
+from emoclip.faces.track import Tracklet, assign, look_of, sought
 
 FACE = (170.0, 60.0, 270.0, 180.0)  # in the astronaut's portrait
 
@@ -58,39 +58,3 @@ def test_who_comes_where_somebody_else_left_long_ago_is_somebody_new(after_s, gi
     here = Detection(FACE, 0.9)
     assert len(assign([left], [here], [look_of(cat, FACE)], after_s, 0.5)) == given
     assert assign([left], [here], [look_of(astronaut, FACE)], after_s, 0.5) == [(left, 0)]
-
-
-@pytest.mark.parametrize(
-    ("finds", "off", "ids"),
-    [
-        ((0, 1), 90, [0, 1]),  # each looks like itself
-        ((1, 0), 90, [1, 0]),
-        ((1, 0), 400, [0, 1]),  # they did not meet
-        ((1, 2), 90, [0, 1]),  # of one alone it is not enough
-        ((0, 0), 90, [0, 1]),
-    ],
-)
-def test_two_who_come_apart_under_each_others_number_exchange_it(finds, off, ids):
-    pictures = [data.astronaut(), data.chelsea(), data.coffee()]
-    looks = [look_of(picture, FACE) for picture in pictures]
-    here, there = Detection(FACE, 0.9), Detection(moved(FACE, off, 0), 0.9)
-    followed = Tracklet(0, here, 0.0, looks[0], True)
-    hidden = Tracklet(1, there, 0.0, looks[1], True)
-    for time_s in (0.2, 0.4, 0.6):  # taken for the other more and more
-        followed.see(here, looks[1], time_s, alone=False)
-    before = {0: followed.apart, 1: hidden.apart}
-    untangle([(followed, 0), (hidden, 1)], [here, there], [looks[at] for at in finds], 0.6)
-    assert [followed.id, hidden.id] == ids
-    assert followed.apart is before[followed.id]
-    assert hidden.apart is before[hidden.id]
-
-
-def test_who_is_followed_all_along_keeps_the_number():
-    looks = [look_of(picture, FACE) for picture in (data.astronaut(), data.chelsea())]
-    here, there = Detection(FACE, 0.9), Detection(moved(FACE, 90, 0), 0.9)
-    tracks = [
-        Tracklet(at, one, 0.6, look, True)
-        for at, (one, look) in enumerate(zip((here, there), looks, strict=True))
-    ]
-    untangle([(tracks[0], 0), (tracks[1], 1)], [here, there], looks[::-1], 0.6)
-    assert [track.id for track in tracks] == [0, 1]

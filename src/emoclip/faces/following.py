@@ -23,7 +23,7 @@ from emoclip.faces.detectors import (
     open_detector,
     searched_side,
 )
-from emoclip.faces.track import UNMOVED, Tracklet, assign, likeness, look_of, recognized, sought, untangle
+from emoclip.faces.track import UNMOVED, Tracklet, assign, likeness, look_of, recognized, sought
 from emoclip.video import Frame, Pixels
 
 FAINT = 0.5  # share of the score asked for at which a face that is followed is still seen
@@ -211,14 +211,8 @@ class FaceFollower:
         looks = [look_of(picture, one.box) for one in finds]
         found = [scaled(one, scale, scale) for one in finds]
         given = assign(self._tracks, found, looks, frame.time_s, least)
-        last_s = frame.time_s if self._looked_s is None or self._new_scene else self._looked_s
-        untangle(given, found, looks, last_s)
-        seen = {track.id for track, _ in given}
-        hidden = [box for track in self._tracks if track.id not in seen for box in track.places(frame.time_s)]
-        near = [about(box) for box in (*(one.box for one in found), *hidden)]
         for track, i in given:
-            alone = not any(overlap(near[i], box) for j, box in enumerate(near) if j != i)
-            track.see(found[i], looks[i], frame.time_s, alone=alone)
+            track.see(found[i], looks[i], frame.time_s)
         for track in self._tracks:
             if 0 < frame.time_s - track.seen_s <= HOLD_S:
                 there = track.expected(frame.time_s)
@@ -240,6 +234,7 @@ class FaceFollower:
             if (number := elsewhere.get(i)) is None:
                 number, self._next_id = self._next_id, self._next_id + 1
             self._tracks.append(Tracklet(number, found[i], frame.time_s, looks[i], sure, camera=self._camera))
+        last_s = frame.time_s if self._looked_s is None or self._new_scene else self._looked_s
         self._trace(picture, last_s)
         self._picture = picture
         for each, grey in zip(waiting, self._greys, strict=True):

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import product
 
 import cv2
 import numpy as np
@@ -23,8 +22,7 @@ WANDER = 1.2  # and as much more for each second in which it was not seen,
 WANDER_S = 0.6  # up to so many: later it may be as far off, not farther
 GROW = 0.45  # natural logarithm of how much larger or smaller it may be
 LONG_S = 0.9  # who was not seen for longer has to look as before,
-KNOWN = 0.4  # by this likeness at least, or is somebody new; and two are each other,
-LIKELIER = 0.15  # if the sum of both is more by this than as themselves
+KNOWN = 0.4  # by this likeness at least, or is somebody new
 ALIKE = 0.5  # likeness from which a faint find is that face, not something that hides it, and who is found where all
 # changed at once is who was there
 UNMOVED = 0.9  # likeness from which nothing changed in a place, and from which who is elsewhere after a cut is the same
@@ -46,7 +44,6 @@ class Tracklet:
     jumped: bool = False  # since it was seen, its place looked otherwise from one frame to the next
     camera: Camera = field(default_factory=Camera)
     known: bool = False  # reported at the last look
-    apart: Look = field(init=False)  # what it looked like while nobody else was near
     finds: int = 1
     score: float = field(init=False)  # mean over its finds
     seen_s: float = field(init=False)  # when the detector last found it
@@ -54,7 +51,6 @@ class Tracklet:
 
     def __post_init__(self) -> None:
         self.score, self.seen_s, self.shown_s = self.now.score, self.now_s, self.now_s
-        self.apart = self.look
 
     def expected(self, time_s: float) -> Detection:
         """Where it should be at another time than that of `now`."""
@@ -70,8 +66,8 @@ class Tracklet:
         left = self.camera.carried(bare, self.now_s, time_s).box
         return [moved(left, *self._way(time_s)), left]
 
-    def see(self, found: Detection, look: Look, time_s: float, *, alone: bool) -> None:
-        """Take in that it was found.  alone: with nobody near."""
+    def see(self, found: Detection, look: Look, time_s: float) -> None:
+        """Take in that it was found."""
         self.finds += 1
         self.score += (found.score - self.score) / self.finds
         there, step_s = self.expected(time_s), time_s - self.now_s
@@ -82,8 +78,6 @@ class Tracklet:
         share = 0.5 if self.before else 1.0
         self.speed = tuple(blend(self.speed, moves, share).tolist())
         self.look = np.asarray(blend(self.look, look, 0.3), np.float32)
-        if alone:
-            self.apart = np.asarray(blend(self.apart, look, 0.3), np.float32)
         self._place(found, time_s)
         self.seen_s, self.shown_s, self.sure, self.jumped = time_s, time_s, True, False
 
@@ -153,24 +147,6 @@ def assign(
             given.append((track, i))
             taken.add(i)
     return given
-
-
-def untangle(
-    given: list[tuple[Tracklet, int]], found: list[Detection], looks: list[Look], last_s: float
-) -> None:
-    """Exchange the numbers of two who come apart, one hidden till now, and look as the other did before they met.
-
-    given: from `assign`.  last_s: when last looked.
-    """
-    back = [(track, i) for track, i in given if track.seen_s < last_s]
-    for (one, i), (other, j) in product(back, given):
-        if one.seen_s < other.seen_s and overlap(about(found[i].box), about(found[j].box)):
-            now = likeness(one.apart, looks[i]), likeness(other.apart, looks[j])
-            exchanged = likeness(one.apart, looks[j]), likeness(other.apart, looks[i])
-            if min(exchanged) > KNOWN and sum(exchanged) > sum(now) + LIKELIER:
-                one.id, other.id = other.id, one.id
-                one.apart, other.apart = other.apart, one.apart
-                one.look, other.look = one.apart, other.apart
 
 
 def recognized(tracks: list[Tracklet], looks: dict[int, Look]) -> dict[int, int]:
