@@ -95,6 +95,8 @@ def test_a_face_that_both_parts_cut_off_is_sought_once_more_with_all_about_it(mo
     assert found == [whole]
     assert looks[2:] == [(416, 0, 900, 460)]
     assert parts_that_say(monkeypatch, [left], [right], [])[0] == []
+    corner = Detection((694, 696, 704, 708), 0.4)  # mostly past the lower edge
+    assert parts_that_say(monkeypatch, [corner], [], [])[1][2:] == [(672, 672, 711, 702)]
 
 
 def test_a_face_before_a_larger_one_hides_none_of_the_two(monkeypatch):

@@ -99,7 +99,7 @@ class YuNet:
         height, width = picture.shape[:2]
         reach = min(side(one.box), WHOLE / 2)
         x, y = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
-        low = [max(0, round((at - reach) / STRIDES[-1]) * STRIDES[-1]) for at in (x, y)]
+        low = [max(0, int((at - reach) // STRIDES[-1]) * STRIDES[-1]) for at in (x, y)]
         high = [min(most, round(at + reach)) for at, most in ((x, width), (y, height))]
         finds = self._within(picture, (*low, *high), least)
         return [find for find in finds if _same(find, one)][:1]
