@@ -80,12 +80,18 @@ def parts_that_say(monkeypatch, *answers):
 
 
 def test_of_two_parts_that_show_a_face_the_surer_one_counts(monkeypatch):
-    left, right = Detection((600, 100, 682, 200), 0.8), Detection((597, 101, 680, 199), 0.7)
-    assert parts_that_say(monkeypatch, [left], [right]) == ([left], [(0, 0, 704, 702), (576, 0, 1248, 702)])
-    faint = Detection((600, 110, 660, 180), 0.33)
-    assert parts_that_say(monkeypatch, [faint], [right])[0] == [right]
+    faint, right = Detection((600, 110, 660, 180), 0.33), Detection((597, 101, 680, 199), 0.7)
+    assert parts_that_say(monkeypatch, [faint], [right]) == ([right], [(0, 0, 704, 702), (576, 0, 1248, 702)])
     beside = Detection((700, 100, 780, 200), 0.5)
-    assert parts_that_say(monkeypatch, [left], [beside, right])[0] == [left, beside]
+    assert parts_that_say(monkeypatch, [], [beside, right])[0] == [right, beside]
+
+
+def test_what_two_parts_show_alike_has_the_mean_of_both_scores(monkeypatch):
+    left, right = Detection((600, 100, 682, 200), 0.5), Detection((597, 101, 680, 199), 0.75)
+    [found] = parts_that_say(monkeypatch, [left], [right])[0]
+    assert (found.box, found.score) == (right.box, 0.625)
+    faint, sure = Detection(left.box, 0.26), Detection(right.box, 0.32)  # less than asked for, on the mean
+    assert parts_that_say(monkeypatch, [faint], [sure])[0] == []
 
 
 def test_a_face_that_both_parts_cut_off_is_sought_once_more_with_all_about_it(monkeypatch):

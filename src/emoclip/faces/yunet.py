@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,9 @@ SOURCE = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_y
 TIMEOUT_S = 20.0
 STRIDES = (8, 16, 32)  # of the network's three grids of answers, in pixels of its input
 EVEN = 0.67  # the network's own score from which a find is more likely a face than not
-SAME = 0.3  # overlap from which two finds are one face
+SAME = 0.3  # overlap from which two finds are one face,
+ALIKE = 0.7  # and from which both show the whole of it, so that the mean of both scores counts,
+FAINTER = 0.8  # of scores from this share of the one asked for on
 WHOLE = 640  # longest side that is searched at once, larger ones in parts,
 BESIDE = 64  # each with so many pixels of the next: faces nearly twice as large are whole in one of them
 LARGE = 320  # pixels from which it begins to misplace a face, and in the end sees parts of it as faces;
@@ -83,16 +86,19 @@ class YuNet:
         for start, end in pairwise([0, *seams, length]):
             first, last = max(0, start - BESIDE), min(length, end + BESIDE)
             box = (0, first, picture.shape[1], last) if axis else (first, 0, last, picture.shape[0])
-            for one in self._within(picture, box, least):
+            for one in self._within(picture, box, FAINTER * least):
                 low, high, near = one.box[axis], one.box[axis + 2], NEAR * side(one.box)
                 whole = (low >= first + near or not first) and (high <= last - near or last == length)
                 # What is larger still with what is about it is found in the copy.
-                (finds if whole or ABOUT * side(one.box) > WHOLE else cut_off).append(one)
+                if whole or ABOUT * side(one.box) > WHOLE:
+                    finds.append(one)
+                elif one.score >= least:
+                    cut_off.append(one)
         again: list[Detection] = []
         for one in _apart(cut_off):
             if not any(_same(one, other) and other.score > one.score - LESS for other in finds):
                 again += self._again(picture, one, least)
-        return _apart([*finds, *again])
+        return [one for one in _apart([*finds, *again]) if one.score >= least]
 
     def _again(self, picture: Pixels, one: Detection, least: float) -> list[Detection]:
         """Find once more a face that was cut off, with what is about it; none if it is none then."""
@@ -149,11 +155,14 @@ def _same(one: Detection, other: Detection) -> bool:
 
 
 def _apart(finds: list[Detection]) -> list[Detection]:
-    """The finds of no face that a surer one is of, best first."""
+    """Of finds of one face the surest; where two are alike, with the mean of both scores, as of two looks."""
     kept: list[Detection] = []
     for one in sorted(finds, key=lambda one: -one.score):
-        if not any(_same(one, other) for other in kept):
+        at = next((at for at, other in enumerate(kept) if _same(one, other)), None)
+        if at is None:
             kept.append(one)
+        elif overlap(one.box, kept[at].box) > ALIKE:
+            kept[at] = replace(kept[at], score=(kept[at].score + one.score) / 2)
     return kept
 
 
