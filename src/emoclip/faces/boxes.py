@@ -44,6 +44,11 @@ def side(box: Box) -> float:
     return max(box[2] - box[0], box[3] - box[1])
 
 
+def centre(box: Box) -> tuple[float, float]:
+    """The middle of a box, x and y."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
 def overlap(a: Box, b: Box) -> float:
     """Intersection over union of two boxes."""
     both = _both(a, b)

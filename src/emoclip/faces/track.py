@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclip.faces.boxes import ABOUT, Box, Detection, about, blend, moved, overlap, scaled, side
+from emoclip.faces.boxes import ABOUT, Box, Detection, about, blend, centre, moved, overlap, scaled, side
 from emoclip.faces.camera import Camera
 from emoclip.video import Pixels
 
@@ -74,7 +74,7 @@ class Tracklet:
         if time_s - self.seen_s <= step_s and overlap(there.box, found.box) > 0.5:
             found = _between(there, found, SETTLE)
         left = self.left(time_s).box
-        moves = [(new - old) / step_s for old, new in zip(_centre(left), _centre(found.box), strict=True)]
+        moves = [(new - old) / step_s for old, new in zip(centre(left), centre(found.box), strict=True)]
         share = 0.5 if self.before else 1.0
         self.speed = tuple(blend(self.speed, moves, share).tolist())
         self.look = np.asarray(blend(self.look, look, 0.3), np.float32)
@@ -161,7 +161,7 @@ def recognized(tracks: list[Tracklet], looks: dict[int, Look]) -> dict[int, int]
 
 def _cost(track: Tracklet, there: Box, one: Detection, like: float, time_s: float) -> float:
     size = (side(there) + side(one.box)) / 2
-    (x, y), (to_x, to_y) = _centre(there), _centre(one.box)
+    (x, y), (to_x, to_y) = centre(there), centre(one.box)
     away = math.hypot(x - to_x, y - to_y) / size
     larger = abs(math.log(side(one.box) / side(there)))
     gone_s = time_s - track.seen_s
@@ -220,7 +220,3 @@ def _between(a: Detection, b: Detection, share: float) -> Detection:
     box = tuple(blend(a.box, b.box, share).tolist())
     points = b.points if a.points is None or b.points is None else blend(a.points, b.points, share)
     return Detection(box, float(blend(a.score, b.score, share)), points)
-
-
-def _centre(box: Box) -> tuple[float, float]:
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclip.errors import EmoclipError, reason
-from emoclip.faces.boxes import ABOUT, Detection, inside, mapped, overlap, scaled, side
+from emoclip.faces.boxes import ABOUT, Detection, centre, inside, mapped, overlap, scaled, side
 from emoclip.files import atomic_path
 from emoclip.model import cache_folder
 from emoclip.video import Pixels
@@ -68,8 +68,10 @@ class YuNet:
         copy = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
         for one in self._search(copy, least):
             large = scaled(one, 1 / scale, 1 / scale)
+            if side(large.box) <= LARGE:
+                continue
             within = [other for other in found if inside(other.box, large.box) > PART]
-            if side(large.box) > LARGE and (large.score >= 0.5 or not within):
+            if large.score >= 0.5 or not within:
                 found = [other for other in found if other not in within]
                 larges.append(large)
         return sorted([*larges, *found], key=lambda one: -one.score)
@@ -104,9 +106,9 @@ class YuNet:
         """Find once more a face that was cut off, with what is about it; none if it is none then."""
         height, width = picture.shape[:2]
         reach = min(side(one.box), WHOLE / 2)
-        x, y = (one.box[0] + one.box[2]) / 2, (one.box[1] + one.box[3]) / 2
-        low = [max(0, int((at - reach) // STRIDES[-1]) * STRIDES[-1]) for at in (x, y)]
-        high = [min(most, round(at + reach)) for at, most in ((x, width), (y, height))]
+        middle = centre(one.box)
+        low = [max(0, int((at - reach) // STRIDES[-1]) * STRIDES[-1]) for at in middle]
+        high = [min(most, round(at + reach)) for at, most in zip(middle, (width, height), strict=True)]
         finds = self._within(picture, (*low, *high), least)
         return [find for find in finds if _same(find, one)][:1]
 
